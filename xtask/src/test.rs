@@ -1,0 +1,65 @@
+//! `cargo xtask test`: sets up what the tests need, runs them all, then the kill campaigns.
+//!
+//! Tests find their servers and the foreign readers' Python in `MILLSTREAM_TEST_*` variables. The last lines
+//! printed repeat cargo's own `test result:` lines, because the campaigns print after them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use crate::run::{Outcome, Steps, cargo, shown};
+use crate::services::S3;
+use crate::tools;
+
+/// Runs the tests. `args`: `--full`, or `--` and arguments for `cargo test`.
+pub fn run(args: &[String]) -> Outcome {
+    let (ours, theirs) = match args.iter().position(|a| a == "--") {
+        Some(at) => (args.get(..at).unwrap_or_default(), args.get(at + 1..)),
+        None => (args, None),
+    };
+    if let Some(arg) = ours.iter().find(|a| *a != "--full") {
+        return Err(format!("unknown argument {arg:?}"));
+    }
+    let mut steps = Steps::default();
+    let python = steps.step("python with the foreign readers", tools::python);
+    let s3 = steps.step("S3 server", S3::start);
+
+    let mut command = cargo();
+    command.args(["test", "--locked", "--no-fail-fast"]);
+    match theirs {
+        Some(theirs) => command.args(theirs),
+        None => command.arg("--workspace"),
+    };
+    if let Some(python) = &python {
+        command.env("MILLSTREAM_TEST_PYTHON", python);
+    }
+    if let Some(s3) = &s3 {
+        command.envs(s3.env());
+    }
+    let mut results = Vec::new();
+    steps.step("cargo test", || tests(&mut command, &mut results));
+
+    let outcome = steps.finish();
+    for line in &results {
+        println!("{line}");
+    }
+    outcome
+}
+
+/// Runs `cargo test`, passing its output on and keeping the lines that count.
+fn tests(command: &mut Command, results: &mut Vec<String>) -> Outcome {
+    let shown = shown(command);
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|e| format!("cannot start {shown}: {e}"))?;
+    let stdout = child.stdout.take().ok_or("cargo test has no stdout")?;
+    let mut ours = std::io::stdout();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.map_err(|e| format!("cannot read what {shown} prints: {e}"))?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        // A reader that went away (`| head`) is no reason to stop the tests.
+        drop(writeln!(ours, "{line}"));
+        if line.starts_with("test result:") || (line.starts_with("test ") && line.ends_with("FAILED")) {
+            results.push(line);
+        }
+    }
+    let status = child.wait().map_err(|e| format!("cannot wait for {shown}: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{shown} ended with {status}")) }
+}

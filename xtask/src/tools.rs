@@ -1,0 +1,82 @@
+//! Programs that checks and tests need and that a machine does not have: installed once, under `target/tools`.
+//!
+//! Each has its exact version here and comes through its own registry client (cargo, go, pip). A stamp file
+//! names what was installed, so that a changed version installs again; nothing outside `target` is touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::run::{Outcome, cargo, root, status, target_dir};
+
+const CARGO_DENY: &str = "0.20.2";
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+const PYTHON_READERS: &[&str] = &["duckdb==2.0.0", "numpy==2.4.6", "pyarrow==26.0.1"];
+
+/// Where the tools live.
+pub fn dir() -> PathBuf {
+    target_dir().join("tools")
+}
+
+/// A command started in the workspace.
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// cargo-deny, built unoptimised and without its default features: a minute of two cores instead of five.
+pub fn cargo_deny() -> Outcome<PathBuf> {
+    let program = dir().join("bin").join("cargo-deny");
+    installed("cargo-deny", CARGO_DENY, &program, || {
+        let mut install = cargo();
+        install.args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--no-default-features", "--force"]);
+        install.arg("--root").arg(dir()).env("CARGO_TARGET_DIR", dir().join("build"));
+        // Its lint level, flags and incremental settings are not ours.
+        install.env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS").env_remove("RUSTDOCFLAGS");
+        status(install.arg("--quiet"))?;
+        drop(fs::remove_dir_all(dir().join("build")));
+        Ok(())
+    })?;
+    Ok(program)
+}
+
+/// An S3 server with atomic put-if-absent.
+pub fn versitygw() -> Outcome<PathBuf> {
+    let program = dir().join("bin").join("versitygw");
+    installed("versitygw", VERSITYGW, &program, || {
+        status(Command::new("go").args(["install", VERSITYGW]).env("GOBIN", dir().join("bin")))
+    })?;
+    Ok(program)
+}
+
+/// A Python with the foreign readers (DuckDB, PyArrow).
+pub fn python() -> Outcome<PathBuf> {
+    venv("venv", PYTHON_READERS)
+}
+
+/// A virtual environment of that name with exactly these packages.
+pub fn venv(name: &str, packages: &[&str]) -> Outcome<PathBuf> {
+    let folder = dir().join(name);
+    let program = folder.join("bin").join("python");
+    installed(name, &packages.join(" "), &program, || {
+        status(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        status(Command::new(&program).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
+    })?;
+    Ok(program)
+}
+
+/// Runs `install` unless the stamp says that this version is there.
+fn installed(name: &str, version: &str, program: &Path, install: impl FnOnce() -> Outcome) -> Outcome {
+    let stamp = dir().join(format!("{name}.stamp"));
+    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|s| s == version) {
+        return Ok(());
+    }
+    fs::create_dir_all(dir().join("bin")).map_err(|e| format!("cannot create {}: {e}", dir().display()))?;
+    println!("installing {name} ({version}) into {}", dir().display());
+    let start = Instant::now();
+    install()?;
+    println!("installed {name} in {:.0} s", start.elapsed().as_secs_f64());
+    fs::write(&stamp, version).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
+}
