@@ -1,2 +1,25 @@
-//! Placeholder.
+//! The words of Millstream: errors, identifiers, clock, options, and the traits of sources and sinks.
+//!
+//! Everything above speaks these words; this crate speaks to nothing above it. It does no I/O, knows no
+//! connector, no SQL and no DataFusion, so a connector can be written and tested without building an engine.
+//!
+//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`source`], [`sink`], [`connector`], [`reject`].
 #![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod connector;
+pub mod error;
+pub mod ids;
+pub mod options;
+pub mod reject;
+pub mod sink;
+pub mod source;
+
+pub use clock::{Clock, SystemClock};
+pub use connector::{Connector, ConnectorRegistry, ReaderSpec, WriterSpec};
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{BatchId, IdSource, QueryId, RandomIds, RunEpoch, RunId, TaskId};
+pub use options::{OptionSpec, Options};
+pub use reject::{ParseMode, RejectedRecord};
+pub use sink::{Delivery, Sink, SinkContext, TaskOutput, TaskWriter, WriterFactory};
+pub use source::{Admission, Position, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader, SplitStream};

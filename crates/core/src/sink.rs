@@ -1,0 +1,142 @@
+//! Sinks: tasks write and stage ([`TaskWriter`]), the driver commits ([`Sink`]).
+//!
+//! ```text
+//!  task   WriterFactory::open ─► TaskWriter::write ... finish ─► TaskOutput ─┐
+//!  driver                                       Sink::prepare(outputs) ─► prepared value
+//!                                               PREPARED record durable      (the decision)
+//!                                               Sink::commit(batch, prepared) (idempotent, in order of batches)
+//!                                               Sink::abandon(...)            (recorded attempts that lost)
+//! ```
+//! Before `commit` nothing a task or `prepare` does may be visible to readers, unless the sink says
+//! [`Delivery::AtLeastOnce`] or [`Sink::needs_intent`]; then the batch's intent is durable before the first task runs.
+
+use std::fmt;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::connector::WriterSpec;
+use crate::error::Result;
+use crate::ids::{BatchId, QueryId, RunEpoch, TaskId};
+
+/// What a sink promises; logged at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Output appears whole at commit, exactly once.
+    Transactional,
+    /// A batch that is written again replaces itself: exactly once per batch id, as far as the sink's user keeps to it.
+    IdempotentByBatch,
+    /// After a crash rows of the last batch may appear again.
+    AtLeastOnce,
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transactional => "exactly once (transactional)",
+            Self::IdempotentByBatch => "exactly once if writes are idempotent by batch id",
+            Self::AtLeastOnce => "at least once",
+        })
+    }
+}
+
+/// Who writes: handed to a sink at the start of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SinkContext {
+    /// The query.
+    pub query_id: QueryId,
+    /// The run's fencing number.
+    pub epoch: RunEpoch,
+}
+
+/// Which piece of which attempt a task writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteAttempt {
+    /// The query.
+    pub query_id: QueryId,
+    /// The run's fencing number.
+    pub epoch: RunEpoch,
+    /// The micro-batch.
+    pub batch_id: BatchId,
+    /// Counts the tries of this batch within the run, from 0.
+    pub attempt: u32,
+    /// The task.
+    pub task_id: TaskId,
+}
+
+/// What a task tells the driver: the sink's own description of what it staged (or the rows themselves).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskOutput {
+    /// The task.
+    pub task_id: TaskId,
+    /// Rows written.
+    pub n_rows: u64,
+    /// Meaningful to the sink only.
+    pub payload: Bytes,
+}
+
+/// The driver's half of a sink. `commit` of batch N may run while tasks write batch N+1.
+#[async_trait]
+pub trait Sink: Send + Sync + fmt::Debug {
+    /// What progress shows, such as `FileSink[file:/data/out]`. No secrets.
+    fn description(&self) -> String;
+
+    /// What a restart compares: kind and place, no secrets.
+    fn identity(&self) -> serde_json::Value;
+
+    /// What it promises.
+    fn delivery(&self) -> Delivery;
+
+    /// Whether effects show before `commit` (foreach, console, ...): then the intent is durable before the run, and a
+    /// replay has the same id, ranges, clock and settings.
+    fn needs_intent(&self) -> bool {
+        false
+    }
+
+    /// How tasks write to it.
+    fn writer(&self) -> WriterSpec;
+
+    /// Begins a run: fences older runs and removes leftovers of attempts of this query which no record decided.
+    /// `decided` is the highest batch with a prepared record. Never touches what is not this query's.
+    async fn start(&self, ctx: &SinkContext, decided: Option<BatchId>) -> Result<()>;
+
+    /// All tasks of a batch have finished: makes what they staged durable and says what `commit` must know. The value
+    /// goes into the prepared record. Sinks with `needs_intent` may act here.
+    async fn prepare(&self, batch: BatchId, outputs: Vec<TaskOutput>) -> Result<serde_json::Value>;
+
+    /// Makes the batch visible. Idempotent: called again after a crash with the value from the record.
+    async fn commit(&self, batch: BatchId, prepared: &serde_json::Value) -> Result<()>;
+
+    /// The attempt lost or failed: removes what its tasks staged, as far as possible.
+    async fn abandon(&self, batch: BatchId, outputs: Vec<TaskOutput>) -> Result<()> {
+        let _ = (batch, outputs);
+        Ok(())
+    }
+
+    /// Ends the run.
+    async fn stop(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The task's half of a sink: makes writers. Made from a [`WriterSpec`] wherever the task runs.
+#[async_trait]
+pub trait WriterFactory: Send + Sync + fmt::Debug {
+    /// A writer for one task of one attempt. Nothing is created before the first row.
+    async fn open(&self, attempt: WriteAttempt) -> Result<Box<dyn TaskWriter>>;
+}
+
+/// Writes the rows of one task.
+#[async_trait]
+pub trait TaskWriter: Send {
+    /// Writes rows.
+    async fn write(&mut self, rows: RecordBatch) -> Result<()>;
+
+    /// No more rows: stage what is left, durable (synced), and describe it.
+    async fn finish(self: Box<Self>) -> Result<TaskOutput>;
+
+    /// Give up: remove what was staged.
+    async fn abort(self: Box<Self>) -> Result<()>;
+}
