@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a command line tool of the repository: real time is what it measures")]
 
+mod bench;
 mod check;
 mod run;
 mod services;
@@ -22,6 +23,8 @@ usage: cargo xtask COMMAND
   tidy                 the house rules alone
   test [--full]        set up what the tests need, run all tests, then the short kill campaigns
   test [-- ARGS]       ... with ARGS for `cargo test` (-p millstream-sql, a name), and without the campaigns
+  bench cloudtrail|json-filter|empty-batch [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--bin PATH]
+                       what a record costs (CPU-seconds, memory), beside Spark on the same files
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         "check" => check::run(rest),
         "tidy" => tidy::run(),
+        "bench" => bench::run(rest),
         "test" => test::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""The jobs of benches/jobs for Spark Structured Streaming, local[2].
+
+  spark_job.py JOB      with `data` in the working directory; writes `out` and `checkpoint`
+
+Available-now, the same files per batch as our jobs, the Parquet sink with its
+exactly-once log, UI off, two shuffle partitions: Spark at its best, not as it
+comes.
+"""
+import argparse
+
+from pyspark.sql import SparkSession, functions as F
+
+EVENTS = "user_id string, page_id string, ad_id string, ad_type string, event_type string, event_time string, ip_address string"
+TRAIL = """Records array<struct<
+ eventVersion string, userIdentity struct<type string, principalId string, arn string, accountId string, accessKeyId string,
+   userName string, invokedBy string,
+   sessionContext struct<sessionIssuer struct<type string, principalId string, arn string, accountId string, userName string>,
+     attributes struct<creationDate string, mfaAuthenticated string>>>,
+ eventTime string, eventSource string, eventName string, awsRegion string, sourceIPAddress string, userAgent string,
+ errorCode string, errorMessage string, requestParameters string, responseElements string,
+ requestID string, eventID string, readOnly boolean, resources array<struct<ARN string, accountId string, type string>>,
+ eventType string, managementEvent boolean, recipientAccountId string, eventCategory string>>"""
+
+
+def cloudtrail(spark):
+    r = (spark.readStream.format("json").schema(TRAIL).option("maxFilesPerTrigger", 200).load("data")
+         .select(F.explode("Records").alias("r")))
+    c = F.col
+    return r.select(
+        c("r.eventTime").cast("timestamp").alias("event_time"), c("r.eventID").alias("event_id"),
+        c("r.eventSource").alias("event_source"), c("r.eventName").alias("event_name"), c("r.awsRegion").alias("aws_region"),
+        c("r.sourceIPAddress").alias("source_ip"), c("r.userAgent").alias("user_agent"), c("r.userIdentity.type").alias("user_type"),
+        c("r.userIdentity.arn").alias("user_arn"), c("r.userIdentity.accountId").alias("account_id"),
+        c("r.userIdentity.sessionContext.sessionIssuer.arn").alias("role_arn"),
+        c("r.userIdentity.sessionContext.attributes.mfaAuthenticated").alias("mfa"), c("r.errorCode").alias("error_code"),
+        c("r.requestParameters").alias("request_parameters"), c("r.readOnly").alias("read_only"),
+        F.get(c("r.resources"), F.lit(0))["ARN"].alias("resource_arn"),
+        F.to_date(c("r.eventTime").cast("timestamp")).alias("date")), ["date"]
+
+
+def json_filter(spark):
+    e = (spark.readStream.format("json").schema(EVENTS).option("maxFilesPerTrigger", 1).load("data")
+         .where("event_type = 'view' and ad_type <> 'mail'"))
+    return e.selectExpr("user_id", "ad_id", "page_id", "ad_type", "timestamp_millis(cast(event_time as bigint)) as ts"), []
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("job", choices=["cloudtrail", "json-filter"])
+    a = p.parse_args()
+    spark = (SparkSession.builder.appName(a.job).master("local[2]").config("spark.ui.enabled", "false")
+             .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
+             .config("spark.driver.memory", "6g").config("spark.local.dir", "local").getOrCreate())
+    spark.sparkContext.setLogLevel("ERROR")
+    frame, partitions = {"cloudtrail": cloudtrail, "json-filter": json_filter}[a.job](spark)
+    writer = frame.writeStream.format("parquet").option("path", "out").option("checkpointLocation", "checkpoint")
+    query = writer.partitionBy(*partitions).trigger(availableNow=True).start()
+    query.awaitTermination()
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+//! The benchmarks over files: the same input through us and through the peer, to Parquet.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::table::{Table, grouped};
+use super::{Cost, Wish, data, measure, median, millstream, spark_python, workdir};
+use crate::run::{Outcome, root, shown};
+use crate::tools;
+
+/// Rows of the run that shows the cost of starting.
+const START_UP_ROWS: u64 = 100;
+
+/// One job in `benches/jobs`, and what it has to reach.
+struct Job {
+    name: &'static str,
+    /// What `benches/gen.py` makes.
+    kind: &'static str,
+    n_files: u64,
+    n_rows: u64,
+    rows_per_cpu_s: Option<f64>,
+    times_the_peer: f64,
+    peak_rss_mb: f64,
+}
+
+const JOBS: &[Job] = &[
+    Job {
+        name: "cloudtrail",
+        kind: "cloudtrail",
+        n_files: 2000,
+        n_rows: 200_000,
+        rows_per_cpu_s: None,
+        times_the_peer: 8.0,
+        peak_rss_mb: 300.0,
+    },
+    Job {
+        name: "json-filter",
+        kind: "events",
+        n_files: 8,
+        n_rows: 4_000_000,
+        rows_per_cpu_s: Some(1_500_000.0),
+        times_the_peer: 6.0,
+        peak_rss_mb: 300.0,
+    },
+];
+
+/// The runs of one engine.
+struct Runs {
+    engine: &'static str,
+    full: Vec<Cost>,
+    start_up: Vec<Cost>,
+    workdir: PathBuf,
+}
+
+impl Runs {
+    fn cpu_s(&self) -> f64 {
+        median(self.full.iter().map(|c| c.cpu_s))
+    }
+
+    fn net_cpu_s(&self) -> f64 {
+        self.cpu_s() - median(self.start_up.iter().map(|c| c.cpu_s))
+    }
+
+    fn peak_rss_mb(&self) -> f64 {
+        median(self.full.iter().map(|c| c.peak_rss_mb))
+    }
+}
+
+/// Generates, runs, compares, prints.
+pub fn run(wish: &Wish) -> Outcome {
+    let job = JOBS.iter().find(|j| j.name == wish.name).ok_or("no such job")?;
+    let n_files = wish.files.unwrap_or(job.n_files);
+    let n_rows = wish.rows.unwrap_or(job.n_rows) / n_files.max(1) * n_files;
+    let python = tools::python()?;
+    let full = data(&python, job.kind, wish.seed, n_files, n_rows)?;
+    let tiny = data(&python, job.kind, wish.seed, 1, START_UP_ROWS)?;
+
+    let program = millstream(wish)?;
+    let sql = root().join("benches/jobs").join(format!("{}.sql", job.name));
+    let ours = runs(wish, &python, "millstream", &full, &tiny, &program, &["run", &sql.to_string_lossy()])?;
+    let theirs = if wish.spark {
+        let spark = spark_python()?;
+        let script = root().join("benches/spark_job.py");
+        Some(runs(wish, &python, "spark", &full, &tiny, &spark, &[&script.to_string_lossy(), job.name])?)
+    } else {
+        None
+    };
+
+    // Without the peer DuckDB still says whether the number of rows is right.
+    let mut compare = Command::new(&python);
+    compare.arg(root().join("benches/compare.py")).arg(ours.workdir.join("out"));
+    match &theirs {
+        Some(theirs) => compare.arg(theirs.workdir.join("out")),
+        None => compare.args(["--rows", &expected_rows(&python, job, &full, n_rows)?.to_string()]),
+    };
+    let verdict = compare.output().map_err(|e| format!("cannot start {}: {e}", shown(&compare)))?;
+    let said = String::from_utf8_lossy(&verdict.stdout).trim().to_owned();
+
+    print(job, n_rows, &ours, theirs.as_ref(), wish);
+    println!("check: {said}");
+    if verdict.status.success() {
+        Ok(())
+    } else {
+        Err(format!("the results are not right: {said} {}", String::from_utf8_lossy(&verdict.stderr)))
+    }
+}
+
+/// All runs of one engine: start-up and full interleaved, so that a noisy minute hits both.
+fn runs(wish: &Wish, python: &Path, engine: &'static str, full: &Path, tiny: &Path, program: &Path, args: &[&str]) -> Outcome<Runs> {
+    let mut runs = Runs { engine, full: Vec::new(), start_up: Vec::new(), workdir: PathBuf::new() };
+    for rep in 1..=wish.reps {
+        let start_up = workdir(&format!("{}-{engine}-start-up", wish.name), Some(tiny))?;
+        runs.start_up.push(measure(python, &start_up, None, program, args)?);
+        runs.workdir = workdir(&format!("{}-{engine}", wish.name), Some(full))?;
+        let cost = measure(python, &runs.workdir, None, program, args)?;
+        println!(
+            "{engine} run {rep} of {}: {:.2} CPU-s, {:.2} s wall, {:.0} MB, {:.1} CPU-s of other processes meanwhile",
+            wish.reps, cost.cpu_s, cost.wall_s, cost.peak_rss_mb, cost.foreign_cpu_s
+        );
+        runs.full.push(cost);
+    }
+    Ok(runs)
+}
+
+/// The rows the job must write, by DuckDB over the source.
+fn expected_rows(python: &Path, job: &Job, data: &Path, n_rows: u64) -> Outcome<u64> {
+    if job.kind == "cloudtrail" {
+        return Ok(n_rows);
+    }
+    let query = format!(
+        "import duckdb; print(duckdb.sql(\"select count(*) from read_json('{}/*.json', format='newline_delimited') \
+         where event_type = 'view' and ad_type <> 'mail'\").fetchall()[0][0])",
+        data.display()
+    );
+    let said = crate::run::stdout(Command::new(python).args(["-c", &query]))?;
+    said.trim().parse().map_err(|e| format!("DuckDB counted {said:?}: {e}"))
+}
+
+/// The table for people and for docs/benchmarks.md, and the targets.
+fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish) {
+    #[expect(clippy::cast_precision_loss, reason = "a count of rows, shown with four digits")]
+    let rows = n_rows as f64;
+    let mut table = Table::new(&["engine", "rows", "CPU-s", "start-up CPU-s", "rows/CPU-s", "rows/CPU-s net", "peak RSS MB", "wall s"]);
+    for runs in std::iter::once(ours).chain(theirs) {
+        table.row(&[
+            runs.engine.to_owned(),
+            grouped(rows),
+            format!("{:.2}", runs.cpu_s()),
+            format!("{:.2}", runs.cpu_s() - runs.net_cpu_s()),
+            grouped(rows / runs.cpu_s()),
+            grouped(rows / runs.net_cpu_s()),
+            format!("{:.0}", runs.peak_rss_mb()),
+            format!("{:.1}", median(runs.full.iter().map(|c| c.wall_s))),
+        ]);
+    }
+    println!("\n{} (seed {}, median of {} runs)\n\n{table}", job.name, wish.seed, wish.reps);
+    if let Some(theirs) = theirs {
+        let net = theirs.net_cpu_s() / ours.net_cpu_s();
+        println!("ratio net {net:.1}, raw {:.1}", theirs.cpu_s() / ours.cpu_s());
+        target("records per CPU-second, start-up excluded, against Spark", net, job.times_the_peer);
+    }
+    if let Some(wanted) = job.rows_per_cpu_s {
+        target("rows per CPU-second, net", rows / ours.net_cpu_s(), wanted);
+    }
+    let rss = ours.peak_rss_mb();
+    println!("peak RSS: {rss:.0} MB, at most {:.0}: {}", job.peak_rss_mb, if rss <= job.peak_rss_mb { "reached" } else { "MISSED" });
+}
+
+fn target(what: &str, value: f64, at_least: f64) {
+    let verdict = if value >= at_least { "reached" } else { "MISSED" };
+    println!("{what}: {}, at least {}: {verdict}", grouped(value), grouped(at_least));
+}

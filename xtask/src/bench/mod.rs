@@ -1,0 +1,154 @@
+//! `cargo xtask bench NAME`: what a record costs us, and what it costs Spark on the same files.
+//!
+//! CPU-seconds of the whole process tree are the measure, not wall time: benchmarks run on shared machines. A run
+//! on a hundred rows is subtracted ("net"), because a JVM's start would flatter us. Figures count only when both
+//! engines gave the same table, so the outputs are compared row by row by a third party (DuckDB).
+
+mod files;
+mod floor;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::run::{Outcome, cargo, root, shown, status, target_dir};
+use crate::tools;
+
+const PYSPARK: &[&str] = &["pyspark==4.3.0"];
+
+/// What a user asked for.
+struct Wish {
+    name: String,
+    spark: bool,
+    rows: Option<u64>,
+    files: Option<u64>,
+    seed: u64,
+    reps: usize,
+    /// A `millstream` that is built already; else the release build is made.
+    bin: Option<PathBuf>,
+}
+
+/// What `benches/measure.py` says about one process tree.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall_s: f64,
+    cpu_s: f64,
+    peak_rss_mb: f64,
+    foreign_cpu_s: f64,
+    /// Seconds to the first file of the pattern that was watched.
+    first_s: Option<f64>,
+}
+
+/// Runs one benchmark.
+pub fn run(args: &[String]) -> Outcome {
+    let wish = parse(args)?;
+    match wish.name.as_str() {
+        "cloudtrail" | "json-filter" => files::run(&wish),
+        "empty-batch" => floor::run(&wish),
+        other => Err(format!("unknown benchmark {other:?}; there are cloudtrail, json-filter, empty-batch")),
+    }
+}
+
+fn parse(args: &[String]) -> Outcome<Wish> {
+    let mut wish = Wish { name: String::new(), spark: false, rows: None, files: None, seed: 42, reps: 3, bin: None };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if !arg.starts_with("--") && wish.name.is_empty() {
+            wish.name.clone_from(arg);
+            continue;
+        }
+        let value = args.next().ok_or(format!("{arg} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|e| format!("{arg} {value}: {e}"));
+        match arg.as_str() {
+            "--peer" if value == "spark" => wish.spark = true,
+            "--peer" => return Err(format!("unknown peer {value:?}; there is spark")),
+            "--rows" => wish.rows = Some(number()?),
+            "--files" => wish.files = Some(number()?),
+            "--seed" => wish.seed = number()?,
+            "--reps" => wish.reps = usize::try_from(number()?.max(1)).unwrap_or(1),
+            "--bin" => wish.bin = Some(root().join(value)),
+            _ => return Err(format!("unknown argument {arg:?}")),
+        }
+    }
+    if wish.name.is_empty() { Err("which one? cloudtrail, json-filter, empty-batch".to_owned()) } else { Ok(wish) }
+}
+
+/// The release build of the command, with the feature set of the workspace.
+fn millstream(wish: &Wish) -> Outcome<PathBuf> {
+    if let Some(bin) = &wish.bin {
+        return Ok(bin.clone());
+    }
+    status(cargo().args(["build", "--release", "--locked", "--workspace", "--bin", "millstream"]))?;
+    Ok(target_dir().join("release").join("millstream"))
+}
+
+/// A Python with PySpark (and so all of Spark); needs Java on the machine.
+fn spark_python() -> Outcome<PathBuf> {
+    tools::venv("venv-spark", PYSPARK)
+}
+
+/// Data of that kind and size, generated unless it is there.
+fn data(python: &Path, kind: &str, seed: u64, n_files: u64, n_rows: u64) -> Outcome<PathBuf> {
+    let folder = target_dir().join("bench-data").join(format!("{kind}-seed{seed}-files{n_files}-rows{n_rows}"));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    println!("generating {n_rows} rows of {kind} in {n_files} files");
+    // Under another name first: an interrupted run must not leave half of it to the next.
+    let unfinished = folder.with_extension("unfinished");
+    drop(fs::remove_dir_all(&unfinished));
+    let mut generator = Command::new(python);
+    generator.arg(root().join("benches/gen.py")).arg(&unfinished).arg(kind);
+    generator.args(["--seed", &seed.to_string(), "--files", &n_files.to_string(), "--rows", &n_rows.to_string()]);
+    status(&mut generator)?;
+    fs::rename(&unfinished, &folder).map_err(|e| format!("cannot rename {}: {e}", unfinished.display()))?;
+    Ok(folder)
+}
+
+/// A fresh working directory; `data`, if any, appears in it as `data` (hard links: modification times count).
+fn workdir(name: &str, data: Option<&Path>) -> Outcome<PathBuf> {
+    let folder = target_dir().join("bench-work").join(name);
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(folder.join("data")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+    let Some(data) = data else { return Ok(folder) };
+    for entry in fs::read_dir(data).map_err(|e| format!("cannot list {}: {e}", data.display()))? {
+        let entry = entry.map_err(|e| format!("cannot list {}: {e}", data.display()))?;
+        let link = folder.join("data").join(entry.file_name());
+        fs::hard_link(entry.path(), &link).map_err(|e| format!("cannot link {}: {e}", link.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Runs a command in `workdir` under the meter; a run that fails is an error.
+fn measure(python: &Path, workdir: &Path, until: Option<&str>, program: &Path, args: &[&str]) -> Outcome<Cost> {
+    let mut meter = Command::new(python);
+    meter.current_dir(workdir).arg(root().join("benches/measure.py")).args(until.map(|u| format!("--until={u}")));
+    meter.arg("--").arg(program).args(args);
+    let log = fs::File::create(workdir.join("log")).map_err(|e| format!("cannot create a log in {}: {e}", workdir.display()))?;
+    let output = meter.stderr(log).stdin(Stdio::null()).output().map_err(|e| format!("cannot start {}: {e}", shown(&meter)))?;
+    let said: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("{} said nothing: {e}", shown(&meter)))?;
+    if said.get("rc").and_then(Value::as_i64) != Some(0) {
+        let log = fs::read_to_string(workdir.join("log")).unwrap_or_default();
+        let from = log.char_indices().rev().nth(3000).map_or(0, |(at, _)| at);
+        return Err(format!("{} failed in {}: {said}\n{}", program.display(), workdir.display(), log.get(from..).unwrap_or_default()));
+    }
+    let number = |key: &str| said.get(key).and_then(Value::as_f64);
+    Ok(Cost {
+        wall_s: number("wall_s").unwrap_or(f64::NAN),
+        cpu_s: number("cpu_s").unwrap_or(f64::NAN),
+        peak_rss_mb: number("peak_rss_mb").unwrap_or(f64::NAN),
+        foreign_cpu_s: number("foreign_cpu_s").unwrap_or(f64::NAN),
+        first_s: number("first_s"),
+    })
+}
+
+/// The middle value (the lower of two).
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().saturating_sub(1) / 2;
+    values.get(middle).copied().unwrap_or(f64::NAN)
+}
