@@ -1,2 +1,15 @@
-//! Placeholder.
+//! What Millstream keeps between runs: durable files, places, the checkpoint and the write-ahead log of push sources.
+//!
+//! Every byte that must survive a power cut on a local disk goes through [`fs::FileSystem`], because `object_store`'s
+//! local store never calls fsync. This crate knows no DataFusion, no connector and no operator, and it never decides
+//! *what* a batch is: it keeps, in order and whole, what the engine decided.
+//!
+//! Read in this order: [`fs`], [`location`], [`checkpoint`]; the protocol is
+//! `docs/design/0001-checkpoint-log-and-commit-protocol.md`.
 #![forbid(unsafe_code)]
+
+pub mod fs;
+pub mod location;
+
+pub use fs::{AppendFile, FileSystem, LockGuard, OsFileSystem};
+pub use location::Location;
