@@ -44,5 +44,5 @@ def run(spark, case):
 
 def generate(spark):
     for statement in statements((OUT / "tables.sql").read_text(encoding="utf-8")):
-        spark.sql(statement)
+        spark.sql(statement.replace("CREATE TEMPORARY", "CREATE OR REPLACE TEMPORARY", 1))
     write_lines(OUT / "queries.jsonl", [run(spark, case) for case in cases()])
