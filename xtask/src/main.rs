@@ -8,6 +8,7 @@
 
 mod bench;
 mod check;
+mod kill;
 mod run;
 mod services;
 mod test;
@@ -25,6 +26,8 @@ usage: cargo xtask COMMAND
   test [-- ARGS]       ... with ARGS for `cargo test` (-p millstream-sql, a name), and without the campaigns
   bench cloudtrail|json-filter|empty-batch [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--bin PATH]
                        what a record costs (CPU-seconds, memory), beside Spark on the same files
+  kill [--runs N] [--seed S] [--from RUN] [--results FILE] [--store local|s3] [--job NAME] [--bin PATH]
+                       the kill campaign: SIGKILL at random moments, the output must equal the batch's
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         "check" => check::run(rest),
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),
+        "kill" => kill::run(rest),
         "test" => test::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -68,6 +68,17 @@ impl S3 {
             ("MILLSTREAM_TEST_S3_BUCKET", BUCKET.to_owned()),
         ]
     }
+
+    /// What a program reads that knows the names of AWS only.
+    pub fn aws_env(&self) -> [(&'static str, String); 5] {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint.clone()),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
 }
 
 impl Drop for S3 {

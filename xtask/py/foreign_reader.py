@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""A reader that knows nothing of Millstream, asked through stdin, one JSON object a line, answered likewise.
+
+  {"do": "watch", "outputs": [OUTPUT, ...]}   reads all files of the outputs again and again, in the background
+  {"do": "unwatch"}                           stops; tells how often it looked, and the first thing that was wrong
+  {"do": "compare", "output": OUTPUT, "columns": [..], "oracle": SQL, "cwd": DIR}
+                                              all rows of the output against a DuckDB query over the inputs
+
+OUTPUT is {"url": folder or s3://bucket/prefix, "format": "parquet" or "json"}; every row has a unique string `id`.
+While it watches, these must never be seen: a file that cannot be read to its end, an id twice, an id that was
+there and is gone. Names are judged as DuckDB's glob does, by suffix only: hidden files count.
+S3 is reached with the MILLSTREAM_TEST_S3_* variables.
+"""
+import functools
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+
+import duckdb
+import pyarrow.fs
+import pyarrow.json
+import pyarrow.parquet
+
+PAUSE_S = 0.004
+
+
+@functools.cache
+def s3():
+    env = os.environ
+    return pyarrow.fs.S3FileSystem(access_key=env["MILLSTREAM_TEST_S3_KEY"], secret_key=env["MILLSTREAM_TEST_S3_SECRET"],
+                                   endpoint_override=env["MILLSTREAM_TEST_S3_ENDPOINT"].split("://")[1], scheme="http", region="us-east-1")
+
+
+def open_folder(url):
+    """(file system, path) of a folder."""
+    if url.startswith("s3://"):
+        return s3(), url.removeprefix("s3://").rstrip("/")
+    return pyarrow.fs.LocalFileSystem(), url
+
+
+def files_of(fs, folder, suffix):
+    found = fs.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True, recursive=True))
+    return sorted(f.path for f in found if f.type == pyarrow.fs.FileType.File and f.path.endswith("." + suffix))
+
+
+def ids_of(fs, path, kind):
+    with fs.open_input_file(path) as f:
+        data = f.read()
+    if kind == "parquet":
+        # All columns, so that every page is read.
+        return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)).read().column("id").to_pylist()
+    text = data.decode()
+    if text and not text.endswith("\n"):
+        raise ValueError("the last line has no end")
+    return [json.loads(line)["id"] for line in text.splitlines()]
+
+
+class Watch:
+    """Polls until told to stop, or until something is wrong."""
+
+    def __init__(self, outputs):
+        self.outputs, self.stopped, self.polls, self.wrong = outputs, threading.Event(), 0, None
+        self.seen = [{} for _ in outputs]  # per output: file -> its ids, read once
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+        self.thread.start()
+
+    def loop(self):
+        try:
+            while not self.stopped.wait(PAUSE_S) and self.wrong is None:
+                for output, seen in zip(self.outputs, self.seen):
+                    self.look(output, seen)
+                self.polls += 1
+        except Exception as e:  # the campaign must hear of it, whatever it is
+            self.wrong = self.wrong or f"the watcher failed: {e!r}"
+
+    def look(self, output, seen):
+        fs, folder = open_folder(output["url"])
+        there = files_of(fs, folder, output["format"])
+        gone = set(seen) - set(there)
+        if gone:
+            self.wrong = f"visible files vanished: {sorted(gone)}"
+        for path in there:
+            if path in seen:
+                continue
+            try:
+                ids = ids_of(fs, path, output["format"])
+            except Exception as e:
+                self.wrong = f"torn file {path}: {e!r}"
+                return
+            known = {i: p for p, ids_there in seen.items() for i in ids_there}
+            twice = [i for i in ids if i in known]
+            if twice or len(set(ids)) != len(ids):
+                self.wrong = f"duplicate id in {path}: {twice[:3] or 'within the file'}, also in {[known[i] for i in twice[:3]]}"
+                return
+            seen[path] = ids
+
+    def stop(self):
+        self.stopped.set()
+        self.thread.join()
+        if self.wrong is None:
+            try:  # a last look at the end, over everything again
+                fresh = [{} for _ in self.outputs]
+                for output, seen, before in zip(self.outputs, fresh, self.seen):
+                    self.look(output, seen)
+                    if any(seen.get(path) != ids for path, ids in before.items()):
+                        self.wrong = self.wrong or "a visible file changed"
+                self.seen = fresh
+            except Exception as e:
+                self.wrong = f"the watcher failed: {e!r}"
+        return {"polls": self.polls, "files": sum(map(len, self.seen)), "ids": [[i for f in sorted(s) for i in s[f]] for s in self.seen],
+                "wrong": self.wrong}
+
+
+def compare(ask):
+    """Rows of the output against the oracle, as multisets, through DuckDB."""
+    fs, folder = open_folder(ask["output"]["url"])
+    kind, copy = ask["output"]["format"], None
+    if not isinstance(fs, pyarrow.fs.LocalFileSystem):
+        copy = tempfile.mkdtemp(prefix="millstream-kill-")
+        for path in files_of(fs, folder, kind):
+            to = os.path.join(copy, os.path.relpath(path, folder))
+            os.makedirs(os.path.dirname(to), exist_ok=True)
+            with fs.open_input_file(path) as f, open(to, "wb") as g:
+                g.write(f.read())
+        folder = copy
+    db = duckdb.connect()
+    db.execute("set timezone = 'UTC'")
+    os.chdir(ask["cwd"])
+    columns = ask["columns"]  # [[name, SQL over the files], ...]
+    select = ", ".join(f"{sql} as {name}" for name, sql in columns)
+    glob = f"{folder}/**/*.{kind}"
+    read = (f"read_parquet('{glob}', hive_partitioning=true, hive_types_autocast=false)" if kind == "parquet"
+            else f"read_json('{glob}', format='newline_delimited', columns={ask['json_columns']})")
+    if files_of(pyarrow.fs.LocalFileSystem(), folder, kind):
+        db.execute(f"create table got as select {select} from {read}")
+    else:
+        db.execute(f"create table got as select * from ({ask['oracle']}) limit 0")
+    db.execute(f"create table want as select {', '.join(name for name, _ in columns)} from ({ask['oracle']})")
+    counts = [db.execute(f"select count(*) from {t}").fetchall()[0][0] for t in ("got", "want")]
+    wrong = []
+    for side, query in (("extra", "from got except all from want"), ("missing", "from want except all from got")):
+        rows = db.execute(query).fetchall()
+        if rows:
+            wrong.append(f"{len(rows)} {side}, such as {sorted(map(str, rows))[:3]}")
+    if copy:
+        shutil.rmtree(copy)
+    return {"rows": counts[0], "rows_wanted": counts[1], "wrong": "; ".join(wrong) or None}
+
+
+def main():
+    watch = None
+    for line in sys.stdin:
+        ask = json.loads(line)
+        try:
+            if ask["do"] == "watch":
+                watch, answer = Watch(ask["outputs"]), {}
+            elif ask["do"] == "unwatch":
+                answer = watch.stop()
+            else:
+                answer = compare(ask)
+        except Exception as e:
+            answer = {"wrong": f"{ask['do']} failed: {e!r}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+//! `cargo xtask kill`: the real binary, killed at random moments, must still give the table of the batch.
+//!
+//! A run draws a job and its inputs from the seed, starts `millstream run JOB.sql --trigger available-now`, kills it
+//! with SIGKILL again and again while new files arrive, lets it end, and compares: the stream's output and the batch's
+//! output with what DuckDB makes of the inputs. Meanwhile a foreign reader polls the output and must never see a
+//! duplicate or a torn file. Seed and run number repeat a run's draws (not the microsecond of a kill: that is the
+//! machine's), and a failed run's folder is kept, with the job as it was run.
+
+mod inputs;
+mod jobs;
+mod process;
+mod reader;
+mod rng;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use self::jobs::{JOBS, Job};
+use self::process::{End, Moment};
+use self::reader::Reader;
+use self::rng::Rng;
+use crate::run::{Outcome, cargo, status, target_dir};
+use crate::services::{BUCKET, S3};
+use crate::tools;
+
+/// No run needs more processes than this; one that does makes no progress.
+const PROCESSES_MAX: u32 = 60;
+
+/// What a user asked for.
+pub struct Wish {
+    pub runs: u64,
+    pub seed: u64,
+    /// The first run.
+    pub from: u64,
+    pub results: PathBuf,
+    pub s3: bool,
+    /// Only this job.
+    pub job: Option<String>,
+    /// A `millstream` that is built already; else the dev build is made.
+    pub bin: Option<PathBuf>,
+}
+
+impl Wish {
+    /// So many runs, with the standard seed.
+    pub fn of(runs: u64, s3: bool) -> Self {
+        let results = target_dir().join("kill").join("results.jsonl");
+        Self { runs, seed: 1, from: 0, results, s3, job: None, bin: None }
+    }
+}
+
+/// Parses the arguments and runs the campaign.
+pub fn run(args: &[String]) -> Outcome {
+    let mut wish = Wish::of(25, false);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let value = args.next().ok_or(format!("{arg} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|e| format!("{arg} {value}: {e}"));
+        match arg.as_str() {
+            "--runs" => wish.runs = number()?,
+            "--seed" => wish.seed = number()?,
+            "--from" => wish.from = number()?,
+            "--results" => wish.results = std::env::current_dir().unwrap_or_default().join(value),
+            "--store" if value == "s3" || value == "local" => wish.s3 = value == "s3",
+            "--store" => return Err(format!("unknown store {value:?}; there are local and s3")),
+            "--job" => wish.job = Some(value.clone()),
+            "--bin" => wish.bin = Some(std::env::current_dir().unwrap_or_default().join(value)),
+            _ => return Err(format!("unknown argument {arg:?}")),
+        }
+    }
+    campaign(&wish)
+}
+
+/// Runs the campaign: every run is done, and every divergence told.
+pub fn campaign(wish: &Wish) -> Outcome {
+    let jobs: Vec<&Job> = JOBS.iter().filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name)).collect();
+    if jobs.is_empty() {
+        return Err(format!("no such job; there are {}", JOBS.iter().map(|j| j.name).collect::<Vec<_>>().join(", ")));
+    }
+    let bin = match &wish.bin {
+        Some(bin) => bin.clone(),
+        None => {
+            status(cargo().args(["build", "--locked", "--workspace", "--bin", "millstream"]))?;
+            target_dir().join("debug").join("millstream")
+        }
+    };
+    let python = tools::python()?;
+    let s3 = if wish.s3 { Some(S3::start()?) } else { None };
+    let reader = Reader::start(&python, s3.as_ref())?;
+    let mut campaign = Campaign { bin, s3, reader, typical: Duration::from_millis(800) };
+
+    let start = Instant::now();
+    let mut failed = Vec::new();
+    let mut n_kills = 0;
+    for number in wish.from..wish.from + wish.runs {
+        let mut rng = Rng::new(wish.seed, number);
+        let Some(job) = jobs.get(usize::try_from(number).unwrap_or(0) % jobs.len()) else { continue };
+        let folder = target_dir().join("kill").join(format!("seed{}-run{number}{}", wish.seed, if wish.s3 { "-s3" } else { "" }));
+        drop(fs::remove_dir_all(&folder));
+        let began = Instant::now();
+        let mut facts = Facts::default();
+        let outcome = campaign.one(job, &folder, &mut rng, &mut facts);
+        n_kills += facts.kills;
+        let mut line = json!({
+            "seed": wish.seed, "run": number, "job": job.name, "store": if wish.s3 { "s3" } else { "local" },
+            "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls,
+            "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
+        });
+        match outcome {
+            Ok(()) => drop(fs::remove_dir_all(&folder)),
+            Err(message) => {
+                println!("run {number} (seed {}, {}) FAILED: {message}\n  kept: {}", wish.seed, job.name, folder.display());
+                if let Some(line) = line.as_object_mut() {
+                    line.insert("outcome".to_owned(), json!("failed"));
+                    line.insert("message".to_owned(), json!(message));
+                }
+                failed.push(number);
+            }
+        }
+        append(&wish.results, &line)?;
+    }
+    println!(
+        "kill campaign: {} runs (seed {}, from {}), {n_kills} kills, {} divergences, {:.0} s; {}",
+        wish.runs,
+        wish.seed,
+        wish.from,
+        failed.len(),
+        start.elapsed().as_secs_f64(),
+        wish.results.display()
+    );
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("diverged or failed: runs {failed:?}; repeat one with --seed {} --from RUN --runs 1", wish.seed))
+    }
+}
+
+/// What a run did, for the results file.
+#[derive(Default)]
+struct Facts {
+    kills: u64,
+    processes: u32,
+    files: u64,
+    rows: u64,
+    polls: u64,
+}
+
+/// What all runs share.
+struct Campaign {
+    bin: PathBuf,
+    s3: Option<S3>,
+    reader: Reader,
+    /// How long a process lives that nobody kills.
+    typical: Duration,
+}
+
+impl Campaign {
+    /// One run, from empty folder to verdict.
+    fn one(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
+        fs::create_dir_all(folder.join("in")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+        let cwd = folder.to_string_lossy().into_owned();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // The job writes relative paths, as a user would; the reader, elsewhere, needs them whole.
+        let (root, seen_root) = match self.s3 {
+            Some(_) => (format!("s3://{BUCKET}/{name}/"), format!("s3://{BUCKET}/{name}/")),
+            None => (String::new(), format!("{cwd}/")),
+        };
+        write(&folder.join("job.sql"), &job.stream_sql(&root))?;
+
+        let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&seen_root)).collect();
+        self.reader.ask(&json!({"do": "watch", "outputs": places}))?;
+        let killed = self.kills(job, folder, rng, facts);
+        let watched = self.reader.ask(&json!({"do": "unwatch"}));
+        killed?;
+        let watched = watched.map_err(|e| format!("the foreign reader saw it: {e}"))?;
+        facts.polls = watched.get("polls").and_then(Value::as_u64).unwrap_or(0);
+
+        for output in job.outputs {
+            let answer =
+                self.reader.ask(&output.comparison(job.input, &seen_root, &cwd)).map_err(|e| format!("stream against inputs: {e}"))?;
+            facts.rows += answer.get("rows").and_then(Value::as_u64).unwrap_or(0);
+        }
+        write(&folder.join("batch.sql"), &job.batch_sql("batch/"))?;
+        let progress = folder.join("progress-batch");
+        process::run(&mut self.millstream("batch.sql", &progress, false), folder, &progress, &Moment::Never)
+            .map_err(|e| format!("batch: {e}"))?;
+        for output in job.outputs {
+            self.reader
+                .ask(&output.comparison(job.input, &format!("{cwd}/batch/"), &cwd))
+                .map_err(|e| format!("batch against inputs: {e}"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts, kills, adds files, starts again; returns when a process with all the input has ended by itself.
+    fn kills(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
+        let n_files = rng.range(4, 30);
+        let mut kills_left = rng.range(2, 12);
+        let mut added = 0;
+        facts.files = n_files;
+        let progress = folder.join("progress");
+        while facts.processes < PROCESSES_MAX {
+            let more = if kills_left == 0 { n_files } else { rng.range(0, n_files - added + 1) };
+            for _ in 0..more.min(n_files - added) {
+                add_file(job, folder, added, rng)?;
+                added += 1;
+            }
+            let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
+            facts.processes += 1;
+            match process::run(&mut self.millstream("job.sql", &progress, true), folder, &progress, &moment)? {
+                End::Killed => {
+                    facts.kills += 1;
+                    kills_left -= 1;
+                }
+                End::Done(took) => {
+                    self.typical = (self.typical * 3 + took) / 4;
+                    if kills_left == 0 {
+                        return Ok(());
+                    }
+                    // It was faster than the kill; that one is spent, or nothing would be left to kill.
+                    kills_left -= 1;
+                }
+            }
+        }
+        Err(format!("no end after {PROCESSES_MAX} processes"))
+    }
+
+    /// The command under test.
+    fn millstream(&self, sql: &str, progress: &Path, stream: bool) -> Command {
+        let mut command = Command::new(&self.bin);
+        command.args(["run", sql]);
+        if stream {
+            command.args(["--trigger", "available-now"]).arg("--progress-file").arg(progress);
+        }
+        if let Some(s3) = &self.s3 {
+            command.envs(s3.aws_env());
+        }
+        command
+    }
+}
+
+/// Writes one more input file: elsewhere first, then renamed, as producers should.
+fn add_file(job: &Job, folder: &Path, idx: u64, rng: &mut Rng) -> Outcome {
+    let (name, text) = inputs::file(job.input, idx, rng);
+    let unfinished = folder.join("unfinished");
+    write(&unfinished, &text)?;
+    fs::rename(&unfinished, folder.join("in").join(&name)).map_err(|e| format!("cannot rename {name}: {e}"))
+}
+
+fn write(path: &Path, text: &str) -> Outcome {
+    fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+/// Appends one line to the results file.
+fn append(results: &Path, line: &Value) -> Outcome {
+    let cannot = |e| format!("cannot append to {}: {e}", results.display());
+    if let Some(folder) = results.parent() {
+        fs::create_dir_all(folder).map_err(cannot)?;
+    }
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(results).map_err(cannot)?;
+    writeln!(file, "{line}").map_err(cannot)
+}

@@ -1,0 +1,118 @@
+//! One process of the binary under test: started in the run's folder, watched, killed or awaited.
+//!
+//! A progress file tells how many batches it has done, so that a kill can be aimed behind the n-th commit; the rest
+//! of the kills fall at a drawn time, which also hits start and recovery.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::rng::Rng;
+use crate::run::Outcome;
+
+/// A process that takes longer than this hangs.
+const HUNG_AFTER: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_micros(300);
+
+/// When to kill.
+pub enum Moment {
+    /// So long after the start.
+    After(Duration),
+    /// So long after this many batches were reported.
+    AfterBatches(u64, Duration),
+    /// Not at all.
+    Never,
+}
+
+impl Moment {
+    /// Draws a moment; `typical` is how long a whole run takes.
+    pub fn draw(rng: &mut Rng, typical: Duration) -> Self {
+        let micros = u64::try_from(typical.as_micros()).unwrap_or(u64::MAX / 8);
+        if rng.one_in(2) {
+            Self::After(Duration::from_micros(rng.range(0, micros + micros / 8)))
+        } else {
+            Self::AfterBatches(rng.range(0, 6), Duration::from_micros(rng.range(0, 15_000)))
+        }
+    }
+}
+
+/// How a process ended.
+pub enum End {
+    /// By our kill.
+    Killed,
+    /// By itself, with exit code 0, after so long.
+    Done(Duration),
+}
+
+/// Runs `command` in `folder` and kills it at `moment` unless it ends first. Any other exit code is an error.
+pub fn run(command: &mut Command, folder: &Path, progress: &Path, moment: &Moment) -> Outcome<End> {
+    let open = || fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let log = open().map_err(|e| format!("cannot open the log of the run: {e}"))?;
+    let log_too = open().map_err(|e| format!("cannot open the log of the run: {e}"))?;
+    command.current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(log_too);
+    let mut batches = Batches::new(progress);
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|e| format!("cannot start {}: {e}", command.get_program().to_string_lossy()))?;
+    let mut kill_at = match moment {
+        Moment::After(after) => Some(start + *after),
+        Moment::AfterBatches(0, after) => Some(start + *after),
+        Moment::AfterBatches(..) | Moment::Never => None,
+    };
+    loop {
+        let ended = child.try_wait().map_err(|e| format!("cannot wait for the process: {e}"))?;
+        if let Some(status) = ended {
+            return if status.success() {
+                Ok(End::Done(start.elapsed()))
+            } else {
+                Err(format!("the process ended with {status}; see log"))
+            };
+        }
+        let now = Instant::now();
+        if kill_at.is_some_and(|at| now >= at) {
+            kill(&mut child)?;
+            return Ok(End::Killed);
+        }
+        if let (None, Moment::AfterBatches(n, after)) = (kill_at, moment)
+            && batches.count() >= *n
+        {
+            kill_at = Some(now + *after);
+        }
+        if now.duration_since(start) > HUNG_AFTER {
+            kill(&mut child)?;
+            return Err(format!("the process hung for {} s", HUNG_AFTER.as_secs()));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// SIGKILL, and wait.
+pub fn kill(child: &mut Child) -> Outcome {
+    child.kill().map_err(|e| format!("cannot kill the process: {e}"))?;
+    child.wait().map(drop).map_err(|e| format!("cannot wait for the process: {e}"))
+}
+
+/// Counts how often the progress file grew.
+struct Batches<'a> {
+    file: &'a Path,
+    len: u64,
+    n: u64,
+}
+
+impl<'a> Batches<'a> {
+    fn new(file: &'a Path) -> Self {
+        let mut batches = Self { file, len: 0, n: 0 };
+        batches.count();
+        batches.n = 0;
+        batches
+    }
+
+    fn count(&mut self) -> u64 {
+        let len = fs::metadata(self.file).map_or(0, |m| m.len());
+        if len > self.len {
+            self.n += 1;
+        }
+        self.len = len;
+        self.n
+    }
+}
