@@ -8,8 +8,12 @@
 //! `docs/design/0001-checkpoint-log-and-commit-protocol.md`.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod fs;
 pub mod location;
 
+mod frame;
+
+pub use checkpoint::{Checkpoint, Record, RecordKind, Recovered, RecoveredSource, SourceEntry};
 pub use fs::{AppendFile, FileSystem, LockGuard, OsFileSystem};
 pub use location::Location;

@@ -1,0 +1,132 @@
+//! The order of records: checked before a record is written and after it was read.
+//!
+//! ```text
+//!  start(e) ─► [ intent N ─► ] prepared N ─► [ intent N+1 ─► ] prepared N+1 ... ─► fact ─► start(e+1) ─► ...
+//!  seq without gaps · epochs rise at starts only · batches without gaps · committed never falls, never passes prepared
+//! ```
+//! Pure: no I/O, no clock.
+
+use std::collections::VecDeque;
+
+use millstream_core::{BatchId, RunEpoch};
+
+use super::record::{Record, RecordKind};
+
+/// What the log says so far.
+#[derive(Debug, Clone, Default)]
+pub struct LogOrder {
+    /// The number of the next record.
+    pub next_seq: u64,
+    /// The run of the last start record.
+    pub epoch: Option<RunEpoch>,
+    /// The number of the last start record.
+    pub start_seq: u64,
+    /// The highest batch with a prepared record.
+    pub prepared: Option<BatchId>,
+    /// The intent behind the last prepared record.
+    pub intent: Option<Record>,
+    /// The highest batch that all sinks have committed.
+    pub committed: Option<BatchId>,
+    /// The first record of every batch that is kept, oldest first. Bounded by retention.
+    pub batches: VecDeque<(BatchId, u64)>,
+    /// Whether records before the first one seen are gone by retention.
+    pub is_cut: bool,
+}
+
+impl LogOrder {
+    /// The order before a log's first kept record.
+    pub fn from_seq(first_seq: u64) -> Self {
+        Self { next_seq: first_seq, is_cut: first_seq > 0, ..Self::default() }
+    }
+
+    /// Says why `record` cannot be the next one.
+    pub fn check(&self, record: &Record) -> Result<(), String> {
+        if record.seq != self.next_seq {
+            return Err(format!("record {} stands where record {} belongs", record.seq, self.next_seq));
+        }
+        if record.floor_seq > record.seq {
+            return Err(format!("record {} says that records below {} are gone", record.seq, record.floor_seq));
+        }
+        self.check_epoch(record)?;
+        self.check_batch(record)?;
+        self.check_committed(record)
+    }
+
+    /// Takes the next record, which [`LogOrder::check`] has passed.
+    pub fn apply(&mut self, record: &Record) {
+        self.next_seq = record.seq + 1;
+        self.epoch = Some(record.epoch);
+        self.start_seq = record.start_seq;
+        self.committed = self.committed.max(record.committed);
+        if let Some(batch) = record.batch {
+            if self.batches.back().is_none_or(|(last, _)| *last < batch) {
+                self.batches.push_back((batch, record.seq));
+            }
+            match record.kind {
+                RecordKind::Intent => self.intent = Some(record.clone()),
+                _ => {
+                    self.intent = None;
+                    self.prepared = Some(batch);
+                }
+            }
+        }
+    }
+
+    fn check_epoch(&self, record: &Record) -> Result<(), String> {
+        let (is_start, epoch) = (record.kind == RecordKind::Start, record.epoch);
+        match self.epoch {
+            Some(last) if is_start && epoch <= last => Err(format!("a start of run epoch {epoch} behind epoch {last}")),
+            Some(last) if !is_start && epoch != last => Err(format!("a record of run epoch {epoch} within epoch {last}")),
+            None if !is_start && !self.is_cut => Err("the first record is no start".to_owned()),
+            _ if is_start && record.start_seq != record.seq => {
+                Err(format!("start record {} names {} as its start", record.seq, record.start_seq))
+            }
+            Some(_) if !is_start && record.start_seq != self.start_seq => {
+                Err(format!("record {} names {} as its start, which is {}", record.seq, record.start_seq, self.start_seq))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_batch(&self, record: &Record) -> Result<(), String> {
+        let wants_batch = matches!(record.kind, RecordKind::Intent | RecordKind::Prepared);
+        let batch = match (wants_batch, record.batch) {
+            (true, Some(batch)) => batch,
+            (false, None) => return Ok(()),
+            (true, None) => return Err(format!("{} record {} names no batch", record.kind, record.seq)),
+            (false, Some(_)) => return Err(format!("{} record {} names a batch", record.kind, record.seq)),
+        };
+        let expected = match (&self.intent, self.prepared) {
+            (Some(_), _) if record.kind == RecordKind::Intent => {
+                return Err(format!("a second intent, of batch {batch}, before the first is prepared"));
+            }
+            (Some(intent), _) if !intent.same_input(record) => {
+                return Err(format!("batch {batch} is prepared with other ranges, clock or settings than its intent"));
+            }
+            (Some(intent), _) => intent.batch,
+            (None, Some(last)) => Some(last.next()),
+            (None, None) if self.is_cut => None,
+            (None, None) => Some(BatchId(0)),
+        };
+        match expected {
+            Some(expected) if expected != batch => Err(format!("batch {batch} stands where batch {expected} belongs")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_committed(&self, record: &Record) -> Result<(), String> {
+        if let (Some(last), committed) = (self.committed, record.committed)
+            && committed.is_none_or(|committed| committed < last)
+        {
+            return Err(format!("record {} takes back that batch {last} is committed", record.seq));
+        }
+        match (record.committed, self.prepared) {
+            (Some(committed), Some(prepared)) if committed > prepared => {
+                Err(format!("batch {committed} is said to be committed and the last prepared one is {prepared}"))
+            }
+            (Some(committed), None) if !self.is_cut => Err(format!("batch {committed} is said to be committed and none is prepared")),
+            (None, _) if record.kind == RecordKind::Fact => Err(format!("fact record {} says nothing", record.seq)),
+            _ => Ok(()),
+        }
+    }
+}

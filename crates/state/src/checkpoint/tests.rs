@@ -1,0 +1,93 @@
+//! A checkpoint gives back what was appended, in order, and refuses what is out of order.
+
+use std::path::Path;
+
+use millstream_core::{ErrorKind, Position, RandomIds, RunId, SystemClock};
+use serde_json::json;
+
+use super::*;
+use crate::fs::OsFileSystem;
+
+fn at(path: &Path) -> Location {
+    Location::local(Arc::new(OsFileSystem), path).unwrap()
+}
+
+async fn open(path: &Path) -> Result<(Checkpoint, Recovered)> {
+    Checkpoint::open(at(path), &RandomIds, &SystemClock::default()).await
+}
+
+async fn run(path: &Path) -> (Checkpoint, Recovered) {
+    let (mut checkpoint, recovered) = open(path).await.unwrap();
+    let recovered = checkpoint.start(start_record(), recovered).await.unwrap();
+    (checkpoint, recovered)
+}
+
+fn start_record() -> Record {
+    Record::start(RunId(RandomIds.new_uuid()), 1, json!({"sql": "select 1"}))
+}
+
+fn prepared(batch: u64) -> Record {
+    let mut record = Record::prepared(BatchId(batch), 1_000 + batch as i64);
+    let range = SourceRange { start: Position(json!(batch)), end: Position(json!(batch + 1)), detail: json!(null) };
+    record.sources.insert("in".into(), SourceEntry::new(range, Some(batch as i64)));
+    record.sinks.insert("out".into(), json!({"files": [batch]}));
+    record
+}
+
+#[tokio::test]
+async fn what_was_appended_is_recovered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut checkpoint, recovered) = run(dir.path()).await;
+    assert!(recovered.is_new && recovered.last_prepared.is_none());
+    checkpoint.append(prepared(0)).await.unwrap();
+    let mut second = prepared(1);
+    second.committed = Some(BatchId(0));
+    checkpoint.append(second.clone()).await.unwrap();
+    let mut intent = prepared(2);
+    intent.kind = RecordKind::Intent;
+    checkpoint.append(intent).await.unwrap();
+    let query_id = checkpoint.query_id();
+    checkpoint.close().await.unwrap();
+
+    let (checkpoint, recovered) = run(dir.path()).await;
+    assert_eq!((recovered.query_id, recovered.is_new, recovered.epoch), (query_id, false, RunEpoch(1)));
+    assert_eq!(recovered.committed, Some(BatchId(0)));
+    assert_eq!(recovered.uncommitted.iter().map(|record| record.batch).collect::<Vec<_>>(), [Some(BatchId(1))]);
+    assert_eq!(recovered.last_prepared.unwrap().sinks, second.sinks);
+    assert_eq!(recovered.last_intent.unwrap().batch, Some(BatchId(2)));
+    assert_eq!(recovered.last_start.unwrap().job, Some(json!({"sql": "select 1"})));
+    let source = &recovered.sources["in"];
+    assert_eq!(source.ranges.iter().map(|(batch, _)| batch.0).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(source.watermark_ms, Some(1));
+    assert_eq!(checkpoint.epoch(), RunEpoch(1));
+}
+
+#[tokio::test]
+async fn records_out_of_order_are_refused_and_write_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut checkpoint, recovered) = open(dir.path()).await.unwrap();
+    assert_eq!(checkpoint.append(prepared(0)).await.unwrap_err().kind(), ErrorKind::Internal);
+    checkpoint.start(start_record(), recovered).await.unwrap();
+    for wrong in [prepared(1), Record::fact(BatchId(0), 0), start_record()] {
+        assert_eq!(checkpoint.append(wrong).await.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    let mut intent = prepared(0);
+    intent.kind = RecordKind::Intent;
+    checkpoint.append(intent.clone()).await.unwrap();
+    let mut other = prepared(0);
+    other.clock_us += 1;
+    for wrong in [other, intent.clone(), prepared(1)] {
+        assert_eq!(checkpoint.append(wrong).await.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    checkpoint.append(Record::prepared_from(&intent)).await.unwrap();
+    checkpoint.append(Record::fact(BatchId(0), 0)).await.unwrap();
+    assert_eq!(checkpoint.committed(), Some(BatchId(0)));
+}
+
+#[tokio::test]
+async fn a_second_run_on_a_local_checkpoint_is_refused_with_the_pid() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_checkpoint, _) = run(dir.path()).await;
+    let error = open(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+}

@@ -1,0 +1,88 @@
+//! Frames: how one record lies in a file. A frame is whole or it is not there; nothing is ever half-read.
+//!
+//! ```text
+//!  0      4        8          12
+//!  | MSR1 | len u32 | crc32c u32 | payload (len bytes) |      little endian; the checksum covers len and payload
+//! ```
+//! Knows nothing of what a payload means, and nothing of files.
+
+use millstream_core::{Error, Result};
+
+/// Bytes before the payload.
+pub const HEADER_BYTES: usize = 12;
+
+const MAGIC: [u8; 4] = *b"MSR1";
+
+/// What stands at an offset.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// A whole frame, and where the next one begins.
+    Frame {
+        /// Its payload.
+        payload: &'a [u8],
+        /// The offset behind it.
+        end: usize,
+    },
+    /// The bytes end here.
+    End,
+    /// Something that is no whole frame, and why.
+    Bad(&'static str),
+}
+
+/// Appends a frame around `payload`.
+pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let len = u32::try_from(payload.len())
+        .map_err(|_| Error::exhausted(format!("a record of {} bytes is over the limit of 4294967295", payload.len())))?
+        .to_le_bytes();
+    out.reserve(HEADER_BYTES + payload.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&len);
+    out.extend_from_slice(&checksum(&len, payload).to_le_bytes());
+    out.extend_from_slice(payload);
+    Ok(())
+}
+
+/// Looks at the frame that begins at `at`.
+pub fn next(bytes: &[u8], at: usize) -> Next<'_> {
+    let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return Next::End };
+    let Some((header, rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Next::Bad("the header is cut") };
+    let [m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
+    if [m0, m1, m2, m3] != MAGIC {
+        return Next::Bad("no record begins here");
+    }
+    let len = [l0, l1, l2, l3];
+    let Some(payload) = usize::try_from(u32::from_le_bytes(len)).ok().and_then(|len| rest.get(..len)) else {
+        return Next::Bad("the record is cut");
+    };
+    if checksum(&len, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Next::Bad("the checksum does not match");
+    }
+    Next::Frame { payload, end: at + HEADER_BYTES + payload.len() }
+}
+
+/// The first offset at or behind `from` where a whole frame begins: tells damage in the middle from a torn tail.
+pub fn find(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    rest.windows(MAGIC.len())
+        .enumerate()
+        .filter(|(_, window)| *window == MAGIC)
+        .map(|(at, _)| from + at)
+        .find(|at| matches!(next(bytes, *at), Next::Frame { .. }))
+}
+
+/// The payload of bytes that are exactly one frame.
+pub fn only(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    match next(bytes, 0) {
+        Next::Frame { payload, end } if end == bytes.len() => Ok(payload),
+        Next::Frame { .. } => Err("there are bytes behind the record"),
+        Next::End => Err("it is empty"),
+        Next::Bad(why) => Err(why),
+    }
+}
+
+fn checksum(len: &[u8; 4], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(len), payload)
+}
+
+#[cfg(test)]
+mod tests;
