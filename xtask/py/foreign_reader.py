@@ -5,6 +5,9 @@
   {"do": "unwatch"}                           stops; tells how often it looked, and the first thing that was wrong
   {"do": "compare", "output": OUTPUT, "columns": [..], "oracle": SQL, "cwd": DIR}
                                               all rows of the output against a DuckDB query over the inputs
+  {"do": "whole", "looks": [[ID, ..], ..], "oracle": SQL, "cwd": DIR}
+                                              whether each look saw whole batches in order: all rows of the first
+                                              input files, none of the others
 
 OUTPUT is {"url": folder or s3://bucket/prefix, "format": "parquet" or "json"}; every row has a unique string `id`.
 While it watches, these must never be seen: a file that cannot be read to its end, an id twice, an id that was
@@ -151,6 +154,23 @@ def compare(ask):
     return {"rows": counts[0], "rows_wanted": counts[1], "wrong": "; ".join(wrong) or None}
 
 
+def whole(ask):
+    """A batch is one input file, and an id starts with its file's number."""
+    os.chdir(ask["cwd"])
+    wanted = {}
+    for (i,) in duckdb.connect().execute(f"set timezone = 'UTC'; select id from ({ask['oracle']}) order by id").fetchall():
+        wanted.setdefault(i.split("-")[0], []).append(i)
+    for n, look in enumerate(ask["looks"]):
+        there = {}
+        for i in sorted(look):
+            there.setdefault(i.split("-")[0], []).append(i)
+        first = list(wanted)[:len(there)]
+        for name in sorted(set(first) | set(there)):
+            if there.get(name) != wanted.get(name) or name not in first:
+                return {"wrong": f"look {n} saw {len(there.get(name, []))} of {len(wanted.get(name, []))} rows of {name}, and files {sorted(there)}"}
+    return {"wrong": None}
+
+
 def main():
     watch = None
     for line in sys.stdin:
@@ -160,6 +180,8 @@ def main():
                 watch, answer = Watch(ask["outputs"]), {}
             elif ask["do"] == "unwatch":
                 answer = watch.stop()
+            elif ask["do"] == "whole":
+                answer = whole(ask)
             else:
                 answer = compare(ask)
         except Exception as e:

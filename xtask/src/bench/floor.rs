@@ -66,7 +66,7 @@ fn spark() -> Outcome<Value> {
     status(Command::new("jar").args(["cf", "floor.jar", "-C", ".", "."]).current_dir(&classes))?;
     let mut submit = Command::new(home.join("bin/spark-submit"));
     submit.env("SPARK_HOME", home).env("PYSPARK_PYTHON", &python).current_dir(&classes);
-    submit.args(["--master", "local[2]", "--driver-memory", "4g", "--conf", "spark.ui.enabled=false"]);
+    submit.args(["--master", "local[2]", "--driver-memory", "4g", "--conf", "spark.ui.enabled=false", "--conf", "spark.log.level=ERROR"]);
     submit.args(["--conf", "spark.sql.shuffle.partitions=2", "--class", "MicroBatchFloor", "floor.jar"]);
     last_json(submit.arg(&classes).arg(SPARK_BATCHES))
 }

@@ -18,8 +18,8 @@ pub struct Job {
 
 /// One table that the job writes.
 pub struct Output {
-    folder: &'static str,
-    format: &'static str,
+    pub folder: &'static str,
+    pub format: &'static str,
     /// Name and SQL over the files' columns.
     columns: &'static [(&'static str, &'static str)],
     /// The same columns over `{src}`.
@@ -89,6 +89,16 @@ pub const JOBS: &[Job] = &[
     },
 ];
 
+impl Format {
+    /// How DuckDB reads the inputs.
+    fn src(self) -> &'static str {
+        match self {
+            Self::Json => JSON_SRC,
+            Self::Csv => CSV_SRC,
+        }
+    }
+}
+
 impl Job {
     /// The job as a stream, writing under `root`.
     pub fn stream_sql(&self, root: &str) -> String {
@@ -109,14 +119,18 @@ impl Output {
         json!({"url": format!("{root}{}", self.folder), "format": self.format})
     }
 
+    /// The question whether each look of a Millstream reader saw whole batches.
+    pub fn whole(&self, input: Format, looks: &[Vec<String>], cwd: &str) -> Value {
+        json!({"do": "whole", "looks": looks, "oracle": self.oracle.replace("{src}", input.src()), "cwd": cwd})
+    }
+
     /// The question whether the output under `root` is what the inputs in `cwd` make it.
     pub fn comparison(&self, input: Format, root: &str, cwd: &str) -> Value {
-        let src = if input == Format::Json { JSON_SRC } else { CSV_SRC };
         json!({
             "do": "compare",
             "output": self.place(root),
             "columns": self.columns.iter().map(|(name, sql)| json!([name, sql])).collect::<Vec<_>>(),
-            "oracle": self.oracle.replace("{src}", src),
+            "oracle": self.oracle.replace("{src}", input.src()),
             "json_columns": self.json_columns,
             "cwd": cwd,
         })

@@ -8,6 +8,7 @@
 
 mod inputs;
 mod jobs;
+mod looker;
 mod process;
 mod reader;
 mod rng;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use self::jobs::{JOBS, Job};
+use self::looker::Looker;
 use self::process::{End, Moment};
 use self::reader::Reader;
 use self::rng::Rng;
@@ -32,6 +34,9 @@ use crate::tools;
 
 /// No run needs more processes than this; one that does makes no progress.
 const PROCESSES_MAX: u32 = 60;
+
+/// In one of so many runs a Millstream reader looks on.
+const LOOK_ONE_IN: u64 = 3;
 
 /// What a user asked for.
 pub struct Wish {
@@ -109,7 +114,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
         n_kills += facts.kills;
         let mut line = json!({
             "seed": wish.seed, "run": number, "job": job.name, "store": if wish.s3 { "s3" } else { "local" },
-            "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls,
+            "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
             "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
         });
         match outcome {
@@ -149,6 +154,7 @@ struct Facts {
     files: u64,
     rows: u64,
     polls: u64,
+    looks: u64,
 }
 
 /// What all runs share.
@@ -175,10 +181,22 @@ impl Campaign {
 
         let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&seen_root)).collect();
         self.reader.ask(&json!({"do": "watch", "outputs": places}))?;
+        // Each look is a process: in some runs it is there, in the others it does not disturb the timing.
+        let output = rng.pick(job.outputs).filter(|_| rng.one_in(LOOK_ONE_IN));
+        let looker = match output {
+            Some(output) if self.s3.is_none() => Some(Looker::start(Command::new(&self.bin), folder, output.folder, output.format)?),
+            _ => None,
+        };
         let killed = self.kills(job, folder, rng, facts);
+        let looks = looker.map(Looker::stop);
         let watched = self.reader.ask(&json!({"do": "unwatch"}));
         killed?;
         let watched = watched.map_err(|e| format!("the foreign reader saw it: {e}"))?;
+        if let (Some(output), Some(looks)) = (output, looks) {
+            let looks = looks?;
+            facts.looks = looks.len() as u64;
+            self.reader.ask(&output.whole(job.input, &looks, &cwd)).map_err(|e| format!("a Millstream reader saw a torn batch: {e}"))?;
+        }
         facts.polls = watched.get("polls").and_then(Value::as_u64).unwrap_or(0);
 
         for output in job.outputs {
