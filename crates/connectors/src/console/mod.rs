@@ -1,0 +1,94 @@
+//! `console`: prints each micro-batch, as a table like Spark's or as JSON lines for programs.
+//!
+//! Printing happens in `prepare`, after the batch's intent is durable: after a crash the last batch may be printed again,
+//! with the same number. Never a place to keep data.
+
+mod options;
+mod sink;
+mod table;
+
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use millstream_core::connector::SinkRequest;
+use millstream_core::{Connector, Error, OptionSpec, Result, Sink, WriterFactory, WriterSpec};
+
+use crate::wire::RowsToDriver;
+
+pub use table::show_table;
+
+/// Where the console sink prints: standard output, or a writer given by a test or a user interface.
+#[derive(Clone)]
+pub struct ConsoleOutput(Arc<Mutex<dyn Write + Send>>);
+
+impl ConsoleOutput {
+    /// Prints to `out`.
+    pub fn new(out: impl Write + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(out)))
+    }
+
+    /// Writes one whole text, so that the batches of two queries do not mix.
+    fn print(&self, text: &str) -> Result<()> {
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        Ok(())
+    }
+}
+
+impl Default for ConsoleOutput {
+    fn default() -> Self {
+        Self::new(std::io::stdout())
+    }
+}
+
+impl fmt::Debug for ConsoleOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConsoleOutput")
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub struct ConsoleConnector {
+    output: ConsoleOutput,
+}
+
+impl ConsoleConnector {
+    /// Prints to `output`.
+    pub fn new(output: ConsoleOutput) -> Self {
+        Self { output }
+    }
+}
+
+#[async_trait]
+impl Connector for ConsoleConnector {
+    fn name(&self) -> &'static str {
+        "console"
+    }
+
+    fn formats(&self) -> &'static [&'static str] {
+        &["console"]
+    }
+
+    fn sink_options(&self, _format: &str) -> Vec<OptionSpec> {
+        options::OPTIONS.to_vec()
+    }
+
+    async fn sink(&self, request: SinkRequest) -> Result<Arc<dyn Sink>> {
+        let options = options::ConsoleOptions::parse(&request.options)?;
+        if !request.partition_by.is_empty() {
+            return Err(Error::unsupported("partitionBy does not apply to the console sink"));
+        }
+        Ok(Arc::new(sink::ConsoleSink::new(self.output.clone(), options, &request)))
+    }
+
+    fn writer(&self, spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {
+        Ok(Arc::new(RowsToDriver::new(Arc::clone(&spec.schema))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

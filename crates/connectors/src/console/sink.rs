@@ -1,0 +1,101 @@
+//! Prints the rows that the tasks handed over.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::json::writer::{LineDelimited, WriterBuilder};
+use async_trait::async_trait;
+use millstream_core::connector::SinkRequest;
+use millstream_core::{BatchId, Delivery, Error, Options, Result, Sink, SinkContext, TaskOutput, WriterSpec};
+
+use super::options::{ConsoleFormat, ConsoleOptions};
+use super::{ConsoleOutput, show_table};
+use crate::wire;
+
+#[derive(Debug)]
+pub(super) struct ConsoleSink {
+    output: ConsoleOutput,
+    options: ConsoleOptions,
+    schema: SchemaRef,
+    time_zone: String,
+}
+
+impl ConsoleSink {
+    pub(super) fn new(output: ConsoleOutput, options: ConsoleOptions, request: &SinkRequest) -> Self {
+        Self { output, options, schema: Arc::clone(&request.schema), time_zone: request.time_zone.clone() }
+    }
+}
+
+#[async_trait]
+impl Sink for ConsoleSink {
+    fn description(&self) -> String {
+        "ConsoleSink".to_owned()
+    }
+
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!({ "format": "console" })
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    fn needs_intent(&self) -> bool {
+        true
+    }
+
+    fn writer(&self) -> WriterSpec {
+        WriterSpec {
+            connector: "console".to_owned(),
+            format: "console".to_owned(),
+            options: Options::new(),
+            schema: Arc::clone(&self.schema),
+            partition_by: Vec::new(),
+            time_zone: self.time_zone.clone(),
+        }
+    }
+
+    async fn start(&self, _ctx: &SinkContext, _decided: Option<BatchId>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn prepare(&self, batch: BatchId, outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
+        let rows = wire::rows_of(outputs)?;
+        let text = match self.options.format {
+            ConsoleFormat::Table { num_rows, width_max } => {
+                let line = "-".repeat(43);
+                let table = show_table(&self.schema, &rows, num_rows, width_max, &self.time_zone)?;
+                format!("{line}\nBatch: {batch}\n{line}\n{table}\n")
+            }
+            ConsoleFormat::Json => json_lines(batch, &rows)?,
+        };
+        self.output.print(&text)?;
+        Ok(serde_json::Value::Null)
+    }
+
+    async fn commit(&self, _batch: BatchId, _prepared: &serde_json::Value) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn json_lines(batch: BatchId, rows: &[RecordBatch]) -> Result<String> {
+    let mut text = String::new();
+    let mut n_rows = 0;
+    for rows in rows {
+        let mut lines = Vec::new();
+        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
+        writer.write(rows)?;
+        writer.finish()?;
+        drop(writer);
+        let lines = String::from_utf8(lines).map_err(|_| Error::internal("json of rows is not utf-8"))?;
+        for line in lines.lines() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{{\"batchId\":{batch},\"row\":{line}}}");
+        }
+        n_rows += rows.num_rows();
+    }
+    let _ = writeln!(text, "{{\"batchId\":{batch},\"end\":true,\"numRows\":{n_rows}}}");
+    Ok(text)
+}
