@@ -19,6 +19,9 @@ pub mod noop;
 pub mod rate;
 pub mod rate_micro_batch;
 
+#[cfg(test)]
+mod harness;
+
 use std::sync::Arc;
 
 use millstream_core::ConnectorRegistry;

@@ -23,8 +23,7 @@ pub fn split<T: Serialize>(value: &T, bytes_estimate: u64) -> Result<Split> {
 
 /// The payload of a split made by [`split`].
 pub fn split_payload<T: DeserializeOwned>(split: &Split) -> Result<T> {
-    serde_json::from_slice(&split.payload)
-        .map_err(|error| Error::internal(format!("split payload cannot be decoded: {error}")))
+    serde_json::from_slice(&split.payload).map_err(|error| Error::internal(format!("split payload cannot be decoded: {error}")))
 }
 
 /// `value` as JSON bytes.

@@ -8,15 +8,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millstream_core::Result;
 
 /// The first `num_rows` rows as text, ending with a line break. `width_max` cuts cells (with `...`).
-pub fn show_table(
-    schema: &SchemaRef,
-    rows: &[RecordBatch],
-    num_rows: usize,
-    width_max: Option<usize>,
-    time_zone: &str,
-) -> Result<String> {
-    let mut lines: Vec<Vec<String>> =
-        vec![schema.fields().iter().map(|field| cut(field.name().clone(), width_max)).collect()];
+pub fn show_table(schema: &SchemaRef, rows: &[RecordBatch], num_rows: usize, width_max: Option<usize>, time_zone: &str) -> Result<String> {
+    let mut lines: Vec<Vec<String>> = vec![schema.fields().iter().map(|field| cut(field.name().clone(), width_max)).collect()];
     let total: usize = rows.iter().map(RecordBatch::num_rows).sum();
     for batch in rows {
         for row_idx in 0..batch.num_rows().min((num_rows + 1).saturating_sub(lines.len())) {

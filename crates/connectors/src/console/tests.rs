@@ -1,1 +1,151 @@
-//! Tests.
+//! Tests of `console`.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field};
+use async_trait::async_trait;
+use millstream_core::{BatchId, ConnectorRegistry, Delivery, Result, Sink, TaskId, TaskOutput};
+use millstream_testkit::sink_contract::{SinkHarness, check_sink};
+
+use super::{ConsoleConnector, ConsoleOutput, show_table};
+use crate::harness::{id_name_rows, id_name_schema, registry, sink, sink_request};
+use crate::wire;
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Captured {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+struct Console {
+    registry: ConnectorRegistry,
+    captured: Captured,
+    options: Vec<(&'static str, &'static str)>,
+}
+
+impl Console {
+    fn new(options: &[(&'static str, &'static str)]) -> Self {
+        let (mut registry, _) = registry();
+        let captured = Captured::default();
+        registry.register(Arc::new(ConsoleConnector::new(ConsoleOutput::new(captured.clone()))));
+        Self { registry, captured, options: options.to_vec() }
+    }
+
+    async fn print(&self, batch: u64, rows: &[RecordBatch]) -> String {
+        let sink = self.sink().await.unwrap();
+        let payload = wire::rows_to_bytes(&id_name_schema(), rows).unwrap();
+        let n_rows = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+        let output = TaskOutput { task_id: TaskId(0), n_rows, payload };
+        sink.prepare(BatchId(batch), vec![output]).await.unwrap();
+        self.captured.text()
+    }
+}
+
+#[async_trait]
+impl SinkHarness for Console {
+    async fn sink(&self) -> Result<Arc<dyn Sink>> {
+        sink(&self.registry, sink_request("console", &self.options, id_name_schema())).await
+    }
+
+    fn registry(&self) -> &ConnectorRegistry {
+        &self.registry
+    }
+
+    fn rows(&self, first: usize, n: usize) -> Result<RecordBatch> {
+        Ok(id_name_rows(first, n))
+    }
+
+    async fn visible(&self) -> Result<Vec<RecordBatch>> {
+        Ok(Vec::new())
+    }
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract() {
+    let console = Console::new(&[]);
+    check_sink(&console).await.unwrap();
+    let sink = console.sink().await.unwrap();
+    assert_eq!(sink.delivery(), Delivery::AtLeastOnce);
+    assert!(sink.needs_intent());
+}
+
+#[tokio::test]
+async fn prints_sparks_table() {
+    let expected = "\
+-------------------------------------------
+Batch: 3
+-------------------------------------------
++---+------+
+| id|  name|
++---+------+
+|  0|name 0|
+|  1|name 1|
+|  2|  NULL|
++---+------+
+
+";
+    assert_eq!(Console::new(&[]).print(3, &[id_name_rows(0, 3)]).await, expected);
+    let expected = "\
+-------------------------------------------
+Batch: 0
+-------------------------------------------
++---+------+
+|id |name  |
++---+------+
+|0  |name 0|
++---+------+
+only showing top 1 row
+
+";
+    let console = Console::new(&[("numRows", "1"), ("truncate", "false")]);
+    assert_eq!(console.print(0, &[id_name_rows(0, 3)]).await, expected);
+}
+
+#[tokio::test]
+async fn prints_json_lines_and_the_end_of_every_batch() {
+    let console = Console::new(&[("format", "json")]);
+    let expected = "{\"batchId\":5,\"row\":{\"id\":1,\"name\":\"name 1\"}}\n{\"batchId\":5,\"row\":{\"id\":2,\"name\":null}}\n{\"batchId\":5,\"end\":true,\"numRows\":2}\n";
+    assert_eq!(console.print(5, &[id_name_rows(1, 2)]).await, expected);
+    let console = Console::new(&[("format", "json")]);
+    assert_eq!(console.print(6, &[]).await, "{\"batchId\":6,\"end\":true,\"numRows\":0}\n");
+}
+
+#[test]
+fn shows_nested_values_and_times_as_spark() {
+    let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a long text of more than twenty")]));
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC"));
+    let inner = StructArray::from(vec![
+        (Arc::new(Field::new("a", DataType::Int64, true)), Arc::new(Int64Array::from(vec![Some(1)])) as ArrayRef),
+        (Arc::new(Field::new("b", DataType::Int64, true)), Arc::new(Int64Array::from(vec![None])) as ArrayRef),
+    ]);
+    assert_eq!(inner.len(), 1);
+    let batch = RecordBatch::try_from_iter([("t", names), ("ts", times), ("s", Arc::new(inner) as ArrayRef)]).unwrap();
+    let text = show_table(&batch.schema(), &[batch], 20, Some(20), "+01:00").unwrap();
+    let expected = "\
++--------------------+--------------------+---------+
+|                   t|                  ts|        s|
++--------------------+--------------------+---------+
+|a long text of mo...|1970-01-01 01:00:...|{1, NULL}|
++--------------------+--------------------+---------+
+";
+    assert_eq!(text, expected);
+}

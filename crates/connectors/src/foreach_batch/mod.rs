@@ -11,9 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use millstream_core::{
-    BatchId, Connector, Delivery, Error, Options, Result, Sink, SinkContext, TaskOutput, WriterFactory, WriterSpec,
-};
+use millstream_core::{BatchId, Connector, Delivery, Error, Options, Result, Sink, SinkContext, TaskOutput, WriterFactory, WriterSpec};
 
 use crate::wire::{self, RowsToDriver};
 

@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{
-    Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec,
-};
+use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
 use crate::wire::RowsToDriver;
 
@@ -72,9 +70,8 @@ impl Connector for MemoryConnector {
             return Err(Error::unsupported("partitionBy does not apply to the memory sink"));
         }
         let name = request.options.get("table").or(request.query_name.as_deref());
-        let name = name.ok_or_else(|| {
-            Error::invalid("the memory sink needs a query name: it is the table's name").hint("set queryName")
-        })?;
+        let name =
+            name.ok_or_else(|| Error::invalid("the memory sink needs a query name: it is the table's name").hint("set queryName"))?;
         Ok(Arc::new(sink::MemorySink::new(Arc::clone(&self.store), name, &request)))
     }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
-use millstream_core::{
-    Admission, BatchId, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split,
-};
+use millstream_core::{Admission, BatchId, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use tokio::sync::Notify;
 
 use super::reader::MemorySplit;

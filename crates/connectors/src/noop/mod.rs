@@ -9,8 +9,7 @@ use bytes::Bytes;
 use millstream_core::connector::SinkRequest;
 use millstream_core::sink::WriteAttempt;
 use millstream_core::{
-    BatchId, Connector, Delivery, Options, Result, Sink, SinkContext, TaskId, TaskOutput, TaskWriter, WriterFactory,
-    WriterSpec,
+    BatchId, Connector, Delivery, Options, Result, Sink, SinkContext, TaskId, TaskOutput, TaskWriter, WriterFactory, WriterSpec,
 };
 
 /// See the [module](self).

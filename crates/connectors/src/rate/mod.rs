@@ -52,11 +52,10 @@ pub(crate) fn stream_only(request: &SourceRequest) -> Result<()> {
         return Err(Error::unsupported(format!("format '{}' can only be read as a stream", request.format)));
     }
     match &request.schema {
-        Some(given) if given.fields() != schema().fields() => Err(Error::invalid(format!(
-            "format '{}' has a schema of its own (timestamp TIMESTAMP, value BIGINT)",
-            request.format
-        ))
-        .hint("leave the schema out")),
+        Some(given) if given.fields() != schema().fields() => {
+            Err(Error::invalid(format!("format '{}' has a schema of its own (timestamp TIMESTAMP, value BIGINT)", request.format))
+                .hint("leave the schema out"))
+        }
         _ => Ok(()),
     }
 }

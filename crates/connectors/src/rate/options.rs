@@ -50,8 +50,7 @@ impl RateOptions {
             let flat = (seconds - self.ramp_up_s).checked_mul(self.rows_per_second);
             ramp(self.ramp_up_s).zip(flat).and_then(|(ramp, flat)| ramp.checked_add(flat))
         };
-        rows.filter(|rows| i64::try_from(*rows).is_ok()).ok_or_else(|| {
-            Error::invalid(format!("'rowsPerSecond' {} overflows after {seconds} s", self.rows_per_second))
-        })
+        rows.filter(|rows| i64::try_from(*rows).is_ok())
+            .ok_or_else(|| Error::invalid(format!("'rowsPerSecond' {} overflows after {seconds} s", self.rows_per_second)))
     }
 }

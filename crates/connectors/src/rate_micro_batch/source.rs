@@ -3,9 +3,7 @@
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
-use millstream_core::{
-    Admission, BatchId, Error, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split,
-};
+use millstream_core::{Admission, BatchId, Error, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use serde::{Deserialize, Serialize};
 
 use super::OPTIONS;
