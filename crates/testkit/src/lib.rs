@@ -1,14 +1,20 @@
 //! What tests of several crates share: gold files of Spark ([`gold`]), a clock moved by hand ([`clock`]), rows as texts
-//! ([`rows`]), and the contract suites that every source and sink passes ([`source_contract`], [`sink_contract`]).
+//! ([`rows`]), the contract suites that every source and sink passes ([`source_contract`], [`sink_contract`]), and files
+//! that lose what was not synced ([`power_loss`]).
 //!
 //! Only tests depend on this crate; it never ends up in a program. The suites speak the traits of `millstream-core` only,
-//! so that a connector's tests need no engine.
+//! so that a connector's tests need no engine. Seeds are arguments, and tests print them, so that every failure can be
+//! replayed exactly.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod gold;
+pub mod power_loss;
+pub mod rng;
 pub mod rows;
 pub mod sink_contract;
 pub mod source_contract;
 
 pub use clock::ManualClock;
+pub use power_loss::{Fault, PowerLossFs};
+pub use rng::Rng;
