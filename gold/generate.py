@@ -1,6 +1,6 @@
 """Writes the gold files from real Spark. See README.md for how to run it.
 
-    python gold/generate.py [expressions|queries|dataframe|show|ddl|readers|writers|progress ...]
+    python gold/generate.py [expressions|queries|functions|dataframe|show|ddl|readers|writers|progress ...]
 """
 
 import importlib
@@ -8,7 +8,7 @@ import sys
 
 from goldlib import session, stop
 
-PARTS = ["expressions", "queries", "dataframe", "show", "ddl", "readers", "writers", "progress"]
+PARTS = ["expressions", "queries", "functions", "dataframe", "show", "ddl", "readers", "writers", "progress"]
 
 
 def main():
