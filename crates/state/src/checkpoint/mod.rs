@@ -13,35 +13,42 @@
 //! The format and the protocol: `docs/design/0001-checkpoint-log-and-commit-protocol.md`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use millstream_core::{BatchId, Clock, Error, IdSource, QueryId, Result, RunEpoch, SourceRange};
+use object_store::ObjectStoreExt;
+use tokio::task::JoinSet;
 
-use crate::fs::{FileSystem, LockGuard, blocking};
+use crate::fs::{LockGuard, blocking};
 use crate::location::Location;
 
 mod chain;
+mod inspect;
 mod local;
 mod metadata;
+mod object;
+mod open;
 mod order;
 mod record;
+mod snapshot;
 
+pub use inspect::{Report, Shown, show, verify};
 pub use metadata::{FORMAT_VERSION, Metadata};
 pub use record::{RECORD_VERSION, Record, RecordKind, SourceEntry};
+pub use snapshot::source_location;
 
-use chain::{Chain, damaged, stitch};
-use local::{LocalLog, LocalScan};
-use metadata::METADATA_NAME;
+use chain::Chain;
+use local::LocalLog;
+use object::{Appended, ObjectLog};
+use open::Opened;
 use order::LogOrder;
 
 /// How many batches are kept in the log at least, unless the query says otherwise (Spark's `minBatchesToRetain`).
 pub const MIN_BATCHES_TO_RETAIN: u64 = 100;
 
-/// A segment of a local log is closed when it has reached so many bytes.
-const SEGMENT_BYTES_MAX: u64 = 1 << 20;
-
-const LOCK_NAME: &str = "LOCK";
+/// A start on an object store gives way to at most so many records that an older run still writes.
+const START_TRIES: usize = 10_000;
 
 /// What a checkpoint says at the start of a run.
 #[derive(Debug, Clone)]
@@ -81,21 +88,49 @@ pub struct RecoveredSource {
     pub watermark_ms: Option<i64>,
 }
 
+/// How much of the log is kept (see [`Checkpoint::retain`]).
+#[derive(Debug, Clone, Copy)]
+pub struct Retention<'a> {
+    /// At least so many of the last batches ([`MIN_BATCHES_TO_RETAIN`]).
+    pub n_batches_min: u64,
+    /// Everything from this batch on, if something else needs it.
+    pub keep_from: Option<BatchId>,
+    /// The names of the sources that remember more than a position ([`millstream_core::Source::snapshot`] gives bytes):
+    /// all batches since their last snapshot are kept.
+    pub remembering: &'a [&'a str],
+}
+
 /// An open checkpoint: the only writer of its log.
 #[derive(Debug)]
 pub struct Checkpoint {
     location: Location,
-    query_id: QueryId,
+    metadata: Metadata,
     epoch: RunEpoch,
-    is_started: bool,
     order: LogOrder,
+    /// What was read, until the run has begun.
+    opening: Option<Opening>,
     /// The floor that the next record will carry.
     floor_seq: u64,
     /// Taken while an append is under way; `None` otherwise means that an append failed or was cancelled.
-    log: Option<LocalLog>,
+    writer: Option<LogWriter>,
     poison: Option<Error>,
+    snapshots: Arc<Mutex<BTreeMap<String, BatchId>>>,
+    background: JoinSet<()>,
     /// Shared with what runs in the background, so that the next run cannot begin before that has ended.
     lock: Option<Arc<LockGuard>>,
+}
+
+#[derive(Debug)]
+struct Opening {
+    chain: Chain,
+    torn: Vec<String>,
+    snapshots: BTreeMap<String, (BatchId, Bytes)>,
+}
+
+#[derive(Debug)]
+enum LogWriter {
+    Local(LocalLog),
+    Object(ObjectLog),
 }
 
 impl Checkpoint {
@@ -103,40 +138,119 @@ impl Checkpoint {
     /// lives. Writes no record: the caller compares the job first, then calls [`Checkpoint::start`].
     pub async fn open(location: Location, ids: &dyn IdSource, clock: &dyn Clock) -> Result<(Self, Recovered)> {
         let fresh = Metadata::new(QueryId(ids.new_uuid()), clock.now_proc_us());
-        match &location {
-            Location::Local { fs, path } => {
-                let (fs, path, place) = (Arc::clone(fs), path.clone(), location.to_string());
-                let context = format!("opening checkpoint '{place}'");
-                let at = location.clone();
-                blocking(move || open_local(at, &fs, &path, &place, &fresh)).await.map_err(|error| error.context(context))
-            }
-            Location::Object { .. } => Err(Error::unsupported(format!("checkpoints on object stores are not supported yet: '{location}'"))),
-        }
+        Self::open_as(location.clone(), fresh).await.map_err(|error| error.context(format!("opening checkpoint '{location}'")))
+    }
+
+    async fn open_as(location: Location, fresh: Metadata) -> Result<(Self, Recovered)> {
+        let Opened { metadata, epoch, chain, torn, writer, lock } = open::open(&location, fresh).await?;
+        let snapshots = snapshot::read_all(&location).await?;
+        let recovered = open::recover(&location.to_string(), &metadata, epoch, &chain, &torn, &snapshots)?;
+        let checkpoint = Self {
+            location,
+            metadata,
+            epoch,
+            order: chain.order.clone(),
+            floor_seq: chain.floor_seq(),
+            writer: Some(writer),
+            poison: None,
+            snapshots: Arc::new(Mutex::new(snapshots.iter().map(|(name, (batch, _))| (name.clone(), *batch)).collect())),
+            opening: Some(Opening { chain, torn, snapshots }),
+            background: JoinSet::new(),
+            lock,
+        };
+        Ok((checkpoint, recovered))
     }
 
     /// Begins the run with a start record ([`Record::start`]). From here on older runs are fenced. Hands back what the
-    /// checkpoint says now: on an object store an older run may have written until this very moment.
-    pub async fn start(&mut self, record: Record, recovered: Recovered) -> Result<Recovered> {
-        if self.is_started || record.kind != RecordKind::Start {
+    /// checkpoint says now: on an object store an older run may have written until this very moment, so what `open`
+    /// said is good for comparing the job only.
+    pub async fn start(&mut self, record: Record, opened: Recovered) -> Result<Recovered> {
+        let (Some(mut opening), RecordKind::Start) = (self.opening.take(), record.kind) else {
             return Err(Error::internal("a run begins with one start record"));
+        };
+        let mut is_changed = false;
+        for _ in 0..START_TRIES {
+            match self.write(record.clone()).await? {
+                Appended::Done if !is_changed => return Ok(opened),
+                Appended::Done => {
+                    let Opening { chain, torn, snapshots } = &opening;
+                    let place = self.location.to_string();
+                    return open::recover(&place, &self.metadata, self.epoch, chain, torn, snapshots);
+                }
+                Appended::Older(theirs) => {
+                    let damaged = |why: String| chain::damaged(&self.location.to_string(), &why);
+                    self.order.check(&theirs).map_err(damaged)?;
+                    self.order.apply(&theirs);
+                    self.floor_seq = self.floor_seq.max(theirs.floor_seq);
+                    opening.chain.order = self.order.clone();
+                    opening.chain.records.push(*theirs);
+                    is_changed = true;
+                }
+            }
         }
-        self.write(record).await?;
-        self.is_started = true;
-        Ok(recovered)
+        Err(Error::unavailable(format!("an older run writes faster than this one can take over checkpoint '{}'", self.location)))
     }
 
-    /// Appends a record; it is durable when this returns. The checkpoint numbers it and fills in what is committed if
+    /// Appends a record; it is durable when this returns. The checkpoint numbers it, and fills in what is committed if
     /// the record says less. After an error, or when the future was dropped, every later call fails.
     pub async fn append(&mut self, record: Record) -> Result<()> {
-        if !self.is_started || record.kind == RecordKind::Start {
+        if self.opening.is_some() || record.kind == RecordKind::Start {
             return Err(Error::internal(format!("a {} record is not what comes next: call start first, once", record.kind)));
         }
-        self.write(record).await
+        match self.write(record).await? {
+            Appended::Done => Ok(()),
+            Appended::Older(_) => Err(Error::internal("an append ended like a start")),
+        }
+    }
+
+    /// Keeps what a source remembers up to and with `batch`, which must be decided. Written in the background; a failure
+    /// is logged, and the log then keeps the ranges that the snapshot would have replaced.
+    pub fn put_source_snapshot(&mut self, source: &str, batch: BatchId, bytes: Bytes) -> Result<()> {
+        let decided = self.order.intent.as_ref().and_then(|intent| intent.batch).max(self.order.prepared);
+        if decided.is_none_or(|decided| batch > decided) {
+            return Err(Error::internal(format!("source '{source}' has a snapshot of batch {batch}, which is not decided")));
+        }
+        let (location, source) = (self.location.clone(), source.to_owned());
+        let (snapshots, lock) = (Arc::clone(&self.snapshots), self.lock.clone());
+        self.spawn(async move {
+            match snapshot::write(&location, &source, batch, &bytes).await {
+                Ok(()) => {
+                    let mut snapshots = snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+                    let newest = snapshots.entry(source).or_insert(batch);
+                    *newest = batch.max(*newest);
+                }
+                Err(error) => {
+                    tracing::warn!(checkpoint = %location, source, batch = batch.0, %error, "the snapshot of a source was not written");
+                }
+            }
+            drop(lock);
+        });
+        Ok(())
+    }
+
+    /// Decides what is not needed any more. The next record says so, and then the files go, in the background.
+    pub fn retain(&mut self, retention: &Retention<'_>) {
+        let Some(prepared) = self.order.prepared else { return };
+        let mut keep_from = BatchId((prepared.0 + 1).saturating_sub(retention.n_batches_min.max(1)));
+        keep_from = keep_from.min(self.order.committed.map_or(BatchId(0), BatchId::next));
+        keep_from = retention.keep_from.map_or(keep_from, |needed| keep_from.min(needed));
+        {
+            let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+            for source in retention.remembering {
+                keep_from = keep_from.min(snapshots.get(*source).map_or(BatchId(0), |batch| batch.next()));
+            }
+        }
+        while self.order.batches.front().is_some_and(|(batch, _)| *batch < keep_from) {
+            self.order.batches.pop_front();
+        }
+        if let Some((_, seq)) = self.order.batches.front() {
+            self.floor_seq = self.floor_seq.max(*seq);
+        }
     }
 
     /// The query.
     pub fn query_id(&self) -> QueryId {
-        self.query_id
+        self.metadata.query_id
     }
 
     /// The number of this run.
@@ -160,11 +274,11 @@ impl Checkpoint {
     }
 
     /// Ends the run: waits for what runs in the background and gives up the lock.
-    pub async fn close(self) -> Result<()> {
-        Ok(())
+    pub async fn close(mut self) {
+        while self.background.join_next().await.is_some() {}
     }
 
-    async fn write(&mut self, mut record: Record) -> Result<()> {
+    async fn write(&mut self, mut record: Record) -> Result<Appended> {
         record.epoch = self.epoch;
         record.seq = self.order.next_seq;
         record.start_seq = if record.kind == RecordKind::Start { record.seq } else { self.order.start_seq };
@@ -174,19 +288,30 @@ impl Checkpoint {
             return Err(poison.clone().context("the checkpoint failed before"));
         }
         self.order.check(&record).map_err(|why| Error::internal(format!("the checkpoint refuses a record out of order: {why}")))?;
-        let Some(mut log) = self.log.take() else {
+        let Some(writer) = self.writer.take() else {
             return Err(Error::cancelled("the checkpoint is closed to writing: an append was cancelled before its answer"));
         };
-        let appended = blocking(move || {
-            let result = log.append(&record);
-            Ok((log, record, result))
-        });
-        let (log, record, result) = appended.await?;
+        let (writer, record, result) = match writer {
+            LogWriter::Local(mut log) => {
+                blocking(move || {
+                    let result = log.append(&record);
+                    Ok((LogWriter::Local(log), record, result.map(|()| Appended::Done)))
+                })
+                .await?
+            }
+            LogWriter::Object(mut log) => {
+                let result = log.append(&record).await;
+                (LogWriter::Object(log), record, result)
+            }
+        };
         match result {
-            Ok(()) => {
-                self.order.apply(&record);
-                self.log = Some(log);
-                Ok(())
+            Ok(appended) => {
+                self.writer = Some(writer);
+                if matches!(appended, Appended::Done) {
+                    self.order.apply(&record);
+                    self.remove_unneeded(&record);
+                }
+                Ok(appended)
             }
             Err(error) => {
                 let error = error.context(format!("writing {} record {} of checkpoint '{}'", record.kind, record.seq, self.location));
@@ -195,75 +320,49 @@ impl Checkpoint {
             }
         }
     }
-}
 
-fn open_local(
-    location: Location,
-    fs: &Arc<dyn FileSystem>,
-    root: &std::path::Path,
-    place: &str,
-    fresh: &Metadata,
-) -> Result<(Checkpoint, Recovered)> {
-    fs.create_dir_all(&root.join(local::LOG_DIR))?;
-    let lock = Arc::new(fs.lock(&root.join(LOCK_NAME))?);
-    let metadata_path = root.join(METADATA_NAME);
-    let (metadata, is_fresh) = if fs.exists(&metadata_path)? {
-        let metadata =
-            Metadata::decode(&fs.read(&metadata_path)?).map_err(|why| damaged(place, &format!("file '{METADATA_NAME}': {why}")))?;
-        // A killed run may have renamed it without syncing the folder.
-        fs.sync_dir(root)?;
-        (metadata, false)
-    } else {
-        (fresh.clone(), true)
-    };
-    let scan = local::scan(fs.as_ref(), root, metadata.query_id, true)?;
-    if is_fresh {
-        if !scan.segments.is_empty() {
-            return Err(damaged(place, &format!("there is a log but no '{METADATA_NAME}'")));
-        }
-        fs.replace_synced(&metadata_path, &metadata.encode())?;
-    }
-    let LocalScan { units, segments, epoch_max, torn, .. } = scan;
-    let chain = stitch(place, units)?;
-    let epoch = RunEpoch(epoch_max.map_or(0, |last| last.0 + 1));
-    let log = LocalLog::new(Arc::clone(fs), root, metadata.query_id, epoch, SEGMENT_BYTES_MAX, segments);
-    let recovered = recover(&metadata, epoch, &chain, torn);
-    let checkpoint = Checkpoint {
-        location,
-        query_id: metadata.query_id,
-        epoch,
-        is_started: false,
-        floor_seq: chain.floor_seq(),
-        order: chain.order,
-        log: Some(log),
-        poison: None,
-        lock: Some(lock),
-    };
-    Ok((checkpoint, recovered))
-}
-
-fn recover(metadata: &Metadata, epoch: RunEpoch, chain: &Chain, torn: Vec<String>) -> Recovered {
-    let committed = chain.order.committed;
-    let prepared = || chain.records.iter().filter(|record| record.kind == RecordKind::Prepared);
-    let mut sources: BTreeMap<String, RecoveredSource> = BTreeMap::new();
-    for record in prepared() {
-        for (name, entry) in &record.sources {
-            let source = sources.entry(name.clone()).or_default();
-            source.watermark_ms = entry.watermark_ms.or(source.watermark_ms);
-            source.ranges.extend(record.batch.map(|batch| (batch, entry.range.clone())));
+    /// `record` is durable and says what is not needed any more.
+    fn remove_unneeded(&mut self, record: &Record) {
+        let lock = self.lock.clone();
+        match (&mut self.writer, &self.location) {
+            (Some(LogWriter::Local(log)), Location::Local { fs, .. }) => {
+                let (fs, paths) = (Arc::clone(fs), log.take_unneeded(record.floor_seq, record.start_seq));
+                if !paths.is_empty() {
+                    // What cannot be removed now is found again at the next start.
+                    self.spawn(async move {
+                        let removed = blocking(move || Ok(paths.iter().try_for_each(|path| fs.remove(path))?)).await;
+                        log_removal(removed);
+                        drop(lock);
+                    });
+                }
+            }
+            (Some(LogWriter::Object(log)), Location::Object { store, .. }) => {
+                let (store, keys) = (Arc::clone(store), log.take_unneeded(record.floor_seq, record.start_seq));
+                if !keys.is_empty() {
+                    self.spawn(async move {
+                        for key in keys {
+                            match store.delete(&key).await {
+                                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                                Err(error) => return log_removal(Err(crate::location::store_error(error))),
+                            }
+                        }
+                    });
+                }
+            }
+            _ => {}
         }
     }
-    Recovered {
-        query_id: metadata.query_id,
-        is_new: chain.last_start().is_none(),
-        epoch,
-        last_start: chain.last_start().cloned(),
-        last_prepared: prepared().next_back().cloned(),
-        uncommitted: prepared().filter(|record| record.batch > committed).cloned().collect(),
-        last_intent: chain.order.intent.clone(),
-        committed,
-        sources,
-        torn,
+
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        // Ended tasks are let go here, so that the set stays as small as what is under way.
+        while self.background.try_join_next().is_some() {}
+        self.background.spawn(work);
+    }
+}
+
+fn log_removal(removed: Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(%error, "old records of a checkpoint were not removed; the next start tries again");
     }
 }
 

@@ -47,7 +47,7 @@ async fn what_was_appended_is_recovered() {
     intent.kind = RecordKind::Intent;
     checkpoint.append(intent).await.unwrap();
     let query_id = checkpoint.query_id();
-    checkpoint.close().await.unwrap();
+    checkpoint.close().await;
 
     let (checkpoint, recovered) = run(dir.path()).await;
     assert_eq!((recovered.query_id, recovered.is_new, recovered.epoch), (query_id, false, RunEpoch(1)));
