@@ -1,0 +1,154 @@
+//! The options of Spark's JSON reader, read once.
+
+use millstream_core::{Error, OptionSpec, Options, ParseMode, Result};
+
+use super::scan::Dialect;
+use crate::datetime::Zone;
+use crate::pattern::DateTimePattern;
+
+/// Options of JSON readers and of `from_json`, for checking names.
+pub const JSON_READ_OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new("mode", "PERMISSIVE (default), DROPMALFORMED or FAILFAST"),
+    OptionSpec::new("columnNameOfCorruptRecord", "the string column that gets the text of bad records (_corrupt_record)"),
+    OptionSpec::new("dateFormat", "datetime pattern of dates; without it Spark's casts"),
+    OptionSpec::new("timestampFormat", "datetime pattern of timestamps; without it Spark's casts"),
+    OptionSpec::new("timestampNTZFormat", "datetime pattern of timestamps without time zone"),
+    OptionSpec::new("timeZone", "zone of timestamps that name none (the session's)"),
+    OptionSpec::new("locale", "language of names in dates: en-US"),
+    OptionSpec::new("multiLine", "one record is a whole file (false)"),
+    OptionSpec::new("lineSep", "what separates records (any line end)"),
+    OptionSpec::new("encoding", "UTF-8"),
+    OptionSpec::new("charset", "UTF-8"),
+    OptionSpec::new("allowComments", "take /* */ and // comments (false)"),
+    OptionSpec::new("allowSingleQuotes", "take single quotes (true)"),
+    OptionSpec::new("allowUnquotedFieldNames", "take names without quotes (false)"),
+    OptionSpec::new("allowNumericLeadingZeros", "take numbers such as 007 (false)"),
+    OptionSpec::new("allowBackslashEscapingAnyCharacter", "take any escape (false)"),
+    OptionSpec::new("allowUnquotedControlChars", "take control characters within strings (false)"),
+    OptionSpec::new("allowNonNumericNumbers", "take NaN and Infinity as numbers (true)"),
+    OptionSpec::new("primitivesAsString", "infer every number and boolean as string (false)"),
+    OptionSpec::new("prefersDecimal", "infer numbers with fraction as decimal where they fit (false)"),
+    OptionSpec::new("inferTimestamp", "infer strings that look like timestamps as such (false)"),
+    OptionSpec::new("samplingRatio", "the share of records used to infer a schema (1.0)"),
+    OptionSpec::new("dropFieldIfAllNull", "leave out columns without a value when inferring (false)"),
+    OptionSpec::new("maxRecordBytes", "the longest record in bytes (512m)"),
+];
+
+/// How JSON is read.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct JsonReadOptions {
+    /// What to do with bad records.
+    pub mode: ParseMode,
+    /// The column that gets the text of bad records, if the schema has it.
+    pub corrupt_record_column: String,
+    /// Pattern of dates, else Spark's cast.
+    pub date_format: Option<DateTimePattern>,
+    /// Pattern of timestamps, else Spark's cast.
+    pub timestamp_format: Option<DateTimePattern>,
+    /// Pattern of timestamps without time zone, else Spark's cast.
+    pub timestamp_ntz_format: Option<DateTimePattern>,
+    /// Zone of timestamps that name none.
+    pub zone: Zone,
+    /// The day on which a time without a date is; without it such a text is a bad field.
+    pub now_us: Option<i64>,
+    /// One record is a whole input.
+    pub multi_line: bool,
+    /// What separates records, else any line end.
+    pub line_separator: Option<Vec<u8>>,
+    /// The longest record.
+    pub record_bytes_max: usize,
+    /// Infer numbers and booleans as strings.
+    pub primitives_as_string: bool,
+    /// Infer numbers with fraction as decimals.
+    pub prefers_decimal: bool,
+    /// Infer timestamps from strings.
+    pub infer_timestamp: bool,
+    /// Leave out columns without a value when inferring.
+    pub drop_field_if_all_null: bool,
+    /// The share of records used to infer a schema.
+    pub sampling_ratio: f64,
+    pub(crate) dialect: Dialect,
+}
+
+impl JsonReadOptions {
+    /// Reads the options; names it does not know are left to the caller's [`Options::check`].
+    pub fn new(options: &Options, session_zone: Zone) -> Result<Self> {
+        let flag = |name: &str, default: bool| Ok::<_, Error>(options.get_bool(name)?.unwrap_or(default));
+        let pattern = |name: &str| options.get(name).map(DateTimePattern::for_parse).transpose();
+        check_encoding(options)?;
+        check_locale(options)?;
+        Ok(Self {
+            mode: options.get("mode").map_or(Ok(ParseMode::default()), str::parse)?,
+            corrupt_record_column: options.get("columnNameOfCorruptRecord").unwrap_or("_corrupt_record").to_owned(),
+            date_format: pattern("dateFormat")?,
+            timestamp_format: pattern("timestampFormat")?,
+            timestamp_ntz_format: pattern("timestampNTZFormat")?,
+            zone: options.get("timeZone").map_or(Ok(session_zone), Zone::parse)?,
+            now_us: None,
+            multi_line: flag("multiLine", false)?,
+            line_separator: line_separator(options)?,
+            record_bytes_max: record_bytes_max(options)?,
+            primitives_as_string: flag("primitivesAsString", false)?,
+            prefers_decimal: flag("prefersDecimal", false)?,
+            infer_timestamp: flag("inferTimestamp", false)?,
+            drop_field_if_all_null: flag("dropFieldIfAllNull", false)?,
+            sampling_ratio: sampling_ratio(options)?,
+            dialect: Dialect {
+                comments: flag("allowComments", false)?,
+                single_quotes: flag("allowSingleQuotes", true)?,
+                unquoted_names: flag("allowUnquotedFieldNames", false)?,
+                leading_zeros: flag("allowNumericLeadingZeros", false)?,
+                any_escape: flag("allowBackslashEscapingAnyCharacter", false)?,
+                control_chars: flag("allowUnquotedControlChars", false)?,
+                non_numeric_numbers: flag("allowNonNumericNumbers", true)?,
+            },
+        })
+    }
+}
+
+pub(crate) fn check_encoding(options: &Options) -> Result<()> {
+    for name in ["encoding", "charset"] {
+        if let Some(encoding) = options.get(name) {
+            if !["UTF-8", "UTF8", "US-ASCII"].iter().any(|known| known.eq_ignore_ascii_case(encoding)) {
+                return Err(Error::unsupported(format!("option '{name}' is '{encoding}': only UTF-8 is supported"))
+                    .hint("convert the files to UTF-8 first, for example with iconv"));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_locale(options: &Options) -> Result<()> {
+    match options.get("locale") {
+        Some(locale) if !locale.to_ascii_lowercase().starts_with("en") => {
+            Err(Error::unsupported(format!("option 'locale' is '{locale}': only English is supported")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn line_separator(options: &Options) -> Result<Option<Vec<u8>>> {
+    match options.get("lineSep") {
+        Some("") => Err(Error::invalid("option 'lineSep' is empty: expected at least one character")),
+        // Any line end is what `\n` alone means to a reader that also takes `\r\n`; but then `\r` belongs to the line.
+        separator => Ok(separator.map(|separator| separator.as_bytes().to_vec())),
+    }
+}
+
+pub(crate) fn record_bytes_max(options: &Options) -> Result<usize> {
+    let bytes = options.get_bytes("maxRecordBytes")?.unwrap_or(512 << 20);
+    usize::try_from(bytes)
+        .ok()
+        .filter(|bytes| (1..=1 << 30).contains(bytes))
+        .ok_or_else(|| Error::invalid(format!("option 'maxRecordBytes' is '{bytes}': expected 1 to 1g")))
+}
+
+pub(crate) fn sampling_ratio(options: &Options) -> Result<f64> {
+    let Some(text) = options.get("samplingRatio") else { return Ok(1.0) };
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|ratio| *ratio > 0.0 && *ratio <= 1.0)
+        .ok_or_else(|| Error::invalid(format!("option 'samplingRatio' is '{text}': expected a number above 0 and up to 1")))
+}
