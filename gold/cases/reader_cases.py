@@ -278,3 +278,18 @@ parts("conflict", "v INT")
 parts("bools", "v INT")
 parts("ints", "v INT", select=["year", "count(*) OVER (PARTITION BY country) AS n"])
 parts("ints", None, {}, fmt="text")
+
+ALL = "b BOOLEAN, i8 TINYINT, i INT, l BIGINT, f FLOAT, d DOUBLE, m DECIMAL(10,2), s STRING, dt DATE, ts TIMESTAMP, arr ARRAY<INT>, mp MAP<STRING, STRING>, st STRUCT<x: INT, y: STRING>, sarr ARRAY<STRUCT<x: INT>>, deep STRUCT<a: STRUCT<b: ARRAY<STRUCT<c: INT>>>>"
+TEXTS = "b STRING, i STRING, s STRING, arr STRING, mp STRING, st STRING, sarr ARRAY<STRING>, other STRING, deep STRUCT<a: STRING>"
+for number in range(40):
+    case("fuzz-json", "json", f"fuzz/f{number:02}.json", f"{ALL}, {BAD}")
+    case("fuzz-json", "json", f"fuzz/f{number:02}.json", f"{TEXTS}, {BAD}")
+    if number % 4 == 0:
+        case("fuzz-json", "json", f"fuzz/f{number:02}.json", ALL, {"mode": "DROPMALFORMED"})
+        case("fuzz-json", "json", f"fuzz/f{number:02}.json", conf={"spark.sql.caseSensitive": "true"})
+for number in range(24):
+    case("fuzz-csv", "csv", f"fuzz/f{number:02}.csv", f"a STRING, b STRING, c INT, d DOUBLE, {BAD}")
+    case("fuzz-csv", "csv", f"fuzz/f{number:02}.csv", "a STRING, b STRING, c STRING, d STRING", {"multiLine": "true", "escape": '"'} if number % 2 else {"multiLine": "true"})
+    if number % 4 == 0:
+        case("fuzz-csv", "csv", f"fuzz/f{number:02}.csv", "a STRING, b STRING, c INT, d DOUBLE", {"mode": "DROPMALFORMED"})
+        case("fuzz-csv", "csv", f"fuzz/f{number:02}.csv", None, {"inferSchema": "true", "header": "true"})
