@@ -14,6 +14,6 @@ pub mod location;
 
 mod frame;
 
-pub use checkpoint::{Checkpoint, Record, RecordKind, Recovered, RecoveredSource, SourceEntry};
+pub use checkpoint::{Checkpoint, CheckpointOptions, Record, RecordKind, Recovered, RecoveredSource, Retention, SourceEntry};
 pub use fs::{AppendFile, FileSystem, LockGuard, OsFileSystem};
-pub use location::Location;
+pub use location::{Location, Store};

@@ -88,6 +88,19 @@ pub struct RecoveredSource {
     pub watermark_ms: Option<i64>,
 }
 
+/// How a checkpoint is kept; the defaults suit all but tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// A segment of a local log is closed when it has reached so many bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 1 << 20 }
+    }
+}
+
 /// How much of the log is kept (see [`Checkpoint::retain`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Retention<'a> {
@@ -137,12 +150,22 @@ impl Checkpoint {
     /// Opens or creates a checkpoint and reads it. On a local disk this takes the lock for as long as the checkpoint
     /// lives. Writes no record: the caller compares the job first, then calls [`Checkpoint::start`].
     pub async fn open(location: Location, ids: &dyn IdSource, clock: &dyn Clock) -> Result<(Self, Recovered)> {
-        let fresh = Metadata::new(QueryId(ids.new_uuid()), clock.now_proc_us());
-        Self::open_as(location.clone(), fresh).await.map_err(|error| error.context(format!("opening checkpoint '{location}'")))
+        Self::open_with(location, ids, clock, CheckpointOptions::default()).await
     }
 
-    async fn open_as(location: Location, fresh: Metadata) -> Result<(Self, Recovered)> {
-        let Opened { metadata, epoch, chain, torn, writer, lock } = open::open(&location, fresh).await?;
+    /// As [`Checkpoint::open`], with options.
+    pub async fn open_with(
+        location: Location,
+        ids: &dyn IdSource,
+        clock: &dyn Clock,
+        options: CheckpointOptions,
+    ) -> Result<(Self, Recovered)> {
+        let fresh = Metadata::new(QueryId(ids.new_uuid()), clock.now_proc_us());
+        Self::open_as(location.clone(), fresh, options).await.map_err(|error| error.context(format!("opening checkpoint '{location}'")))
+    }
+
+    async fn open_as(location: Location, fresh: Metadata, options: CheckpointOptions) -> Result<(Self, Recovered)> {
+        let Opened { metadata, epoch, chain, torn, writer, lock } = open::open(&location, fresh, options).await?;
         let snapshots = snapshot::read_all(&location).await?;
         let recovered = open::recover(&location.to_string(), &metadata, epoch, &chain, &torn, &snapshots)?;
         let checkpoint = Self {

@@ -17,12 +17,9 @@ use super::local::{self, LocalLog, LocalScan};
 use super::metadata::{METADATA_NAME, Metadata};
 use super::object::{self, ObjectLog};
 use super::record::RecordKind;
-use super::{LogWriter, Recovered, RecoveredSource};
+use super::{CheckpointOptions, LogWriter, Recovered, RecoveredSource};
 use crate::fs::{FileSystem, LockGuard, blocking};
 use crate::location::{Location, join_key, store_error};
-
-/// A segment of a local log is closed when it has reached so many bytes.
-const SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
 const LOCK_NAME: &str = "LOCK";
 
@@ -38,17 +35,17 @@ pub struct Opened {
 }
 
 /// Opens or creates; `fresh` is the identity of a new checkpoint.
-pub async fn open(location: &Location, fresh: Metadata) -> Result<Opened> {
+pub async fn open(location: &Location, fresh: Metadata, options: CheckpointOptions) -> Result<Opened> {
     match location.clone() {
         Location::Local { fs, path } => {
             let place = location.to_string();
-            blocking(move || open_local(&fs, &path, &place, &fresh)).await
+            blocking(move || open_local(&fs, &path, &place, &fresh, options)).await
         }
         Location::Object { store, prefix, .. } => open_object(store, &prefix, location.to_string(), fresh).await,
     }
 }
 
-fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metadata) -> Result<Opened> {
+fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metadata, options: CheckpointOptions) -> Result<Opened> {
     fs.create_dir_all(&root.join(local::LOG_DIR))?;
     let lock = Arc::new(fs.lock(&root.join(LOCK_NAME))?);
     let metadata_path = root.join(METADATA_NAME);
@@ -69,7 +66,7 @@ fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metada
     }
     let chain = stitch(place, units)?;
     let epoch = RunEpoch(epoch_max.map_or(0, |last| last.0 + 1));
-    let writer = LogWriter::Local(LocalLog::new(Arc::clone(fs), root, metadata.query_id, epoch, SEGMENT_BYTES_MAX, segments));
+    let writer = LogWriter::Local(LocalLog::new(Arc::clone(fs), root, metadata.query_id, epoch, options.segment_bytes, segments));
     Ok(Opened { metadata, epoch, chain, torn, writer, lock: Some(lock) })
 }
 

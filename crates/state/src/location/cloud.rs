@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use millstream_core::{Error, Options, Result};
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
-use super::store_error;
+use super::{Store, store_error};
 
 /// Spark's names for S3 settings and object_store's. `fs.s3a.connection.ssl.enabled` and path style are turned around below.
 const S3A_NAMES: [(&str, AmazonS3ConfigKey); 6] = [
@@ -23,7 +22,7 @@ const S3A_NAMES: [(&str, AmazonS3ConfigKey); 6] = [
     ("fs.s3a.assumed.role.arn", AmazonS3ConfigKey::RoleArn),
 ];
 
-pub fn s3(url: &str, bucket: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+pub fn s3(url: &str, bucket: &str, options: &Options) -> Result<Arc<dyn Store>> {
     if bucket.is_empty() {
         return Err(Error::invalid(format!("'{url}' names no bucket: write s3://bucket/path")));
     }
@@ -86,7 +85,7 @@ fn boolean(name: &str, value: &str) -> Result<bool> {
 }
 
 #[cfg(feature = "gcp")]
-pub fn gcs(url: &str, bucket: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+pub fn gcs(url: &str, bucket: &str, options: &Options) -> Result<Arc<dyn Store>> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
     let settings = prefixed(options, "google_");
     shared(format!("gs:{bucket}"), settings, |settings| {
@@ -99,12 +98,12 @@ pub fn gcs(url: &str, bucket: &str, options: &Options) -> Result<Arc<dyn ObjectS
 }
 
 #[cfg(not(feature = "gcp"))]
-pub fn gcs(url: &str, _bucket: &str, _options: &Options) -> Result<Arc<dyn ObjectStore>> {
+pub fn gcs(url: &str, _bucket: &str, _options: &Options) -> Result<Arc<dyn Store>> {
     Err(Error::unsupported(format!("'{url}': this build has no Google Cloud Storage")).hint("build with the cargo feature 'gcp'"))
 }
 
 #[cfg(feature = "azure")]
-pub fn azure(url: &str, authority: &str, options: &Options) -> Result<Arc<dyn ObjectStore>> {
+pub fn azure(url: &str, authority: &str, options: &Options) -> Result<Arc<dyn Store>> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
     let settings = prefixed(options, "azure_");
     shared(format!("az:{authority}"), settings, |settings| {
@@ -117,7 +116,7 @@ pub fn azure(url: &str, authority: &str, options: &Options) -> Result<Arc<dyn Ob
 }
 
 #[cfg(not(feature = "azure"))]
-pub fn azure(url: &str, _authority: &str, _options: &Options) -> Result<Arc<dyn ObjectStore>> {
+pub fn azure(url: &str, _authority: &str, _options: &Options) -> Result<Arc<dyn Store>> {
     Err(Error::unsupported(format!("'{url}': this build has no Azure storage")).hint("build with the cargo feature 'azure'"))
 }
 
@@ -132,9 +131,9 @@ type Key = (String, BTreeMap<String, String>);
 fn shared(
     bucket: String,
     settings: BTreeMap<String, String>,
-    make: impl FnOnce(&BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>>,
-) -> Result<Arc<dyn ObjectStore>> {
-    static CLIENTS: OnceLock<Mutex<HashMap<Key, Weak<dyn ObjectStore>>>> = OnceLock::new();
+    make: impl FnOnce(&BTreeMap<String, String>) -> Result<Arc<dyn Store>>,
+) -> Result<Arc<dyn Store>> {
+    static CLIENTS: OnceLock<Mutex<HashMap<Key, Weak<dyn Store>>>> = OnceLock::new();
     let mut clients = CLIENTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     let key = (bucket, settings);
     if let Some(client) = clients.get(&key).and_then(Weak::upgrade) {

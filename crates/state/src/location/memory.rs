@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use millstream_core::Result;
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
-pub fn named(name: &str) -> Result<Arc<dyn ObjectStore>> {
+use super::Store;
+
+pub fn named(name: &str) -> Result<Arc<dyn Store>> {
     static STORES: OnceLock<Mutex<HashMap<String, Arc<InMemory>>>> = OnceLock::new();
     let mut stores = STORES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(Arc::clone(stores.entry(name.to_owned()).or_default()) as Arc<dyn ObjectStore>)
+    Ok(Arc::clone(stores.entry(name.to_owned()).or_default()) as Arc<dyn Store>)
 }

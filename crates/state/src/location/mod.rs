@@ -10,12 +10,18 @@ use std::sync::Arc;
 
 use millstream_core::{Error, Options, Result};
 use object_store::ObjectStore;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as ObjectPath;
 
 use crate::fs::{FileSystem, OsFileSystem};
 
 mod cloud;
 mod memory;
+
+/// An object store with both of its interfaces.
+pub trait Store: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Store for T {}
 
 /// A place where files are kept.
 #[derive(Clone)]
@@ -32,6 +38,8 @@ pub enum Location {
     Object {
         /// The store.
         store: Arc<dyn ObjectStore>,
+        /// The same store, for uploads that are completed later and perhaps by another process.
+        multipart: Arc<dyn MultipartStore>,
         /// The key or the common prefix of the keys.
         prefix: ObjectPath,
         /// As the user wrote it, without a trailing slash; holds no secrets.
@@ -74,8 +82,13 @@ impl Location {
             }
         };
         let prefix = object_path(text, path)?;
-        let url = format!("{scheme}://{authority}/{prefix}");
-        Ok(Self::Object { store, prefix, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self::object(store, &format!("{scheme}://{authority}"), prefix))
+    }
+
+    /// A place in a store; `root_url` is what its root is called.
+    pub fn object(store: Arc<dyn Store>, root_url: &str, prefix: ObjectPath) -> Self {
+        let url = format!("{root_url}/{prefix}").trim_end_matches('/').to_owned();
+        Self::Object { multipart: Arc::clone(&store) as Arc<dyn MultipartStore>, store, prefix, url }
     }
 
     /// A local path, made absolute.
@@ -94,7 +107,7 @@ impl Location {
                 let path = name.split('/').filter(|segment| !segment.is_empty()).fold(path.clone(), |path, segment| path.join(segment));
                 Self::Local { fs: Arc::clone(fs), path }
             }
-            Self::Object { store, prefix, url } => {
+            Self::Object { store, multipart, prefix, url } => {
                 let mut prefix = prefix.clone();
                 let mut url = url.clone();
                 for segment in name.split('/').filter(|segment| !segment.is_empty()) {
@@ -102,7 +115,7 @@ impl Location {
                     url.push('/');
                     url.push_str(segment);
                 }
-                Self::Object { store: Arc::clone(store), prefix, url }
+                Self::Object { store: Arc::clone(store), multipart: Arc::clone(multipart), prefix, url }
             }
         }
     }
