@@ -45,8 +45,12 @@ pub mod types;
 
 pub mod cast;
 
+pub mod arithmetic;
 pub mod decimal;
+mod interval_math;
 mod text;
+#[cfg(test)]
+mod testing;
 
 pub use def::{Arg, FunctionDef, Returns, SparkFunction};
 pub use error::error_class;

@@ -8,7 +8,7 @@ use datafusion::logical_expr::ScalarUDF;
 use crate::FunctionDef;
 
 /// One table per module.
-const TABLES: &[&[FunctionDef]] = &[crate::cast::FUNCTIONS];
+const TABLES: &[&[FunctionDef]] = &[crate::cast::FUNCTIONS, crate::arithmetic::FUNCTIONS, crate::interval_math::FUNCTIONS];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {
     let mut by_name = HashMap::new();
