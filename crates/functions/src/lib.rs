@@ -48,6 +48,11 @@ pub mod cast;
 pub mod arithmetic;
 pub mod decimal;
 mod interval_math;
+pub mod math;
+pub mod passthrough;
+pub mod regexp;
+mod rows;
+pub mod strings;
 mod text;
 #[cfg(test)]
 mod testing;

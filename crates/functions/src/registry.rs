@@ -8,7 +8,14 @@ use datafusion::logical_expr::ScalarUDF;
 use crate::FunctionDef;
 
 /// One table per module.
-const TABLES: &[&[FunctionDef]] = &[crate::cast::FUNCTIONS, crate::arithmetic::FUNCTIONS, crate::interval_math::FUNCTIONS];
+const TABLES: &[&[FunctionDef]] = &[
+    crate::cast::FUNCTIONS,
+    crate::arithmetic::FUNCTIONS,
+    crate::interval_math::FUNCTIONS,
+    crate::math::FUNCTIONS,
+    crate::passthrough::FUNCTIONS,
+    crate::regexp::FUNCTIONS,
+];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {
     let mut by_name = HashMap::new();
@@ -23,7 +30,7 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionDef>> = LazyLock
 
 /// Every function, table by table.
 pub fn all() -> impl Iterator<Item = &'static FunctionDef> {
-    TABLES.iter().flat_map(|table| table.iter())
+    TABLES.iter().chain(crate::strings::TABLES).flat_map(|table| table.iter())
 }
 
 /// The function of a Spark name or alias (lower case).
