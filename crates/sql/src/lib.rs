@@ -10,9 +10,17 @@
 //! no type, and it knows neither Arrow nor DataFusion, so that it builds in seconds.
 #![forbid(unsafe_code)]
 
-pub mod error;
 pub mod ir;
+mod lexer;
+mod parse;
+mod parser;
+
+pub mod error;
 pub mod span;
 
 pub use error::{SqlError, SqlErrorKind};
+pub use parse::{
+    parse_data_type, parse_expression, parse_expressions, parse_interval, parse_query, parse_schema, parse_script, parse_statement,
+    parse_table_name,
+};
 pub use span::Span;

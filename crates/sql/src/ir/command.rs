@@ -233,7 +233,7 @@ pub enum PartitionField {
     /// A column.
     Column(ObjectName),
     /// A column that is declared here: `PARTITIONED BY (day DATE)`.
-    Declared(ColumnDef),
+    Declared(Box<ColumnDef>),
     /// A transform: `days(ts)`, `bucket(16, k)`.
     Transform(Expr),
 }

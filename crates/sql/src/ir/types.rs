@@ -218,8 +218,9 @@ impl fmt::Display for DataType {
     }
 }
 
-/// `name`, in backticks when it is not a plain identifier.
+/// `name`, in backticks when it is not made of ASCII letters, digits and underscores or begins with a digit.
 pub fn quote_if_needed(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.chars().any(|c| !c.is_ascii_digit());
+    let plain =
+        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
 }

@@ -1,0 +1,442 @@
+//! `FROM`: tables, streams, table functions, joins, samples, watermarks, pivots.
+//!
+//! Spark puts a watermark above the alias of tables and subqueries and below that of table
+//! functions; so `e.ts` names the event time of the former only from outside.
+
+use super::{Parser, Result, words};
+use crate::error::SqlError;
+use crate::ir::{Expr, Ident, JoinCondition, JoinKind, ObjectName, Plan, Properties, Read, ReadSource, SampleSize};
+use crate::lexer::{Token, TokenKind};
+use crate::span::Span;
+
+/// A table by name.
+pub(super) fn read_table(name: ObjectName, is_streaming: bool, options: Properties) -> Plan {
+    let span = name.span;
+    Plan::Read(Read { source: ReadSource::Table(name), is_streaming, options, schema: None, span })
+}
+
+/// The alias Spark gives a subquery without one: it hides the names inside.
+const UNNAMED_SUBQUERY: &str = "__auto_generated_subquery_name";
+
+impl Parser<'_> {
+    /// `FROM relation, relation ... [LATERAL VIEW ...] [PIVOT ...]`
+    pub(super) fn relations(&mut self) -> Result<Plan> {
+        self.expect_word("FROM")?;
+        let mut plan = self.relation_or_lateral(None)?;
+        while self.at_symbol(",") {
+            self.next();
+            plan = self.relation_or_lateral(Some(plan))?;
+            self.grow()?;
+        }
+        while self.at_words(&["LATERAL", "VIEW"]) {
+            plan = self.lateral_view(plan)?;
+            self.grow()?;
+        }
+        self.pivots(plan)
+    }
+
+    /// One element of the list; a second one is a cross join, with `LATERAL` one that sees the first.
+    fn relation_or_lateral(&mut self, left: Option<Plan>) -> Result<Plan> {
+        let start = self.peek().span;
+        let lateral = self.at_lateral();
+        if lateral {
+            self.next();
+        }
+        let right = self.relation_primary()?;
+        let Some(left) = left else {
+            if lateral {
+                let lateral = Plan::Join {
+                    left: Box::new(Plan::OneRow),
+                    right: Box::new(right),
+                    kind: JoinKind::Cross,
+                    condition: JoinCondition::None,
+                    lateral,
+                    span: self.span_from(start),
+                };
+                return self.joins(lateral);
+            }
+            return self.joins(right);
+        };
+        if lateral {
+            let joined = Plan::Join {
+                left: Box::new(left),
+                right: Box::new(right),
+                kind: JoinKind::Cross,
+                condition: JoinCondition::None,
+                lateral,
+                span: self.span_from(start),
+            };
+            return self.joins(joined);
+        }
+        let right = self.joins(right)?;
+        Ok(Plan::Join {
+            left: Box::new(left),
+            right: Box::new(right),
+            kind: JoinKind::Cross,
+            condition: JoinCondition::None,
+            lateral: false,
+            span: self.span_from(start),
+        })
+    }
+
+    fn at_lateral(&self) -> bool {
+        self.at_word("LATERAL") && !self.peek_nth(1).is_word("VIEW")
+    }
+
+    /// The joins and pivots behind a relation.
+    fn joins(&mut self, mut left: Plan) -> Result<Plan> {
+        loop {
+            if self.at_pivot() {
+                left = self.pivots(left)?;
+                continue;
+            }
+            let start = self.peek().span;
+            let Some((natural, kind)) = self.join_words()? else { return Ok(left) };
+            self.grow()?;
+            let lateral = self.at_lateral();
+            if lateral {
+                self.next();
+            }
+            let right = self.relation_primary()?;
+            let condition = if natural {
+                JoinCondition::Natural
+            } else if self.take_word("ON") {
+                JoinCondition::On(self.expr()?)
+            } else if self.take_word("USING") {
+                JoinCondition::Using(self.ident_list()?)
+            } else {
+                JoinCondition::None
+            };
+            if lateral && !matches!(kind, JoinKind::Inner | JoinKind::Cross | JoinKind::LeftOuter) {
+                return Err(SqlError::syntax("a LATERAL join can only be INNER, CROSS or LEFT OUTER", start));
+            }
+            if lateral && matches!(condition, JoinCondition::Using(_) | JoinCondition::Natural) {
+                return Err(SqlError::unsupported("a LATERAL join with USING or NATURAL", start));
+            }
+            left = Plan::Join { left: Box::new(left), right: Box::new(right), kind, condition, lateral, span: self.span_from(start) };
+        }
+    }
+
+    /// `[NATURAL] [kind] JOIN`: whether natural, and the kind; none when no join is next.
+    fn join_words(&mut self) -> Result<Option<(bool, JoinKind)>> {
+        let natural = self.at_word("NATURAL");
+        let n = usize::from(natural);
+        let word = |i: usize| self.peek_nth(n + i);
+        let outer = |i: usize| usize::from(word(i).is_word("OUTER"));
+        let (kind, len) = if word(0).is_word("JOIN") {
+            (JoinKind::Inner, 0)
+        } else if word(0).is_word("INNER") {
+            (JoinKind::Inner, 1)
+        } else if word(0).is_word("CROSS") {
+            (JoinKind::Cross, 1)
+        } else if word(0).is_word("SEMI") {
+            (JoinKind::LeftSemi, 1)
+        } else if word(0).is_word("ANTI") {
+            (JoinKind::LeftAnti, 1)
+        } else if word(0).is_word("LEFT") && word(1).is_word("SEMI") {
+            (JoinKind::LeftSemi, 2)
+        } else if word(0).is_word("LEFT") && word(1).is_word("ANTI") {
+            (JoinKind::LeftAnti, 2)
+        } else if word(0).is_word("LEFT") {
+            (JoinKind::LeftOuter, 1 + outer(1))
+        } else if word(0).is_word("RIGHT") {
+            (JoinKind::RightOuter, 1 + outer(1))
+        } else if word(0).is_word("FULL") {
+            (JoinKind::FullOuter, 1 + outer(1))
+        } else if natural {
+            self.next();
+            return Err(self.unexpected_word(&["JOIN"]));
+        } else {
+            return Ok(None);
+        };
+        self.skip(n + len);
+        self.expect_word("JOIN")?;
+        Ok(Some((natural, kind)))
+    }
+
+    /// One relation with its sample, watermark and alias.
+    fn relation_primary(&mut self) -> Result<Plan> {
+        if self.at_symbol("(") {
+            let is_query = self.at_paren_query();
+            self.next();
+            let plan = self.nested(|p| if is_query { p.query() } else { p.relation_or_lateral(None) })?;
+            self.expect_symbol(")")?;
+            return self.decorated(plan, is_query);
+        }
+        self.named_relation()
+    }
+
+    /// A table, a stream or a table function.
+    fn named_relation(&mut self) -> Result<Plan> {
+        let next = self.peek_nth(1);
+        if self.at_word("VALUES") && (next.is_symbol("(") || next.is_number() || next.kind == TokenKind::String) {
+            return self.inline_table();
+        }
+        if self.at_word("STREAM") && self.stream_follows(&next) {
+            return self.stream();
+        }
+        let token = self.peek();
+        if token.is_any_word(words::NO_TABLE_ALIAS) || words::starts_clause(&token, &next) {
+            return Err(self.unexpected("a table, a subquery or a table function"));
+        }
+        let start = token.span;
+        let name = self.object_name()?;
+        if self.at_symbol("(") {
+            return self.table_function(name, false, start);
+        }
+        self.refuse_time_travel()?;
+        let options = self.with_options()?;
+        self.decorated(read_table(name, false, options), false)
+    }
+
+    /// Whether `STREAM` begins a streaming read here, or is the name of a table.
+    fn stream_follows(&self, next: &Token<'_>) -> bool {
+        match next.kind {
+            TokenKind::Quoted => true,
+            TokenKind::Symbol => next.is_symbol("("),
+            TokenKind::Word => {
+                let ends = next.is_any_word(words::NO_TABLE_ALIAS) || words::ends_item(next, &self.peek_nth(2));
+                !(ends || next.is_word("AS") || next.is_word("WITH") && self.nth_is_symbol(2, "("))
+            }
+            _ => false,
+        }
+    }
+
+    /// `STREAM t`, `STREAM(t)`, `STREAM f(...)`, `STREAM(f(...))`
+    fn stream(&mut self) -> Result<Plan> {
+        let start = self.next().span;
+        let parenthesized = self.take_symbol("(");
+        let name = self.object_name()?;
+        if self.at_symbol("(") {
+            let read = self.function_read(name, true, start)?;
+            if parenthesized {
+                self.expect_symbol(")")?;
+            }
+            return self.function_decorated(read);
+        }
+        if parenthesized {
+            self.expect_symbol(")")?;
+        }
+        let options = self.with_options()?;
+        let span = self.span_from(start);
+        if self.at_words(&["IDENTIFIED", "BY"]) {
+            return Err(self.unsupported("IDENTIFIED BY"));
+        }
+        let read = Plan::Read(Read { source: ReadSource::Table(name), is_streaming: true, options, schema: None, span });
+        self.decorated(read, false)
+    }
+
+    fn table_function(&mut self, name: ObjectName, is_streaming: bool, start: Span) -> Result<Plan> {
+        let read = self.function_read(name, is_streaming, start)?;
+        self.function_decorated(read)
+    }
+
+    /// `f(args)`
+    fn function_read(&mut self, name: ObjectName, is_streaming: bool, start: Span) -> Result<Plan> {
+        self.expect_symbol("(")?;
+        let args = if self.at_symbol(")") { vec![] } else { self.comma_list(Self::argument)? };
+        self.expect_symbol(")")?;
+        let span = self.span_from(start);
+        Ok(Plan::Read(Read { source: ReadSource::Function { name, args }, is_streaming, options: vec![], schema: None, span }))
+    }
+
+    /// A table function's watermark stands below its alias.
+    fn function_decorated(&mut self, plan: Plan) -> Result<Plan> {
+        let plan = self.watermark(plan)?;
+        self.table_alias(plan)
+    }
+
+    /// Sample, watermark and alias of a table or subquery: written in this order, nested alias first.
+    fn decorated(&mut self, plan: Plan, is_query: bool) -> Result<Plan> {
+        let sample = self.sample()?;
+        let watermark = self.watermark_clause()?;
+        let before = self.pos;
+        let mut plan = self.table_alias(plan)?;
+        if is_query && self.pos == before {
+            plan = plan.alias(UNNAMED_SUBQUERY);
+        }
+        if let Some((size, seed, span)) = sample {
+            plan = Plan::Sample { input: Box::new(plan), size, seed, span };
+        }
+        Ok(match watermark {
+            Some(watermark) => watermark.around(plan),
+            None => plan,
+        })
+    }
+
+    /// `[AS] name [(columns)]`
+    pub(super) fn table_alias(&mut self, input: Plan) -> Result<Plan> {
+        let start = self.peek().span;
+        let has_as = self.take_word("AS");
+        let token = self.peek();
+        if !has_as && (!self.at_name() || token.is_any_word(words::NO_TABLE_ALIAS) || words::ends_item(&token, &self.peek_nth(1))) {
+            return Ok(input);
+        }
+        if token.is_any_word(words::NO_TABLE_ALIAS) {
+            return Err(self.unexpected("an alias"));
+        }
+        let alias = self.plain_ident()?;
+        let columns = if self.at_symbol("(") { self.ident_list()? } else { vec![] };
+        Ok(Plan::SubqueryAlias { input: Box::new(input), alias, columns, span: self.span_from(start) })
+    }
+
+    fn watermark(&mut self, plan: Plan) -> Result<Plan> {
+        Ok(match self.watermark_clause()? {
+            Some(watermark) => watermark.around(plan),
+            None => plan,
+        })
+    }
+
+    /// `WATERMARK expr [AS name] DELAY OF INTERVAL ...`
+    fn watermark_clause(&mut self) -> Result<Option<Watermark>> {
+        let next = self.peek_nth(1);
+        let is_clause = self.at_word("WATERMARK")
+            && matches!(next.kind, TokenKind::Word | TokenKind::Quoted)
+            && !next.is_any_word(words::NO_TABLE_ALIAS)
+            && !words::ends_item(&next, &self.peek_nth(2))
+            && !next.is_word("AS");
+        if !is_clause {
+            return Ok(None);
+        }
+        let start = self.next().span;
+        let (event_time, name) = match self.named_expr()? {
+            Expr::Alias { expr, mut names, .. } if names.len() == 1 => (*expr, names.pop()),
+            Expr::Alias { span, .. } => return Err(SqlError::syntax("an event time has one name", span)),
+            expr => (expr, None),
+        };
+        self.expect_words(&["DELAY", "OF"])?;
+        let at = self.peek().span;
+        let delay = self.interval_length()?;
+        if delay.is_negative() {
+            return Err(SqlError::invalid("the delay of a watermark cannot be negative", self.span_from(at)));
+        }
+        Ok(Some(Watermark { event_time, name, delay, span: self.span_from(start) }))
+    }
+
+    fn sample(&mut self) -> Result<Option<(SampleSize, Option<i64>, Span)>> {
+        if !(self.at_word("TABLESAMPLE") && self.nth_is_symbol(1, "(")) {
+            return Ok(None);
+        }
+        let start = self.next().span;
+        self.expect_symbol("(")?;
+        if self.at_word("BUCKET") && self.peek_nth(1).is_number() {
+            return Err(self.unsupported("TABLESAMPLE by bucket"));
+        }
+        let token = self.peek();
+        let size = if token.is_number() && self.peek_nth(1).is_word("PERCENT") {
+            self.skip(2);
+            let percent: f64 = token.text.parse().map_err(|_| SqlError::invalid("the percentage is not a number", token.span))?;
+            if !(0.0..=100.0).contains(&percent) {
+                return Err(SqlError::invalid(format!("the percentage {percent} is not between 0 and 100"), token.span));
+            }
+            SampleSize::Fraction { lower: 0.0, upper: percent / 100.0, with_replacement: false }
+        } else {
+            let rows = self.expr()?;
+            if !self.take_word("ROWS") {
+                return Err(self.unexpected_word(&["PERCENT", "ROWS"]));
+            }
+            SampleSize::Rows(rows)
+        };
+        self.expect_symbol(")")?;
+        let seed = if self.take_word("REPEATABLE") {
+            self.expect_symbol("(")?;
+            let token = self.peek();
+            let seed = token.text.parse().map_err(|_| self.unexpected("a whole number"))?;
+            self.next();
+            self.expect_symbol(")")?;
+            Some(seed)
+        } else {
+            None
+        };
+        Ok(Some((size, seed, self.span_from(start))))
+    }
+
+    /// `WITH ('key' = 'value')` behind a table.
+    pub(super) fn with_options(&mut self) -> Result<Properties> {
+        if self.at_word("WITH") && self.nth_is_symbol(1, "(") {
+            self.next();
+            return self.properties();
+        }
+        Ok(vec![])
+    }
+
+    fn refuse_time_travel(&self) -> Result<()> {
+        let n = usize::from(self.at_word("FOR"));
+        let word = self.peek_nth(n);
+        let travels = word.is_any_word(&["VERSION", "SYSTEM_VERSION", "TIMESTAMP", "SYSTEM_TIME"]);
+        if travels && self.peek_nth(n + 1).is_word("AS") && self.peek_nth(n + 2).is_word("OF") {
+            return Err(self.unsupported("time travel (VERSION AS OF, TIMESTAMP AS OF)"));
+        }
+        Ok(())
+    }
+
+    fn at_pivot(&self) -> bool {
+        let unpivot = self.at_word("UNPIVOT") && (self.nth_is_symbol(1, "(") || self.peek_nth(1).is_any_word(&["INCLUDE", "EXCLUDE"]));
+        self.at_word("PIVOT") && self.nth_is_symbol(1, "(") || unpivot
+    }
+
+    /// The `PIVOT` and `UNPIVOT` clauses behind a relation.
+    fn pivots(&mut self, mut plan: Plan) -> Result<Plan> {
+        while self.at_pivot() {
+            self.grow()?;
+            plan = if self.at_word("PIVOT") { self.pivot(plan)? } else { self.unpivot(plan)? };
+        }
+        Ok(plan)
+    }
+
+    /// `PIVOT (aggregates FOR column IN (values))`
+    fn pivot(&mut self, input: Plan) -> Result<Plan> {
+        let start = self.next().span;
+        self.expect_symbol("(")?;
+        let aggregates = self.named_exprs()?;
+        self.expect_word("FOR")?;
+        let column = |p: &mut Self| p.plain_ident().map(|i| Expr::UnresolvedAttribute { parts: vec![i.name], plan_id: None, span: i.span });
+        let columns = if self.at_symbol("(") { self.paren_list(column)? } else { vec![column(self)?] };
+        self.expect_word("IN")?;
+        let values = self.paren_list(Self::named_expr)?;
+        self.expect_symbol(")")?;
+        Ok(Plan::Pivot { input: Box::new(input), grouping: None, aggregates, columns, values, span: self.span_from(start) })
+    }
+
+    /// `UNPIVOT [INCLUDE | EXCLUDE NULLS] (value FOR name IN (columns))`
+    fn unpivot(&mut self, input: Plan) -> Result<Plan> {
+        let start = self.next().span;
+        let include_nulls = self.take_word("INCLUDE");
+        if include_nulls || self.take_word("EXCLUDE") {
+            self.expect_word("NULLS")?;
+        }
+        self.expect_symbol("(")?;
+        let several = self.at_symbol("(");
+        let value_names = if several { self.ident_list()? } else { vec![self.plain_ident()?] };
+        self.expect_word("FOR")?;
+        let variable = self.plain_ident()?;
+        self.expect_word("IN")?;
+        let values = self.paren_list(|p| p.unpivot_columns(several))?;
+        self.expect_symbol(")")?;
+        let span = self.span_from(start);
+        let plan = Plan::Unpivot { input: Box::new(input), ids: None, values, variable, value_names, include_nulls, span };
+        if self.at_pivot() { Ok(plan) } else { self.table_alias(plan) }
+    }
+
+    fn unpivot_columns(&mut self, several: bool) -> Result<(Vec<Expr>, Option<Ident>)> {
+        let column = |p: &mut Self| p.object_name().map(|n| Expr::UnresolvedAttribute { parts: n.parts, plan_id: None, span: n.span });
+        let columns = if several { self.paren_list(column)? } else { vec![column(self)?] };
+        let named = self.take_word("AS") || self.at_name();
+        let name = if named { Some(self.plain_ident()?) } else { None };
+        Ok((columns, name))
+    }
+}
+
+/// A parsed watermark clause.
+struct Watermark {
+    event_time: Expr,
+    name: Option<Ident>,
+    delay: crate::ir::CalendarInterval,
+    span: Span,
+}
+
+impl Watermark {
+    fn around(self, input: Plan) -> Plan {
+        Plan::WithWatermark { input: Box::new(input), event_time: self.event_time, name: self.name, delay: self.delay, span: self.span }
+    }
+}

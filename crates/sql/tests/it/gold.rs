@@ -1,0 +1,84 @@
+//! Compares the parser with Spark 4.3.0's on every text of `gold/parser.txt` (see `gold/parser.py`):
+//! which texts are taken, how expressions nest, how types print, and how plans nest.
+
+use millstream_sql::ir::{Command, DataType};
+use millstream_sql::{SqlError, SqlErrorKind, parse_data_type, parse_expression, parse_schema, parse_statement};
+use serde_json::Value;
+
+use super::spark_form::{expr_form, plan_nodes};
+
+/// Texts on which we differ from Spark on purpose, and why.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("a IS", KEYWORD),
+    ("a AS", KEYWORD),
+    ("CASE END", KEYWORD),
+    ("SELECT a, FROM t", KEYWORD),
+    ("SELECT a FROM", KEYWORD),
+    ("SELECT a FROM t WHERE", KEYWORD),
+    ("SELECT a FROM t AS", KEYWORD),
+    ("SELECT from FROM t", KEYWORD),
+    ("SELECT * FROM stream WHERE a", KEYWORD),
+    ("``", "an empty name is a slip"),
+    ("IDENTIFIER('a.b')", "resolved at once, as only string literals are taken"),
+    ("time(7)", "there is no such type, Spark says so later"),
+    ("string collate utf8_binary", "the default collation is not kept in the type"),
+    ("a: INT", "PySpark's own schema strings take the colon"),
+    ("SELECT a FROM t LIMIT ALL", "no node is needed for no limit"),
+    ("SELECT ((SELECT 1) UNION SELECT 2)", SUBQUERY),
+    ("SELECT ((SELECT 1) + 1)", SUBQUERY),
+    ("SELECT (SELECT 1) + ((SELECT 2))", SUBQUERY),
+    ("SELECT * FROM t WHERE a IN (SELECT b FROM u) AND EXISTS (SELECT 1 FROM v)", SUBQUERY),
+];
+
+const KEYWORD: &str = "Spark takes a keyword for a name where a mistake is far more likely; backticks make it a name";
+const SUBQUERY: &str = "Spark lists the plans of subquery expressions among the nodes";
+
+fn gold() -> Vec<Value> {
+    let text = include_str!("../../gold/spark-4.3.0/parser.jsonl");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What we make of a text: a form to compare, nothing to compare, or a refusal.
+fn ours(kind: &str, text: &str) -> Result<Option<String>, SqlError> {
+    match kind {
+        "e" => parse_expression(text).map(|e| expr_form(&e)),
+        "p" => parse_statement(text).map(|s| match s.command {
+            Command::Query(plan) => plan_nodes(&plan).map(|n| n.join(" ")),
+            _ => None,
+        }),
+        "t" => parse_data_type(text).map(|t| Some(t.sql())),
+        _ => parse_schema(text).map(|t: DataType| Some(t.to_ddl())),
+    }
+}
+
+#[test]
+fn texts_are_taken_and_nested_as_by_spark() {
+    let mut wrong = vec![];
+    let mut compared = 0;
+    for row in gold() {
+        let (kind, text) = (row["kind"].as_str().unwrap(), row["text"].as_str().unwrap());
+        if DIFFERENT.iter().any(|(t, _)| *t == text) {
+            continue;
+        }
+        let theirs = match &row["ok"] {
+            Value::String(form) => Some(form.clone()),
+            Value::Array(nodes) => Some(nodes.iter().map(|n| n.as_str().unwrap()).collect::<Vec<_>>().join(" ")),
+            _ => None,
+        };
+        match (theirs, ours(kind, text)) {
+            (None, Ok(form)) => wrong.push(format!("{kind} {text}\n    Spark refuses: {}\n    we take: {form:?}", row["refused"])),
+            (Some(form), Err(e)) if e.kind != SqlErrorKind::Unsupported => {
+                wrong.push(format!("{kind} {text}\n    Spark takes: {form}\n    we refuse: {e}"));
+            }
+            (Some(theirs), Ok(Some(ours))) => {
+                compared += 1;
+                if theirs != ours {
+                    wrong.push(format!("{kind} {text}\n    Spark: {theirs}\n    we:    {ours}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(compared > 400, "only {compared} forms compared");
+}
