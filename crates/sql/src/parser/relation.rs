@@ -299,11 +299,9 @@ impl Parser<'_> {
             return Ok(None);
         }
         let start = self.next().span;
-        let (event_time, name) = match self.named_expr()? {
-            Expr::Alias { expr, mut names, .. } if names.len() == 1 => (*expr, names.pop()),
-            Expr::Alias { span, .. } => return Err(SqlError::syntax("an event time has one name", span)),
-            expr => (expr, None),
-        };
+        let event_time = self.expr()?;
+        let named = self.take_word("AS") || self.at_name() && !self.at_word("DELAY");
+        let name = if named { Some(self.plain_ident()?) } else { None };
         self.expect_words(&["DELAY", "OF"])?;
         let at = self.peek().span;
         let delay = self.interval_length()?;

@@ -103,9 +103,6 @@ pub(super) fn ends_item(word: &Token<'_>, next: &Token<'_>) -> bool {
     if word.is_any_word(ENDING_BEFORE_PAREN) {
         return next.is_symbol("(") || next.is_any_word(&["INCLUDE", "EXCLUDE"]);
     }
-    if word.is_word("DELAY") {
-        return next.is_word("OF");
-    }
     let list_ends = next.kind == TokenKind::End || [",", ")", ";"].iter().any(|s| next.is_symbol(s)) || next.is_word("FROM");
     word.is_any_word(ENDING_BEFORE_MORE) && !list_ends
 }
