@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -42,7 +43,8 @@ def session():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
-    logging.getLogger("SQLQueryContextLogger").disabled = True
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        logging.getLogger(name).disabled = True
     if spark.version != SPARK_VERSION:
         sys.exit(f"gold comes from Spark {SPARK_VERSION}, this is {spark.version}")
     spark.scratch = scratch
@@ -84,13 +86,22 @@ def _fraction(text):
     return f"{head}.{(fraction + '000000')[:6]}"
 
 
-def _number(value):
-    """Python's shortest text that reads back as the same double."""
+def _number(value, is_float=False):
+    """Python's shortest text that reads back as the same double; of a float, the shortest that reads back as it.
+
+    Java 17 itself does not always print the shortest digits.
+    """
     if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "Infinity" if value > 0 else "-Infinity"
-    return repr(float(value))
+    value = float(value)
+    if is_float:
+        for n_digits in range(1, 10):
+            short = float(f"{value:.{n_digits}g}")
+            if struct.pack("f", short) == struct.pack("f", value):
+                return repr(short)
+    return repr(value)
 
 
 def encode(value, dtype):
@@ -103,7 +114,7 @@ def encode(value, dtype):
     if kind in ("byte", "short", "integer", "long"):
         return str(value)
     if kind in ("float", "double"):
-        return _number(value)
+        return _number(value, kind == "float")
     if kind.startswith("decimal"):
         # py4j gives decimal.Decimal; "f" never writes an exponent and keeps the scale.
         return format(value, "f")

@@ -14,4 +14,4 @@ mod value;
 
 pub use case::{Case, Expected, ReaderCase, cases, reader_cases, root, tables};
 pub use report::{Outcome, Report};
-pub use value::{rows_of, type_name};
+pub use value::{arrow_type, rows_of, type_name};

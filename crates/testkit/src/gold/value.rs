@@ -1,5 +1,7 @@
 //! Arrow columns and types in the form of the gold files (see `/gold/README.md`, "Types and values").
 
+use std::sync::Arc;
+
 use arrow::array::cast::AsArray;
 use arrow::array::types::{
     Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
@@ -7,7 +9,7 @@ use arrow::array::types::{
 };
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value;
 
@@ -47,6 +49,70 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Dictionary(_, value) => type_name(value),
         other => format!("arrow {other}"),
     }
+}
+
+/// The Arrow type of one of Spark's catalog strings; the other direction of [`type_name`].
+pub fn arrow_type(type_name: &str) -> Result<DataType, String> {
+    let nullable = |name: &str, text: &str| Ok::<_, String>(Field::new(name, arrow_type(text)?, true));
+    if let Some(element) = inside(type_name, "array<") {
+        return Ok(DataType::List(Arc::new(nullable("element", element)?)));
+    }
+    if let Some(fields) = inside(type_name, "struct<") {
+        let fields = split(fields).into_iter().map(|field| {
+            let (name, field_type) = field.split_once(':').ok_or_else(|| format!("a field without type: {field}"))?;
+            nullable(name, field_type)
+        });
+        return Ok(DataType::Struct(fields.collect::<Result<Fields, String>>()?));
+    }
+    if let Some(pair) = inside(type_name, "map<") {
+        let [key, value] = split(pair)[..] else { return Err(format!("not a map: {type_name}")) };
+        let pair = Fields::from(vec![Field::new("key", arrow_type(key)?, false), nullable("value", value)?]);
+        return Ok(DataType::Map(Arc::new(Field::new("entries", DataType::Struct(pair), false)), false));
+    }
+    if let Some(digits) = type_name.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
+        let parsed = digits.split_once(',').and_then(|(p, s)| Some((p.parse().ok()?, s.parse().ok()?)));
+        return parsed.map(|(p, s)| DataType::Decimal128(p, s)).ok_or_else(|| format!("not a type: {type_name}"));
+    }
+    Ok(match type_name {
+        "void" => DataType::Null,
+        "boolean" => DataType::Boolean,
+        "tinyint" => DataType::Int8,
+        "smallint" => DataType::Int16,
+        "int" => DataType::Int32,
+        "bigint" => DataType::Int64,
+        "float" => DataType::Float32,
+        "double" => DataType::Float64,
+        "string" => DataType::Utf8,
+        "binary" => DataType::Binary,
+        "date" => DataType::Date32,
+        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        "timestamp_ntz" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        other => return Err(format!("not a type: {other}")),
+    })
+}
+
+fn inside<'a>(type_name: &'a str, open: &str) -> Option<&'a str> {
+    type_name.strip_prefix(open)?.strip_suffix('>')
+}
+
+/// Splits at the commas that stand in no brackets.
+fn split(text: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0_usize, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !text.is_empty() {
+        parts.push(text.get(start..).unwrap_or_default());
+    }
+    parts
 }
 
 /// All rows of the batches.

@@ -1,6 +1,6 @@
 //! The form of values: floats like Python's `repr`, dates and times without a calendar library.
 
-use super::{date, float, timestamp};
+use super::{arrow_type, date, float, timestamp, type_name};
 
 fn double(value: f64) -> String {
     float(value, &format!("{value:e}"))
@@ -36,4 +36,14 @@ fn dates_and_times_reach_past_four_digits_and_before_the_epoch() {
     assert_eq!(date(2_932_897), "+10000-01-01");
     assert_eq!(timestamp(-1), "1969-12-31 23:59:59.999999");
     assert_eq!(timestamp(1_577_934_245_678_901), "2020-01-02 03:04:05.678901");
+}
+
+#[test]
+fn types_go_to_arrow_and_back() {
+    for text in
+        ["int", "decimal(10,2)", "array<struct<a:int,b:map<string,decimal(38,18)>>>", "struct<>", "struct<x y:array<timestamp>>", "void"]
+    {
+        assert_eq!(type_name(&arrow_type(text).unwrap()), text);
+    }
+    assert!(arrow_type("array<foo>").is_err());
 }

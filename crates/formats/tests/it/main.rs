@@ -1,0 +1,3 @@
+//! The decoders as a whole, against what Spark answers.
+
+mod gold;
