@@ -21,16 +21,10 @@ use crate::error::{data, external, internal};
 
 /// Arithmetic that involves dates, timestamps or intervals.
 pub const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("timestamp_add_interval", &[Arg::AnyTimestamp, Arg::Interval], Returns::Same(0), |call| {
-        timestamp_add(call, 1)
-    })
-    .zoned(),
-    FunctionDef::new("timestamp_sub_interval", &[Arg::AnyTimestamp, Arg::Interval], Returns::Same(0), |call| {
-        timestamp_add(call, -1)
-    })
-    .zoned(),
-    FunctionDef::new("date_add_interval", &[Arg::Date, Arg::Interval], Returns::Date, |call| date_add(call, 1)),
-    FunctionDef::new("date_sub_interval", &[Arg::Date, Arg::Interval], Returns::Date, |call| date_add(call, -1)),
+    // A DATE stays a DATE: the interval must be of whole days. For others cast it to TIMESTAMP first.
+    FunctionDef::new("add_interval", &[Arg::Any, Arg::Interval], Returns::Same(0), |call| add_interval(call, 1)).zoned(),
+    FunctionDef::new("subtract_interval", &[Arg::Any, Arg::Interval], Returns::Same(0), |call| add_interval(call, -1))
+        .zoned(),
     FunctionDef::new("subtract_timestamps", &[Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Rule(day_time), |call| {
         let zone = zone_of(call)?;
         let zoned = |idx| Ok::<_, datafusion::common::DataFusionError>(matches!(call.data_type(idx)?, DataType::Timestamp(_, Some(_))));
@@ -148,6 +142,10 @@ pub(crate) fn add_to_timestamp(us: i64, parts: Parts, zone: Zone) -> Option<i64>
 
 fn timestamp_overflow() -> datafusion::common::DataFusionError {
     data("DATETIME_OVERFLOW", "the sum of a timestamp and an interval is out of range")
+}
+
+fn add_interval(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {
+    if call.data_type(0)? == DataType::Date32 { date_add(call, sign) } else { timestamp_add(call, sign) }
 }
 
 fn timestamp_add(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {

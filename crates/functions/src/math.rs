@@ -105,7 +105,16 @@ pub const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("shiftrightunsigned", &[Arg::Integral, Arg::Int], Returns::Rule(shift_rule), |call| {
         shift(call, |a, n| (a as u32).wrapping_shr(n) as i32, |a, n| (a as u64).wrapping_shr(n) as i64)
     }),
-    FunctionDef::new("bit_not", &[Arg::Integral], Returns::Same(0), |call| {
+    FunctionDef::new("bitwise_and", &[Arg::Common, Arg::Common], Returns::Same(0), |call| {
+        bits(call, arrow::compute::kernels::bitwise::bitwise_and, arrow::compute::kernels::bitwise::bitwise_and)
+    }),
+    FunctionDef::new("bitwise_or", &[Arg::Common, Arg::Common], Returns::Same(0), |call| {
+        bits(call, arrow::compute::kernels::bitwise::bitwise_or, arrow::compute::kernels::bitwise::bitwise_or)
+    }),
+    FunctionDef::new("bitwise_xor", &[Arg::Common, Arg::Common], Returns::Same(0), |call| {
+        bits(call, arrow::compute::kernels::bitwise::bitwise_xor, arrow::compute::kernels::bitwise::bitwise_xor)
+    }),
+    FunctionDef::new("bitwise_not", &[Arg::Integral], Returns::Same(0), |call| {
         let array = call.array(0)?;
         Ok(match array.data_type() {
             DataType::Int8 => Arc::new(array.as_primitive::<Int8Type>().unary::<_, Int8Type>(|x| !x)),
@@ -459,6 +468,17 @@ fn to_long(array: &ArrayRef, rounding: Rounding) -> Result<ArrayRef> {
             Err(overflow(if rounding == Rounding::Ceiling { "ceil" } else { "floor" }))
         }
     })?))
+}
+
+type Combine<T> = fn(&PrimitiveArray<T>, &PrimitiveArray<T>) -> std::result::Result<PrimitiveArray<T>, arrow::error::ArrowError>;
+
+/// The narrow types are widened for the operation: the result always fits them again.
+fn bits(call: &Call<'_>, int: Combine<Int32Type>, long: Combine<Int64Type>) -> Result<ArrayRef> {
+    if call.return_type() == &DataType::Int64 {
+        return Ok(Arc::new(long(&call.primitive(0)?, &call.primitive(1)?)?));
+    }
+    let result: ArrayRef = Arc::new(int(&call.primitive(0)?, &call.primitive(1)?)?);
+    Ok(arrow::compute::cast(&result, call.return_type())?)
 }
 
 fn shift_rule(types: &Types<'_>) -> Result<DataType> {

@@ -46,7 +46,7 @@ fn logarithms_of_what_is_not_positive_are_null() {
 #[test]
 fn bits() {
     assert_eq!(eval("shiftrightunsigned", vec![S::from(-16), S::from(2)]), "1073741820");
-    assert_eq!(eval("bit_not", vec![S::from(5)]), "-6");
+    assert_eq!(eval("bitwise_not", vec![S::from(5)]), "-6");
     assert_eq!(eval("bit_get", vec![S::from(11), S::from(32)]), "!INVALID_PARAMETER_VALUE.BIT_POSITION_RANGE");
     assert_eq!(eval("factorial", vec![S::from(21)]), "NULL");
     assert_eq!(eval("width_bucket", vec![S::from(5.3), S::from(0.2), S::from(10.6), S::from(5i64)]), "3");

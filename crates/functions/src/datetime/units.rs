@@ -1,0 +1,178 @@
+//! Steps by unit and time zones: `timestampadd`, `timestampdiff`, `time_bucket`, `from_utc_timestamp`, ...
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, PrimitiveArray};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use datafusion::common::Result;
+use millstream_formats::datetime::{Civil, MICROS_PER_DAY, MICROS_PER_SECOND, Zone};
+
+use super::fields::local_micros;
+use super::n_user;
+use crate::arithmetic::zip;
+use crate::def::{Arg, Call, FunctionDef, Returns};
+use crate::error::{data, external, invalid};
+use crate::interval_math::{Parts, add_to_timestamp, interval_parts, zone_of};
+use crate::rows::{Memo, number, number_rows, text};
+use crate::types::UTC;
+
+pub(super) const FUNCTIONS: &[FunctionDef] = &[
+    FunctionDef::new("timestampadd", &[Arg::LiteralString, Arg::Long, Arg::AnyTimestamp], Returns::Same(2), timestampadd).zoned(),
+    FunctionDef::new("timestampdiff", &[Arg::LiteralString, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Long, timestampdiff)
+        .zoned(),
+    FunctionDef::new("time_bucket", &[Arg::Interval, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Same(1), time_bucket)
+        .min(2)
+        .zoned(),
+    FunctionDef::new("from_utc_timestamp", &[Arg::Timestamp, Arg::String], Returns::Timestamp, |call| {
+        shift(call, |us, zone| Some(zone.to_local(us)))
+    }),
+    FunctionDef::new("to_utc_timestamp", &[Arg::Timestamp, Arg::String], Returns::Timestamp, |call| {
+        shift(call, |us, zone| zone.to_utc(us))
+    }),
+    FunctionDef::new("convert_timezone", &[Arg::String, Arg::String, Arg::TimestampNtz], Returns::TimestampNtz, |call| {
+        let (from, to, values) =
+            (call.strings(0)?, call.strings(1)?, call.primitive::<TimestampMicrosecondType>(2)?);
+        let (mut from_memo, mut to_memo) = (Memo::new(), Memo::new());
+        Ok(Arc::new(number_rows::<TimestampMicrosecondType>(call.n_rows(), |row| {
+            let (Some(from), Some(to), Some(us)) = (text(&from, row), text(&to, row), number(&values, row)) else {
+                return Ok(None);
+            };
+            let from = *from_memo.get(from, |name| Zone::parse(name).map_err(external))?;
+            let to = *to_memo.get(to, |name| Zone::parse(name).map_err(external))?;
+            from.to_utc(us).map(|us| Some(to.to_local(us))).ok_or_else(out_of_range)
+        })?))
+    }),
+];
+
+fn out_of_range() -> datafusion::common::DataFusionError {
+    data("DATETIME_OVERFLOW", "the timestamp is out of range")
+}
+
+fn shift(call: &Call<'_>, convert: impl Fn(i64, Zone) -> Option<i64>) -> Result<ArrayRef> {
+    let (values, zones) = (call.primitive::<TimestampMicrosecondType>(0)?, call.strings(1)?);
+    let mut memo = Memo::new();
+    let result = number_rows::<TimestampMicrosecondType>(call.n_rows(), |row| {
+        let (Some(us), Some(zone)) = (number(&values, row), text(&zones, row)) else { return Ok(None) };
+        let zone = *memo.get(zone, |name| Zone::parse(name).map_err(external))?;
+        convert(us, zone).map(Some).ok_or_else(out_of_range)
+    })?;
+    Ok(Arc::new(result.with_timezone(UTC)))
+}
+
+/// A unit is so many months, days or microseconds.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Months(i64),
+    Days(i64),
+    Micros(i64),
+}
+
+fn step(call: &Call<'_>) -> Result<Step> {
+    let name = call.required_text(0)?;
+    Ok(match name.to_ascii_uppercase().as_str() {
+        "YEAR" => Step::Months(12),
+        "QUARTER" => Step::Months(3),
+        "MONTH" => Step::Months(1),
+        "WEEK" => Step::Days(7),
+        "DAY" | "DAYOFYEAR" => Step::Days(1),
+        "HOUR" => Step::Micros(3600 * MICROS_PER_SECOND),
+        "MINUTE" => Step::Micros(60 * MICROS_PER_SECOND),
+        "SECOND" => Step::Micros(MICROS_PER_SECOND),
+        "MILLISECOND" => Step::Micros(1000),
+        "MICROSECOND" => Step::Micros(1),
+        _ => return Err(invalid("INVALID_PARAMETER_VALUE.DATETIME_UNIT", format!("'{name}' is no unit of time"))),
+    })
+}
+
+fn timestampadd(call: &Call<'_>) -> Result<ArrayRef> {
+    let step = step(call)?;
+    let zone = match call.data_type(2)? {
+        DataType::Timestamp(_, Some(_)) => zone_of(call)?,
+        _ => Zone::UTC,
+    };
+    let (counts, values) = (call.primitive::<Int64Type>(1)?, call.primitive::<TimestampMicrosecondType>(2)?);
+    let result = zip::<_, _, TimestampMicrosecondType>(&counts, &values, |count, us| {
+        let sum = match step {
+            Step::Months(unit) => count.checked_mul(unit).map(|months| Parts { months, days: 0, us: 0 }),
+            Step::Days(unit) => count.checked_mul(unit).map(|days| Parts { months: 0, days, us: 0 }),
+            Step::Micros(unit) => count.checked_mul(unit).map(|us| Parts { months: 0, days: 0, us }),
+        };
+        sum.and_then(|parts| add_to_timestamp(us, parts, zone)).map(Some).ok_or_else(out_of_range)
+    })?;
+    Ok(Arc::new(result.with_data_type(call.data_type(2)?)))
+}
+
+/// Whole units from the first to the second, on the local calendar.
+fn timestampdiff(call: &Call<'_>) -> Result<ArrayRef> {
+    let step = step(call)?;
+    let zone = zone_of(call)?;
+    let (start, end) = (local_micros(&call.array(1)?, zone)?, local_micros(&call.array(2)?, zone)?);
+    Ok(Arc::new(zip::<_, _, Int64Type>(&start, &end, |start, end| {
+        let us = end.checked_sub(start).ok_or_else(out_of_range)?;
+        Ok(Some(match step {
+            Step::Micros(unit) => us / unit,
+            Step::Days(unit) => us / (unit * MICROS_PER_DAY),
+            Step::Months(unit) => whole_months(start, end) / unit,
+        }))
+    })?))
+}
+
+fn whole_months(start: i64, end: i64) -> i64 {
+    let (a, b) = (Civil::from_local_micros(start), Civil::from_local_micros(end));
+    let months = (b.year - a.year) * 12 + i64::from(b.month) - i64::from(a.month);
+    let in_month = |civil: &Civil, us: i64| i64::from(civil.day) * MICROS_PER_DAY + us.rem_euclid(MICROS_PER_DAY);
+    let (a, b) = (in_month(&a, start), in_month(&b, end));
+    if months > 0 && b < a {
+        months - 1
+    } else if months < 0 && b > a {
+        months + 1
+    } else {
+        months
+    }
+}
+
+/// The start of the bucket that a time is in; buckets are counted from the origin, 1970-01-01 if not given.
+fn time_bucket(call: &Call<'_>) -> Result<ArrayRef> {
+    let widths = interval_parts(&call.array(0)?)?;
+    let zone = match call.data_type(1)? {
+        DataType::Timestamp(_, Some(_)) => zone_of(call)?,
+        _ => Zone::UTC,
+    };
+    let values = call.primitive::<TimestampMicrosecondType>(1)?;
+    let origins = if n_user(call) > 2 { Some(call.primitive::<TimestampMicrosecondType>(2)?) } else { None };
+    let mut builder = PrimitiveArray::<TimestampMicrosecondType>::builder(values.len());
+    for (row, width) in widths.into_iter().enumerate() {
+        let origin = match &origins {
+            Some(origins) => number(origins, row),
+            None => Some(0),
+        };
+        let (Some(width), Some(us), Some(origin)) = (width, number(&values, row), origin) else {
+            builder.append_null();
+            continue;
+        };
+        let bucket = if width.months != 0 {
+            let months = whole_months_floor(zone.to_local(origin), zone.to_local(us), width.months);
+            months.and_then(|months| add_to_timestamp(origin, Parts { months, days: 0, us: 0 }, zone))
+        } else {
+            let step = width.days.checked_mul(MICROS_PER_DAY).and_then(|days| days.checked_add(width.us));
+            step.filter(|step| *step > 0).and_then(|step| {
+                us.checked_sub(origin).map(|since| us - since.rem_euclid(step))
+            })
+        };
+        builder.append_value(bucket.ok_or_else(|| {
+            data("INVALID_PARAMETER_VALUE.INTERVAL", "time_bucket: the width must be positive and the time in range")
+        })?);
+    }
+    Ok(Arc::new(builder.finish().with_data_type(call.data_type(1)?)))
+}
+
+fn whole_months_floor(origin: i64, local: i64, width: i64) -> Option<i64> {
+    if width <= 0 {
+        return None;
+    }
+    let mut months = whole_months(origin, local);
+    if local < origin {
+        months -= 1;
+    }
+    Some(months.div_euclid(width) * width)
+}
