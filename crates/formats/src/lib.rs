@@ -1,20 +1,22 @@
-//! Bytes to Arrow and back: json, csv, text, and the texts of dates, times and intervals.
+//! Bytes to Arrow and back: json, csv, text, and the texts of dates, times, intervals and numbers.
 //!
 //! Everything here is pure: bytes and options in, columns and outcomes out. It does no I/O, decompresses nothing,
 //! reads no clock and knows no DataFusion, so that file readers, message readers and the SQL functions
 //! (`from_json`, `to_csv`, `date_format`, casts) share one decoder and one encoder per format, all with Spark's semantics.
 //!
-//! Read in this order: [`datetime`], [`pattern`], [`decoder`], [`json`].
+//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`json`], [`csv`].
 #![forbid(unsafe_code)]
 
+pub mod csv;
 pub mod datetime;
 pub mod decoder;
 pub mod json;
+pub mod number;
 pub mod pattern;
 
 mod column;
 mod lines;
-mod number;
+mod read_options;
 mod rows;
 
 pub use decoder::{BatchSink, Counts, DecodeSettings, Decoder, Rejects};

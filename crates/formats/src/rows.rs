@@ -84,6 +84,11 @@ impl Rows {
         self.origin = origin.to_owned();
     }
 
+    /// The name of the input, for messages.
+    pub fn origin(&self) -> &str {
+        if self.origin.is_empty() { "input" } else { &self.origin }
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -152,7 +157,7 @@ impl Rows {
                 return Err(Error::data(format!("malformed record: {reason}"))
                     .code("MALFORMED_RECORD_IN_PARSING")
                     .hint("set the option 'mode' to PERMISSIVE or DROPMALFORMED, or keep bad records with 'deadLetterPath'")
-                    .context(format!("{}, line {}", if self.origin.is_empty() { "input" } else { &self.origin }, raw.line)));
+                    .context(format!("{}, line {}", self.origin(), raw.line)));
             }
         }
         Ok(())

@@ -62,11 +62,7 @@ pub fn widest_type(a: Shape, b: Shape) -> Shape {
     let whole = (p1 - s1).max(p2 - s2);
     // Spark keeps the whole digits here and gives up scale: `boundedPreferIntegralDigits`.
     let precision = whole + scale;
-    if precision <= 38 {
-        (precision.max(1) as u8, scale as i8)
-    } else {
-        (PRECISION_MAX, (38 - whole).max(0).min(scale) as i8)
-    }
+    if precision <= 38 { (precision.max(1) as u8, scale as i8) } else { (PRECISION_MAX, (38 - whole).max(0).min(scale) as i8) }
 }
 
 /// The decimal that holds every value of an integer type.
@@ -142,11 +138,8 @@ fn wide_div_half_up(numerator: i256, denominator: i256) -> Option<i256> {
 
 fn wide_rescale(value: i256, from: i32, to: Shape) -> Option<i128> {
     let by = i32::from(to.1) - from;
-    let result = if by >= 0 {
-        value.checked_mul(wide_pow10(by.unsigned_abs())?)?
-    } else {
-        wide_div_half_up(value, wide_pow10(by.unsigned_abs())?)?
-    };
+    let result =
+        if by >= 0 { value.checked_mul(wide_pow10(by.unsigned_abs())?)? } else { wide_div_half_up(value, wide_pow10(by.unsigned_abs())?)? };
     result.to_i128().filter(|value| fits(*value, to.0))
 }
 

@@ -11,9 +11,7 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Pr
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use crate::error::{internal, invalid};
 use crate::types;
@@ -198,17 +196,7 @@ impl std::fmt::Debug for FunctionDef {
 impl FunctionDef {
     /// A function that needs all of `args`.
     pub(crate) const fn new(name: &'static str, args: &'static [Arg], returns: Returns, kernel: Kernel) -> Self {
-        Self {
-            name,
-            aliases: &[],
-            args,
-            min_args: args.len(),
-            repeat: 0,
-            time_zone: false,
-            returns,
-            strict: true,
-            kernel,
-        }
+        Self { name, aliases: &[], args, min_args: args.len(), repeat: 0, time_zone: false, returns, strict: true, kernel }
     }
 
     pub(crate) const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
@@ -366,11 +354,7 @@ impl ScalarUDFImpl for SparkFunction {
             return Err(internal(format!("{} returned {} rows for {n_rows}", self.def.name, result.len())));
         }
         let result = if result.data_type() == wanted { result } else { cast(&result, wanted)? };
-        if all_literal {
-            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
-        } else {
-            Ok(ColumnarValue::Array(result))
-        }
+        if all_literal { Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)) } else { Ok(ColumnarValue::Array(result)) }
     }
 }
 
@@ -399,9 +383,7 @@ impl Call<'_> {
     }
 
     fn arg(&self, idx: usize) -> Result<&ColumnarValue> {
-        self.args.get(idx).ok_or_else(|| {
-            invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("{} misses argument {}", self.name, idx + 1))
-        })
+        self.args.get(idx).ok_or_else(|| invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("{} misses argument {}", self.name, idx + 1)))
     }
 
     /// The type of argument `idx`.
@@ -430,10 +412,7 @@ impl Call<'_> {
     /// The text of an argument that must be a literal.
     pub(crate) fn required_text(&self, idx: usize) -> Result<&str> {
         self.text(idx).ok_or_else(|| {
-            invalid(
-                "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT",
-                format!("argument {} of {} must be a string literal", idx + 1, self.name),
-            )
+            invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", format!("argument {} of {} must be a string literal", idx + 1, self.name))
         })
     }
 

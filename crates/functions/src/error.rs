@@ -49,10 +49,7 @@ pub(crate) fn remainder_by_zero() -> DataFusionError {
 
 /// A result that does not fit its decimal type.
 pub(crate) fn decimal_overflow(value: &str, precision: u8, scale: i8) -> DataFusionError {
-    data(
-        "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
-        format!("{value} cannot be represented as decimal({precision},{scale})"),
-    )
+    data("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION", format!("{value} cannot be represented as decimal({precision},{scale})"))
 }
 
 /// The error class inside a DataFusion error, if it is one of ours (tests and callers that branch on it).

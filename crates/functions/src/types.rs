@@ -391,9 +391,7 @@ impl Parser<'_> {
             to = IntervalField::parse(&self.word()).ok_or_else(|| self.error())?;
         }
         let data_type = match (from, to) {
-            (IntervalField::Year | IntervalField::Month, IntervalField::Year | IntervalField::Month) => {
-                year_month_interval()
-            }
+            (IntervalField::Year | IntervalField::Month, IntervalField::Year | IntervalField::Month) => year_month_interval(),
             (from, to) if from >= IntervalField::Day && to >= from => day_time_interval(),
             _ => return Err(self.error()),
         };

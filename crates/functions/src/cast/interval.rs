@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{
-    DataType, Decimal128Type, DurationMicrosecondType, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
-    IntervalYearMonthType,
+    DataType, Decimal128Type, DurationMicrosecondType, Int64Type, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
 };
 use datafusion::common::Result;
 use millstream_formats::datetime::{MICROS_PER_DAY, MICROS_PER_SECOND, calendar_interval_text, push_time_fraction};
@@ -30,12 +29,7 @@ pub(super) fn write_day_time(out: &mut String, us: i64, range: Option<IntervalRa
     }
     let mut rest = us.unsigned_abs();
     let mut first = true;
-    for (field, unit) in [
-        (F::Day, MICROS_PER_DAY),
-        (F::Hour, HOUR),
-        (F::Minute, MINUTE),
-        (F::Second, MICROS_PER_SECOND),
-    ] {
+    for (field, unit) in [(F::Day, MICROS_PER_DAY), (F::Hour, HOUR), (F::Minute, MINUTE), (F::Second, MICROS_PER_SECOND)] {
         if field < from || field > to {
             continue;
         }
@@ -97,12 +91,10 @@ pub(super) fn from_text(array: &StringArray, to: &DataType, options: &CastOption
             let range = options.to_range.unwrap_or((F::Year, F::Month));
             parse_all::<IntervalYearMonthType>(array, to, options, |text| parse_year_month(text, range))
         }
-        DataType::Interval(IntervalUnit::MonthDayNano) => {
-            parse_all::<IntervalMonthDayNanoType>(array, to, options, |text| {
-                let (months, days, us) = parse_calendar(text)?;
-                Some(arrow::datatypes::IntervalMonthDayNano::new(months, days, us.checked_mul(1000)?))
-            })
-        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => parse_all::<IntervalMonthDayNanoType>(array, to, options, |text| {
+            let (months, days, us) = parse_calendar(text)?;
+            Some(arrow::datatypes::IntervalMonthDayNano::new(months, days, us.checked_mul(1000)?))
+        }),
         _ => Err(mismatch(array.data_type(), to)),
     }
 }
@@ -246,9 +238,7 @@ pub(crate) fn parse_calendar(text: &str) -> Option<(i32, i32, i64)> {
             "minute" => us = us.checked_add(value.checked_mul(MINUTE)?)?,
             "second" => {
                 let fraction = fraction_micros(fraction)?;
-                us = us
-                    .checked_add(value.checked_mul(MICROS_PER_SECOND)?)?
-                    .checked_add(if negative { -fraction } else { fraction })?;
+                us = us.checked_add(value.checked_mul(MICROS_PER_SECOND)?)?.checked_add(if negative { -fraction } else { fraction })?;
             }
             "millisecond" => us = us.checked_add(value.checked_mul(1000)?)?,
             "microsecond" => us = us.checked_add(value)?,
@@ -304,26 +294,24 @@ pub(super) fn between(array: &ArrayRef, to: &DataType, options: &CastOptions) ->
         (from, D::Duration(_)) => {
             let unit = unit_of(options.to_range);
             let millionths = cast_array(array, &D::Decimal128(38, 6), options)?;
-            let result: PrimitiveArray<DurationMicrosecondType> =
-                try_map(millionths.as_primitive::<Decimal128Type>(), |value| {
-                    let us = value.checked_mul(i128::from(unit)).map(|us| us / 1_000_000);
-                    match us.and_then(|us| i64::try_from(us).ok()) {
-                        Some(us) => Ok(Some(us)),
-                        None => options.fault(|| cast_overflow(value / 1_000_000, from, to)),
-                    }
-                })?;
+            let result: PrimitiveArray<DurationMicrosecondType> = try_map(millionths.as_primitive::<Decimal128Type>(), |value| {
+                let us = value.checked_mul(i128::from(unit)).map(|us| us / 1_000_000);
+                match us.and_then(|us| i64::try_from(us).ok()) {
+                    Some(us) => Ok(Some(us)),
+                    None => options.fault(|| cast_overflow(value / 1_000_000, from, to)),
+                }
+            })?;
             Ok(Arc::new(result))
         }
         (from, D::Interval(IntervalUnit::YearMonth)) => {
             let unit = i64::from(matches!(options.to_range, Some((_, F::Year)))) * 11 + 1;
             let whole = cast_array(array, &D::Int64, options)?;
-            let result: PrimitiveArray<IntervalYearMonthType> =
-                try_map(whole.as_primitive::<Int64Type>(), |value| {
-                    match value.checked_mul(unit).and_then(|months| i32::try_from(months).ok()) {
-                        Some(months) => Ok(Some(months)),
-                        None => options.fault(|| cast_overflow(value, from, to)),
-                    }
-                })?;
+            let result: PrimitiveArray<IntervalYearMonthType> = try_map(whole.as_primitive::<Int64Type>(), |value| {
+                match value.checked_mul(unit).and_then(|months| i32::try_from(months).ok()) {
+                    Some(months) => Ok(Some(months)),
+                    None => options.fault(|| cast_overflow(value, from, to)),
+                }
+            })?;
             Ok(Arc::new(result))
         }
         (from, _) => Err(mismatch(from, to)),

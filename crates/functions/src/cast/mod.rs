@@ -136,9 +136,7 @@ pub fn cast_array(array: &ArrayRef, to: &DataType, options: &CastOptions) -> Res
         (D::Utf8, D::Duration(_) | D::Interval(_)) => interval::from_text(array.as_string(), to, options),
         (_, D::Utf8) => text::to_text(array, options),
         _ if is_number(from) && is_number(to) => numeric::between(array, to, options),
-        _ if (is_datetime(from) || is_number(from)) && (is_datetime(to) || is_number(to)) => {
-            temporal::between(array, to, options)
-        }
+        _ if (is_datetime(from) || is_number(from)) && (is_datetime(to) || is_number(to)) => temporal::between(array, to, options),
         _ if is_interval(from) || is_interval(to) => interval::between(array, to, options),
         _ => Err(mismatch(from, to)),
     }
@@ -183,20 +181,14 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
         (D::Null, _) | (_, D::Utf8) => true,
         (D::List(a), D::List(b)) => can_cast(a.data_type(), b.data_type()),
         (D::Map(a, _), D::Map(b, _)) => can_cast(a.data_type(), b.data_type()),
-        (D::Struct(a), D::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| can_cast(a.data_type(), b.data_type()))
-        }
+        (D::Struct(a), D::Struct(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| can_cast(a.data_type(), b.data_type())),
         (D::Utf8, D::Binary | D::Date32 | D::Timestamp(..) | D::Duration(_) | D::Interval(_)) => true,
         (D::Utf8, _) => is_number(to),
         (D::Timestamp(_, Some(_)), _) => is_datetime(to) || (is_number(to) && to != &D::Boolean),
         (D::Timestamp(_, None) | D::Date32, _) => is_datetime(to),
         (D::Boolean, D::Timestamp(..)) => false,
-        (D::Duration(_) | D::Interval(IntervalUnit::YearMonth), _) => {
-            to.is_integer() || matches!(to, D::Decimal128(..)) || from == to
-        }
-        (_, D::Duration(_) | D::Interval(IntervalUnit::YearMonth)) => {
-            from.is_integer() || matches!(from, D::Decimal128(..))
-        }
+        (D::Duration(_) | D::Interval(IntervalUnit::YearMonth), _) => to.is_integer() || matches!(to, D::Decimal128(..)) || from == to,
+        (_, D::Duration(_) | D::Interval(IntervalUnit::YearMonth)) => from.is_integer() || matches!(from, D::Decimal128(..)),
         (_, D::Timestamp(_, Some(_))) => is_number(from),
         _ => is_number(from) && is_number(to),
     }
@@ -248,13 +240,7 @@ fn cast_map(map: &MapArray, to: &DataType, options: &CastOptions) -> Result<Arra
     }
     let values = cast_array(map.values(), value_field.data_type(), options)?;
     let entries = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
-    Ok(Arc::new(MapArray::try_new(
-        Arc::clone(entries_field),
-        map.offsets().clone(),
-        entries,
-        map.nulls().cloned(),
-        *sorted,
-    )?))
+    Ok(Arc::new(MapArray::try_new(Arc::clone(entries_field), map.offsets().clone(), entries, map.nulls().cloned(), *sorted)?))
 }
 
 #[cfg(test)]

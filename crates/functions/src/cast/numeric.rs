@@ -4,12 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, PrimitiveArray, StringArray,
-};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, PrimitiveArray, StringArray};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use datafusion::common::Result;
 
 use super::{CastMode, CastOptions, cast_overflow, invalid_input, mismatch};
@@ -180,10 +176,7 @@ fn from_float<F: Float>(array: &ArrayRef, to: &DataType, options: &CastOptions) 
     })
 }
 
-fn float_to_integer<F: Float, O: Integer>(
-    values: &PrimitiveArray<F>,
-    options: &CastOptions,
-) -> Result<PrimitiveArray<O>> {
+fn float_to_integer<F: Float, O: Integer>(values: &PrimitiveArray<F>, options: &CastOptions) -> Result<PrimitiveArray<O>> {
     // Java narrows a double to INT first, and then wraps to the smaller types.
     let legacy = |value: f64| if O::MAX <= i64::from(i32::MAX) { i64::from(value as i32) } else { value as i64 };
     if options.mode == CastMode::Legacy {
@@ -234,11 +227,7 @@ fn from_decimal(array: &Decimal128Array, scale: i8, to: &DataType, options: &Cas
     })
 }
 
-fn decimal_to_integer<O: Integer>(
-    array: &Decimal128Array,
-    scale: i8,
-    options: &CastOptions,
-) -> Result<PrimitiveArray<O>> {
+fn decimal_to_integer<O: Integer>(array: &Decimal128Array, scale: i8, options: &CastOptions) -> Result<PrimitiveArray<O>> {
     let divisor = if scale >= 0 { decimal::pow10(scale.unsigned_abs().into()) } else { Some(1) };
     let factor = if scale < 0 { decimal::pow10(scale.unsigned_abs().into()) } else { Some(1) };
     try_map(array, |value| {

@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, PrimitiveArray, StringArray};
-use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion::common::Result;
 use millstream_formats::datetime::{MICROS_PER_DAY, MICROS_PER_SECOND, parse_date, parse_timestamp, parse_timestamp_ntz};
 
@@ -83,12 +81,11 @@ pub(super) fn between(array: &ArrayRef, to: &DataType, options: &CastOptions) ->
             Arc::new(result.with_timezone(UTC))
         }
         (D::Date32, D::Timestamp(_, None)) => {
-            let result: Timestamps = try_map(array.as_primitive::<Date32Type>(), |days| {
-                match i64::from(days).checked_mul(MICROS_PER_DAY) {
+            let result: Timestamps =
+                try_map(array.as_primitive::<Date32Type>(), |days| match i64::from(days).checked_mul(MICROS_PER_DAY) {
                     Some(us) => Ok(Some(us)),
                     None => options.fault(out_of_range),
-                }
-            })?;
+                })?;
             Arc::new(result)
         }
         (D::Timestamp(_, Some(_)), D::Timestamp(_, None)) => {
@@ -96,11 +93,9 @@ pub(super) fn between(array: &ArrayRef, to: &DataType, options: &CastOptions) ->
             Arc::new(result)
         }
         (D::Timestamp(_, None), D::Timestamp(_, Some(_))) => {
-            let result: Timestamps = try_map(array.as_primitive::<TimestampMicrosecondType>(), |us| {
-                match zone.to_utc(us) {
-                    Some(us) => Ok(Some(us)),
-                    None => options.fault(out_of_range),
-                }
+            let result: Timestamps = try_map(array.as_primitive::<TimestampMicrosecondType>(), |us| match zone.to_utc(us) {
+                Some(us) => Ok(Some(us)),
+                None => options.fault(out_of_range),
             })?;
             Arc::new(result.with_timezone(UTC))
         }
@@ -117,8 +112,7 @@ fn days(array: &ArrayRef, local: impl Fn(i64) -> i64) -> PrimitiveArray<Date32Ty
 fn timestamp_to_number(array: &Timestamps, to: &DataType, options: &CastOptions) -> Result<ArrayRef> {
     match to {
         DataType::Float32 | DataType::Float64 => {
-            let seconds: ArrayRef =
-                Arc::new(array.unary::<_, Float64Type>(|us| us as f64 / MICROS_PER_SECOND as f64));
+            let seconds: ArrayRef = Arc::new(array.unary::<_, Float64Type>(|us| us as f64 / MICROS_PER_SECOND as f64));
             super::cast_array(&seconds, to, options)
         }
         DataType::Decimal128(precision, scale) => {

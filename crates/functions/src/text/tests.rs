@@ -39,8 +39,7 @@ fn floats_print_as_java_prints_them() {
 
 #[test]
 fn decimals_print_plain() {
-    for (unscaled, scale, text) in
-        [(110, 2, "1.10"), (1, 20, "0.00000000000000000001"), (0, 8, "0.00000000"), (-5, 1, "-0.5"), (7, 0, "7")]
+    for (unscaled, scale, text) in [(110, 2, "1.10"), (1, 20, "0.00000000000000000001"), (0, 8, "0.00000000"), (-5, 1, "-0.5"), (7, 0, "7")]
     {
         let mut out = String::new();
         write_decimal(&mut out, unscaled, scale);
