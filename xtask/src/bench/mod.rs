@@ -7,6 +7,8 @@
 mod files;
 mod floor;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
