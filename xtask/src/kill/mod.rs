@@ -16,6 +16,7 @@ mod rng;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod wal;
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! The socket job: an endless run, fed by [`Feeder`], killed while rows are in flight, ended at last by SIGTERM.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::feeder::{self, Feeder};
 use super::process::{self, End, Moment};
 use super::rng::Rng;
-use super::{Campaign, Facts, write};
+use super::{Campaign, Facts, wal, write};
 use crate::run::Outcome;
 
 const SQL: &str = include_str!("jobs/socket.sql");
@@ -25,7 +26,8 @@ pub fn run(campaign: &mut Campaign, folder: &Path, rng: &mut Rng, facts: &mut Fa
 
     let output = json!({"url": folder.join("out").to_string_lossy(), "format": "parquet"});
     campaign.reader.ask(&json!({"do": "watch", "outputs": [output]}))?;
-    let killed = kills(campaign, folder, rng, facts, &feeder, n_lines);
+    let mut logged = BTreeSet::new();
+    let killed = kills(campaign, folder, rng, facts, &feeder, n_lines, &mut logged);
     let watched = campaign.reader.ask(&json!({"do": "unwatch"}));
     let ends = feeder.stop()?;
     killed?;
@@ -35,10 +37,24 @@ pub fn run(campaign: &mut Campaign, folder: &Path, rng: &mut Rng, facts: &mut Fa
     let got: Vec<String> = ids.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect();
     facts.polls = watched.get("polls").and_then(Value::as_u64).unwrap_or(0);
     facts.rows = got.len() as u64;
-    feeder::verdict(&lines, &ends, &got)
+    feeder::verdict(&lines, &ends, &got)?;
+    // What a crash left in the log was received, and must come out; nothing else can be in it.
+    let got: BTreeSet<String> = got.into_iter().collect();
+    match logged.difference(&got).next() {
+        Some(line) => Err(format!("in the write-ahead log and not in the output: {line:?}")),
+        None => Ok(()),
+    }
 }
 
-fn kills(campaign: &Campaign, folder: &Path, rng: &mut Rng, facts: &mut Facts, feeder: &Feeder, n_lines: usize) -> Outcome {
+fn kills(
+    campaign: &Campaign,
+    folder: &Path,
+    rng: &mut Rng,
+    facts: &mut Facts,
+    feeder: &Feeder,
+    n_lines: usize,
+    logged: &mut BTreeSet<String>,
+) -> Outcome {
     let progress = folder.join("progress");
     let n_kills = usize::try_from(rng.range(2, 9)).unwrap_or(2);
     for kill in 1..=n_kills {
@@ -46,7 +62,16 @@ fn kills(campaign: &Campaign, folder: &Path, rng: &mut Rng, facts: &mut Facts, f
         let moment = Moment::After(Duration::from_micros(rng.range(50_000, 1_200_000)));
         facts.processes += 1;
         match process::run(&mut campaign.millstream("job.sql", &progress, None), folder, &progress, &moment)? {
-            End::Killed => facts.kills += 1,
+            End::Killed => {
+                facts.kills += 1;
+                let rows = wal::rows(folder)?;
+                let n_rows = rows.len();
+                let distinct: BTreeSet<String> = rows.into_iter().collect();
+                if distinct.len() < n_rows {
+                    return Err(format!("the write-ahead log has {} rows twice", n_rows - distinct.len()));
+                }
+                logged.extend(distinct);
+            }
             End::Done(took) => return Err(format!("an endless run ended by itself after {:.1} s", took.as_secs_f64())),
         }
     }

@@ -6,6 +6,7 @@ use super::feeder::{self, Feeder};
 use super::inputs::{self, Format};
 use super::jobs::JOBS;
 use super::rng::Rng;
+use super::wal;
 
 #[test]
 fn a_run_draws_the_same_again_and_other_runs_draw_otherwise() {
@@ -84,4 +85,17 @@ fn the_feeder_goes_on_with_the_next_connection_and_sends_nothing_twice() {
     let ends = feeder.stop().unwrap();
     assert_eq!(feeder::verdict(&sent, &ends, &got), Ok(()));
     assert!(ends.starts_with(&[100]), "{ends:?}");
+}
+
+#[test]
+fn the_log_is_read_up_to_its_torn_tail() {
+    assert_eq!(wal::crc32c(b"123456789".iter()), 0xE306_9283);
+    let frame = |payload: &[u8]| {
+        let len = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        let sum = wal::crc32c(len.iter().chain(payload)).to_le_bytes();
+        [b"MSR1".as_slice(), &len, &sum, payload].concat()
+    };
+    let log = [frame(b"header"), frame(b"one"), frame(b"torn")].concat();
+    assert_eq!(wal::frames(&log), [b"header".as_slice(), b"one", b"torn"]);
+    assert_eq!(wal::frames(log.get(..log.len() - 1).unwrap()), [b"header".as_slice(), b"one"]);
 }
