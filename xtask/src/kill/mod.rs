@@ -8,11 +8,11 @@
 
 mod feeder;
 mod inputs;
-mod jobs;
+pub mod jobs;
 mod looker;
-mod process;
+pub mod process;
 mod reader;
-mod rng;
+pub mod rng;
 mod socket;
 #[cfg(test)]
 mod tests;
