@@ -6,17 +6,14 @@
 //! duplicate or a torn file. Seed and run number repeat a run's draws (not the microsecond of a kill: that is the
 //! machine's), and a failed run's folder is kept, with the job as it was run.
 
-mod feeder;
 mod inputs;
-pub mod jobs;
+mod jobs;
 mod looker;
-pub mod process;
+mod process;
 mod reader;
-pub mod rng;
-mod socket;
+mod rng;
 #[cfg(test)]
 mod tests;
-mod wal;
 
 use std::fs;
 use std::io::Write;
@@ -87,13 +84,9 @@ pub fn run(args: &[String]) -> Outcome {
 
 /// Runs the campaign: every run is done, and every divergence told.
 pub fn campaign(wish: &Wish) -> Outcome {
-    // The socket source is not there yet: only who asks for it by name gets its failure.
-    let socket = wish.job.as_deref() == Some("socket") && !wish.s3;
-    let all = JOBS.iter().map(Kind::Files).chain(socket.then_some(Kind::Socket));
-    let jobs: Vec<Kind> = all.filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name())).collect();
+    let jobs: Vec<&Job> = JOBS.iter().filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name)).collect();
     if jobs.is_empty() {
-        let names: Vec<&str> = JOBS.iter().map(|j| j.name).chain(["socket"]).collect();
-        return Err(format!("no such job; there are {}", names.join(", ")));
+        return Err(format!("no such job; there are {}", JOBS.iter().map(|j| j.name).collect::<Vec<_>>().join(", ")));
     }
     let bin = match &wish.bin {
         Some(bin) => bin.clone(),
@@ -117,21 +110,17 @@ pub fn campaign(wish: &Wish) -> Outcome {
         drop(fs::remove_dir_all(&folder));
         let began = Instant::now();
         let mut facts = Facts::default();
-        fs::create_dir_all(folder.join("in")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
-        let outcome = match job {
-            Kind::Files(job) => campaign.files(job, &folder, &mut rng, &mut facts),
-            Kind::Socket => socket::run(&mut campaign, &folder, &mut rng, &mut facts),
-        };
+        let outcome = campaign.one(job, &folder, &mut rng, &mut facts);
         n_kills += facts.kills;
         let mut line = json!({
-            "seed": wish.seed, "run": number, "job": job.name(), "store": if wish.s3 { "s3" } else { "local" },
+            "seed": wish.seed, "run": number, "job": job.name, "store": if wish.s3 { "s3" } else { "local" },
             "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
             "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
         });
         match outcome {
             Ok(()) => drop(fs::remove_dir_all(&folder)),
             Err(message) => {
-                println!("run {number} (seed {}, {}) FAILED: {message}\n  kept: {}", wish.seed, job.name(), folder.display());
+                println!("run {number} (seed {}, {}) FAILED: {message}\n  kept: {}", wish.seed, job.name, folder.display());
                 if let Some(line) = line.as_object_mut() {
                     line.insert("outcome".to_owned(), json!("failed"));
                     line.insert("message".to_owned(), json!(message));
@@ -157,21 +146,6 @@ pub fn campaign(wish: &Wish) -> Outcome {
     }
 }
 
-/// What a run runs.
-enum Kind {
-    Files(&'static Job),
-    Socket,
-}
-
-impl Kind {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Files(job) => job.name,
-            Self::Socket => "socket",
-        }
-    }
-}
-
 /// What a run did, for the results file.
 #[derive(Default)]
 struct Facts {
@@ -193,8 +167,9 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// One run over files, from empty folder to verdict.
-    fn files(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
+    /// One run, from empty folder to verdict.
+    fn one(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
+        fs::create_dir_all(folder.join("in")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
         let cwd = folder.to_string_lossy().into_owned();
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // The job writes relative paths, as a user would; the reader, elsewhere, needs them whole.
@@ -231,7 +206,7 @@ impl Campaign {
         }
         write(&folder.join("batch.sql"), &job.batch_sql("batch/"))?;
         let progress = folder.join("progress-batch");
-        process::run(&mut self.millstream("batch.sql", &progress, None), folder, &progress, &Moment::Never)
+        process::run(&mut self.millstream("batch.sql", &progress, false), folder, &progress, &Moment::Never)
             .map_err(|e| format!("batch: {e}"))?;
         for output in job.outputs {
             self.reader
@@ -256,7 +231,7 @@ impl Campaign {
             }
             let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
             facts.processes += 1;
-            match process::run(&mut self.millstream("job.sql", &progress, Some("available-now")), folder, &progress, &moment)? {
+            match process::run(&mut self.millstream("job.sql", &progress, true), folder, &progress, &moment)? {
                 End::Killed => {
                     facts.kills += 1;
                     kills_left -= 1;
@@ -275,10 +250,12 @@ impl Campaign {
     }
 
     /// The command under test.
-    fn millstream(&self, sql: &str, progress: &Path, trigger: Option<&str>) -> Command {
+    fn millstream(&self, sql: &str, progress: &Path, stream: bool) -> Command {
         let mut command = Command::new(&self.bin);
-        command.args(["run", sql]).arg("--progress-file").arg(progress);
-        command.args(trigger.into_iter().flat_map(|t| ["--trigger", t]));
+        command.args(["run", sql]);
+        if stream {
+            command.args(["--trigger", "available-now"]).arg("--progress-file").arg(progress);
+        }
         if let Some(s3) = &self.s3 {
             command.envs(s3.aws_env());
         }

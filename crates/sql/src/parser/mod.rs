@@ -13,7 +13,6 @@ mod create;
 mod expr;
 mod interval;
 mod literal;
-mod pipe;
 mod primary;
 mod query;
 mod relation;

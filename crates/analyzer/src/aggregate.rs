@@ -1,0 +1,447 @@
+//! `GROUP BY`: its keys, grouping sets, and what expressions over groups become.
+//!
+//! Expressions of a grouped select list are resolved over the input first; then every subtree that equals a key
+//! becomes the key's column. What still names a column of the input is neither grouped nor aggregated: an error.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Aggregate, Expr as DfExpr, GroupingSet, LogicalPlan, cast, lit};
+use millstream_sql::Span;
+use millstream_sql::ir::{DataType, Expr, Grouping, UnresolvedFunction};
+
+use crate::error::{AnalysisError, Result};
+use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
+use crate::plan::{position, projection};
+use crate::registry::aggregates;
+use crate::resolver::Resolver;
+use crate::scope::{column, plan_name};
+use crate::walk::contains_aggregate;
+
+/// Most grouping sets of one query.
+const SETS_MAX: usize = 4096;
+
+/// A resolved `GROUP BY`.
+#[derive(Default)]
+pub(crate) struct Grouped {
+    keys: Vec<Key>,
+    /// The sets, as indices into `keys`; none for a plain `GROUP BY`.
+    sets: Option<Vec<Vec<usize>>>,
+    /// The column of the sets' id.
+    sets_id: Option<u64>,
+    /// The input's columns.
+    input: HashSet<String>,
+}
+
+#[derive(Clone)]
+struct Key {
+    id: u64,
+    expr: DfExpr,
+}
+
+impl Resolver<'_> {
+    /// Resolves `GROUP BY` before the list, so that `grouping()` in it finds the keys.
+    pub(crate) fn grouping(&mut self, cx: &mut ExprCx, grouping: &Grouping, items: &[Item<'_>], span: Span) -> Result<Grouped> {
+        let mut keys: Vec<Key> = vec![];
+        let mut sets = self.sets(cx, grouping, items, &mut keys, span)?;
+        let is_plain = matches!(grouping, Grouping::Plain(_) | Grouping::All(_));
+        if sets.len() > SETS_MAX {
+            return Err(AnalysisError::invalid("GROUPING_SIZE_LIMIT_EXCEEDED", format!("more than {SETS_MAX} grouping sets"), span));
+        }
+        for set in &mut sets {
+            let mut seen = HashSet::new();
+            set.retain(|idx| seen.insert(*idx));
+        }
+        let mut out = Grouped { keys, sets: None, sets_id: None, input: HashSet::new() };
+        out.input = cx.scope.iter().map(crate::scope::Attribute::plan_name).collect();
+        if !is_plain {
+            let id = self.next_id();
+            out.sets_id = Some(id);
+            out.keys = in_order_of_sets(out.keys, &mut sets);
+            cx.grouping = Some(GroupingKeys { keys: out.keys.iter().map(|key| key.expr.clone()).collect(), id });
+            out.sets = Some(sets);
+        }
+        Ok(out)
+    }
+
+    fn sets(
+        &mut self,
+        cx: &mut ExprCx,
+        grouping: &Grouping,
+        items: &[Item<'_>],
+        keys: &mut Vec<Key>,
+        span: Span,
+    ) -> Result<Vec<Vec<usize>>> {
+        let mut of = |resolver: &mut Self, exprs: &[Expr]| -> Result<Vec<usize>> {
+            exprs.iter().map(|expr| resolver.key(cx, expr, items, keys)).collect()
+        };
+        Ok(match grouping {
+            Grouping::Plain(exprs) => vec![of(self, exprs)?],
+            Grouping::Rollup(groups) => {
+                let groups = groups.iter().map(|group| of(self, group)).collect::<Result<Vec<_>>>()?;
+                (0..=groups.len()).rev().map(|n| groups.iter().take(n).flatten().copied().collect()).collect()
+            }
+            Grouping::Cube(groups) => {
+                let groups = groups.iter().map(|group| of(self, group)).collect::<Result<Vec<_>>>()?;
+                let n_sets = 1_usize.checked_shl(u32::try_from(groups.len()).unwrap_or(u32::MAX)).filter(|n| *n <= SETS_MAX);
+                let Some(n_sets) = n_sets else {
+                    return Err(AnalysisError::invalid(
+                        "GROUPING_SIZE_LIMIT_EXCEEDED",
+                        format!("more than {SETS_MAX} grouping sets"),
+                        span,
+                    ));
+                };
+                (0..n_sets)
+                    .rev()
+                    .map(|mask| {
+                        let is_in = |idx: usize| mask >> (groups.len() - 1 - idx) & 1 == 1;
+                        groups.iter().enumerate().filter(|(idx, _)| is_in(*idx)).flat_map(|(_, group)| group.clone()).collect()
+                    })
+                    .collect()
+            }
+            Grouping::Sets { keys: front, sets } => {
+                of(self, front)?;
+                sets.iter().map(|set| of(self, set)).collect::<Result<Vec<_>>>()?
+            }
+            Grouping::All(_) => {
+                let mut all = vec![];
+                for item in items {
+                    match item {
+                        Item::Column(typed) => all.push(add_key(self, keys, typed.expr.clone())),
+                        Item::Expr(expr) if contains_aggregate(expr) => {}
+                        Item::Expr(expr) => all.push(self.key(cx, bare(expr), &[], keys)?),
+                    }
+                }
+                vec![all]
+            }
+            Grouping::Several(parts) => {
+                let mut product: Vec<Vec<usize>> = vec![vec![]];
+                for part in parts {
+                    let sets = self.sets(cx, part, items, keys, span)?;
+                    if product.len().saturating_mul(sets.len()) > SETS_MAX {
+                        return Err(AnalysisError::invalid(
+                            "GROUPING_SIZE_LIMIT_EXCEEDED",
+                            format!("more than {SETS_MAX} grouping sets"),
+                            span,
+                        ));
+                    }
+                    product =
+                        product.iter().flat_map(|left| sets.iter().map(move |right| left.iter().chain(right).copied().collect())).collect();
+                }
+                product
+            }
+            _ => return Err(AnalysisError::unsupported("this form of GROUP BY", span)),
+        })
+    }
+
+    /// One key: an expression over the input, a position or an alias of the list.
+    fn key(&mut self, cx: &mut ExprCx, expr: &Expr, items: &[Item<'_>], keys: &mut Vec<Key>) -> Result<usize> {
+        let span = expr.span();
+        if let Some(n) = position(expr)
+            && !items.is_empty()
+        {
+            let item = usize::try_from(n - 1).ok().and_then(|idx| items.get(idx));
+            return match item {
+                None => Err(AnalysisError::invalid(
+                    "GROUP_BY_POS_OUT_OF_RANGE",
+                    format!("GROUP BY position {n} is not in the list of {} columns", items.len()),
+                    span,
+                )),
+                Some(Item::Column(typed)) => Ok(add_key(self, keys, typed.expr.clone())),
+                Some(Item::Expr(expr)) if contains_aggregate(expr) => {
+                    Err(AnalysisError::invalid("GROUP_BY_POS_AGGREGATE", format!("GROUP BY position {n} is an aggregate"), span))
+                }
+                Some(Item::Expr(expr)) => self.key(cx, bare(expr), &[], keys),
+            };
+        }
+        let aggregates = std::mem::replace(&mut cx.aggregates, Collect::Refused("GROUP BY"));
+        let windows = std::mem::replace(&mut cx.windows, Collect::Refused("GROUP BY"));
+        let typed = self.expr(cx, expr);
+        cx.aggregates = aggregates;
+        cx.windows = windows;
+        let typed = match typed {
+            Err(error) if error.class().is_some_and(|class| class.starts_with("UNRESOLVED_COLUMN")) => {
+                return match self.alias_in_list(expr, items) {
+                    Some(aliased) if contains_aggregate(aliased) => {
+                        Err(AnalysisError::invalid("GROUP_BY_AGGREGATE", "a key of GROUP BY cannot be an aggregate", span))
+                    }
+                    Some(aliased) => self.key(cx, aliased, &[], keys),
+                    None => Err(error),
+                };
+            }
+            other => other?,
+        };
+        if !crate::coerce::is_orderable(&typed.data_type) {
+            return Err(AnalysisError::invalid(
+                "GROUP_EXPRESSION_TYPE_IS_NOT_ORDERABLE",
+                format!("'{}' of type {} cannot be grouped", typed.name, typed.data_type.sql()),
+                span,
+            ));
+        }
+        Ok(add_key(self, keys, typed.expr))
+    }
+
+    fn alias_in_list<'e>(&self, expr: &Expr, items: &[Item<'e>]) -> Option<&'e Expr> {
+        let Expr::UnresolvedAttribute { parts, .. } = expr else { return None };
+        let [wanted] = parts.as_slice() else { return None };
+        let case = self.name_case();
+        items.iter().find_map(|item| match item {
+            Item::Expr(Expr::Alias { expr, names, .. }) if names.iter().any(|name| case.same(&name.name, wanted)) => Some(expr.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// A call of an aggregate: collected, and used as a column.
+    pub(crate) fn aggregate_call(&mut self, cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
+        let span = call.span;
+        let (typed, after) = self.aggregate_typed(cx, name, call)?;
+        let column = self.collect_aggregate(cx, typed, name, span)?;
+        match after {
+            Some(after) => after(self, column, span),
+            None => Ok(column),
+        }
+    }
+
+    fn collect_aggregate(&mut self, cx: &mut ExprCx, typed: Typed, name: &str, span: Span) -> Result<Typed> {
+        let mut aggregates = std::mem::replace(&mut cx.aggregates, Collect::Refused(""));
+        let column = aggregates.add(self, typed);
+        cx.aggregates = aggregates;
+        column.map_err(|clause| {
+            let class = match clause {
+                "GROUP BY" => "GROUP_BY_AGGREGATE",
+                "WHERE" => "INVALID_WHERE_CONDITION",
+                _ => "UNSUPPORTED_EXPR_FOR_OPERATOR",
+            };
+            AnalysisError::invalid(class, format!("the aggregate {name}() cannot be used in {clause}"), span)
+        })
+    }
+
+    /// An aggregate's call over the input's rows, not collected.
+    pub(crate) fn aggregate_typed(
+        &mut self,
+        cx: &mut ExprCx,
+        name: &str,
+        call: &UnresolvedFunction,
+    ) -> Result<(Typed, Option<aggregates::After>)> {
+        if cx.is_inside_aggregate {
+            return Err(AnalysisError::invalid(
+                "NESTED_AGGREGATE_FUNCTION",
+                format!("the aggregate {name}() cannot be an argument of another one"),
+                call.span,
+            ));
+        }
+        let outputs = std::mem::take(&mut cx.outputs);
+        cx.is_inside_aggregate = true;
+        let out = self.aggregate_in_context(cx, name, call);
+        cx.is_inside_aggregate = false;
+        cx.outputs = outputs;
+        out
+    }
+
+    fn aggregate_in_context(
+        &mut self,
+        cx: &mut ExprCx,
+        name: &str,
+        call: &UnresolvedFunction,
+    ) -> Result<(Typed, Option<aggregates::After>)> {
+        let is_star = matches!(call.args.as_slice(), [Expr::UnresolvedStar { target: None, .. }]);
+        let args = if name == "count" && (is_star || call.args.is_empty()) {
+            vec![Typed::new(lit(1), DataType::Int, false, "1")]
+        } else {
+            self.exprs(cx, &call.args)?
+        };
+        let filter = match &call.filter {
+            Some(filter) => Some(self.condition(cx, filter, "FILTER")?),
+            None => None,
+        };
+        let order = self.order_in_call(cx, &call.within_group)?;
+        aggregates::build(
+            self,
+            name,
+            aggregates::Parts { args, is_distinct: call.is_distinct, filter, ignore_nulls: call.ignore_nulls, order },
+            call.span,
+        )
+    }
+
+    fn order_in_call(&mut self, cx: &mut ExprCx, keys: &[millstream_sql::ir::SortOrder]) -> Result<Vec<(Typed, bool, bool)>> {
+        use millstream_sql::ir::{NullOrdering, SortDirection};
+        keys.iter()
+            .map(|key| {
+                let typed = self.expr(cx, &key.expr)?;
+                Ok((typed, key.direction == SortDirection::Ascending, key.nulls == NullOrdering::First))
+            })
+            .collect()
+    }
+
+    /// A call of a user's aggregate.
+    pub(crate) fn user_aggregate(
+        &mut self,
+        cx: &mut ExprCx,
+        udaf: Arc<datafusion::logical_expr::AggregateUDF>,
+        call: &UnresolvedFunction,
+    ) -> Result<Typed> {
+        let outputs = std::mem::take(&mut cx.outputs);
+        let args = self.exprs(cx, &call.args);
+        cx.outputs = outputs;
+        let args = args?;
+        let shown = crate::registry::names::call_name(&call.name, &args);
+        let args = self.user_args(udaf.signature(), args, call)?;
+        let types = args.iter().map(|arg| crate::types::arrow_type(&arg.data_type)).collect::<Result<Vec<_>>>()?;
+        let returned = udaf.return_type(&types).map_err(|error| AnalysisError::from(error).at(call.span))?;
+        let data_type = crate::types::spark_type(&returned)?;
+        let filter = match &call.filter {
+            Some(filter) => Some(Box::new(self.condition(cx, filter, "FILTER")?.expr)),
+            None => None,
+        };
+        let args = args.into_iter().map(|arg| arg.expr).collect();
+        let expr = datafusion::logical_expr::expr::AggregateFunction::new_udf(udaf, args, call.is_distinct, filter, vec![], None);
+        let typed = Typed::new(DfExpr::AggregateFunction(expr), data_type, true, shown);
+        self.collect_aggregate(cx, typed, &call.name, call.span)
+    }
+
+    /// `grouping(key)` and `grouping_id(keys)`.
+    pub(crate) fn grouping_function(&mut self, cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
+        let span = call.span;
+        let misplaced = || {
+            AnalysisError::invalid(
+                "UNSUPPORTED_GROUPING_EXPRESSION",
+                format!("{name}() can only be used with GROUPING SETS, CUBE or ROLLUP"),
+                span,
+            )
+        };
+        let outputs = std::mem::take(&mut cx.outputs);
+        let args = self.exprs(cx, &call.args);
+        cx.outputs = outputs;
+        let args = args?;
+        let Some(grouping) = cx.grouping.clone() else { return Err(misplaced()) };
+        let shown = crate::expr::call_text(name, &args);
+        let n_keys = grouping.keys.len();
+        let bit_of = |arg: &Typed| -> Result<usize> {
+            let idx = grouping.keys.iter().position(|key| *key == arg.expr);
+            idx.map(|idx| n_keys - 1 - idx).ok_or_else(|| {
+                AnalysisError::invalid("GROUPING_COLUMN_MISMATCH", format!("'{}' is no key of the grouping sets", arg.name), span)
+            })
+        };
+        let id = column(grouping.id);
+        let bit = |n: usize| {
+            let shifted = datafusion::logical_expr::binary_expr(
+                id.clone(),
+                datafusion::logical_expr::Operator::BitwiseShiftRight,
+                lit(i64::try_from(n).unwrap_or(0)),
+            );
+            datafusion::logical_expr::bitwise_and(shifted, lit(1_i64))
+        };
+        match (name, args.as_slice()) {
+            ("grouping", [arg]) => {
+                let expr = cast(bit(bit_of(arg)?), arrow::datatypes::DataType::Int8);
+                Ok(Typed::new(expr, DataType::Byte, false, shown))
+            }
+            ("grouping_id", []) => Ok(Typed::new(id, DataType::Long, false, shown)),
+            ("grouping_id", args) => {
+                let mut expr = lit(0_i64);
+                for arg in args {
+                    let doubled = datafusion::logical_expr::bitwise_shift_left(expr, lit(1_i64));
+                    expr = datafusion::logical_expr::bitwise_or(doubled, bit(bit_of(arg)?));
+                }
+                Ok(Typed::new(expr, DataType::Long, false, shown))
+            }
+            _ => Err(AnalysisError::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "grouping() takes one argument", span)),
+        }
+    }
+}
+
+impl Grouped {
+    /// The aggregation over `input`.
+    pub(crate) fn plan(&self, resolver: &mut Resolver<'_>, input: LogicalPlan, aggregates: &[Collected]) -> Result<LogicalPlan> {
+        let mut input = input;
+        if self.keys.iter().any(|key| key.expr != column(key.id)) {
+            // Keys are computed below, so that they have a plan name.
+            let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
+            exprs.extend(self.keys.iter().filter(|key| key.expr != column(key.id)).map(|key| key.expr.clone().alias(plan_name(key.id))));
+            input = projection(exprs, input)?;
+        }
+        let mut calls: Vec<DfExpr> = aggregates.iter().map(|call| call.expr.clone().alias(plan_name(call.id))).collect();
+        if calls.is_empty() && self.keys.is_empty() {
+            calls.push(datafusion::functions_aggregate::count::count_udaf().call(vec![lit(1)]).alias(plan_name(resolver.next_id())));
+        }
+        let keys: Vec<DfExpr> = self.keys.iter().map(|key| column(key.id)).collect();
+        let Some(sets) = &self.sets else {
+            return Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), keys, calls)?));
+        };
+        let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
+        let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), grouping, calls)?);
+        let Some(id) = self.sets_id else { return Ok(plan) };
+        let mut exprs: Vec<DfExpr> = vec![];
+        for plan_column in plan.schema().columns() {
+            let name = plan_column.name.clone();
+            let expr = DfExpr::Column(plan_column);
+            exprs.push(match name == Aggregate::INTERNAL_GROUPING_ID {
+                true => cast(expr, arrow::datatypes::DataType::Int64).alias(plan_name(id)),
+                false => expr,
+            });
+        }
+        projection(exprs, plan)
+    }
+
+    /// An expression over the input as one over the groups.
+    pub(crate) fn over_groups(&self, expr: DfExpr, name: &str, span: Span) -> Result<DfExpr> {
+        let out = expr.transform_down(|node| match self.keys.iter().find(|key| key.expr == node) {
+            Some(key) => Ok(Transformed::new(column(key.id), true, TreeNodeRecursion::Jump)),
+            None => Ok(Transformed::no(node)),
+        })?;
+        let is_key = |name: &str| self.keys.iter().any(|key| plan_name(key.id) == name);
+        for used in out.data.column_refs() {
+            if self.input.contains(&used.name) && !is_key(&used.name) {
+                return Err(AnalysisError::invalid(
+                    "MISSING_AGGREGATION",
+                    format!("'{name}' is neither in GROUP BY nor in an aggregate function"),
+                    span,
+                )
+                .hint("add it to GROUP BY, or use any_value() if any of the group's values will do"));
+            }
+        }
+        Ok(out.data)
+    }
+}
+
+fn add_key(resolver: &Resolver<'_>, keys: &mut Vec<Key>, expr: DfExpr) -> usize {
+    if let Some(idx) = keys.iter().position(|key| key.expr == expr) {
+        return idx;
+    }
+    let id = match &expr {
+        // A plain column keeps its name: the aggregation gives it on.
+        DfExpr::Column(column) => column.name.strip_prefix('#').and_then(|id| id.parse().ok()),
+        _ => None,
+    };
+    keys.push(Key { id: id.unwrap_or_else(|| resolver.next_id()), expr });
+    keys.len() - 1
+}
+
+/// DataFusion numbers the keys by their first appearance in the sets; so do we.
+fn in_order_of_sets(keys: Vec<Key>, sets: &mut [Vec<usize>]) -> Vec<Key> {
+    let mut order: Vec<usize> = vec![];
+    // Sets keep the keys' own order inside, so that the first (widest) one gives it.
+    for set in sets.iter_mut() {
+        set.sort_unstable();
+    }
+    for idx in sets.iter().flatten() {
+        if !order.contains(idx) {
+            order.push(*idx);
+        }
+    }
+    for set in sets.iter_mut() {
+        for idx in set.iter_mut() {
+            *idx = order.iter().position(|known| known == idx).unwrap_or(*idx);
+        }
+    }
+    order.into_iter().filter_map(|idx| keys.get(idx).cloned()).collect()
+}
+
+fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias { expr, .. } => expr,
+        other => other,
+    }
+}

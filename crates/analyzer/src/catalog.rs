@@ -1,0 +1,76 @@
+//! What the analyzer asks of the session: relations and functions by name. Calls are synchronous; a session that
+//! must look at files or servers does so beforehand, for the names that [`crate::referenced_relations`] finds.
+
+use std::sync::Arc;
+
+use datafusion::datasource::TableProvider;
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan, ScalarUDF};
+use millstream_core::Result;
+use millstream_sql::ir::{LocalId, Plan, Read};
+
+/// Relations and functions by name.
+pub trait Catalog: Send + Sync {
+    /// The table or view of this name (in any case); `streaming` asks for its streaming form (`STREAM t`).
+    /// `None` when there is none.
+    fn relation(&self, name: &[String], streaming: bool) -> Result<Option<Relation>>;
+
+    /// What a reader reads: `read.format(f).load()`, `read_files('path', ...)`, ``json.`path` ``. The read's
+    /// `source` is never a plain table name here, except for a name that [`Catalog::relation`] does not know and
+    /// whose first of two parts is a format.
+    fn data_source(&self, read: &Read) -> Result<Relation>;
+
+    /// Rows that the builder of the plan keeps under `id`.
+    fn local(&self, id: LocalId) -> Result<Relation>;
+
+    /// A function that the user registered; it hides a built-in one of that name.
+    fn function(&self, name: &str) -> Option<UserFunction>;
+
+    /// Names of all tables and views, for suggestions.
+    fn relation_names(&self) -> Vec<String>;
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Relation {
+    /// A table: becomes a stock `TableScan`.
+    Table {
+        /// The table.
+        provider: Arc<dyn TableProvider>,
+        /// Catalog, database and table as far as there are any: the qualifier of the columns.
+        name: Vec<String>,
+        /// Whether this is the streaming form.
+        is_streaming: bool,
+    },
+    /// A view: resolved anew wherever it is named.
+    View {
+        /// The query.
+        plan: Arc<Plan>,
+        /// New names of the columns; empty keeps the query's.
+        column_names: Vec<String>,
+        /// The qualifier of the columns.
+        name: Vec<String>,
+    },
+    /// A plan that is resolved already, in written names; batch only.
+    Plan(LogicalPlan),
+}
+
+impl std::fmt::Debug for Relation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Relation::Table { name, is_streaming, .. } => write!(f, "Table({}, streaming: {is_streaming})", name.join(".")),
+            Relation::View { name, .. } => write!(f, "View({})", name.join(".")),
+            Relation::Plan(_) => f.write_str("Plan"),
+        }
+    }
+}
+
+/// A user's function.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum UserFunction {
+    /// Row by row.
+    Scalar(Arc<ScalarUDF>),
+    /// Over groups.
+    Aggregate(Arc<AggregateUDF>),
+}

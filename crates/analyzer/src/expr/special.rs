@@ -1,0 +1,114 @@
+//! Functions that are no plain kernel calls: they look at types, names or the session, or are casts by another name.
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr as DfExpr;
+use millstream_sql::Span;
+use millstream_sql::ir::{CastMode, DataType, Expr, StructField, UnresolvedFunction};
+
+use super::predicate::call_text;
+use super::{ExprCx, Typed};
+use crate::error::{AnalysisError, Result};
+use crate::resolver::Resolver;
+
+impl Resolver<'_> {
+    /// A special form's call; none when `name` is none.
+    pub(crate) fn special_form(&mut self, cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Option<Typed>> {
+        let span = call.span;
+        if call.args.is_empty()
+            && let Some(typed) = self.clock_function(cx, name, span)?
+        {
+            return Ok(Some(typed));
+        }
+        if let (Some(data_type), [arg]) = (cast_function(name), call.args.as_slice()) {
+            return self.cast_function_call(cx, arg, data_type, span).map(Some);
+        }
+        let settings = self.settings();
+        let out = match (name, call.args.as_slice()) {
+            ("current_timezone", []) => constant(&settings.time_zone, "current_timezone()"),
+            ("current_database" | "current_schema", []) => constant(&settings.current_database, "current_schema()"),
+            ("current_catalog", []) => constant(&settings.current_catalog, "current_catalog()"),
+            ("current_user" | "user" | "session_user", []) => constant(&settings.current_user, &format!("{name}()")),
+            ("typeof", [arg]) => {
+                let arg = self.expr(cx, arg)?;
+                constant(&arg.data_type.simple_string(), &format!("typeof({})", arg.name))
+            }
+            ("grouping" | "grouping_id", _) => self.grouping_function(cx, name, call)?,
+            ("struct", _) => self.struct_call(cx, call)?,
+            ("try_cast", [_]) => return Ok(None),
+            ("unix_timestamp" | "to_unix_timestamp", []) => {
+                let now = Typed::new(self.batch_time(cx), DataType::Timestamp, false, "current_timestamp()");
+                let format = super::operators::text_arg("yyyy-MM-dd HH:mm:ss");
+                let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
+                self.scalar_call(def, name, vec![now, format], span)?
+            }
+            ("date_part" | "datepart", [field, from]) => {
+                let field = self.expr(cx, field)?;
+                let from = self.expr(cx, from)?;
+                let shown = call_text(name, &[field.clone(), from.clone()]);
+                let Some(def) = millstream_functions::scalar("extract").or_else(|| millstream_functions::scalar("date_part")) else {
+                    return Ok(None);
+                };
+                self.scalar_call(def, "extract", vec![field, from], span)?.named(shown)
+            }
+            ("window", _) => return Err(AnalysisError::unsupported("window()", span).hint("windows come with event-time aggregation")),
+            _ => return Ok(None),
+        };
+        Ok(Some(out))
+    }
+
+    /// `int(x)`, `date(x)`: a cast that does not show in the name.
+    fn cast_function_call(&mut self, cx: &mut ExprCx, arg: &Expr, data_type: DataType, span: Span) -> Result<Typed> {
+        let typed = self.expr(cx, arg)?;
+        let (name, own_name) = (typed.name.clone(), typed.own_name.clone());
+        let mut out = self.explicit_cast(typed, &data_type, CastMode::Session, span)?;
+        out.name = name;
+        out.own_name = own_name;
+        Ok(out)
+    }
+
+    /// `struct(a, b AS c, 1)`: fields are called by their columns, their aliases, or `colN`.
+    fn struct_call(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<Typed> {
+        let args = self.exprs(cx, &call.args)?;
+        let shown = call_text("struct", &args);
+        let (mut fields, mut pairs) = (vec![], vec![]);
+        for (idx, arg) in args.into_iter().enumerate() {
+            let name = arg.own_name.clone().unwrap_or_else(|| format!("col{}", idx + 1));
+            fields.push(StructField { nullable: arg.nullable, ..StructField::new(&name, arg.data_type.clone()) });
+            pairs.push(super::operators::text_arg(&name));
+            pairs.push(arg);
+        }
+        let mut out = self.kernel_typed("named_struct", pairs, call.span)?.named(shown);
+        out.data_type = DataType::Struct(fields);
+        out.nullable = false;
+        Ok(out)
+    }
+
+    /// A higher-order function with lambdas.
+    pub(crate) fn higher_order(&mut self, _cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
+        Err(AnalysisError::unsupported(format!("the higher-order function {name}()"), call.span)
+            .hint("explode the array, compute on its rows and collect_list() them"))
+    }
+}
+
+fn constant(value: &str, shown: &str) -> Typed {
+    Typed::new(DfExpr::Literal(ScalarValue::Utf8(Some(value.to_owned())), None), DataType::String, false, shown)
+}
+
+/// The type that a function of the same name casts to.
+fn cast_function(name: &str) -> Option<DataType> {
+    Some(match name {
+        "boolean" => DataType::Boolean,
+        "tinyint" => DataType::Byte,
+        "smallint" => DataType::Short,
+        "int" => DataType::Int,
+        "bigint" => DataType::Long,
+        "float" => DataType::Float,
+        "double" => DataType::Double,
+        "decimal" => DataType::DECIMAL_DEFAULT,
+        "string" => DataType::String,
+        "binary" => DataType::Binary,
+        "date" => DataType::Date,
+        "timestamp" => DataType::Timestamp,
+        _ => return None,
+    })
+}

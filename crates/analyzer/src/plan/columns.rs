@@ -1,0 +1,185 @@
+//! Relations of the DataFrame API that change columns by name: `withColumns`, `drop`, `toDF`, `dropDuplicates`.
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::{Aggregate, Distinct, Expr as DfExpr, LogicalPlan};
+use millstream_sql::Span;
+use millstream_sql::ir::{DedupColumns, Expr, Plan};
+
+use super::{attribute_of, projection, with_batch_time};
+use crate::error::{AnalysisError, Result};
+use crate::expr::{Collect, ExprCx};
+use crate::resolver::Resolver;
+use crate::scope::{Attribute, Rel, not_found};
+use crate::stream_check;
+
+impl Resolver<'_> {
+    /// Adds or replaces columns; all of them see the input only.
+    pub(crate) fn with_columns(&mut self, input: &Plan, columns: &[(String, Expr)], span: Span) -> Result<Rel> {
+        // As a select list, so that generators and window functions work as there.
+        let rel = self.plan(input)?;
+        let case = self.name_case();
+        let mut cx = ExprCx::new(&rel.attrs, "withColumns");
+        cx.windows = Collect::Allowed(vec![]);
+        let mut computed = vec![];
+        for (name, expr) in columns {
+            if crate::walk::generator_of(expr).is_some() {
+                return Err(AnalysisError::unsupported("a generator in withColumns", span).hint("use select() with the generator"));
+            }
+            if computed.iter().any(|(known, _): &(String, _)| case.same(known, name)) {
+                return Err(AnalysisError::invalid("COLUMN_ALREADY_EXISTS", format!("the column '{name}' is given twice"), span));
+            }
+            let typed = self.expr(&mut cx, expr)?;
+            computed.push((name.clone(), typed));
+        }
+        if !cx.windows.items().is_empty() {
+            return Err(AnalysisError::unsupported("a window function in withColumns", span).hint("use select() with the window function"));
+        }
+        let mut exprs: Vec<DfExpr> = vec![];
+        let mut attrs: Vec<Attribute> = vec![];
+        let mut used = vec![false; computed.len()];
+        for attr in rel.visible() {
+            match computed.iter().position(|(name, _)| case.same(name, &attr.name)) {
+                None => {
+                    exprs.push(attr.column());
+                    attrs.push(attr.clone());
+                }
+                Some(idx) => {
+                    if let (Some((name, typed)), Some(used)) = (computed.get(idx), used.get_mut(idx)) {
+                        *used = true;
+                        let new = attribute_of(self.next_id(), name, typed);
+                        exprs.push(typed.expr.clone().alias(new.plan_name()));
+                        attrs.push(new);
+                    }
+                }
+            }
+        }
+        for ((name, typed), used) in computed.iter().zip(used) {
+            if !used {
+                let new = attribute_of(self.next_id(), name, typed);
+                exprs.push(typed.expr.clone().alias(new.plan_name()));
+                attrs.push(new);
+            }
+        }
+        let plan = projection(exprs, with_batch_time(rel.plan, &cx)?)?;
+        let watermarks = rel.watermarks.into_iter().filter(|mark| attrs.iter().any(|attr| attr.id == mark.id)).collect();
+        Ok(Rel { plan, attrs, is_streaming: rel.is_streaming, watermarks })
+    }
+
+    /// New names for some columns; names that do not exist are passed over.
+    pub(crate) fn with_columns_renamed(&mut self, input: &Plan, renames: &[(String, String)]) -> Result<Rel> {
+        let rel = self.plan(input)?;
+        let case = self.name_case();
+        let attrs = rel
+            .visible()
+            .map(|attr| {
+                // Renames apply in order, each to the result of the ones before it.
+                renames.iter().fold(attr.clone(), |attr, (from, to)| match case.same(&attr.name, from) {
+                    true => Attribute { name: to.clone(), ..attr },
+                    false => attr,
+                })
+            })
+            .collect();
+        Ok(Rel { attrs, ..rel })
+    }
+
+    /// Leaves columns out; names that do not exist are passed over.
+    pub(crate) fn drop_columns(&mut self, input: &Plan, columns: &[Expr]) -> Result<Rel> {
+        let rel = self.plan(input)?;
+        let case = self.name_case();
+        let mut dropped = vec![];
+        for column in columns {
+            match column {
+                Expr::UnresolvedAttribute { parts, span, .. } => {
+                    // drop("a") drops every column of that name.
+                    if let [name] = parts.as_slice() {
+                        dropped.extend(rel.attrs.iter().filter(|attr| case.same(&attr.name, name)).map(|attr| attr.id));
+                        continue;
+                    }
+                    if let Some(found) = crate::scope::find(&rel.attrs, parts, case, *span)?
+                        && found.fields.is_empty()
+                    {
+                        dropped.push(found.attr.id);
+                    }
+                }
+                other => {
+                    return Err(AnalysisError::invalid("UNSUPPORTED_EXPR_FOR_OPERATOR", "drop takes columns only", other.span()));
+                }
+            }
+        }
+        let attrs: Vec<Attribute> = rel.visible().filter(|attr| !dropped.contains(&attr.id)).cloned().collect();
+        let plan = projection(attrs.iter().map(Attribute::column).collect(), rel.plan)?;
+        Ok(Rel { plan, attrs, ..rel })
+    }
+
+    /// New names for all columns.
+    pub(crate) fn to_df(&mut self, rel: Rel, names: &[String], span: Span) -> Result<Rel> {
+        let n_columns = rel.visible().count();
+        if n_columns != names.len() {
+            return Err(AnalysisError::invalid(
+                "ASSIGNMENT_ARITY_MISMATCH",
+                format!("toDF() is given {} names for {n_columns} columns", names.len()),
+                span,
+            ));
+        }
+        let attrs =
+            rel.visible().zip(names).map(|(attr, name)| Attribute { name: name.clone(), qualifiers: vec![], ..attr.clone() }).collect();
+        Ok(Rel { attrs, ..rel })
+    }
+
+    /// `SELECT DISTINCT` and `dropDuplicates`.
+    pub(crate) fn deduplicate(&mut self, rel: Rel, columns: &DedupColumns, within_watermark: bool, span: Span) -> Result<Rel> {
+        stream_check::deduplication(&rel, span)?;
+        if within_watermark {
+            return Err(AnalysisError::unsupported("dropDuplicatesWithinWatermark", span));
+        }
+        let case = self.name_case();
+        let visible: Vec<Attribute> = rel.visible().cloned().collect();
+        for attr in &visible {
+            if !crate::coerce::is_orderable(&attr.data_type) && matches!(columns, DedupColumns::All) {
+                return Err(AnalysisError::invalid(
+                    "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
+                    format!("rows with the column '{}' of type {} cannot be compared", attr.name, attr.data_type.sql()),
+                    span,
+                ));
+            }
+        }
+        let keys = match columns {
+            DedupColumns::All => {
+                let plan = projection(visible.iter().map(Attribute::column).collect(), rel.plan)?;
+                let plan = LogicalPlan::Distinct(Distinct::All(Arc::new(plan)));
+                return Ok(Rel { plan, attrs: visible, ..rel });
+            }
+            DedupColumns::Names(names) => {
+                let mut keys = vec![];
+                for name in names {
+                    let found: Vec<&Attribute> = visible.iter().filter(|attr| case.same(&attr.name, &name.name)).collect();
+                    if found.is_empty() {
+                        return Err(not_found(&visible, std::slice::from_ref(&name.name), name.span));
+                    }
+                    keys.extend(found.into_iter().map(|attr| attr.id));
+                }
+                keys
+            }
+        };
+        // The first row of each group, column by column; the rest of the row is any of the group's, as in Spark.
+        let group = visible.iter().filter(|attr| keys.contains(&attr.id)).map(Attribute::column).collect();
+        let first = datafusion::functions_aggregate::first_last::first_value_udaf();
+        let calls: Vec<DfExpr> = visible
+            .iter()
+            .filter(|attr| !keys.contains(&attr.id))
+            .map(|attr| first.call(vec![attr.column()]).alias(format!("{}'", attr.plan_name())))
+            .collect();
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rel.plan), group, calls)?);
+        let exprs = visible
+            .iter()
+            .map(|attr| match keys.contains(&attr.id) {
+                true => attr.column(),
+                false => {
+                    DfExpr::Column(datafusion::common::Column::new_unqualified(format!("{}'", attr.plan_name()))).alias(attr.plan_name())
+                }
+            })
+            .collect();
+        Ok(Rel { plan: projection(exprs, plan)?, attrs: visible, ..rel })
+    }
+}

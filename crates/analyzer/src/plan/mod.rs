@@ -1,0 +1,260 @@
+//! Unresolved relations become plans: one function per kind of relation.
+
+mod columns;
+mod generate;
+mod join;
+mod read;
+mod select;
+mod set_op;
+mod values;
+
+pub(crate) use select::position;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::{Expr as DfExpr, Filter, Limit, LogicalPlan, Projection};
+use millstream_sql::Span;
+use millstream_sql::ir::{Expr, Plan};
+
+use crate::error::{AnalysisError, Result};
+use crate::expr::{ExprCx, Typed};
+use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
+use crate::resolver::{CteNode, Resolver};
+use crate::scope::{Attribute, AttributeWatermark, Rel, plan_name};
+use crate::stream_check;
+
+impl Resolver<'_> {
+    /// Resolves a relation.
+    pub(crate) fn plan(&mut self, plan: &Plan) -> Result<Rel> {
+        let span = plan.span();
+        self.enter(span)?;
+        let out = self.plan_unbounded(plan).map_err(|error| error.at(span));
+        self.leave();
+        out
+    }
+
+    fn plan_unbounded(&mut self, plan: &Plan) -> Result<Rel> {
+        match plan {
+            Plan::Read(read) => self.read(read),
+            Plan::Local(id) => {
+                let relation = self.catalog().local(*id)?;
+                self.relation(relation, &[], false, Span::NONE)
+            }
+            Plan::OneRow => Ok(Self::one_row()),
+            Plan::Values { rows, span } => self.values(rows, *span),
+            Plan::Range { start, end, step, .. } => self.range(*start, *end, *step, Span::NONE),
+            Plan::SubqueryAlias { input, alias, columns, span } => {
+                let rel = self.plan(input)?;
+                let rel = self.renamed(rel, columns, *span)?;
+                Ok(qualified(rel, std::slice::from_ref(&alias.name)))
+            }
+            Plan::Project { .. } | Plan::Aggregate { .. } | Plan::Having { .. } | Plan::Qualify { .. } => self.select(plan, None),
+            Plan::Sort { input, order, is_global, span } => self.sort(input, order, *is_global, *span),
+            Plan::Filter { input, condition, span } => {
+                let rel = self.plan(input)?;
+                self.filter(rel, condition, "WHERE", *span)
+            }
+            Plan::Join { .. } => self.join(plan),
+            Plan::SetOp { .. } => self.set_op(plan),
+            Plan::Repartition { input, .. } | Plan::Hint { input, .. } => self.plan(input),
+            Plan::Limit { input, limit, span } => {
+                // LIMIT above OFFSET is one node, so that the offset counts first.
+                if let Plan::Offset { input, offset, .. } = input.as_ref() {
+                    let rel = self.plan(input)?;
+                    return self.limit(rel, Some(offset), Some(limit), *span);
+                }
+                let rel = self.plan(input)?;
+                self.limit(rel, None, Some(limit), *span)
+            }
+            Plan::Offset { input, offset, span } => {
+                let rel = self.plan(input)?;
+                self.limit(rel, Some(offset), None, *span)
+            }
+            Plan::Deduplicate { input, columns, within_watermark, span } => {
+                let rel = self.plan(input)?;
+                self.deduplicate(rel, columns, *within_watermark, *span)
+            }
+            Plan::WithColumns { input, columns, span } => self.with_columns(input, columns, *span),
+            Plan::WithColumnsRenamed { input, renames, .. } => self.with_columns_renamed(input, renames),
+            Plan::Drop { input, columns, .. } => self.drop_columns(input, columns),
+            Plan::ToDF { input, names, span } => {
+                let rel = self.plan(input)?;
+                self.to_df(rel, names, *span)
+            }
+            Plan::WithWatermark { input, event_time, name, delay, span } => {
+                let rel = self.plan(input)?;
+                self.watermark(rel, event_time, name.as_ref().map(|name| name.name.as_str()), *delay, *span)
+            }
+            Plan::Generate { input, generator, outer, alias, columns, span } => {
+                let rel = self.plan(input)?;
+                self.lateral_view(rel, generator, *outer, alias.as_ref(), columns, *span)
+            }
+            Plan::With { ctes, recursive, input, span } => {
+                if *recursive {
+                    return Err(AnalysisError::unsupported("WITH RECURSIVE", *span));
+                }
+                let before = self.ctes.clone();
+                for cte in ctes {
+                    let node = CteNode {
+                        name: cte.name.name.clone(),
+                        columns: cte.columns.clone(),
+                        plan: cte.plan.clone(),
+                        parent: self.ctes.clone(),
+                    };
+                    self.ctes = Some(std::rc::Rc::new(node));
+                }
+                let out = self.plan(input);
+                self.ctes = before;
+                out
+            }
+            Plan::WindowDefinitions { input, definitions, .. } => {
+                self.windows.push(definitions.clone());
+                let out = self.plan(input);
+                self.windows.pop();
+                out
+            }
+            Plan::Sample { span, .. } => Err(AnalysisError::unsupported("TABLESAMPLE", *span)),
+            Plan::Pivot { span, .. } => Err(AnalysisError::unsupported("PIVOT", *span)),
+            Plan::Unpivot { span, .. } => Err(AnalysisError::unsupported("UNPIVOT", *span)),
+            _ => Err(AnalysisError::unsupported("this relation", plan.span())),
+        }
+    }
+
+    /// `WHERE condition`
+    pub(crate) fn filter(&mut self, rel: Rel, condition: &Expr, clause: &'static str, _span: Span) -> Result<Rel> {
+        let mut cx = ExprCx::new(&rel.attrs, clause);
+        let condition = self.condition(&mut cx, condition, clause)?;
+        let plan = with_batch_time(rel.plan, &cx)?;
+        let plan = LogicalPlan::Filter(Filter::try_new(condition.expr, Arc::new(plan))?);
+        Ok(Rel { plan, ..rel })
+    }
+
+    fn limit(&mut self, rel: Rel, offset: Option<&Expr>, limit: Option<&Expr>, span: Span) -> Result<Rel> {
+        stream_check::limit(&rel, span)?;
+        let skip = offset.map(|expr| self.row_count(expr, "OFFSET")).transpose()?;
+        let fetch = limit.map(|expr| self.row_count(expr, "LIMIT")).transpose()?;
+        let number = |n: i64| Box::new(datafusion::logical_expr::lit(n));
+        let plan = LogicalPlan::Limit(Limit { skip: skip.map(number), fetch: fetch.map(number), input: Arc::new(rel.plan) });
+        Ok(Rel { plan, ..rel })
+    }
+
+    fn row_count(&mut self, expr: &Expr, clause: &'static str) -> Result<i64> {
+        let span = expr.span();
+        let mut cx = ExprCx::new(&[], clause);
+        let typed = self.expr(&mut cx, expr)?;
+        if !crate::coerce::is_integral(&typed.data_type) {
+            return Err(AnalysisError::invalid(
+                "INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE",
+                format!("{clause} must be an integer, not '{}' of type {}", typed.name, typed.data_type.sql()),
+                span,
+            ));
+        }
+        let typed = self.implicit_cast(typed, &millstream_sql::ir::DataType::Long, span)?;
+        match self.evaluate(&typed, span)? {
+            datafusion::common::ScalarValue::Int64(Some(n)) if n >= 0 => Ok(n),
+            other => Err(AnalysisError::invalid(
+                "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
+                format!("{clause} must be zero or more, not {other}"),
+                span,
+            )),
+        }
+    }
+
+    fn watermark(
+        &mut self,
+        rel: Rel,
+        event_time: &Expr,
+        name: Option<&str>,
+        delay: millstream_sql::ir::CalendarInterval,
+        span: Span,
+    ) -> Result<Rel> {
+        use millstream_sql::ir::DataType;
+        if delay.is_negative() {
+            return Err(AnalysisError::invalid("INVALID_DELAY_THRESHOLD", "the delay of a watermark cannot be negative", span));
+        }
+        let delay_us = delay
+            .to_micros_for_delay()
+            .ok_or_else(|| AnalysisError::invalid("ARITHMETIC_OVERFLOW", "the delay of a watermark is too long", span))?;
+        let mut cx = ExprCx::new(&rel.attrs, "WATERMARK");
+        let typed = self.expr(&mut cx, event_time)?;
+        let is_window = matches!(&typed.data_type, DataType::Struct(fields) if fields.iter().any(|f| f.name == "end"));
+        if !matches!(typed.data_type, DataType::Timestamp | DataType::TimestampNtz) && !is_window {
+            return Err(AnalysisError::invalid(
+                "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+                format!("the event time '{}' is of type {}, not TIMESTAMP", typed.name, typed.data_type.sql()),
+                span,
+            ));
+        }
+        // A column is marked where it is; anything else becomes a new column first.
+        let marked = rel.attrs.iter().find(|attr| attr.column() == typed.expr).cloned();
+        let (rel, attr) = match (marked, name) {
+            (Some(attr), None) => (rel, attr),
+            (_, name) => {
+                let name = name.map_or_else(|| typed.column_name(), str::to_owned);
+                let attr = attribute_of(self.next_id(), &name, &typed);
+                let plan = with_batch_time(rel.plan, &cx)?;
+                let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
+                exprs.push(typed.expr.alias(attr.plan_name()));
+                let mut attrs = rel.attrs;
+                attrs.push(attr.clone());
+                (Rel { plan: projection(exprs, plan)?, attrs, ..rel }, attr)
+            }
+        };
+        let column = datafusion::common::Column::new_unqualified(attr.plan_name());
+        let plan = EventTimeWatermarkNode::try_new(rel.plan, column, &attr.name, delay_us)?.into_plan();
+        let mut watermarks = rel.watermarks;
+        watermarks.retain(|known| known.id != attr.id);
+        watermarks.push(AttributeWatermark { id: attr.id, delay });
+        Ok(Rel { plan, watermarks, ..rel })
+    }
+
+    /// New names for all columns; none keeps them.
+    pub(crate) fn renamed(&mut self, rel: Rel, names: &[millstream_sql::ir::Ident], span: Span) -> Result<Rel> {
+        if names.is_empty() {
+            return Ok(rel);
+        }
+        let attrs: Vec<Attribute> = rel.visible().cloned().collect();
+        if attrs.len() != names.len() {
+            return Err(AnalysisError::invalid(
+                "ASSIGNMENT_ARITY_MISMATCH",
+                format!("{} names are given for {} columns", names.len(), attrs.len()),
+                span,
+            ));
+        }
+        let attrs = attrs.into_iter().zip(names).map(|(attr, name)| Attribute { name: name.name.clone(), ..attr }).collect();
+        Ok(Rel { attrs, ..rel })
+    }
+}
+
+/// The relation under a new qualifier.
+pub(crate) fn qualified(rel: Rel, qualifiers: &[String]) -> Rel {
+    let attrs =
+        rel.attrs.into_iter().filter(|attr| !attr.hidden).map(|attr| Attribute { qualifiers: qualifiers.to_vec(), ..attr }).collect();
+    Rel { attrs, ..rel }
+}
+
+/// An output column for an expression.
+pub(crate) fn attribute_of(id: u64, name: &str, typed: &Typed) -> Attribute {
+    Attribute {
+        id,
+        name: name.to_owned(),
+        qualifiers: vec![],
+        data_type: typed.data_type.clone(),
+        nullable: typed.nullable,
+        metadata: typed.metadata.clone(),
+        hidden: false,
+    }
+}
+
+/// A projection.
+pub(crate) fn projection(exprs: Vec<DfExpr>, input: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+}
+
+/// The input with the batch's time appended, when the expressions over it use it.
+pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<LogicalPlan> {
+    match cx.batch_time {
+        Some(id) => Ok(BatchTimeNode::try_new(input, plan_name(id))?.into_plan()),
+        None => Ok(input),
+    }
+}

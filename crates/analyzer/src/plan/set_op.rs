@@ -1,0 +1,196 @@
+//! `UNION`, `INTERSECT` and `EXCEPT`, by position or by name, with widening.
+
+use std::sync::Arc;
+
+use datafusion::common::NullEquality;
+use datafusion::logical_expr::{Distinct, Expr as DfExpr, JoinType, LogicalPlan, LogicalPlanBuilder, Union, lit};
+use millstream_sql::Span;
+use millstream_sql::ir::{DataType, Plan, SetOpKind};
+
+use super::projection;
+use crate::coerce::common_type;
+use crate::error::{AnalysisError, Result};
+use crate::expr::Typed;
+use crate::resolver::Resolver;
+use crate::scope::{Attribute, NameCase, Rel, column};
+use crate::stream_check;
+
+impl Resolver<'_> {
+    /// A set operation.
+    pub(crate) fn set_op(&mut self, plan: &Plan) -> Result<Rel> {
+        let Plan::SetOp { left, right, kind, all, by_name, allow_missing, span } = plan else {
+            return Err(AnalysisError::internal("a set operation of another kind"));
+        };
+        let left = self.plan(left)?;
+        let right = self.plan(right)?;
+        let (name, keeps_duplicates) = match (kind, all) {
+            (SetOpKind::Union, true) => ("UNION ALL", true),
+            (SetOpKind::Union, false) => ("UNION", false),
+            (SetOpKind::Intersect, true) => ("INTERSECT ALL", true),
+            (SetOpKind::Intersect, false) => ("INTERSECT", false),
+            (SetOpKind::Except, true) => ("EXCEPT ALL", true),
+            (SetOpKind::Except, false) => ("EXCEPT", false),
+        };
+        if name != "UNION ALL" {
+            stream_check::set_operation(name, &left, &right, *span)?;
+        }
+        let (left, right, attrs) = self.sides(left, right, name, *by_name, *allow_missing, *span)?;
+        let is_streaming = left.is_streaming || right.is_streaming;
+        let watermarks = left.watermarks.iter().chain(&right.watermarks).cloned().collect();
+        let plan = match kind {
+            SetOpKind::Union => {
+                let union = LogicalPlan::Union(Union::try_new_with_loose_types(vec![Arc::new(left.plan), Arc::new(right.plan)])?);
+                if keeps_duplicates { union } else { LogicalPlan::Distinct(Distinct::All(Arc::new(union))) }
+            }
+            SetOpKind::Intersect if keeps_duplicates => self.counted_join(left.plan, right.plan, &attrs, JoinType::LeftSemi)?,
+            SetOpKind::Except if keeps_duplicates => self.counted_join(left.plan, right.plan, &attrs, JoinType::LeftAnti)?,
+            SetOpKind::Intersect => self.distinct_join(left.plan, right.plan, &attrs, JoinType::LeftSemi)?,
+            SetOpKind::Except => self.distinct_join(left.plan, right.plan, &attrs, JoinType::LeftAnti)?,
+        };
+        Ok(Rel { plan, attrs, is_streaming, watermarks })
+    }
+
+    /// Both sides with the same columns in the same order and types, under the result's ids.
+    fn sides(
+        &mut self,
+        left: Rel,
+        right: Rel,
+        name: &str,
+        by_name: bool,
+        allow_missing: bool,
+        span: Span,
+    ) -> Result<(Rel, Rel, Vec<Attribute>)> {
+        let case = self.name_case();
+        let lefts: Vec<Attribute> = left.visible().cloned().collect();
+        let rights: Vec<Attribute> = right.visible().cloned().collect();
+        let pairs = match by_name {
+            true => pairs_by_name(&lefts, &rights, allow_missing, case, span)?,
+            false if lefts.len() == rights.len() => {
+                lefts.iter().zip(&rights).map(|(left, right)| (Some(left.clone()), Some(right.clone()))).collect()
+            }
+            false => {
+                return Err(AnalysisError::invalid(
+                    "NUM_COLUMNS_MISMATCH",
+                    format!("{name} needs the same number of columns on both sides, but there are {} and {}", lefts.len(), rights.len()),
+                    span,
+                ));
+            }
+        };
+        let (mut attrs, mut left_exprs, mut right_exprs) = (vec![], vec![], vec![]);
+        for (idx, (l, r)) in pairs.into_iter().enumerate() {
+            let type_of = |attr: &Option<Attribute>| attr.as_ref().map_or(DataType::Null, |attr| attr.data_type.clone());
+            let (lt, rt) = (type_of(&l), type_of(&r));
+            let Some(common) = common_type(&lt, &rt).or_else(|| by_position(&lt, &rt)) else {
+                return Err(AnalysisError::invalid(
+                    "INCOMPATIBLE_COLUMN_TYPE",
+                    format!("column {} of {name} is of type {} on one side and {} on the other", idx + 1, lt.sql(), rt.sql()),
+                    span,
+                ));
+            };
+            let Some(named) = l.clone().or_else(|| r.clone()) else { continue };
+            let nullable = l.as_ref().is_none_or(|attr| attr.nullable) || r.as_ref().is_none_or(|attr| attr.nullable);
+            let attr = Attribute { id: self.next_id(), qualifiers: vec![], data_type: common.clone(), nullable, hidden: false, ..named };
+            for (side, exprs) in [(l, &mut left_exprs), (r, &mut right_exprs)] {
+                let typed = match side {
+                    Some(attr) => Typed::attribute(&attr),
+                    None => Typed::new(lit(datafusion::common::ScalarValue::Null), DataType::Null, true, "NULL"),
+                };
+                exprs.push(self.cast_with(typed, &common, "ansi", span)?.expr.alias(attr.plan_name()));
+            }
+            attrs.push(attr);
+        }
+        let left = Rel { plan: projection(left_exprs, left.plan)?, ..left };
+        let right = Rel { plan: projection(right_exprs, right.plan)?, ..right };
+        Ok((left, right, attrs))
+    }
+
+    /// Distinct rows of the left that are (not) among the right's; nulls are equal.
+    fn distinct_join(&mut self, left: LogicalPlan, right: LogicalPlan, attrs: &[Attribute], kind: JoinType) -> Result<LogicalPlan> {
+        let left = LogicalPlan::Distinct(Distinct::All(Arc::new(left)));
+        self.row_join(left, right, attrs.iter().map(|attr| attr.id).collect(), kind)
+    }
+
+    /// As [`Self::distinct_join`], but the n-th copy of a row pairs with the n-th copy on the other side.
+    fn counted_join(&mut self, left: LogicalPlan, right: LogicalPlan, attrs: &[Attribute], kind: JoinType) -> Result<LogicalPlan> {
+        let copy = self.next_id();
+        let numbered = |plan: LogicalPlan| -> Result<LogicalPlan> {
+            let partition: Vec<DfExpr> = attrs.iter().map(Attribute::column).collect();
+            let mut call =
+                datafusion::logical_expr::expr::WindowFunction::new(datafusion::functions_window::row_number::row_number_udwf(), vec![]);
+            call.params.partition_by = partition;
+            let call = DfExpr::WindowFunction(Box::new(call));
+            super::select::window_plan(call, copy, plan)
+        };
+        let (left, right) = (numbered(left)?, numbered(right)?);
+        let ids = attrs.iter().map(|attr| attr.id).chain([copy]).collect();
+        let plan = self.row_join(left, right, ids, kind)?;
+        projection(attrs.iter().map(Attribute::column).collect(), plan)
+    }
+
+    fn row_join(&mut self, left: LogicalPlan, right: LogicalPlan, ids: Vec<u64>, kind: JoinType) -> Result<LogicalPlan> {
+        let renamed: Vec<u64> = ids.iter().map(|_| self.next_id()).collect();
+        let exprs = ids.iter().zip(&renamed).map(|(id, new)| column(*id).alias(crate::scope::plan_name(*new))).collect();
+        let right = projection(exprs, right)?;
+        let keys = |ids: &[u64]| -> Vec<datafusion::common::Column> {
+            ids.iter().map(|id| datafusion::common::Column::new_unqualified(crate::scope::plan_name(*id))).collect()
+        };
+        Ok(LogicalPlanBuilder::from(left)
+            .join_detailed(right, kind, (keys(&ids), keys(&renamed)), None, NullEquality::NullEqualsNull)?
+            .build()?)
+    }
+}
+
+type Pair = (Option<Attribute>, Option<Attribute>);
+
+fn pairs_by_name(lefts: &[Attribute], rights: &[Attribute], allow_missing: bool, case: NameCase, span: Span) -> Result<Vec<Pair>> {
+    for side in [lefts, rights] {
+        for (idx, attr) in side.iter().enumerate() {
+            if side.iter().skip(idx + 1).any(|other| case.same(&other.name, &attr.name)) {
+                return Err(AnalysisError::invalid(
+                    "COLUMN_ALREADY_EXISTS",
+                    format!("a union by name cannot tell apart two columns '{}'", attr.name),
+                    span,
+                ));
+            }
+        }
+    }
+    let missing = |name: &str| {
+        AnalysisError::invalid("UNRESOLVED_COLUMN_AMONG_FIELD_NAMES", format!("the column '{name}' is on one side of the union only"), span)
+            .hint("allowMissingColumns fills it with NULL")
+    };
+    let mut pairs: Vec<Pair> = vec![];
+    for left in lefts {
+        let right = rights.iter().find(|right| case.same(&right.name, &left.name)).cloned();
+        if right.is_none() && !allow_missing {
+            return Err(missing(&left.name));
+        }
+        pairs.push((Some(left.clone()), right));
+    }
+    for right in rights.iter().filter(|right| !lefts.iter().any(|left| case.same(&left.name, &right.name))) {
+        if !allow_missing {
+            return Err(missing(&right.name));
+        }
+        pairs.push((None, Some(right.clone())));
+    }
+    Ok(pairs)
+}
+
+/// Structs meet by position in set operations, under the left side's names.
+fn by_position(left: &DataType, right: &DataType) -> Option<DataType> {
+    let (DataType::Struct(l), DataType::Struct(r)) = (left, right) else { return None };
+    if l.len() != r.len() {
+        return None;
+    }
+    let fields = l
+        .iter()
+        .zip(r)
+        .map(|(l, r)| {
+            let data_type = common_type(&l.data_type, &r.data_type).or_else(|| by_position(&l.data_type, &r.data_type))?;
+            Some(millstream_sql::ir::StructField {
+                nullable: l.nullable || r.nullable,
+                ..millstream_sql::ir::StructField::new(&l.name, data_type)
+            })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some(DataType::Struct(fields))
+}

@@ -1,0 +1,334 @@
+//! Aggregates: argument types, result types, and the DataFusion function that computes each.
+//!
+//! Only what was compared with Spark is listed. Where DataFusion's answer differs from Spark's (NULL instead of an
+//! empty array), an expression over the result corrects it.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate as df;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion::logical_expr::{AggregateUDF, Case, Expr as DfExpr, SortExpr, lit};
+use millstream_sql::Span;
+use millstream_sql::ir::DataType;
+
+use crate::coerce::{bounded, is_ansi_interval, is_numeric, is_orderable, is_string};
+use crate::error::{AnalysisError, Result};
+use crate::expr::Typed;
+use crate::resolver::Resolver;
+use crate::types::arrow_type;
+
+/// What remains to be done with an aggregate's result.
+pub(crate) type After = Box<dyn Fn(&mut Resolver<'_>, Typed, Span) -> Result<Typed>>;
+
+/// A call, resolved.
+pub(crate) struct Parts {
+    pub(crate) args: Vec<Typed>,
+    pub(crate) is_distinct: bool,
+    pub(crate) filter: Option<Typed>,
+    pub(crate) ignore_nulls: bool,
+    /// Key, ascending, nulls first.
+    pub(crate) order: Vec<(Typed, bool, bool)>,
+}
+
+/// How a family of aggregates treats its arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Count,
+    CountIf,
+    Sum,
+    Avg,
+    Extreme,
+    Pick,
+    Collect,
+    CollectSet,
+    Boolean,
+    Double,
+    DoublePair,
+    Bits,
+    ApproxCountDistinct,
+    ExtremeBy,
+}
+
+/// Name, Spark's name of it, family.
+const AGGREGATES: &[(&str, &str, Kind)] = &[
+    ("count", "count", Kind::Count),
+    ("count_if", "count_if", Kind::CountIf),
+    ("sum", "sum", Kind::Sum),
+    ("avg", "avg", Kind::Avg),
+    ("mean", "mean", Kind::Avg),
+    ("min", "min", Kind::Extreme),
+    ("max", "max", Kind::Extreme),
+    ("first", "first", Kind::Pick),
+    ("first_value", "first_value", Kind::Pick),
+    ("last", "last", Kind::Pick),
+    ("last_value", "last_value", Kind::Pick),
+    ("any_value", "any_value", Kind::Pick),
+    ("collect_list", "collect_list", Kind::Collect),
+    ("array_agg", "collect_list", Kind::Collect),
+    ("collect_set", "collect_set", Kind::CollectSet),
+    ("bool_and", "bool_and", Kind::Boolean),
+    ("every", "every", Kind::Boolean),
+    ("bool_or", "bool_or", Kind::Boolean),
+    ("any", "any", Kind::Boolean),
+    ("some", "some", Kind::Boolean),
+    ("stddev", "stddev", Kind::Double),
+    ("stddev_samp", "stddev_samp", Kind::Double),
+    ("std", "std", Kind::Double),
+    ("stddev_pop", "stddev_pop", Kind::Double),
+    ("variance", "variance", Kind::Double),
+    ("var_samp", "var_samp", Kind::Double),
+    ("var_pop", "var_pop", Kind::Double),
+    ("median", "median", Kind::Double),
+    ("corr", "corr", Kind::DoublePair),
+    ("covar_pop", "covar_pop", Kind::DoublePair),
+    ("covar_samp", "covar_samp", Kind::DoublePair),
+    ("bit_and", "bit_and", Kind::Bits),
+    ("bit_or", "bit_or", Kind::Bits),
+    ("bit_xor", "bit_xor", Kind::Bits),
+    ("approx_count_distinct", "approx_count_distinct", Kind::ApproxCountDistinct),
+    ("max_by", "max_by", Kind::ExtremeBy),
+    ("min_by", "min_by", Kind::ExtremeBy),
+];
+
+/// The family of an aggregate and Spark's name for it.
+pub(crate) fn find(name: &str) -> Option<(&'static str, Kind)> {
+    AGGREGATES.iter().find(|(known, ..)| *known == name).map(|(_, shown, kind)| (*shown, *kind))
+}
+
+/// All aggregates.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    AGGREGATES.iter().map(|(name, ..)| *name)
+}
+
+/// The aggregate's expression over the input, and what remains to be done with its column.
+pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span: Span) -> Result<(Typed, Option<After>)> {
+    let Some((shown, kind)) = find(name) else { return Err(AnalysisError::internal(format!("no aggregate {name}"))) };
+    check_arity(name, kind, parts.args.len(), span)?;
+    let shown = call_text(shown, &parts);
+    let Parts { args, is_distinct, filter, ignore_nulls, order } = parts;
+    let mut call = Call { args: vec![], is_distinct, filter: filter.map(|f| Box::new(f.expr)), order: sort_exprs(order), ignore_nulls };
+    let mut after: Option<After> = None;
+    let mut args = args.into_iter();
+    let first = args.next().ok_or_else(|| AnalysisError::internal("an aggregate without arguments"))?;
+    let rest: Vec<Typed> = args.collect();
+    let (udaf, data_type, nullable) = match kind {
+        Kind::Count => {
+            call.args = vec![counted(first, &rest)?];
+            (df::count::count_udaf(), DataType::Long, false)
+        }
+        Kind::CountIf => {
+            let condition = resolver.implicit_cast(first, &DataType::Boolean, span)?;
+            let one = Case::new(None, vec![(Box::new(condition.expr), Box::new(lit(1)))], None);
+            call.args = vec![DfExpr::Case(one)];
+            (df::count::count_udaf(), DataType::Long, false)
+        }
+        Kind::Sum => {
+            let (arg, data_type) = sum_argument(resolver, first, span)?;
+            call.args = vec![arg.expr];
+            (sum_udaf(&data_type), data_type, true)
+        }
+        Kind::Avg => {
+            let (arg, data_type) = avg_argument(resolver, first, span)?;
+            call.args = vec![arg.expr];
+            (df::average::avg_udaf(), data_type, true)
+        }
+        Kind::Extreme => {
+            if !is_orderable(&first.data_type) {
+                return Err(wrong(name, &first, "a type with an order", "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", span));
+            }
+            let data_type = first.data_type.clone();
+            call.args = vec![first.expr];
+            call.is_distinct = false;
+            (if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() }, data_type, true)
+        }
+        Kind::Pick => {
+            if let Some(flag) = rest.first() {
+                call.ignore_nulls |= matches!(resolver.evaluate(flag, span)?, ScalarValue::Boolean(Some(true)));
+            }
+            let data_type = first.data_type.clone();
+            call.args = vec![first.expr];
+            let is_last = name.starts_with("last");
+            (if is_last { df::first_last::last_value_udaf() } else { df::first_last::first_value_udaf() }, data_type, true)
+        }
+        Kind::Collect | Kind::CollectSet => {
+            let data_type = DataType::Array { element: Box::new(first.data_type.clone()), contains_null: false };
+            call.args = vec![first.expr];
+            call.ignore_nulls = true;
+            call.is_distinct |= kind == Kind::CollectSet;
+            after = Some(Box::new(empty_for_null));
+            (df::array_agg::array_agg_udaf(), data_type, true)
+        }
+        Kind::Boolean => {
+            let arg = resolver.implicit_cast(first, &DataType::Boolean, span)?;
+            call.args = vec![arg.expr];
+            let all = matches!(name, "bool_and" | "every");
+            (if all { df::bool_and_or::bool_and_udaf() } else { df::bool_and_or::bool_or_udaf() }, DataType::Boolean, true)
+        }
+        Kind::Double => {
+            let arg = resolver.implicit_cast(first, &DataType::Double, span)?;
+            call.args = vec![arg.expr];
+            (double_udaf(name), DataType::Double, true)
+        }
+        Kind::DoublePair => {
+            let mut both = vec![resolver.implicit_cast(first, &DataType::Double, span)?.expr];
+            for arg in rest {
+                both.push(resolver.implicit_cast(arg, &DataType::Double, span)?.expr);
+            }
+            call.args = both;
+            (double_udaf(name), DataType::Double, true)
+        }
+        Kind::Bits => {
+            let data_type = first.data_type.clone();
+            if !crate::coerce::is_integral(&data_type) {
+                return Err(wrong(name, &first, "an integer", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", span));
+            }
+            call.args = vec![first.expr];
+            let udaf = match name {
+                "bit_and" => df::bit_and_or_xor::bit_and_udaf(),
+                "bit_or" => df::bit_and_or_xor::bit_or_udaf(),
+                _ => df::bit_and_or_xor::bit_xor_udaf(),
+            };
+            (udaf, data_type, true)
+        }
+        Kind::ApproxCountDistinct => {
+            // Exact here: more than approximate, and the same in every run.
+            call.args = vec![first.expr];
+            call.is_distinct = true;
+            (df::count::count_udaf(), DataType::Long, false)
+        }
+        Kind::ExtremeBy => {
+            let by = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("max_by without an order"))?;
+            let data_type = first.data_type.clone();
+            // Rows whose order is null never win.
+            let known = DfExpr::IsNotNull(Box::new(by.expr.clone()));
+            call.filter = Some(Box::new(match call.filter.take() {
+                Some(filter) => filter.and(known),
+                None => known,
+            }));
+            call.order = vec![SortExpr::new(by.expr, name == "min_by", false)];
+            call.args = vec![first.expr];
+            (df::first_last::first_value_udaf(), data_type, true)
+        }
+    };
+    let expr = call.build(udaf);
+    Ok((Typed::new(expr, data_type, nullable, shown), after))
+}
+
+struct Call {
+    args: Vec<DfExpr>,
+    is_distinct: bool,
+    filter: Option<Box<DfExpr>>,
+    order: Vec<SortExpr>,
+    ignore_nulls: bool,
+}
+
+impl Call {
+    fn build(self, udaf: Arc<AggregateUDF>) -> DfExpr {
+        let nulls = self.ignore_nulls.then_some(NullTreatment::IgnoreNulls);
+        DfExpr::AggregateFunction(AggregateFunction::new_udf(udaf, self.args, self.is_distinct, self.filter, self.order, nulls))
+    }
+}
+
+fn sum_udaf(_: &DataType) -> Arc<AggregateUDF> {
+    df::sum::sum_udaf()
+}
+
+fn double_udaf(name: &str) -> Arc<AggregateUDF> {
+    match name {
+        "stddev_pop" => df::stddev::stddev_pop_udaf(),
+        "variance" | "var_samp" => df::variance::var_samp_udaf(),
+        "var_pop" => df::variance::var_pop_udaf(),
+        "median" => df::median::median_udaf(),
+        "corr" => df::correlation::corr_udaf(),
+        "covar_pop" => df::covariance::covar_pop_udaf(),
+        "covar_samp" => df::covariance::covar_samp_udaf(),
+        _ => df::stddev::stddev_udaf(),
+    }
+}
+
+fn sum_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(Typed, DataType)> {
+    use DataType as T;
+    Ok(match arg.data_type.clone() {
+        T::Byte | T::Short | T::Int | T::Long => (resolver.implicit_cast(arg, &T::Long, span)?, T::Long),
+        T::Decimal { precision, scale } => (arg, bounded(i32::from(precision) + 10, i32::from(scale))),
+        T::Float | T::Double | T::Null => (resolver.implicit_cast(arg, &T::Double, span)?, T::Double),
+        t if is_string(&t) => (resolver.implicit_cast(arg, &T::Double, span)?, T::Double),
+        t if is_ansi_interval(&t) => return Err(AnalysisError::unsupported("sum() of intervals", span)),
+        _ => return Err(wrong("sum", &arg, "a number", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", span)),
+    })
+}
+
+fn avg_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(Typed, DataType)> {
+    use DataType as T;
+    Ok(match arg.data_type.clone() {
+        T::Decimal { precision, scale } => (arg, bounded(i32::from(precision) + 4, i32::from(scale) + 4)),
+        t if is_numeric(&t) || is_string(&t) || t == T::Null => (resolver.implicit_cast(arg, &T::Double, span)?, T::Double),
+        t if is_ansi_interval(&t) => return Err(AnalysisError::unsupported("avg() of intervals", span)),
+        _ => return Err(wrong("avg", &arg, "a number", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", span)),
+    })
+}
+
+/// `count(a, b)` counts rows in which neither is null.
+fn counted(first: Typed, rest: &[Typed]) -> Result<DfExpr> {
+    if rest.is_empty() {
+        return Ok(first.expr);
+    }
+    let mut known = DfExpr::IsNotNull(Box::new(first.expr.clone()));
+    let mut fields = vec![lit("0"), first.expr];
+    for (idx, arg) in rest.iter().enumerate() {
+        known = known.and(DfExpr::IsNotNull(Box::new(arg.expr.clone())));
+        fields.push(lit((idx + 1).to_string()));
+        fields.push(arg.expr.clone());
+    }
+    let row = super::kernel_call("named_struct", fields)?;
+    Ok(DfExpr::Case(Case::new(None, vec![(Box::new(known), Box::new(row))], None)))
+}
+
+/// Collecting nothing gives an empty array, not NULL.
+fn empty_for_null(_: &mut Resolver<'_>, typed: Typed, _: Span) -> Result<Typed> {
+    let arrow = arrow_type(&typed.data_type)?;
+    let empty = datafusion::common::scalar::ScalarValue::new_default(&arrow)?;
+    let value = datafusion::logical_expr::cast(typed.expr.clone(), arrow);
+    let case = Case::new(
+        None,
+        vec![(Box::new(DfExpr::IsNull(Box::new(typed.expr.clone()))), Box::new(DfExpr::Literal(empty, None)))],
+        Some(Box::new(value)),
+    );
+    Ok(Typed { expr: DfExpr::Case(case), nullable: false, ..typed })
+}
+
+fn sort_exprs(order: Vec<(Typed, bool, bool)>) -> Vec<SortExpr> {
+    order.into_iter().map(|(typed, ascending, nulls_first)| SortExpr::new(typed.expr, ascending, nulls_first)).collect()
+}
+
+fn call_text(shown: &str, parts: &Parts) -> String {
+    let names: Vec<&str> = parts.args.iter().map(|arg| arg.name.as_str()).collect();
+    let distinct = if parts.is_distinct { "DISTINCT " } else { "" };
+    let mut out = format!("{shown}({distinct}{})", names.join(", "));
+    if parts.ignore_nulls {
+        out.push_str(" ignore nulls");
+    }
+    if let Some(filter) = &parts.filter {
+        out.push_str(&format!(" FILTER (WHERE {})", filter.name));
+    }
+    out
+}
+
+fn check_arity(name: &str, kind: Kind, n_args: usize, span: Span) -> Result<()> {
+    let (min, max) = match kind {
+        Kind::Count => (1, usize::MAX),
+        Kind::Pick | Kind::ApproxCountDistinct => (1, 2),
+        Kind::DoublePair | Kind::ExtremeBy => (2, 2),
+        _ => (1, 1),
+    };
+    if (min..=max).contains(&n_args) {
+        return Ok(());
+    }
+    let wanted = if min == max { min.to_string() } else { format!("{min} to {max}") };
+    Err(AnalysisError::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("{name}() takes {wanted} arguments, not {n_args}"), span))
+}
+
+fn wrong(name: &str, arg: &Typed, wanted: &str, class: &'static str, span: Span) -> AnalysisError {
+    AnalysisError::invalid(class, format!("{name}() wants {wanted}, but '{}' is of type {}", arg.name, arg.data_type.sql()), span)
+}

@@ -1,0 +1,105 @@
+//! The state of one resolution: ids, common table expressions, named windows, enclosing queries.
+//!
+//! It lives for one call of [`crate::Analyzer`] and is passed by `&mut` through plans and expressions. It holds no
+//! rows and touches nothing outside but the catalog.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use millstream_sql::Span;
+use millstream_sql::ir::{Ident, Plan, WindowSpec};
+
+use crate::catalog::Catalog;
+use crate::error::{AnalysisError, Result};
+use crate::scope::{Attribute, NameCase};
+use crate::settings::SessionSettings;
+
+/// How deep plans and expressions may nest before the stack is in danger.
+const DEPTH_MAX: usize = 400;
+
+/// One named query of `WITH`.
+pub(crate) struct CteNode {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<Ident>,
+    pub(crate) plan: Plan,
+    /// What is visible inside it: the ones before it.
+    pub(crate) parent: CteEnv,
+}
+
+/// The visible named queries, innermost first.
+pub(crate) type CteEnv = Option<Rc<CteNode>>;
+
+/// The state of one resolution.
+pub(crate) struct Resolver<'a> {
+    settings: &'a SessionSettings,
+    catalog: &'a dyn Catalog,
+    ids: Cell<u64>,
+    depth: usize,
+    pub(crate) ctes: CteEnv,
+    /// Definitions of `WINDOW` clauses, innermost last.
+    pub(crate) windows: Vec<Vec<(Ident, WindowSpec)>>,
+    /// Columns of the queries around a subquery, innermost last.
+    pub(crate) outer: Vec<Vec<Attribute>>,
+    /// Views that are being resolved, for the error about a cycle.
+    pub(crate) views: Vec<String>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(settings: &'a SessionSettings, catalog: &'a dyn Catalog) -> Self {
+        Resolver { settings, catalog, ids: Cell::new(0), depth: 0, ctes: None, windows: vec![], outer: vec![], views: vec![] }
+    }
+
+    pub(crate) fn settings(&self) -> &'a SessionSettings {
+        self.settings
+    }
+
+    pub(crate) fn catalog(&self) -> &'a dyn Catalog {
+        self.catalog
+    }
+
+    pub(crate) fn name_case(&self) -> NameCase {
+        if self.settings.case_sensitive { NameCase::Sensitive } else { NameCase::Insensitive }
+    }
+
+    /// A new column's id.
+    pub(crate) fn next_id(&self) -> u64 {
+        let id = self.ids.get() + 1;
+        self.ids.set(id);
+        id
+    }
+
+    /// One level deeper; paired with [`Resolver::leave`].
+    pub(crate) fn enter(&mut self, span: Span) -> Result<()> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(AnalysisError::invalid(
+                "EXCEEDED_NESTING_LIMIT",
+                format!("the query nests deeper than the limit of {DEPTH_MAX} levels"),
+                span,
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// The columns of the query right around this one, when this one is a subquery.
+    pub(crate) fn outer_scope(&self) -> Option<&[Attribute]> {
+        self.outer.last().map(Vec::as_slice)
+    }
+
+    /// The named query visible as `name`.
+    pub(crate) fn cte(&self, name: &str) -> Option<Rc<CteNode>> {
+        let case = self.name_case();
+        let mut env = self.ctes.clone();
+        while let Some(node) = env {
+            if case.same(&node.name, name) {
+                return Some(node);
+            }
+            env = node.parent.clone();
+        }
+        None
+    }
+}

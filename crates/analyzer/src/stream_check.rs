@@ -1,0 +1,90 @@
+//! What a streaming query may not do yet, said by name before anything starts.
+//!
+//! The checks are called where the plan node is built, so that the error knows the place in the text. They know
+//! nothing of output modes or sinks.
+
+use millstream_sql::Span;
+use millstream_sql::ir::JoinKind;
+
+use crate::error::{AnalysisError, Result};
+use crate::scope::Rel;
+
+/// Refuses `feature` on a stream and says what to use instead.
+pub(crate) fn refuse_on_stream(rel: &Rel, feature: &str, instead: &str, span: Span) -> Result<()> {
+    if !rel.is_streaming {
+        return Ok(());
+    }
+    Err(AnalysisError::unsupported(format!("{feature} on a stream"), span).hint(instead.to_owned()))
+}
+
+/// Refuses aggregation on a stream.
+pub(crate) fn aggregation(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(
+        rel,
+        "aggregation",
+        "write the rows to a streaming table and aggregate that in a materialized view; aggregation on streams comes with event-time state",
+        span,
+    )
+}
+
+/// Refuses `DISTINCT` and `dropDuplicates` on a stream.
+pub(crate) fn deduplication(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(
+        rel,
+        "removing duplicates",
+        "remove duplicates in a batch query over the table that the stream writes; it comes to streams with event-time state",
+        span,
+    )
+}
+
+/// Refuses sorting a stream.
+pub(crate) fn sort(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(rel, "sorting", "sort in the query that reads the stream's output table", span)
+}
+
+/// Refuses `LIMIT` and `OFFSET` on a stream.
+pub(crate) fn limit(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(rel, "LIMIT and OFFSET", "limit the query that reads the stream's output table", span)
+}
+
+/// Refuses window functions on a stream.
+pub(crate) fn window_function(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(rel, "a window function", "use window functions in a batch query over the stream's output table", span)
+}
+
+/// Refuses a subquery that reads a stream.
+pub(crate) fn subquery(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(rel, "a subquery", "join the stream with a static table instead", span)
+}
+
+/// Refuses set operations other than `UNION ALL` with a stream on one side.
+pub(crate) fn set_operation(name: &str, left: &Rel, right: &Rel, span: Span) -> Result<()> {
+    for side in [left, right] {
+        refuse_on_stream(side, name, "only UNION ALL combines streams", span)?;
+    }
+    Ok(())
+}
+
+/// Refuses joins of two streams, and outer joins that would have to wait for the stream's end.
+pub(crate) fn join(kind: JoinKind, left: &Rel, right: &Rel, span: Span) -> Result<()> {
+    let name = match kind {
+        JoinKind::Inner | JoinKind::Cross => "inner join",
+        JoinKind::LeftOuter => "left outer join",
+        JoinKind::RightOuter => "right outer join",
+        JoinKind::FullOuter => "full outer join",
+        JoinKind::LeftSemi => "left semi join",
+        JoinKind::LeftAnti => "left anti join",
+    };
+    match (left.is_streaming, right.is_streaming, kind) {
+        (false, false, _)
+        | (true, false, JoinKind::Inner | JoinKind::Cross | JoinKind::LeftOuter | JoinKind::LeftSemi | JoinKind::LeftAnti)
+        | (false, true, JoinKind::Inner | JoinKind::Cross | JoinKind::RightOuter) => Ok(()),
+        (true, true, _) => Err(AnalysisError::unsupported(format!("a {name} of two streams"), span)
+            .hint("join the stream with a static table; joins of streams come with event-time state")),
+        (stream_left, _, _) => {
+            let side = if stream_left { "left" } else { "right" };
+            Err(AnalysisError::unsupported(format!("a {name} with the stream on the {side}"), span)
+                .hint("allowed are inner joins, left outer, semi and anti joins with the stream on the left, and right outer joins with the stream on the right"))
+        }
+    }
+}
