@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{Field, Schema};
 use millstream_core::{Error, ErrorKind, Options, Result};
+use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvReadOptions};
 use millstream_formats::datetime::Zone;
 use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonReadOptions};
 use millstream_formats::{DecodeSettings, Decoder};
@@ -76,6 +77,16 @@ fn json_is_read_as_spark_reads_it() {
         let options = options(case);
         options.check("json", JSON_READ_OPTIONS)?;
         let mut decoder = JsonDecoder::new(schema, JsonReadOptions::new(&options, zone(case))?, DecodeSettings::default())?;
+        decode(&mut decoder, case)
+    });
+}
+
+#[test]
+fn csv_is_read_as_spark_reads_it() {
+    run("csv-decoder", "csv", |case, schema| {
+        let options = options(case);
+        options.check("csv", CSV_READ_OPTIONS)?;
+        let mut decoder = CsvDecoder::new(schema, None, CsvReadOptions::new(&options, zone(case))?, DecodeSettings::default())?;
         decode(&mut decoder, case)
     });
 }
