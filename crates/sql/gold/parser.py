@@ -20,11 +20,11 @@ parser = session._jsparkSession.sessionState().sqlParser()
 
 
 def nodes(plan):
-    """The plan's nodes as `depth name`, without expressions, ids and subquery plans."""
+    """The names of the plan's nodes, top down. A pipe's marks are left out: they say how it was written."""
     found = []
     for line in plan.toString().split("\n"):
         match = re.match(r"^([ :+-]*)'?([A-Za-z]+)( Inner| Cross| LeftOuter| RightOuter| FullOuter| LeftSemi| LeftAnti)?", line)
-        if match and not line[: len(match.group(1))].rstrip().endswith(":"):
+        if match and match.group(2) != "PipeOperator" and not line[: len(match.group(1))].rstrip().endswith(":"):
             found.append(match.group(2) + (match.group(3) or ""))
     return found
 

@@ -1,6 +1,6 @@
 //! What tests of several crates share: gold files of Spark ([`gold`]), a clock moved by hand ([`clock`]), rows as texts
 //! ([`rows`]), the contract suites that every source and sink passes ([`source_contract`], [`sink_contract`]), and files
-//! that lose what was not synced ([`power_loss`]).
+//! that lose what was not synced ([`power_loss`]) and stores whose network fails ([`object_store_faults`]).
 //!
 //! Only tests depend on this crate; it never ends up in a program. The suites speak the traits of `millstream-core` only,
 //! so that a connector's tests need no engine. Seeds are arguments, and tests print them, so that every failure can be
@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod gold;
+pub mod object_store_faults;
 pub mod power_loss;
 pub mod rng;
 pub mod rows;
@@ -16,5 +17,6 @@ pub mod sink_contract;
 pub mod source_contract;
 
 pub use clock::ManualClock;
+pub use object_store_faults::{FaultyStore, StoreFault};
 pub use power_loss::{Fault, PowerLossFs};
 pub use rng::Rng;

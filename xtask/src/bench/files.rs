@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::lives;
 use super::table::{Table, grouped};
 use super::{Cost, Wish, data, measure, median, millstream, spark_python, workdir};
 use crate::run::{Outcome, root, shown};
@@ -97,6 +98,9 @@ pub fn run(wish: &Wish) -> Outcome {
     let said = String::from_utf8_lossy(&verdict.stdout).trim().to_owned();
 
     print(job, n_rows, &ours, theirs.as_ref(), wish);
+    if let Some(kills) = wish.kills {
+        lives::check(&python, &program, &sql, &full, &ours.workdir.join("out"), kills, wish.seed)?;
+    }
     println!("check: {said}");
     if verdict.status.success() {
         Ok(())

@@ -6,7 +6,10 @@
 
 mod files;
 mod floor;
+mod lives;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +30,8 @@ struct Wish {
     files: Option<u64>,
     seed: u64,
     reps: usize,
+    /// Also run the job as a batch, and as a stream that is killed so often, and compare.
+    kills: Option<u64>,
     /// A `millstream` that is built already; else the release build is made.
     bin: Option<PathBuf>,
 }
@@ -53,7 +58,7 @@ pub fn run(args: &[String]) -> Outcome {
 }
 
 fn parse(args: &[String]) -> Outcome<Wish> {
-    let mut wish = Wish { name: String::new(), spark: false, rows: None, files: None, seed: 42, reps: 3, bin: None };
+    let mut wish = Wish { name: String::new(), spark: false, rows: None, files: None, seed: 42, reps: 3, kills: None, bin: None };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if !arg.starts_with("--") && wish.name.is_empty() {
@@ -69,6 +74,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
             "--files" => wish.files = Some(number()?),
             "--seed" => wish.seed = number()?,
             "--reps" => wish.reps = usize::try_from(number()?.max(1)).unwrap_or(1),
+            "--kills" => wish.kills = Some(number()?),
             "--bin" => wish.bin = Some(root().join(value)),
             _ => return Err(format!("unknown argument {arg:?}")),
         }

@@ -107,10 +107,14 @@ impl Job {
 
     /// The job as a batch: one word changed, and no checkpoint.
     pub fn batch_sql(&self, root: &str) -> String {
-        let lines = self.sql.lines().filter(|l| !l.trim_start().starts_with("OPTIONS (checkpointLocation"));
-        let text: Vec<&str> = lines.collect();
-        text.join("\n").replace("STREAMING TABLE", "MATERIALIZED VIEW").replace("FROM STREAM ", "FROM ").replace("{root}", root)
+        batch_of(self.sql).replace("{root}", root)
     }
+}
+
+/// A job as a batch: `STREAM` left out, and the line of options that only a stream has.
+pub fn batch_of(sql: &str) -> String {
+    let lines: Vec<&str> = sql.lines().filter(|l| !l.trim_start().starts_with("OPTIONS (checkpointLocation")).collect();
+    lines.join("\n").replace("STREAMING TABLE", "MATERIALIZED VIEW").replace("FROM STREAM ", "FROM ")
 }
 
 impl Output {

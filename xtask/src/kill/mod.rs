@@ -6,14 +6,17 @@
 //! duplicate or a torn file. Seed and run number repeat a run's draws (not the microsecond of a kill: that is the
 //! machine's), and a failed run's folder is kept, with the job as it was run.
 
+mod feeder;
 mod inputs;
-mod jobs;
+pub mod jobs;
 mod looker;
-mod process;
+pub mod process;
 mod reader;
-mod rng;
+pub mod rng;
+mod socket;
 #[cfg(test)]
 mod tests;
+mod wal;
 
 use std::fs;
 use std::io::Write;
@@ -84,9 +87,13 @@ pub fn run(args: &[String]) -> Outcome {
 
 /// Runs the campaign: every run is done, and every divergence told.
 pub fn campaign(wish: &Wish) -> Outcome {
-    let jobs: Vec<&Job> = JOBS.iter().filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name)).collect();
+    // The socket source is not there yet: only who asks for it by name gets its failure.
+    let socket = wish.job.as_deref() == Some("socket") && !wish.s3;
+    let all = JOBS.iter().map(Kind::Files).chain(socket.then_some(Kind::Socket));
+    let jobs: Vec<Kind> = all.filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name())).collect();
     if jobs.is_empty() {
-        return Err(format!("no such job; there are {}", JOBS.iter().map(|j| j.name).collect::<Vec<_>>().join(", ")));
+        let names: Vec<&str> = JOBS.iter().map(|j| j.name).chain(["socket"]).collect();
+        return Err(format!("no such job; there are {}", names.join(", ")));
     }
     let bin = match &wish.bin {
         Some(bin) => bin.clone(),
@@ -110,17 +117,21 @@ pub fn campaign(wish: &Wish) -> Outcome {
         drop(fs::remove_dir_all(&folder));
         let began = Instant::now();
         let mut facts = Facts::default();
-        let outcome = campaign.one(job, &folder, &mut rng, &mut facts);
+        fs::create_dir_all(folder.join("in")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+        let outcome = match job {
+            Kind::Files(job) => campaign.files(job, &folder, &mut rng, &mut facts),
+            Kind::Socket => socket::run(&mut campaign, &folder, &mut rng, &mut facts),
+        };
         n_kills += facts.kills;
         let mut line = json!({
-            "seed": wish.seed, "run": number, "job": job.name, "store": if wish.s3 { "s3" } else { "local" },
+            "seed": wish.seed, "run": number, "job": job.name(), "store": if wish.s3 { "s3" } else { "local" },
             "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
             "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
         });
         match outcome {
             Ok(()) => drop(fs::remove_dir_all(&folder)),
             Err(message) => {
-                println!("run {number} (seed {}, {}) FAILED: {message}\n  kept: {}", wish.seed, job.name, folder.display());
+                println!("run {number} (seed {}, {}) FAILED: {message}\n  kept: {}", wish.seed, job.name(), folder.display());
                 if let Some(line) = line.as_object_mut() {
                     line.insert("outcome".to_owned(), json!("failed"));
                     line.insert("message".to_owned(), json!(message));
@@ -146,6 +157,21 @@ pub fn campaign(wish: &Wish) -> Outcome {
     }
 }
 
+/// What a run runs.
+enum Kind {
+    Files(&'static Job),
+    Socket,
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Files(job) => job.name,
+            Self::Socket => "socket",
+        }
+    }
+}
+
 /// What a run did, for the results file.
 #[derive(Default)]
 struct Facts {
@@ -167,9 +193,8 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// One run, from empty folder to verdict.
-    fn one(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
-        fs::create_dir_all(folder.join("in")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+    /// One run over files, from empty folder to verdict.
+    fn files(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
         let cwd = folder.to_string_lossy().into_owned();
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // The job writes relative paths, as a user would; the reader, elsewhere, needs them whole.
@@ -206,7 +231,7 @@ impl Campaign {
         }
         write(&folder.join("batch.sql"), &job.batch_sql("batch/"))?;
         let progress = folder.join("progress-batch");
-        process::run(&mut self.millstream("batch.sql", &progress, false), folder, &progress, &Moment::Never)
+        process::run(&mut self.millstream("batch.sql", &progress, None), folder, &progress, &Moment::Never)
             .map_err(|e| format!("batch: {e}"))?;
         for output in job.outputs {
             self.reader
@@ -231,7 +256,7 @@ impl Campaign {
             }
             let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
             facts.processes += 1;
-            match process::run(&mut self.millstream("job.sql", &progress, true), folder, &progress, &moment)? {
+            match process::run(&mut self.millstream("job.sql", &progress, Some("available-now")), folder, &progress, &moment)? {
                 End::Killed => {
                     facts.kills += 1;
                     kills_left -= 1;
@@ -250,12 +275,10 @@ impl Campaign {
     }
 
     /// The command under test.
-    fn millstream(&self, sql: &str, progress: &Path, stream: bool) -> Command {
+    fn millstream(&self, sql: &str, progress: &Path, trigger: Option<&str>) -> Command {
         let mut command = Command::new(&self.bin);
-        command.args(["run", sql]);
-        if stream {
-            command.args(["--trigger", "available-now"]).arg("--progress-file").arg(progress);
-        }
+        command.args(["run", sql]).arg("--progress-file").arg(progress);
+        command.args(trigger.into_iter().flat_map(|t| ["--trigger", t]));
         if let Some(s3) = &self.s3 {
             command.envs(s3.aws_env());
         }

@@ -9,10 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::rng::Rng;
-use crate::run::Outcome;
+use crate::run::{Outcome, status};
 
 /// A process that takes longer than this hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(120);
+/// `stopTimeout` is 10 s; twice that is a hang.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_micros(300);
 
 /// When to kill.
@@ -47,13 +49,9 @@ pub enum End {
 
 /// Runs `command` in `folder` and kills it at `moment` unless it ends first. Any other exit code is an error.
 pub fn run(command: &mut Command, folder: &Path, progress: &Path, moment: &Moment) -> Outcome<End> {
-    let open = || fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
-    let log = open().map_err(|e| format!("cannot open the log of the run: {e}"))?;
-    let log_too = open().map_err(|e| format!("cannot open the log of the run: {e}"))?;
-    command.current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(log_too);
     let mut batches = Batches::new(progress);
     let start = Instant::now();
-    let mut child = command.spawn().map_err(|e| format!("cannot start {}: {e}", command.get_program().to_string_lossy()))?;
+    let mut child = spawn(command, folder)?;
     let mut kill_at = match moment {
         Moment::After(after) => Some(start + *after),
         Moment::AfterBatches(0, after) => Some(start + *after),
@@ -86,8 +84,43 @@ pub fn run(command: &mut Command, folder: &Path, progress: &Path, moment: &Momen
     }
 }
 
+/// Runs `command` in `folder` until `ready`, then asks it to stop; it must end well, and soon.
+pub fn run_until(command: &mut Command, folder: &Path, mut ready: impl FnMut() -> bool) -> Outcome {
+    let mut child = spawn(command, folder)?;
+    let start = Instant::now();
+    let mut asked: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|e| format!("cannot wait for the process: {e}"))? {
+            let well = status.success() && asked.is_some();
+            return if well { Ok(()) } else { Err(format!("the process ended with {status}, stop asked: {}; see log", asked.is_some())) };
+        }
+        if asked.is_none() && ready() {
+            status(Command::new("kill").arg("-TERM").arg(child.id().to_string()))?;
+            asked = Some(Instant::now());
+        }
+        if start.elapsed() > HUNG_AFTER || asked.is_some_and(|a| a.elapsed() > STOP_WITHIN) {
+            kill(&mut child)?;
+            return Err(format!(
+                "the process hung, {:.0} s after its start, stop asked: {}",
+                start.elapsed().as_secs_f64(),
+                asked.is_some()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts `command` in `folder`, with its output appended to the run's log.
+fn spawn(command: &mut Command, folder: &Path) -> Outcome<Child> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let log = log.map_err(|e| format!("cannot open the log of the run: {e}"))?;
+    let log_too = log.try_clone().map_err(|e| format!("cannot open the log of the run: {e}"))?;
+    command.current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(log_too);
+    command.spawn().map_err(|e| format!("cannot start {}: {e}", command.get_program().to_string_lossy()))
+}
+
 /// SIGKILL, and wait.
-pub fn kill(child: &mut Child) -> Outcome {
+fn kill(child: &mut Child) -> Outcome {
     child.kill().map_err(|e| format!("cannot kill the process: {e}"))?;
     child.wait().map(drop).map_err(|e| format!("cannot wait for the process: {e}"))
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::feeder::{self, Feeder};
 use super::inputs::{self, Format};
 use super::jobs::JOBS;
 use super::rng::Rng;
+use super::wal;
 
 #[test]
 fn a_run_draws_the_same_again_and_other_runs_draw_otherwise() {
@@ -44,4 +46,56 @@ fn the_batch_job_has_no_stream_and_no_checkpoint() {
         }
         assert!(batch.contains("MATERIALIZED VIEW") && batch.contains("LOCATION 'y/"), "{batch}");
     }
+}
+
+/// Lines as the socket job sends them.
+fn lines(n: usize) -> Vec<String> {
+    let mut rng = Rng::new(2, 2);
+    (0..n).map(|idx| feeder::line(idx, &mut rng)).collect()
+}
+
+#[test]
+fn lines_lost_with_a_connection_are_forgiven_and_nothing_else_is() {
+    let sent = lines(10);
+    let got = |idxs: &[usize]| idxs.iter().map(|idx| sent[*idx].clone()).collect::<Vec<_>>();
+    assert_eq!(feeder::verdict(&sent, &[5], &got(&[0, 1, 2, 5, 6, 7, 8, 9])), Ok(()));
+    assert!(feeder::verdict(&sent, &[5], &got(&[0, 1, 2, 4, 5, 6, 7, 8, 9])).unwrap_err().contains("no connection ended"));
+    assert!(feeder::verdict(&sent, &[5], &got(&[0, 1, 2, 3, 4, 5, 6, 7, 8])).unwrap_err().contains("last line"));
+    assert!(feeder::verdict(&sent, &[], &got(&[0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9])).unwrap_err().contains("twice"));
+    let torn = sent[3].get(..8).unwrap().to_owned();
+    assert!(feeder::verdict(&sent, &[], &[torn]).unwrap_err().contains("torn"));
+}
+
+#[test]
+fn the_feeder_goes_on_with_the_next_connection_and_sends_nothing_twice() {
+    use std::io::{BufRead, BufReader};
+    let sent = lines(300);
+    let feeder = Feeder::start(sent.clone(), Rng::new(3, 3)).unwrap();
+    feeder.allow(100);
+    let mut got = Vec::new();
+    for allowed in [100, 300] {
+        feeder.allow(allowed);
+        let connection = std::net::TcpStream::connect(("127.0.0.1", feeder.port)).unwrap();
+        let mut reader = BufReader::new(connection).lines();
+        while got.len() < allowed {
+            got.push(reader.next().unwrap().unwrap());
+        }
+    }
+    assert_eq!(got, sent);
+    let ends = feeder.stop().unwrap();
+    assert_eq!(feeder::verdict(&sent, &ends, &got), Ok(()));
+    assert!(ends.starts_with(&[100]), "{ends:?}");
+}
+
+#[test]
+fn the_log_is_read_up_to_its_torn_tail() {
+    assert_eq!(wal::crc32c(b"123456789".iter()), 0xE306_9283);
+    let frame = |payload: &[u8]| {
+        let len = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        let sum = wal::crc32c(len.iter().chain(payload)).to_le_bytes();
+        [b"MSR1".as_slice(), &len, &sum, payload].concat()
+    };
+    let log = [frame(b"header"), frame(b"one"), frame(b"torn")].concat();
+    assert_eq!(wal::frames(&log), [b"header".as_slice(), b"one", b"torn"]);
+    assert_eq!(wal::frames(log.get(..log.len() - 1).unwrap()), [b"header".as_slice(), b"one"]);
 }

@@ -33,6 +33,15 @@ pub type Properties = Vec<Property>;
 pub enum Plan {
     /// A table, a data source or a table function.
     Read(Read),
+    /// `STREAM t IDENTIFIED BY name`: the user's name of a stream, which its progress is kept under.
+    NamedStream {
+        /// The streaming read.
+        input: Box<Plan>,
+        /// The name.
+        name: Ident,
+        /// Where.
+        span: Span,
+    },
     /// Rows supplied by the builder of the plan.
     Local(LocalId),
     /// The one row without columns of a `SELECT` without `FROM`.
@@ -485,7 +494,8 @@ impl Plan {
         match self {
             Plan::Read(read) => read.span,
             Plan::Local(_) | Plan::OneRow | Plan::Range { .. } => Span::NONE,
-            Plan::Values { span, .. }
+            Plan::NamedStream { span, .. }
+            | Plan::Values { span, .. }
             | Plan::SubqueryAlias { span, .. }
             | Plan::Project { span, .. }
             | Plan::Filter { span, .. }

@@ -86,16 +86,19 @@ impl Parser<'_> {
         if self.at_name() && self.nth_is_symbol(1, "=>") {
             return self.named_argument();
         }
-        let is_table = self.at_word("TABLE");
-        if is_table && (self.nth_is_symbol(1, "(") || self.peek_nth(1).kind == TokenKind::Word) {
-            return Err(self.unsupported("a TABLE argument"));
-        }
+        self.refuse_table_argument()?;
         self.expr()
+    }
+
+    fn refuse_table_argument(&self) -> Result<()> {
+        let is_table = self.at_word("TABLE") && (self.nth_is_symbol(1, "(") || self.peek_nth(1).kind == TokenKind::Word);
+        if is_table { Err(self.unsupported("a TABLE argument")) } else { Ok(()) }
     }
 
     fn named_argument(&mut self) -> Result<Expr> {
         let name = self.ident()?;
         self.next();
+        self.refuse_table_argument()?;
         let value = Box::new(self.expr()?);
         let span = self.span_from(name.span);
         Ok(Expr::NamedArgument { name, value, span })

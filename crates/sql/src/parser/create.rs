@@ -23,6 +23,27 @@ struct Clauses {
     comment: Option<String>,
 }
 
+impl Clauses {
+    /// One place has one path.
+    fn checked(self) -> Result<Clauses> {
+        let path = self.options.iter().find(|p| p.key.eq_ignore_ascii_case("path"));
+        match (&self.location, path) {
+            (Some(location), Some(path)) => {
+                let message = format!("LOCATION '{location}' and the option path '{}' are both given, one is enough", path.value);
+                Err(SqlError::syntax(message, path.span))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+fn refuse_both(or_replace: bool, if_not_exists: bool, start: Span) -> Result<()> {
+    if or_replace && if_not_exists {
+        return Err(SqlError::syntax("OR REPLACE and IF NOT EXISTS exclude each other", start));
+    }
+    Ok(())
+}
+
 impl Parser<'_> {
     /// `CREATE ...`
     pub(super) fn create(&mut self) -> Result<Command> {
@@ -64,6 +85,11 @@ impl Parser<'_> {
         if !global && !temporary && self.take_word("TABLE") {
             return self.create_table(or_replace, external, start);
         }
+        // Spark's old name of a temporary view over a data source.
+        if !global && temporary && !external && self.at_word("TABLE") {
+            self.next();
+            return self.create_view(ViewKind::Temporary, or_replace, start);
+        }
         if !external && self.at_any_word(&["DATABASE", "SCHEMA", "NAMESPACE"]) {
             self.next();
             return self.create_namespace(start);
@@ -88,6 +114,7 @@ impl Parser<'_> {
 
     fn create_table(&mut self, or_replace: bool, external: bool, start: Span) -> Result<Command> {
         let if_not_exists = self.if_not_exists();
+        refuse_both(or_replace, if_not_exists, start)?;
         let name = self.object_name()?;
         if self.at_word("LIKE") {
             return Err(self.unsupported("CREATE TABLE ... LIKE"));
@@ -161,6 +188,7 @@ impl Parser<'_> {
     /// A view over a query or, with `USING`, over a data source; `VIEW` is taken.
     fn create_view(&mut self, kind: ViewKind, or_replace: bool, start: Span) -> Result<Command> {
         let if_not_exists = self.if_not_exists();
+        refuse_both(or_replace, if_not_exists, start)?;
         let name = self.object_name()?;
         // With a type behind its first name, the list is the schema of a data source.
         let typed = self.at_symbol("(") && matches!(self.peek_nth(2).kind, TokenKind::Word) && !self.peek_nth(2).is_word("COMMENT");
@@ -317,7 +345,10 @@ impl Parser<'_> {
                 () if token.is_word("LOCATION") => "LOCATION",
                 () if token.is_word("TBLPROPERTIES") => "TBLPROPERTIES",
                 () if token.is_word("COMMENT") => "COMMENT",
-                () => return self.other_clause().map(|()| clauses),
+                () => {
+                    self.other_clause()?;
+                    return clauses.checked();
+                }
             };
             if seen.contains(&word) {
                 return Err(SqlError::syntax(format!("{word} is given twice"), token.span));
@@ -348,6 +379,7 @@ impl Parser<'_> {
             (&["CLUSTERED", "BY"], "CLUSTERED BY"),
             (&["SKEWED", "BY"], "SKEWED BY"),
             (&["ROW", "FORMAT"], "ROW FORMAT"),
+            (&["FLOW", "AUTO", "CDC"], "FLOW AUTO CDC"),
             (&["STORED", "AS"], "STORED AS"),
             (&["STORED", "BY"], "STORED BY"),
             (&["DEFAULT", "COLLATION"], "DEFAULT COLLATION"),

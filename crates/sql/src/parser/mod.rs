@@ -13,6 +13,7 @@ mod create;
 mod expr;
 mod interval;
 mod literal;
+mod pipe;
 mod primary;
 mod query;
 mod relation;

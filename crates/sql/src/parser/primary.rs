@@ -99,7 +99,7 @@ impl Parser<'_> {
         if token.is_any_word(&["NULL", "TRUE", "FALSE"]) {
             return Ok(self.word_literal());
         }
-        let ends = next.kind == TokenKind::End || [",", ")", ".", "]"].iter().any(|s| next.is_symbol(s));
+        let ends = next.kind == TokenKind::End || next.is_word("FROM") || [",", ")", ".", "]"].iter().any(|s| next.is_symbol(s));
         if token.is_word("CASE") && !ends {
             return self.case();
         }

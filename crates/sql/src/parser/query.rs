@@ -51,32 +51,36 @@ impl Parser<'_> {
     fn union_term(&mut self) -> Result<Plan> {
         let mut left = self.intersect_term()?;
         loop {
-            let kind = if self.at_word("UNION") {
-                SetOpKind::Union
-            } else if self.at_any_word(&["EXCEPT", "MINUS"]) {
-                SetOpKind::Except
-            } else if self.at_symbol("|>") {
-                return Err(self.unsupported("the pipe operator '|>'"));
+            left = if self.at_any_word(&["UNION", "EXCEPT", "MINUS"]) {
+                self.set_operation(left)?
+            } else if self.take_symbol("|>") {
+                self.pipe_step(left)?
             } else {
                 return Ok(left);
             };
-            let span = self.next().span;
-            let all = self.set_quantifier();
-            let right = self.beside(Self::intersect_term)?;
-            self.grow()?;
-            left = set_op(left, right, kind, all, span);
         }
+    }
+
+    /// One set operation with `left` on its left side.
+    pub(super) fn set_operation(&mut self, left: Plan) -> Result<Plan> {
+        let word = self.next();
+        let kind = match () {
+            () if word.is_word("UNION") => SetOpKind::Union,
+            () if word.is_word("INTERSECT") => SetOpKind::Intersect,
+            () => SetOpKind::Except,
+        };
+        let all = self.set_quantifier();
+        let right = self.beside(if kind == SetOpKind::Intersect { Self::query_primary } else { Self::intersect_term })?;
+        self.grow()?;
+        let (left, right) = (Box::new(left), Box::new(right));
+        Ok(Plan::SetOp { left, right, kind, all, by_name: false, allow_missing: false, span: word.span })
     }
 
     /// `INTERSECT` binds tighter.
     fn intersect_term(&mut self) -> Result<Plan> {
         let mut left = self.query_primary()?;
         while self.at_word("INTERSECT") {
-            let span = self.next().span;
-            let all = self.set_quantifier();
-            let right = self.beside(Self::query_primary)?;
-            self.grow()?;
-            left = set_op(left, right, SetOpKind::Intersect, all, span);
+            left = self.set_operation(left)?;
         }
         Ok(left)
     }
@@ -241,8 +245,4 @@ impl Parser<'_> {
                 || after.is_any_word(&["ORDER", "SORT", "CLUSTER", "DISTRIBUTE"]) && by
         })
     }
-}
-
-fn set_op(left: Plan, right: Plan, kind: SetOpKind, all: bool, span: Span) -> Plan {
-    Plan::SetOp { left: Box::new(left), right: Box::new(right), kind, all, by_name: false, allow_missing: false, span }
 }

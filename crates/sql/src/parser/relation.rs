@@ -80,11 +80,13 @@ impl Parser<'_> {
     }
 
     fn at_lateral(&self) -> bool {
-        self.at_word("LATERAL") && !self.peek_nth(1).is_word("VIEW")
+        let next = self.peek_nth(1);
+        let begins = matches!(next.kind, TokenKind::Word | TokenKind::Quoted) || next.is_symbol("(");
+        self.at_word("LATERAL") && begins && !next.is_word("VIEW")
     }
 
     /// The joins and pivots behind a relation.
-    fn joins(&mut self, mut left: Plan) -> Result<Plan> {
+    pub(super) fn joins(&mut self, mut left: Plan) -> Result<Plan> {
         loop {
             if self.at_pivot() {
                 left = self.pivots(left)?;
@@ -161,7 +163,7 @@ impl Parser<'_> {
             self.next();
             let plan = self.nested(|p| if is_query { p.query() } else { p.relation_or_lateral(None) })?;
             self.expect_symbol(")")?;
-            return self.decorated(plan, is_query);
+            return self.decorated(plan, Some(if is_query { Inside::Query } else { Inside::Relation }));
         }
         self.named_relation()
     }
@@ -186,7 +188,7 @@ impl Parser<'_> {
         }
         self.refuse_time_travel()?;
         let options = self.with_options()?;
-        self.decorated(read_table(name, false, options), false)
+        self.decorated(read_table(name, false, options), None)
     }
 
     /// Whether `STREAM` begins a streaming read here, or is the name of a table.
@@ -212,6 +214,7 @@ impl Parser<'_> {
             if parenthesized {
                 self.expect_symbol(")")?;
             }
+            let read = self.stream_name(read)?;
             return self.function_decorated(read);
         }
         if parenthesized {
@@ -219,11 +222,19 @@ impl Parser<'_> {
         }
         let options = self.with_options()?;
         let span = self.span_from(start);
-        if self.at_words(&["IDENTIFIED", "BY"]) {
-            return Err(self.unsupported("IDENTIFIED BY"));
-        }
         let read = Plan::Read(Read { source: ReadSource::Table(name), is_streaming: true, options, schema: None, span });
-        self.decorated(read, false)
+        let read = self.stream_name(read)?;
+        self.decorated(read, None)
+    }
+
+    /// `IDENTIFIED BY name` behind a streaming read.
+    fn stream_name(&mut self, read: Plan) -> Result<Plan> {
+        let start = self.peek().span;
+        if !self.take_words(&["IDENTIFIED", "BY"]) {
+            return Ok(read);
+        }
+        let name = self.plain_ident()?;
+        Ok(Plan::NamedStream { input: Box::new(read), name, span: self.span_from(start) })
     }
 
     fn table_function(&mut self, name: ObjectName, is_streaming: bool, start: Span) -> Result<Plan> {
@@ -247,17 +258,21 @@ impl Parser<'_> {
     }
 
     /// Sample, watermark and alias of a table or subquery: written in this order, nested alias first.
-    fn decorated(&mut self, plan: Plan, is_query: bool) -> Result<Plan> {
+    fn decorated(&mut self, plan: Plan, in_parens: Option<Inside>) -> Result<Plan> {
         let sample = self.sample()?;
         let watermark = self.watermark_clause()?;
         let before = self.pos;
-        let mut plan = self.table_alias(plan)?;
-        if is_query && self.pos == before {
+        // The sample of a table stands above its alias, that of a parenthesis below.
+        let around = |plan: Plan, sample| match sample {
+            Some((size, seed, span)) => Plan::Sample { input: Box::new(plan), size, seed, span },
+            None => plan,
+        };
+        let (below, above) = if in_parens.is_some() { (sample, None) } else { (None, sample) };
+        let mut plan = self.table_alias(around(plan, below))?;
+        if in_parens == Some(Inside::Query) && self.pos == before {
             plan = plan.alias(UNNAMED_SUBQUERY);
         }
-        if let Some((size, seed, span)) = sample {
-            plan = Plan::Sample { input: Box::new(plan), size, seed, span };
-        }
+        plan = around(plan, above);
         Ok(match watermark {
             Some(watermark) => watermark.around(plan),
             None => plan,
@@ -317,11 +332,10 @@ impl Parser<'_> {
         }
         let start = self.next().span;
         self.expect_symbol("(")?;
-        if self.at_word("BUCKET") && self.peek_nth(1).is_number() {
-            return Err(self.unsupported("TABLESAMPLE by bucket"));
-        }
         let token = self.peek();
-        let size = if token.is_number() && self.peek_nth(1).is_word("PERCENT") {
+        let size = if self.at_word("BUCKET") && self.peek_nth(1).is_number() {
+            self.bucket()?
+        } else if token.is_number() && self.peek_nth(1).is_word("PERCENT") {
             self.skip(2);
             let percent: f64 = token.text.parse().map_err(|_| SqlError::invalid("the percentage is not a number", token.span))?;
             if !(0.0..=100.0).contains(&percent) {
@@ -349,6 +363,31 @@ impl Parser<'_> {
         Ok(Some((size, seed, self.span_from(start))))
     }
 
+    /// `BUCKET 1 OUT OF 4` takes a quarter of the rows.
+    fn bucket(&mut self) -> Result<SampleSize> {
+        let start = self.next().span;
+        let number =
+            |p: &mut Self| p.next().text.parse::<f64>().map_err(|_| SqlError::syntax("a bucket is a whole number", p.previous_span()));
+        let numerator = number(self)?;
+        self.expect_words(&["OUT", "OF"])?;
+        let denominator = number(self)?;
+        if self.at_word("ON") {
+            return Err(self.unsupported("TABLESAMPLE (BUCKET ... ON ...)"));
+        }
+        if denominator < 1.0 || numerator > denominator {
+            return Err(SqlError::invalid("the bucket is not one of the buckets", self.span_from(start)));
+        }
+        Ok(SampleSize::Fraction { lower: 0.0, upper: numerator / denominator, with_replacement: false })
+    }
+
+    /// `TABLESAMPLE (...)` around `plan`.
+    pub(super) fn sampled(&mut self, plan: Plan) -> Result<Plan> {
+        Ok(match self.sample()? {
+            Some((size, seed, span)) => Plan::Sample { input: Box::new(plan), size, seed, span },
+            None => plan,
+        })
+    }
+
     /// `WITH ('key' = 'value')` behind a table.
     pub(super) fn with_options(&mut self) -> Result<Properties> {
         if self.at_word("WITH") && self.nth_is_symbol(1, "(") {
@@ -368,13 +407,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn at_pivot(&self) -> bool {
+    pub(super) fn at_pivot(&self) -> bool {
         let unpivot = self.at_word("UNPIVOT") && (self.nth_is_symbol(1, "(") || self.peek_nth(1).is_any_word(&["INCLUDE", "EXCLUDE"]));
         self.at_word("PIVOT") && self.nth_is_symbol(1, "(") || unpivot
     }
 
     /// The `PIVOT` and `UNPIVOT` clauses behind a relation.
-    fn pivots(&mut self, mut plan: Plan) -> Result<Plan> {
+    pub(super) fn pivots(&mut self, mut plan: Plan) -> Result<Plan> {
         while self.at_pivot() {
             self.grow()?;
             plan = if self.at_word("PIVOT") { self.pivot(plan)? } else { self.unpivot(plan)? };
@@ -393,7 +432,8 @@ impl Parser<'_> {
         self.expect_word("IN")?;
         let values = self.paren_list(Self::named_expr)?;
         self.expect_symbol(")")?;
-        Ok(Plan::Pivot { input: Box::new(input), grouping: None, aggregates, columns, values, span: self.span_from(start) })
+        let plan = Plan::Pivot { input: Box::new(input), grouping: None, aggregates, columns, values, span: self.span_from(start) };
+        if self.at_pivot() { Ok(plan) } else { self.table_alias(plan) }
     }
 
     /// `UNPIVOT [INCLUDE | EXCLUDE NULLS] (value FOR name IN (columns))`
@@ -423,6 +463,13 @@ impl Parser<'_> {
         let name = if named { Some(self.plain_ident()?) } else { None };
         Ok((columns, name))
     }
+}
+
+/// What a parenthesis of `FROM` holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Query,
+    Relation,
 }
 
 /// A parsed watermark clause.

@@ -42,6 +42,9 @@ impl Parser<'_> {
         let mut hints = vec![];
         while self.peek().kind == TokenKind::HintStart {
             self.next();
+            if self.peek().kind == TokenKind::HintEnd {
+                return Err(self.unexpected("the name of a hint"));
+            }
             while self.peek().kind != TokenKind::HintEnd {
                 hints.push(self.hint()?);
                 self.take_symbol(",");
@@ -116,6 +119,15 @@ impl Parser<'_> {
             plan = Plan::Hint { input: Box::new(plan), name, args, span };
         }
         Ok(plan)
+    }
+
+    /// `SELECT list [WINDOW ...]` as a step of a pipe.
+    pub(super) fn pipe_select(&mut self, input: Plan) -> Result<Plan> {
+        let list = self.select_list()?;
+        if self.at_any_word(&["FROM", "WHERE", "HAVING"]) || self.at_words(&["GROUP", "BY"]) {
+            return Err(self.unexpected("'|>' or the end of the query"));
+        }
+        self.select_body(list, input)
     }
 
     fn qualify(&mut self, plan: Plan) -> Result<Plan> {

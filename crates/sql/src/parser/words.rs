@@ -110,7 +110,15 @@ pub(super) fn ends_item(word: &Token<'_>, next: &Token<'_>) -> bool {
 /// Words that are no column name at the start of an expression, because a clause is far more
 /// likely to be meant: `SELECT a, FROM t`. (Spark takes some of them; in backticks all work.)
 pub(super) fn starts_clause(word: &Token<'_>, next: &Token<'_>) -> bool {
-    word.is_any_word(&["FROM", "WHERE", "SELECT", "UNION", "INTERSECT", "EXCEPT", "JOIN", "ON", "HAVING", "THEN", "WHEN", "AND", "OR"])
-        && !next.is_symbol(".")
-        || word.is_any_word(ENDING_WITH_BY) && next.is_word("BY")
+    if word.is_any_word(ENDING_WITH_BY) {
+        return next.is_word("BY");
+    }
+    if next.is_symbol(".") {
+        return false;
+    }
+    if word.is_any_word(&["FROM", "WHERE"]) {
+        return true;
+    }
+    let is_operand = next.kind == TokenKind::End || next.kind == TokenKind::Symbol && next.text != "(" || next.is_any_word(&["FROM", "AS"]);
+    word.is_any_word(&["SELECT", "UNION", "INTERSECT", "EXCEPT", "JOIN", "ON", "HAVING", "THEN", "WHEN", "AND", "OR"]) && !is_operand
 }

@@ -18,6 +18,21 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("SELECT a FROM t AS", KEYWORD),
     ("SELECT from FROM t", KEYWORD),
     ("SELECT * FROM stream WHERE a", KEYWORD),
+    ("FROM t |>", KEYWORD),
+    ("SELECT DISTINCT ON (a) b FROM t", KEYWORD),
+    ("SELECT a, b, FROM t", KEYWORD),
+    ("SELECT a and FROM t", KEYWORD),
+    ("SELECT all FROM t", KEYWORD),
+    ("SELECT distinct FROM t", KEYWORD),
+    ("SELECT * FROM where", KEYWORD),
+    ("SELECT * FROM lateral", KEYWORD),
+    ("SELECT * FROM left", KEYWORD),
+    ("CREATE OR REPLACE MATERIALIZED VIEW x AS SELECT 1", OURS),
+    ("CREATE OR REPLACE STREAMING TABLE x AS SELECT 1", OURS),
+    ("CREATE STREAMING TABLE x OPTIONS (a 'b') AS SELECT 1", OURS),
+    ("CREATE STREAMING TABLE x LOCATION 'l' AS SELECT 1", OURS),
+    ("DROP MATERIALIZED VIEW x", OURS),
+    ("FROM t |> ORDER BY a LIMIT 3 OFFSET 2", "one step may hold what two would say"),
     ("``", "an empty name is a slip"),
     ("IDENTIFIER('a.b')", "resolved at once, as only string literals are taken"),
     ("time(7)", "there is no such type, Spark says so later"),
@@ -31,6 +46,7 @@ const DIFFERENT: &[(&str, &str)] = &[
 ];
 
 const KEYWORD: &str = "Spark takes a keyword for a name where a mistake is far more likely; backticks make it a name";
+const OURS: &str = "Millstream's own";
 const SUBQUERY: &str = "Spark lists the plans of subquery expressions among the nodes";
 
 fn gold() -> Vec<Value> {

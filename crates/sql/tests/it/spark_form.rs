@@ -168,11 +168,16 @@ pub fn plan_nodes(plan: &Plan) -> Option<Vec<String>> {
 }
 
 fn walk(plan: &Plan, out: &mut Vec<String>) -> Option<()> {
+    walk_named(plan, out, false)
+}
+
+/// `named` when the node above already gave the streaming read its name.
+fn walk_named(plan: &Plan, out: &mut Vec<String>, named: bool) -> Option<()> {
     let mut node = |name: &str| out.push(name.to_owned());
     match plan {
         Plan::OneRow => node("OneRowRelation"),
         Plan::Read(read) => {
-            if read.is_streaming {
+            if read.is_streaming && !named {
                 node("NamedStreamingRelation");
             }
             match &read.source {
@@ -180,6 +185,10 @@ fn walk(plan: &Plan, out: &mut Vec<String>) -> Option<()> {
                 ReadSource::Function { .. } => node("UnresolvedTableValuedFunction"),
                 _ => return None,
             }
+        }
+        Plan::NamedStream { input, .. } => {
+            node("NamedStreamingRelation");
+            walk_named(input, out, true)?;
         }
         Plan::Project { input, .. } => {
             node("Project");

@@ -4,8 +4,9 @@
 //!  log/0000000000000003-00000000.seg      epoch 3, its first segment
 //!      | frame: header {v, query_id, epoch, segment, first_seq} | frame: start record | frame: record | ...
 //! ```
-//! A run appends only to segments it created (`create_new`). A torn tail, which a crash may leave, is cut when read and
-//! never repaired in place: the next run begins a new segment. Bad bytes with whole records behind them are damage.
+//! A run appends only to segments it created (`create_new`). A torn tail, which a crash may leave, is cut when read; the
+//! next run replaces the newest segment by a synced copy of its whole records (never in place) and begins a new one.
+//! Bad bytes with whole records behind them are damage.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::{LogUnit, damaged};
 use super::record::{Record, RecordKind, decode};
 use crate::frame;
-use crate::fs::{AppendFile, FileSystem};
+use crate::fs::{AppendFile, FileSystem, LockGuard};
 
 /// The folder of segments (and of record objects) in the checkpoint folder.
 pub const LOG_DIR: &str = "log";
@@ -54,8 +55,9 @@ pub struct LocalScan {
     pub torn: Vec<String>,
 }
 
-/// Reads all segments. `owned` means that the caller holds the lock and is going to rely on what it reads: then the
-/// newest segment is synced first, as a killed run may have left its bytes in memory only.
+/// Reads all segments. `owned` means that the caller holds the lock and is going to rely on what it reads. Then the
+/// newest segment is replaced by a synced copy of its whole records: a run that was killed, or whose sync failed, may
+/// have left bytes that are in memory only, and syncing such a file again may report success without writing them.
 pub fn scan(fs: &dyn FileSystem, root: &Path, query_id: QueryId, owned: bool) -> Result<LocalScan> {
     let dir = root.join(LOG_DIR);
     let mut names: Vec<(RunEpoch, u32, String)> = Vec::new();
@@ -67,10 +69,7 @@ pub fn scan(fs: &dyn FileSystem, root: &Path, query_id: QueryId, owned: bool) ->
         }
     }
     names.sort();
-    if let (true, Some((_, _, newest))) = (owned, names.last()) {
-        fs.sync_file(&dir.join(newest))?;
-        fs.sync_dir(&dir)?;
-    }
+    let newest = names.last().map(|(epoch, segment, _)| (*epoch, *segment));
     let mut scan = LocalScan { epoch_max: names.last().map(|(epoch, _, _)| *epoch), ..LocalScan::default() };
     for (epoch, segment, name) in names {
         let path = dir.join(&name);
@@ -81,8 +80,11 @@ pub fn scan(fs: &dyn FileSystem, root: &Path, query_id: QueryId, owned: bool) ->
             Err(error) => return Err(error.into()),
         };
         let wanted = SegmentHeader { v: 1, query_id, epoch, segment, first_seq: 0 };
-        let (records, torn) = read_segment(&bytes, &wanted)
+        let (records, end, torn) = read_segment(&bytes, &wanted)
             .map_err(|why| damaged(&root.display().to_string(), &format!("file '{LOG_DIR}/{name}': {why}")))?;
+        if let (true, true, Some(whole)) = (owned, newest == Some((epoch, segment)), bytes.get(..end)) {
+            fs.replace_synced(&path, whole)?;
+        }
         scan.torn.extend(torn.map(|why| format!("{LOG_DIR}/{name}: {why}")));
         let start_seqs = records.iter().filter(|record| record.kind == RecordKind::Start).map(|record| record.seq).collect();
         scan.segments.push_back(ClosedSegment { path, last_seq: records.last().map(|record| record.seq), start_seqs });
@@ -98,18 +100,18 @@ fn list_or_empty(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<crate::fs::DirEn
     }
 }
 
-/// The records of a segment and what is wrong with its tail, if it is torn.
-fn read_segment(bytes: &[u8], wanted: &SegmentHeader) -> Result<(Vec<Record>, Option<String>), String> {
+/// The records of a segment, where they end, and what is wrong with its tail, if it is torn.
+fn read_segment(bytes: &[u8], wanted: &SegmentHeader) -> Result<(Vec<Record>, usize, Option<String>), String> {
     let mut records = Vec::new();
     let mut at = 0;
     let mut next_seq = None;
     loop {
         match frame::next(bytes, at) {
-            frame::Next::End => return Ok((records, None)),
+            frame::Next::End => return Ok((records, at, None)),
             frame::Next::Bad(why) => {
                 return match frame::find(bytes, at + 1) {
                     Some(good) => Err(format!("bad record at byte {at} ({why}) and a good one behind it, at byte {good}")),
-                    None => Ok((records, Some(format!("torn at byte {at} of {}: {why}", bytes.len())))),
+                    None => Ok((records, at, Some(format!("torn at byte {at} of {}: {why}", bytes.len())))),
                 };
             }
             frame::Next::Frame { payload, end } => {
@@ -148,6 +150,8 @@ fn check_header(payload: &[u8], wanted: &SegmentHeader) -> Result<u64, String> {
 #[derive(Debug)]
 pub struct LocalLog {
     fs: Arc<dyn FileSystem>,
+    /// Held here too: an append whose caller has gone still ends before the next run begins.
+    _lock: Arc<LockGuard>,
     dir: PathBuf,
     query_id: QueryId,
     epoch: RunEpoch,
@@ -167,13 +171,14 @@ impl LocalLog {
     /// The log of a run that is about to begin; creates nothing yet.
     pub fn new(
         fs: Arc<dyn FileSystem>,
+        lock: Arc<LockGuard>,
         root: &Path,
         query_id: QueryId,
         epoch: RunEpoch,
         segment_bytes_max: u64,
         closed: VecDeque<ClosedSegment>,
     ) -> Self {
-        Self { fs, dir: root.join(LOG_DIR), query_id, epoch, segment_bytes_max, open: None, segments_begun: 0, closed }
+        Self { fs, _lock: lock, dir: root.join(LOG_DIR), query_id, epoch, segment_bytes_max, open: None, segments_begun: 0, closed }
     }
 
     /// Appends a record; it is durable when this returns. After an error the log must not be used any more.

@@ -109,7 +109,7 @@ pub struct Retention<'a> {
     /// Everything from this batch on, if something else needs it.
     pub keep_from: Option<BatchId>,
     /// The names of the sources that remember more than a position ([`millstream_core::Source::snapshot`] gives bytes):
-    /// all batches since their last snapshot are kept.
+    /// all batches since their last snapshot are kept. Sources that have given a snapshot need not be named.
     pub remembering: &'a [&'a str],
 }
 
@@ -127,7 +127,8 @@ pub struct Checkpoint {
     /// Taken while an append is under way; `None` otherwise means that an append failed or was cancelled.
     writer: Option<LogWriter>,
     poison: Option<Error>,
-    snapshots: Arc<Mutex<BTreeMap<String, BatchId>>>,
+    /// The sources that remember more than a position, and their last durable snapshots.
+    snapshots: Arc<Mutex<BTreeMap<String, Option<BatchId>>>>,
     background: JoinSet<()>,
     /// Shared with what runs in the background, so that the next run cannot begin before that has ended.
     lock: Option<Arc<LockGuard>>,
@@ -176,7 +177,7 @@ impl Checkpoint {
             floor_seq: chain.floor_seq(),
             writer: Some(writer),
             poison: None,
-            snapshots: Arc::new(Mutex::new(snapshots.iter().map(|(name, (batch, _))| (name.clone(), *batch)).collect())),
+            snapshots: Arc::new(Mutex::new(snapshots.iter().map(|(name, (batch, _))| (name.clone(), Some(*batch))).collect())),
             opening: Some(Opening { chain, torn, snapshots }),
             background: JoinSet::new(),
             lock,
@@ -233,14 +234,18 @@ impl Checkpoint {
         if decided.is_none_or(|decided| batch > decided) {
             return Err(Error::internal(format!("source '{source}' has a snapshot of batch {batch}, which is not decided")));
         }
+        if let Some((first, _)) = self.order.batches.front().filter(|(first, _)| *first > batch.next()) {
+            return Err(Error::internal(format!("source '{source}' has a snapshot of batch {batch} and the log begins with {first}")));
+        }
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).entry(source.to_owned()).or_default();
         let (location, source) = (self.location.clone(), source.to_owned());
         let (snapshots, lock) = (Arc::clone(&self.snapshots), self.lock.clone());
         self.spawn(async move {
             match snapshot::write(&location, &source, batch, &bytes).await {
                 Ok(()) => {
                     let mut snapshots = snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-                    let newest = snapshots.entry(source).or_insert(batch);
-                    *newest = batch.max(*newest);
+                    let newest = snapshots.entry(source).or_default();
+                    *newest = Some(batch).max(*newest);
                 }
                 Err(error) => {
                     tracing::warn!(checkpoint = %location, source, batch = batch.0, %error, "the snapshot of a source was not written");
@@ -259,8 +264,9 @@ impl Checkpoint {
         keep_from = retention.keep_from.map_or(keep_from, |needed| keep_from.min(needed));
         {
             let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-            for source in retention.remembering {
-                keep_from = keep_from.min(snapshots.get(*source).map_or(BatchId(0), |batch| batch.next()));
+            let without = retention.remembering.iter().filter(|source| !snapshots.contains_key(**source)).map(|_| None);
+            for snapshot in snapshots.values().copied().chain(without) {
+                keep_from = keep_from.min(snapshot.map_or(BatchId(0), BatchId::next));
             }
         }
         while self.order.batches.front().is_some_and(|(batch, _)| *batch < keep_from) {
@@ -380,6 +386,13 @@ impl Checkpoint {
         // Ended tasks are let go here, so that the set stays as small as what is under way.
         while self.background.try_join_next().is_some() {}
         self.background.spawn(work);
+    }
+}
+
+/// What runs in the background goes on to its end, and holds the lock until then.
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        self.background.detach_all();
     }
 }
 

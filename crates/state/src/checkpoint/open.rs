@@ -1,7 +1,7 @@
 //! Opening a checkpoint: identity, log and snapshots become one answer to "what must the next run do first?".
 //!
-//! Reads before it relies: the newest segment is synced before its last record counts, and a folder whose parts do not
-//! fit together is an error that names the part. Creates only a new checkpoint's folders and its `metadata.json`.
+//! Makes durable before it relies: the newest segment is written again and synced before its last record counts. A folder
+//! whose parts do not fit together is an error that names the part. Creates only a new checkpoint's folders and its `metadata.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,7 +66,8 @@ fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metada
     }
     let chain = stitch(place, units)?;
     let epoch = RunEpoch(epoch_max.map_or(0, |last| last.0 + 1));
-    let writer = LogWriter::Local(LocalLog::new(Arc::clone(fs), root, metadata.query_id, epoch, options.segment_bytes, segments));
+    let writer =
+        LogWriter::Local(LocalLog::new(Arc::clone(fs), Arc::clone(&lock), root, metadata.query_id, epoch, options.segment_bytes, segments));
     Ok(Opened { metadata, epoch, chain, torn, writer, lock: Some(lock) })
 }
 

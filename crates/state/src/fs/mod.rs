@@ -48,10 +48,6 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Makes the bytes of an existing file durable: what a killed process wrote may still be in memory only, so a
-    /// recovery syncs what it is going to rely on.
-    fn sync_file(&self, path: &Path) -> io::Result<()>;
-
     /// The length of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
@@ -99,7 +95,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
 /// A file open for appending. `write` may take less than all; [`io::Write::write_all`] of a small record is one call.
 pub trait AppendFile: io::Write + Send + fmt::Debug {
     /// Makes the bytes written so far durable (fdatasync: the length too, the times not).
-    /// After an error nothing may be assumed of the unsynced bytes, and a later success says nothing about them.
+    /// After an error nothing may be assumed of the unsynced bytes: they may be read back from memory, and neither a
+    /// later success nor one through another handle makes them durable. Only writing them again, to a new file, does.
     fn sync_data(&mut self) -> io::Result<()>;
 
     /// Bytes in the file.

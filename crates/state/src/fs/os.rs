@@ -86,11 +86,6 @@ impl FileSystem for OsFileSystem {
         if cfg!(unix) { File::open(dir).and_then(|file| file.sync_all()).map_err(named("sync folder", dir)) } else { Ok(()) }
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        let file = if cfg!(unix) { File::open(path) } else { OpenOptions::new().write(true).open(path) };
-        file.and_then(|file| file.sync_data()).map_err(named("sync", path))
-    }
-
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(path).map_err(named("look at", path))?.len())
     }

@@ -8,8 +8,8 @@
 //!
 //!  receive ─► append(group) = one write + fdatasync ─► rows may be planned ─► read(range) as often as needed ─► trim
 //! ```
-//! A run writes to segments it created only; a torn tail is cut when read, never repaired in place. The header of the
-//! next segment says how many rows the one before has, so a cut made once is the same for ever. Nobody else may write:
+//! A run writes to segments it created only; a torn tail is cut when read, and the next run replaces the newest segment by
+//! a synced copy without it (never in place). The header of the next segment says how many rows the one before has, so a cut made once is the same for ever. Nobody else may write:
 //! the checkpoint's lock sees to that. All calls block; see [`crate::fs::blocking`].
 
 use std::io;
@@ -84,11 +84,6 @@ impl Wal {
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: WalOptions) -> Result<Self> {
         fs.create_dir_all(dir)?;
         let segments = list_segments(fs.as_ref(), dir)?;
-        if let Some(newest) = segments.last() {
-            // A killed run may have left its last rows in memory only; from here on they are relied on.
-            fs.sync_file(&dir.join(file_name(*newest)))?;
-            fs.sync_dir(dir)?;
-        }
         let (mut closed, mut leftover) = (Vec::<ClosedSegment>::new(), Vec::new());
         for segment in &segments {
             let path = dir.join(file_name(*segment));
@@ -97,6 +92,11 @@ impl Wal {
                 leftover.push(*segment);
                 continue;
             };
+            if segments.last() == Some(segment) {
+                // A run that was killed, or whose sync failed, may have left rows that are in memory only; from here on
+                // they are relied on. Syncing the old file again might report success without writing them.
+                fs.replace_synced(&path, &content.whole)?;
+            }
             match closed.last() {
                 Some(before) if header.previous == Some(before.segment) && header.previous_rows != before.rows => {
                     let what = format!("it has {} rows and the segment behind it says {}", before.rows, header.previous_rows);
@@ -108,7 +108,7 @@ impl Wal {
                 }
                 _ => {}
             }
-            closed.push(ClosedSegment { segment: *segment, rows: content.rows.len() as u64, bytes: fs.len(&path)? });
+            closed.push(ClosedSegment { segment: *segment, rows: content.rows.len() as u64, bytes: content.whole.len() as u64 });
         }
         let next_segment = segments.last().map_or(0, |last| last + 1);
         Ok(Self { fs, dir: dir.to_owned(), options, closed, leftover, open: None, next_segment, poison: None })

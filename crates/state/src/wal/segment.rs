@@ -36,6 +36,8 @@ pub struct SegmentContent {
     /// Missing if the crash came while the segment was begun.
     pub header: Option<SegmentHeader>,
     pub rows: Vec<WalRow>,
+    /// The bytes of the header and the whole groups: all but a torn tail.
+    pub whole: Bytes,
 }
 
 /// Reads a segment up to its torn tail, if it has one; bad bytes with whole groups behind them are damage.
@@ -45,11 +47,17 @@ pub fn read_segment(fs: &dyn FileSystem, path: &Path, segment: u64) -> Result<Se
     let mut at = 0;
     loop {
         match frame::next(&bytes, at) {
-            frame::Next::End => return Ok(content),
+            frame::Next::End => {
+                content.whole = bytes;
+                return Ok(content);
+            }
             frame::Next::Bad(why) => {
                 return match frame::find(&bytes, at + 1) {
                     Some(good) => Err(damaged(path, &format!("bad rows at byte {at} ({why}) and good ones behind them, at byte {good}"))),
-                    None => Ok(content),
+                    None => {
+                        content.whole = bytes.slice(..at);
+                        Ok(content)
+                    }
                 };
             }
             frame::Next::Frame { payload, end } => {

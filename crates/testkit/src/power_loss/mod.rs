@@ -372,13 +372,6 @@ impl FileSystem for PowerLossFs {
         Ok(())
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        let path = std::path::absolute(path)?;
-        let mut state = self.lock_on()?;
-        let id = state.track(&path)?;
-        Self::sync_id(&mut state, id)
-    }
-
     fn len(&self, path: &Path) -> io::Result<u64> {
         drop(self.lock_on()?);
         OsFileSystem.len(path)

@@ -1,0 +1,9 @@
+//! Checkpoints and write-ahead logs under everything that can go wrong: power loss, damage, kills, rivals, lost answers.
+
+mod damage;
+mod fencing;
+mod fixtures;
+mod power_loss;
+mod retention;
+mod support;
+mod two_processes;
