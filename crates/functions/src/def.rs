@@ -74,6 +74,8 @@ pub enum Arg {
     Strings,
     /// The common type of all arguments marked `Common`.
     Common,
+    /// ARRAYs: their common type; otherwise BINARY when all are, else STRING (`concat`).
+    Concat,
     /// The common type of all arguments marked `CommonKey`: even positions of `map`.
     CommonKey,
     /// The element type of argument `n` (both are widened to their common type).

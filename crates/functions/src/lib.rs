@@ -47,6 +47,7 @@ pub mod cast;
 
 pub mod arithmetic;
 pub mod decimal;
+pub mod collections;
 pub mod datetime;
 mod interval_math;
 pub mod math;

@@ -30,7 +30,12 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionDef>> = LazyLock
 
 /// Every function, table by table.
 pub fn all() -> impl Iterator<Item = &'static FunctionDef> {
-    TABLES.iter().chain(crate::strings::TABLES).chain(crate::datetime::TABLES).flat_map(|table| table.iter())
+    TABLES
+        .iter()
+        .chain(crate::strings::TABLES)
+        .chain(crate::datetime::TABLES)
+        .chain(crate::collections::TABLES)
+        .flat_map(|table| table.iter())
 }
 
 /// The function of a Spark name or alias (lower case).
