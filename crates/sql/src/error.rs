@@ -54,9 +54,10 @@ impl SqlError {
         self
     }
 
-    /// The message with the source line and a caret under the place.
+    /// The message with the source line and a caret under the place. Secrets of options are starred out.
     pub fn render(&self, text: &str) -> String {
         let mut out = self.to_string();
+        let text = &crate::redact::masked(text);
         let Some(line) = (self.span.line as usize).checked_sub(1).and_then(|n| text.split('\n').nth(n)) else {
             return out;
         };
@@ -67,10 +68,13 @@ impl SqlError {
         let start = caret.saturating_sub(AROUND);
         let shown: String = line.chars().skip(start).take(2 * AROUND).map(|c| if c == '\t' { ' ' } else { c }).collect();
         let room = shown.chars().count().saturating_sub(caret - start).max(1);
-        let width = text
-            .get(self.span.offset as usize..self.span.end() as usize)
-            .map_or(1, |t| t.chars().take_while(|c| *c != '\n').count())
-            .clamp(1, room);
+        let len = self.span.len as usize;
+        let width = line.chars().skip(caret).scan(0, |bytes, c| {
+            let before = *bytes;
+            *bytes += c.len_utf8();
+            (before < len).then_some(())
+        });
+        let width = width.count().clamp(1, room);
         let number = self.span.line.to_string();
         let blank = " ".repeat(number.len());
         out.push_str(&format!("\n {blank} |\n {number} | {shown}\n {blank} | {}{}", " ".repeat(caret - start), "^".repeat(width)));

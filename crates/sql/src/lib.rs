@@ -14,6 +14,7 @@ pub mod ir;
 mod lexer;
 mod parse;
 mod parser;
+mod redact;
 
 pub mod error;
 pub mod span;

@@ -4,17 +4,20 @@
 //! alias of tables and subqueries and below that of table functions, `HAVING` is a node of its own
 //! because it may name aggregates, `SELECT` with aggregates but without `GROUP BY` is a projection.
 
+use std::fmt;
+
 use super::expr::{Expr, Ident, ObjectName, SortOrder, WindowSpec};
 use super::interval::CalendarInterval;
 use super::types::DataType;
+use crate::redact::looks_secret;
 use crate::span::Span;
 
 /// Stands for rows that the builder of the plan keeps elsewhere (this crate knows no Arrow).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LocalId(pub u64);
 
-/// One `key = value` of an option or property list.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// One `key = value` of an option or property list. Printing it (`Debug`) shows `***` for secrets.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Property {
     /// The key; parts are joined by points.
     pub key: String,
@@ -22,6 +25,13 @@ pub struct Property {
     pub value: String,
     /// Where.
     pub span: Span,
+}
+
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if looks_secret(&self.key) { "***" } else { &self.value };
+        f.debug_struct("Property").field("key", &self.key).field("value", &value).field("span", &self.span).finish()
+    }
 }
 
 /// Options or properties in the written order.

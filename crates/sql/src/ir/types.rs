@@ -112,6 +112,15 @@ impl StructField {
         format!("{} {}{}", quote_if_needed(&self.name), self.data_type.sql(), self.suffix())
     }
 
+    fn to_json(&self) -> String {
+        let metadata = match &self.comment {
+            Some(comment) => format!(r#"{{"comment":{}}}"#, json_string(comment)),
+            None => "{}".to_owned(),
+        };
+        let (name, data_type) = (json_string(&self.name), self.data_type.to_json());
+        format!(r#"{{"name":{name},"type":{data_type},"nullable":{},"metadata":{metadata}}}"#, self.nullable)
+    }
+
     fn suffix(&self) -> String {
         let mut out = String::new();
         if !self.nullable {
@@ -177,6 +186,31 @@ impl DataType {
     }
 }
 
+impl DataType {
+    /// The type as Spark's JSON, which Spark's checkpoints, Parquet files and `schema.json()` hold.
+    pub fn to_json(&self) -> String {
+        match self {
+            DataType::Array { element, contains_null } => {
+                format!(r#"{{"type":"array","elementType":{},"containsNull":{contains_null}}}"#, element.to_json())
+            }
+            DataType::Map { key, value, value_contains_null } => format!(
+                r#"{{"type":"map","keyType":{},"valueType":{},"valueContainsNull":{value_contains_null}}}"#,
+                key.to_json(),
+                value.to_json()
+            ),
+            DataType::Struct(fields) => {
+                let fields: Vec<String> = fields.iter().map(StructField::to_json).collect();
+                format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(","))
+            }
+            DataType::Byte => r#""byte""#.to_owned(),
+            DataType::Short => r#""short""#.to_owned(),
+            DataType::Int => r#""integer""#.to_owned(),
+            DataType::Long => r#""long""#.to_owned(),
+            other => format!("\"{other}\""),
+        }
+    }
+}
+
 impl fmt::Display for DataType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
@@ -216,6 +250,20 @@ impl fmt::Display for DataType {
         };
         f.write_str(name)
     }
+}
+
+/// A JSON string; written out here because this crate has no other use for a JSON library.
+fn json_string(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// `name`, in backticks when it is not made of ASCII letters, digits and underscores or begins with a digit.

@@ -183,6 +183,8 @@ impl<'a> Parser<'a> {
         let token = self.peek();
         let found = match token.kind {
             TokenKind::End => "the text ends".to_owned(),
+            // It may be the secret of an option list.
+            TokenKind::String => "unexpected string".to_owned(),
             _ => format!("unexpected '{}'", shorten(token.text)),
         };
         let error = SqlError::syntax(format!("{found}, expected {expected}"), token.span);

@@ -370,6 +370,26 @@ fn what_millstream_lacks_is_refused_by_name() {
 }
 
 #[test]
+fn secrets_are_starred_out() {
+    for text in [
+        "CREATE TABLE t USING x OPTIONS (kafka.sasl.password = 'canary', k = )",
+        "CREATE TABLE t USING x OPTIONS ('fs.s3a.secret.key' 'canary', k = )",
+        "CREATE TABLE t USING x OPTIONS (token 'canary' 'canary')",
+        "SET fs.s3a.access.key = canary; FOO",
+        "SELECT * FROM read_files('p', password => 'canary', )",
+        "SET a.password = 'canary",
+        "CREATE TABLE t OPTIONS (password 'canary",
+    ] {
+        let Err(error) = parse_script(text) else { continue };
+        let shown = error.render(text);
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+    let Command::CreateTable(table) = command("CREATE TABLE t OPTIONS (password 'canary', a 'b')") else { panic!() };
+    assert_eq!(table.options[0].value, "canary");
+    assert!(!format!("{table:?}").contains("canary"));
+}
+
+#[test]
 fn the_place_is_drawn() {
     let text = "SELECT a,\n       sum(b\nFROM t";
     let error = parse_query(text).unwrap_err();
