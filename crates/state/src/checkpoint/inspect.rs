@@ -82,7 +82,7 @@ pub async fn verify(location: &Location) -> Result<Report> {
             report.committed = chain.order.committed;
             report.torn = torn;
             report.metadata = Some(metadata.clone());
-            snapshot::read_all(location).await.and_then(|snapshots| {
+            snapshot::read_all(location, false).await.and_then(|snapshots| {
                 report.snapshots = snapshots.iter().map(|(name, (batch, _))| (name.clone(), *batch)).collect();
                 let epoch = chain.order.epoch.unwrap_or(millstream_core::RunEpoch(0));
                 open::recover(&location.to_string(), &metadata, epoch, &chain, &[], &snapshots).map(drop)

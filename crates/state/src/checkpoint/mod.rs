@@ -13,11 +13,11 @@
 //! The format and the protocol: `docs/design/0001-checkpoint-log-and-commit-protocol.md`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use millstream_core::{BatchId, Clock, Error, IdSource, QueryId, Result, RunEpoch, SourceRange};
-use object_store::ObjectStoreExt;
 use tokio::task::JoinSet;
 
 use crate::fs::{LockGuard, blocking};
@@ -127,11 +127,22 @@ pub struct Checkpoint {
     /// Taken while an append is under way; `None` otherwise means that an append failed or was cancelled.
     writer: Option<LogWriter>,
     poison: Option<Error>,
-    /// The sources that remember more than a position, and their last durable snapshots.
-    snapshots: Arc<Mutex<BTreeMap<String, Option<BatchId>>>>,
+    /// The sources that remember more than a position.
+    snapshots: Arc<Mutex<BTreeMap<String, SnapshotState>>>,
+    /// One removal at a time: what it does not take, a later one does.
+    is_removing: Arc<AtomicBool>,
     background: JoinSet<()>,
     /// Shared with what runs in the background, so that the next run cannot begin before that has ended.
     lock: Option<Arc<LockGuard>>,
+}
+
+/// The snapshots of one source.
+#[derive(Debug, Default)]
+struct SnapshotState {
+    durable: Option<BatchId>,
+    is_being_written: bool,
+    /// The newest one that came while another was being written.
+    waiting: Option<(BatchId, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -167,8 +178,12 @@ impl Checkpoint {
 
     async fn open_as(location: Location, fresh: Metadata, options: CheckpointOptions) -> Result<(Self, Recovered)> {
         let Opened { metadata, epoch, chain, torn, writer, lock } = open::open(&location, fresh, options).await?;
-        let snapshots = snapshot::read_all(&location).await?;
+        let snapshots = snapshot::read_all(&location, true).await?;
         let recovered = open::recover(&location.to_string(), &metadata, epoch, &chain, &torn, &snapshots)?;
+        let durable = snapshots.iter().map(|(name, (batch, _))| {
+            let state = SnapshotState { durable: Some(*batch), ..SnapshotState::default() };
+            (name.clone(), state)
+        });
         let checkpoint = Self {
             location,
             metadata,
@@ -177,7 +192,8 @@ impl Checkpoint {
             floor_seq: chain.floor_seq(),
             writer: Some(writer),
             poison: None,
-            snapshots: Arc::new(Mutex::new(snapshots.iter().map(|(name, (batch, _))| (name.clone(), Some(*batch))).collect())),
+            snapshots: Arc::new(Mutex::new(durable.collect())),
+            is_removing: Arc::default(),
             opening: Some(Opening { chain, torn, snapshots }),
             background: JoinSet::new(),
             lock,
@@ -237,21 +253,33 @@ impl Checkpoint {
         if let Some((first, _)) = self.order.batches.front().filter(|(first, _)| *first > batch.next()) {
             return Err(Error::internal(format!("source '{source}' has a snapshot of batch {batch} and the log begins with {first}")));
         }
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).entry(source.to_owned()).or_default();
+        {
+            let mut snapshots = lock(&self.snapshots);
+            let state = snapshots.entry(source.to_owned()).or_default();
+            if state.is_being_written {
+                state.waiting = Some((batch, bytes));
+                return Ok(());
+            }
+            state.is_being_written = true;
+        }
         let (location, source) = (self.location.clone(), source.to_owned());
-        let (snapshots, lock) = (Arc::clone(&self.snapshots), self.lock.clone());
+        let (snapshots, lock_guard) = (Arc::clone(&self.snapshots), self.lock.clone());
         self.spawn(async move {
-            match snapshot::write(&location, &source, batch, &bytes).await {
-                Ok(()) => {
-                    let mut snapshots = snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-                    let newest = snapshots.entry(source).or_default();
-                    *newest = Some(batch).max(*newest);
-                }
-                Err(error) => {
+            let mut next = Some((batch, bytes));
+            while let Some((batch, bytes)) = next {
+                let written = snapshot::write(&location, &source, batch, &bytes).await;
+                if let Err(error) = &written {
                     tracing::warn!(checkpoint = %location, source, batch = batch.0, %error, "the snapshot of a source was not written");
                 }
+                let mut snapshots = lock(&snapshots);
+                let state = snapshots.entry(source.clone()).or_default();
+                if written.is_ok() {
+                    state.durable = state.durable.max(Some(batch));
+                }
+                next = state.waiting.take();
+                state.is_being_written = next.is_some();
             }
-            drop(lock);
+            drop(lock_guard);
         });
         Ok(())
     }
@@ -263,10 +291,10 @@ impl Checkpoint {
         keep_from = keep_from.min(self.order.committed.map_or(BatchId(0), BatchId::next));
         keep_from = retention.keep_from.map_or(keep_from, |needed| keep_from.min(needed));
         {
-            let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+            let snapshots = lock(&self.snapshots);
             let without = retention.remembering.iter().filter(|source| !snapshots.contains_key(**source)).map(|_| None);
-            for snapshot in snapshots.values().copied().chain(without) {
-                keep_from = keep_from.min(snapshot.map_or(BatchId(0), BatchId::next));
+            for durable in snapshots.values().map(|state| state.durable).chain(without) {
+                keep_from = keep_from.min(durable.map_or(BatchId(0), BatchId::next));
             }
         }
         while self.order.batches.front().is_some_and(|(batch, _)| *batch < keep_from) {
@@ -350,31 +378,31 @@ impl Checkpoint {
         }
     }
 
-    /// `record` is durable and says what is not needed any more.
+    /// `record` is durable and says what is not needed any more. What cannot be removed is found again at the next start.
     fn remove_unneeded(&mut self, record: &Record) {
-        let lock = self.lock.clone();
+        if self.is_removing.load(Ordering::Acquire) {
+            return;
+        }
+        let (lock_guard, is_removing) = (self.lock.clone(), Arc::clone(&self.is_removing));
         match (&mut self.writer, &self.location) {
             (Some(LogWriter::Local(log)), Location::Local { fs, .. }) => {
                 let (fs, paths) = (Arc::clone(fs), log.take_unneeded(record.floor_seq, record.start_seq));
                 if !paths.is_empty() {
-                    // What cannot be removed now is found again at the next start.
+                    is_removing.store(true, Ordering::Release);
                     self.spawn(async move {
-                        let removed = blocking(move || Ok(paths.iter().try_for_each(|path| fs.remove(path))?)).await;
-                        log_removal(removed);
-                        drop(lock);
+                        log_removal(blocking(move || Ok(paths.iter().try_for_each(|path| fs.remove(path))?)).await);
+                        is_removing.store(false, Ordering::Release);
+                        drop(lock_guard);
                     });
                 }
             }
             (Some(LogWriter::Object(log)), Location::Object { store, .. }) => {
                 let (store, keys) = (Arc::clone(store), log.take_unneeded(record.floor_seq, record.start_seq));
                 if !keys.is_empty() {
+                    is_removing.store(true, Ordering::Release);
                     self.spawn(async move {
-                        for key in keys {
-                            match store.delete(&key).await {
-                                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                                Err(error) => return log_removal(Err(crate::location::store_error(error))),
-                            }
-                        }
+                        log_removal(object::remove(&store, &keys).await);
+                        is_removing.store(false, Ordering::Release);
                     });
                 }
             }
@@ -394,6 +422,10 @@ impl Drop for Checkpoint {
     fn drop(&mut self) {
         self.background.detach_all();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn log_removal(removed: Result<()>) {

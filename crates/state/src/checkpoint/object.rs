@@ -105,6 +105,17 @@ pub async fn get(store: &Arc<dyn ObjectStore>, key: &ObjectPath) -> Result<Optio
     }
 }
 
+/// Removes objects, lowest first, so that what stays is without gaps.
+pub async fn remove(store: &Arc<dyn ObjectStore>, keys: &[ObjectPath]) -> Result<()> {
+    for key in keys {
+        match store.delete(key).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(store_error(error)),
+        }
+    }
+    Ok(())
+}
+
 impl ObjectLog {
     /// The log of a run that is about to begin.
     pub fn new(store: Arc<dyn ObjectStore>, root: &ObjectPath, place: String, epoch: RunEpoch, present: VecDeque<u64>) -> Self {
@@ -141,6 +152,11 @@ impl ObjectLog {
             }
         }
         Err(last_error.unwrap_or_else(|| Error::internal("a record was never put")))
+    }
+
+    #[cfg(test)]
+    pub fn n_present(&self) -> usize {
+        self.present.len()
     }
 
     /// Says whose record has the number of ours.

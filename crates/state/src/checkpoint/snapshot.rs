@@ -63,13 +63,17 @@ pub async fn write(checkpoint: &Location, source: &str, batch: BatchId, bytes: &
     Ok(())
 }
 
-/// The newest snapshot of every source that has one.
-pub async fn read_all(checkpoint: &Location) -> Result<BTreeMap<String, (BatchId, Bytes)>> {
+/// The newest snapshot of every source that has one. `owned` means that the caller is going to rely on them: a killed run
+/// may have renamed one into place without syncing the folder.
+pub async fn read_all(checkpoint: &Location, owned: bool) -> Result<BTreeMap<String, (BatchId, Bytes)>> {
     let place = checkpoint.to_string();
     let root = checkpoint.join(SOURCES_DIR);
     let mut snapshots = BTreeMap::new();
     for folder in folders(&root).await? {
         let dir = root.join(&folder);
+        if let (true, Location::Local { fs, path }) = (owned, dir.clone()) {
+            blocking(move || Ok(fs.sync_dir(&path)?)).await?;
+        }
         let Some(batch) = list(&dir).await?.into_iter().max() else { continue };
         let name = format!("{SOURCES_DIR}/{folder}/{}", file_name(batch));
         let Some(content) = read(&dir.join(&file_name(batch))).await? else { continue };

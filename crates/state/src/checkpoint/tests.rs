@@ -91,3 +91,22 @@ async fn a_second_run_on_a_local_checkpoint_is_refused_with_the_pid() {
     let error = open(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
 }
+
+#[tokio::test]
+async fn memory_is_bounded_by_retention() {
+    let location = Location::parse("memory://bounded/c", &millstream_core::Options::new()).unwrap();
+    let (mut checkpoint, recovered) = Checkpoint::open(location, &RandomIds, &SystemClock::default()).await.unwrap();
+    checkpoint.start(start_record(), recovered).await.unwrap();
+    for batch in 0..2_000 {
+        let mut record = prepared(batch);
+        record.committed = batch.checked_sub(1).map(BatchId);
+        checkpoint.append(record).await.unwrap();
+        checkpoint.retain(&Retention { n_batches_min: 10, keep_from: None, remembering: &[] });
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(checkpoint.order.batches.len(), 10);
+    assert!(checkpoint.order.batches.capacity() < 100);
+    let Some(LogWriter::Object(log)) = &checkpoint.writer else { unreachable!() };
+    assert!(log.n_present() < 30, "{}", log.n_present());
+    assert!(checkpoint.background.len() < 3);
+}

@@ -89,13 +89,12 @@ async fn race(location: Location, seed: u64, n_rounds: u64) -> usize {
                         let known = acknowledged.lock().unwrap().insert(batch.0, nonce);
                         assert!(known.is_none_or(|known| known == nonce), "batch {batch} changed from {known:?} to {nonce}");
                     }
-                    let mut batch = recovered.last_prepared.map_or(0, |record| record.batch.unwrap().0 + 1);
-                    for _ in 0..rng.below(6) {
+                    let first = recovered.last_prepared.map_or(0, |record| record.batch.unwrap().0 + 1);
+                    for batch in first..first + rng.below(6) {
                         let nonce = rng.next_u64() >> 1;
                         checkpoint.append(prepared(batch, nonce)).await?;
                         let known = acknowledged.lock().unwrap().insert(batch, nonce);
                         assert!(known.is_none_or(|known| known == nonce), "batch {batch} changed from {known:?} to {nonce}");
-                        batch += 1;
                         tokio::task::yield_now().await;
                     }
                     Ok(())

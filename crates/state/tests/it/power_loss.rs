@@ -16,7 +16,11 @@ use millstream_testkit::{Fault, PowerLossFs, Rng};
 
 use crate::support::{SMALL, intent, local, open, prepared, scratch_dir, start_record};
 
-const CASES: u64 = 2_000;
+/// `MILLSTREAM_TEST_POWER_LOSS_CASES` asks for more.
+fn n_cases() -> u64 {
+    std::env::var("MILLSTREAM_TEST_POWER_LOSS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)
+}
+
 const LIVES: u64 = 4;
 
 /// What the test knows of the log.
@@ -168,7 +172,7 @@ fn recovered_with_job(mut recovered: Recovered, model: &Model) -> Recovered {
 #[test]
 fn a_checkpoint_survives_power_loss() {
     let counts = std::thread::scope(|scope| {
-        let halves = [0, 1].map(|half| scope.spawn(move || checkpoint_cases((0..CASES).filter(|seed| seed % 2 == half))));
+        let halves = [0, 1].map(|half| scope.spawn(move || checkpoint_cases((0..n_cases()).filter(|seed| seed % 2 == half))));
         halves.map(|half| half.join().unwrap())
     });
     let [n_records, n_crashes, n_errors] = std::array::from_fn(|at| counts[0][at] + counts[1][at]);
@@ -225,11 +229,62 @@ fn checkpoint_cases(seeds: impl Iterator<Item = u64>) -> [u64; 3] {
     [n_records, n_crashes, n_errors]
 }
 
+/// A power cut at every operation of a short run, and another at every operation of the recovery from it.
+#[test]
+fn a_crash_at_every_operation_and_one_more_in_recovery() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let script = async |fs: &PowerLossFs, root: &Path, n_acknowledged: &mut u64| -> millstream_core::Result<()> {
+        let (mut checkpoint, opened) = open(local(fs, root), SMALL).await?;
+        checkpoint.start(start_record(7), opened).await?;
+        let mut second = prepared(1, 1);
+        second.committed = Some(BatchId(0));
+        for record in [intent(0, 0), Record::prepared_from(&intent(0, 0)), second, Record::fact(BatchId(1), 9)] {
+            checkpoint.append(record).await?;
+            *n_acknowledged += 1;
+        }
+        Ok(())
+    };
+    let mut n_pairs = 0;
+    for first in 0.. {
+        let mut n_acknowledged = 0;
+        for second in 0.. {
+            let dir = scratch_dir();
+            let root = dir.path().join("c");
+            let fs = PowerLossFs::with_fault(first, Fault::PowerLoss);
+            n_acknowledged = 0;
+            let ended = runtime.block_on(script(&fs, &root, &mut n_acknowledged));
+            assert_eq!(ended.is_err(), fs.is_off());
+            fs.crash(first * 1_000 + second).unwrap();
+            let fs = PowerLossFs::with_fault(second, Fault::PowerLoss);
+            let recovering = runtime.block_on(open(local(&fs, &root), SMALL));
+            let is_whole = recovering.is_ok();
+            drop(recovering);
+            fs.crash(second).unwrap();
+            let (_, recovered) = runtime.block_on(open(local(&PowerLossFs::new(), &root), SMALL)).unwrap();
+            let n_found = match (&recovered.last_prepared, &recovered.last_intent) {
+                (None, None) => 0,
+                (None, Some(_)) => 1,
+                (Some(record), _) if record.batch == Some(BatchId(0)) => 2,
+                _ => 3 + u64::from(recovered.committed == Some(BatchId(1))),
+            };
+            assert!((n_acknowledged..=n_acknowledged + 1).contains(&n_found), "power loss at {first}, then at {second}: {n_found}");
+            n_pairs += 1;
+            if is_whole {
+                break;
+            }
+        }
+        if n_acknowledged == 4 {
+            break;
+        }
+    }
+    assert!(n_pairs > 40, "{n_pairs}");
+}
+
 #[test]
 fn a_write_ahead_log_survives_power_loss() {
     const OPTIONS: WalOptions = WalOptions { segment_bytes: 600, bytes_max: 0 };
     let (mut n_rows, mut n_crashes) = (0, 0);
-    for seed in 0..CASES {
+    for seed in 0..n_cases() {
         let mut rng = Rng::new(seed);
         let dir = scratch_dir();
         let root = dir.path().join("wal");
