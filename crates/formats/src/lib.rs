@@ -4,7 +4,7 @@
 //! reads no clock and knows no DataFusion, so that file readers, message readers and the SQL functions
 //! (`from_json`, `to_csv`, `date_format`, casts) share one decoder and one encoder per format, all with Spark's semantics.
 //!
-//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`json`], [`csv`].
+//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`json`], [`csv`], [`text`].
 #![forbid(unsafe_code)]
 
 pub mod csv;
@@ -13,6 +13,7 @@ pub mod decoder;
 pub mod json;
 pub mod number;
 pub mod pattern;
+pub mod text;
 
 mod column;
 mod lines;

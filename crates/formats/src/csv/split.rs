@@ -113,8 +113,9 @@ impl Splitter {
                 Some(byte) if Some(*byte) == self.options.quote => match self.quoted(input, at) {
                     Some(done) => done,
                     None => {
-                        // The quote is not closed: the value is all that is left.
-                        let span = Span { start: at + 1, end: input.len(), in_scratch: false, quoted: true };
+                        // The quote is not closed: the value is all that is left, or the quote if nothing is.
+                        let start = if at + 1 == input.len() { at } else { at + 1 };
+                        let span = Span { start, end: input.len(), in_scratch: false, quoted: true };
                         (self.rest_of_quoted(input, span), input.len())
                     }
                 },
@@ -182,16 +183,18 @@ impl Splitter {
                 at += 2;
                 continue;
             }
-            let mut behind = at + 1;
+            // Of several quotes in a row the last one closes, the others belong to the value.
+            let run = input.get(at..)?.iter().take_while(|byte| **byte == quote).count();
+            let last = at + run - 1;
+            let mut behind = last + 1;
             while input.get(behind).is_some_and(|byte| *byte <= b' ') && !self.options.stops(input, behind) {
                 behind += 1;
             }
             if self.options.stops(input, behind) {
-                let whole = copied_to == open + 1;
-                if whole {
-                    return Some((Span { start: open + 1, end: at, in_scratch: false, quoted: true }, behind));
+                if copied_to == open + 1 {
+                    return Some((Span { start: open + 1, end: last, in_scratch: false, quoted: true }, behind));
                 }
-                self.scratch.extend_from_slice(input.get(copied_to..at)?);
+                self.scratch.extend_from_slice(input.get(copied_to..last)?);
                 let span = Span { start: scratch_start, end: self.scratch.len(), in_scratch: true, quoted: true };
                 return Some((span, behind));
             }

@@ -80,7 +80,8 @@ fn quotes_and_escapes_are_univocitys() {
         "\" a \", b ,c\n",
         "\"a\\\\\",b,c\n",
         "\"a\\nb\",c\\,d\n",
-        "\"a\\\"x\"y,z,w"
+        "\"a\\\"x\"y,z,w\n",
+        "\"\"\"\"\"\",\"\"\"\",\""
     );
     let want = [
         "a,b|c\\\"d|e\"f",
@@ -91,6 +92,7 @@ fn quotes_and_escapes_are_univocitys() {
         "a\\|b|c",
         "a\\nb|c\\|d",
         "\"a\"x\"y|z|w",
+        "\"\"\"\"|\"\"|\"",
     ];
     assert_eq!(strings(input, &[]), want);
     let input = "\"a\"\"b\",c,d\n\"a\"b\",c,d\n\"a\" ,b,c\n\"a\"x,b,c";

@@ -5,6 +5,7 @@ use millstream_core::{Error, ErrorKind, Options, Result};
 use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvReadOptions};
 use millstream_formats::datetime::Zone;
 use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonReadOptions};
+use millstream_formats::text::{TEXT_READ_OPTIONS, TextDecoder, TextReadOptions};
 use millstream_formats::{DecodeSettings, Decoder};
 use millstream_testkit::gold::{Expected, Outcome, ReaderCase, Report, arrow_type, reader_cases, rows_of, type_name};
 
@@ -51,7 +52,7 @@ fn outcome(result: Result<Outcome>) -> Outcome {
 
 /// Plain files with a schema of their own; partition folders, archives and `select` need a whole reader.
 fn is_for_decoder(case: &ReaderCase) -> bool {
-    case.schema.is_some()
+    (case.schema.is_some() || case.format == "text")
         && case.select.is_none()
         && matches!(case.expected, Expected::Rows { .. })
         && std::path::Path::new(&case.path).is_file()
@@ -87,6 +88,16 @@ fn csv_is_read_as_spark_reads_it() {
         let options = options(case);
         options.check("csv", CSV_READ_OPTIONS)?;
         let mut decoder = CsvDecoder::new(schema, None, CsvReadOptions::new(&options, zone(case))?, DecodeSettings::default())?;
+        decode(&mut decoder, case)
+    });
+}
+
+#[test]
+fn text_is_read_as_spark_reads_it() {
+    run("text-decoder", "text", |case, schema| {
+        let options = options(case);
+        options.check("text", TEXT_READ_OPTIONS)?;
+        let mut decoder = TextDecoder::new(schema, &TextReadOptions::new(&options)?, DecodeSettings::default())?;
         decode(&mut decoder, case)
     });
 }
