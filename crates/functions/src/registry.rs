@@ -15,6 +15,8 @@ const TABLES: &[&[FunctionDef]] = &[
     crate::math::FUNCTIONS,
     crate::passthrough::FUNCTIONS,
     crate::regexp::FUNCTIONS,
+    crate::hash::FUNCTIONS,
+    crate::json::FUNCTIONS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {

@@ -1,0 +1,167 @@
+//! JSON in columns: `from_json`, `to_json`, `get_json_object`, `json_tuple`, `schema_of_json`, ...
+//!
+//! Decoding into columns is `millstream_formats`'s, the same as for files. What only looks into a text (paths, keys,
+//! lengths, schemas) walks it once with the small scanner here and builds no tree.
+
+mod path;
+mod scan;
+mod schema;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder, StructArray};
+use arrow::datatypes::{DataType, Int32Type};
+use datafusion::common::Result;
+use millstream_core::Options;
+use millstream_formats::csv::{CsvColumnDecoder, CsvReadOptions};
+use millstream_formats::json::{JsonColumnDecoder, JsonReadOptions};
+
+use crate::def::{Arg, Call, FunctionDef, Returns, Types};
+use crate::error::{external, internal, invalid};
+use crate::interval_math::zone_of;
+use crate::rows::{Memo, number_rows, text, text_rows};
+use crate::types::{element_field, parse_type, struct_of};
+
+use path::{Path, Step};
+use scan::Scanner;
+
+/// Functions on JSON (and CSV) texts.
+pub const FUNCTIONS: &[FunctionDef] = &[
+    FunctionDef::new("from_json", &[Arg::String, Arg::LiteralString, Arg::Map], Returns::Rule(schema_argument), |call| {
+        let options = JsonReadOptions::new(&options_of(call, 2)?, zone_of(call)?).map_err(external)?;
+        let mut decoder = JsonColumnDecoder::new(call.return_type(), options).map_err(external)?;
+        decoder.decode(&call.strings(0)?).map_err(external)
+    })
+    .min(2)
+    .zoned()
+    .lenient(),
+    FunctionDef::new("from_csv", &[Arg::String, Arg::LiteralString, Arg::Map], Returns::Rule(schema_argument), |call| {
+        let options = CsvReadOptions::new(&options_of(call, 2)?, zone_of(call)?).map_err(external)?;
+        let mut decoder = CsvColumnDecoder::new(call.return_type(), options).map_err(external)?;
+        decoder.decode(&call.strings(0)?).map_err(external)
+    })
+    .min(2)
+    .zoned()
+    .lenient(),
+    FunctionDef::new("get_json_object", &[Arg::String, Arg::String], Returns::String, get_json_object),
+    FunctionDef::new("json_tuple", &[Arg::String, Arg::String], Returns::Rule(tuple_type), json_tuple).repeat(1).lenient(),
+    FunctionDef::new("json_array_length", &[Arg::String], Returns::Int, |call| {
+        let values = call.strings(0)?;
+        Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| {
+            Ok(text(&values, row).and_then(|text| {
+                let mut scan = Scanner::new(text);
+                let mut count = 0;
+                scan.begin_array()?;
+                while scan.next_element(count == 0)? {
+                    scan.skip_value()?;
+                    count += 1;
+                }
+                Some(count)
+            }))
+        })?))
+    }),
+    FunctionDef::new("json_object_keys", &[Arg::String], Returns::Strings, |call| {
+        let values = call.strings(0)?;
+        let mut builder = ListBuilder::new(StringBuilder::new()).with_field(element_field(DataType::Utf8));
+        for row in 0..call.n_rows() {
+            let keys = text(&values, row).and_then(|text| {
+                let mut scan = Scanner::new(text);
+                let mut keys = Vec::new();
+                scan.begin_object()?;
+                while let Some(name) = scan.next_name(keys.is_empty())? {
+                    keys.push(name.text().into_owned());
+                    scan.skip_value()?;
+                }
+                Some(keys)
+            });
+            match keys {
+                Some(keys) => {
+                    keys.iter().for_each(|key| builder.values().append_value(key));
+                    builder.append(true);
+                }
+                None => builder.append(false),
+            }
+        }
+        Ok(Arc::new(builder.finish()))
+    }),
+    FunctionDef::new("schema_of_json", &[Arg::LiteralString, Arg::Map], Returns::String, |call| {
+        let options = options_of(call, 1)?;
+        let prefers_decimal = options.get_bool("prefersDecimal").map_err(external)?.unwrap_or(false);
+        let primitives_as_string = options.get_bool("primitivesAsString").map_err(external)?.unwrap_or(false);
+        let schema = schema::infer(call.required_text(0)?, prefers_decimal, primitives_as_string)?;
+        text_rows(call.n_rows(), |_, out| {
+            schema.write(out);
+            Ok(true)
+        })
+    })
+    .min(1),
+];
+
+/// The schema literal: a type, or a list of columns as in a table definition.
+fn schema_argument(types: &Types<'_>) -> Result<DataType> {
+    let text = types.text(1).ok_or_else(|| {
+        invalid("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a string literal")
+    })?;
+    parse_type(text).or_else(|error| parse_type(&format!("struct<{text}>")).map_err(|_| error))
+}
+
+/// The options in argument `idx`: a constant map of strings.
+fn options_of(call: &Call<'_>, idx: usize) -> Result<Options> {
+    let mut options = Options::new();
+    let has_zone = matches!(call.data_type(call.len() - 1)?, DataType::Utf8);
+    let n_user = call.len() - usize::from(has_zone);
+    if idx >= n_user {
+        return Ok(options);
+    }
+    let array = call.array(idx)?;
+    let Some(map) = array.as_map_opt().filter(|map| !map.is_empty() && map.is_valid(0)) else {
+        return Ok(options);
+    };
+    let entries = map.value(0);
+    let (Some(keys), Some(values)) = (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>())
+    else {
+        return if entries.is_empty() { Ok(options) } else { Err(internal("options must be a map of strings")) };
+    };
+    for (key, value) in keys.iter().zip(values) {
+        if let (Some(key), Some(value)) = (key, value) {
+            options.set(key, value);
+        }
+    }
+    Ok(options)
+}
+
+fn get_json_object(call: &Call<'_>) -> Result<ArrayRef> {
+    let (values, paths) = (call.strings(0)?, call.strings(1)?);
+    let mut memo = Memo::new();
+    text_rows(call.n_rows(), |row, out| {
+        let (Some(json), Some(path)) = (text(&values, row), text(&paths, row)) else { return Ok(false) };
+        match memo.get(path, |path| Ok(Path::parse(path)))? {
+            Some(path) => Ok(path.evaluate(json, out)),
+            None => Ok(false),
+        }
+    })
+}
+
+fn tuple_type(types: &Types<'_>) -> Result<DataType> {
+    Ok(struct_of((0..types.len().saturating_sub(1)).map(|idx| (format!("c{idx}"), DataType::Utf8))))
+}
+
+/// One column per key, as a struct `c0`, `c1`, ..; the analyzer spreads it.
+fn json_tuple(call: &Call<'_>) -> Result<ArrayRef> {
+    let values = call.strings(0)?;
+    let mut columns = Vec::with_capacity(call.len());
+    for idx in 1..call.len() {
+        let keys = call.strings(idx)?;
+        let mut memo = Memo::new();
+        columns.push(text_rows(call.n_rows(), |row, out| {
+            let (Some(json), Some(key)) = (text(&values, row), text(&keys, row)) else { return Ok(false) };
+            let path = memo.get(key, |key| Ok(Path::of(vec![Step::Key, Step::Named(key.to_string())])))?;
+            Ok(path.evaluate(json, out))
+        })?);
+    }
+    let DataType::Struct(fields) = call.return_type() else { return Err(internal("expected a struct type")) };
+    Ok(Arc::new(StructArray::try_new(fields.clone(), columns, None)?))
+}
+
+#[cfg(test)]
+mod tests;
