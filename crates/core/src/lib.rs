@@ -3,11 +3,12 @@
 //! Everything above speaks these words; this crate speaks to nothing above it. It does no I/O, knows no
 //! connector, no SQL and no DataFusion, so a connector can be written and tested without building an engine.
 //!
-//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`source`], [`sink`], [`connector`], [`reject`].
+//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`].
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod connector;
+pub mod crash;
 pub mod error;
 pub mod ids;
 pub mod options;
@@ -17,6 +18,7 @@ pub mod source;
 
 pub use clock::{Clock, SystemClock};
 pub use connector::{Connector, ConnectorRegistry, ReaderSpec, WriterSpec};
+pub use crash::{CrashPoint, CrashPoints, NoCrash};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{BatchId, IdSource, QueryId, RandomIds, RunEpoch, RunId, TaskId};
 pub use options::{OptionSpec, Options};

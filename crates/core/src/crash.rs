@@ -1,0 +1,92 @@
+//! Named places at which a test can end a run as a crash would.
+//!
+//! The loop passes a point behind every durable step. In production [`NoCrash`] lets everything pass; tests and the kill
+//! campaign hand in others, which fail (the run then ends without any cleaning up) or abort the process.
+
+use std::fmt;
+
+use crate::error::Result;
+
+/// A place behind a durable step of the commit protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum CrashPoint {
+    /// The run's start record is durable.
+    AfterStart,
+    /// The intent is durable, no task has run.
+    AfterIntent,
+    /// All tasks have staged their output.
+    AfterRun,
+    /// The sinks have made it durable; nothing decides it yet.
+    AfterPrepare,
+    /// The prepared record is durable; nothing is committed.
+    AfterPrepared,
+    /// All sinks have committed; no record says so.
+    AfterCommit,
+    /// The sources were told.
+    AfterSourceCommit,
+    /// A prepared batch of an earlier run was rolled forward.
+    AfterRollForward,
+    /// The last fact is durable.
+    AfterFact,
+}
+
+impl CrashPoint {
+    /// All points, in the order in which a batch passes them.
+    pub const ALL: [Self; 9] = [
+        Self::AfterStart,
+        Self::AfterIntent,
+        Self::AfterRun,
+        Self::AfterPrepare,
+        Self::AfterPrepared,
+        Self::AfterCommit,
+        Self::AfterSourceCommit,
+        Self::AfterRollForward,
+        Self::AfterFact,
+    ];
+
+    /// Its name, as tests and the environment write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AfterStart => "after-start",
+            Self::AfterIntent => "after-intent",
+            Self::AfterRun => "after-run",
+            Self::AfterPrepare => "after-prepare",
+            Self::AfterPrepared => "after-prepared",
+            Self::AfterCommit => "after-commit",
+            Self::AfterSourceCommit => "after-source-commit",
+            Self::AfterRollForward => "after-roll-forward",
+            Self::AfterFact => "after-fact",
+        }
+    }
+
+    /// The point of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|point| point.name() == name)
+    }
+}
+
+impl fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Told of every point; an error ends the run there, as a crash would.
+pub trait CrashPoints: Send + Sync + fmt::Debug {
+    /// A run passes `point`.
+    fn reach(&self, point: CrashPoint) -> Result<()>;
+}
+
+/// Lets everything pass.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoCrash;
+
+impl CrashPoints for NoCrash {
+    fn reach(&self, _: CrashPoint) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The error class of an injected crash.
+pub const CRASH: &str = "INJECTED_CRASH";
