@@ -1,0 +1,112 @@
+//! What a task knows of its micro-batch, and what it reports beside its rows.
+//!
+//! Facts travel in the `TaskContext` of one run and never in shared slots, so that batch N+1 may compute while batch N
+//! is still being committed, and so that a plan can run elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::execution::TaskContext;
+use millstream_core::sink::WriteAttempt;
+use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch, SinkContext, TaskId, TaskOutput};
+
+/// The facts of one attempt at one micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchFacts {
+    /// The query.
+    pub query_id: QueryId,
+    /// The run's fencing number.
+    pub epoch: RunEpoch,
+    /// The micro-batch.
+    pub batch_id: BatchId,
+    /// Counts the tries of this batch within the run, from 0.
+    pub attempt: u32,
+    /// The batch's clock, microseconds since the epoch: the value of `current_timestamp()`.
+    pub clock_us: i64,
+}
+
+impl BatchFacts {
+    /// The run as a sink sees it.
+    pub fn sink_context(&self) -> SinkContext {
+        SinkContext { query_id: self.query_id, epoch: self.epoch }
+    }
+
+    /// The attempt as a sink's writer sees it.
+    pub fn write_attempt(&self, task_id: TaskId) -> WriteAttempt {
+        WriteAttempt { query_id: self.query_id, epoch: self.epoch, batch_id: self.batch_id, attempt: self.attempt, task_id }
+    }
+}
+
+/// What one source gave in one batch. `n_records = n_rows + n_dropped + n_rejected`, always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// Records read.
+    pub n_records: u64,
+    /// Rows given to the query.
+    pub n_rows: u64,
+    /// Records dropped by the parse mode.
+    pub n_dropped: u64,
+    /// Records set aside in the dead-letter table.
+    pub n_rejected: u64,
+}
+
+impl SourceCounts {
+    /// Adds another split's counts.
+    pub fn add(&mut self, other: Self) {
+        self.n_records += other.n_records;
+        self.n_rows += other.n_rows;
+        self.n_dropped += other.n_dropped;
+        self.n_rejected += other.n_rejected;
+    }
+}
+
+/// What the tasks of a batch report beside their rows: counts per source, and side outputs (dead letters) per sink.
+#[derive(Debug, Default)]
+pub struct BatchReport {
+    /// Counts per source name.
+    pub sources: BTreeMap<String, SourceCounts>,
+    /// Outputs of side sinks: (sink name, output).
+    pub side_outputs: Vec<(String, TaskOutput)>,
+}
+
+/// The facts and the report of one run of one batch, carried by the `TaskContext`.
+#[derive(Debug)]
+pub struct BatchScope {
+    /// The facts.
+    pub facts: BatchFacts,
+    report: Mutex<BatchReport>,
+}
+
+impl BatchScope {
+    /// The scope of one run.
+    pub fn new(facts: BatchFacts) -> Self {
+        Self { facts, report: Mutex::default() }
+    }
+
+    /// The scope that a task's context carries.
+    pub fn of(ctx: &TaskContext) -> Result<Arc<Self>> {
+        ctx.session_config().get_extension::<Self>().ok_or_else(|| Error::internal("a Millstream operator was run outside a micro-batch"))
+    }
+
+    /// Adds to the counts of a source.
+    pub fn count(&self, source: &str, counts: SourceCounts) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        match report.sources.get_mut(source) {
+            Some(known) => known.add(counts),
+            None => {
+                report.sources.insert(source.to_owned(), counts);
+            }
+        }
+    }
+
+    /// Adds an output of a side sink.
+    pub fn side_output(&self, sink: &str, output: TaskOutput) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.side_outputs.push((sink.to_owned(), output));
+    }
+
+    /// Takes the report out, after all tasks have ended.
+    pub fn take_report(&self) -> BatchReport {
+        std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

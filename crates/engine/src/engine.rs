@@ -1,0 +1,209 @@
+//! What a session runs with, and the batch life of a plan: every source read whole, once.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use millstream_core::{
+    Admission, BatchId, Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, QueryId, Result, RunEpoch, Sink, SinkContext,
+    SourceStart,
+};
+
+use crate::batch::{BatchFacts, BatchReport};
+use crate::error::from_datafusion;
+use crate::physical::source_table::{as_source_table, source_tables};
+use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits};
+use crate::runner::{LocalRunner, MAIN_SINK, StageRunner};
+
+/// How much of the machine the engine may use.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Tasks per batch (partitions).
+    pub parallelism: usize,
+    /// Rows per Arrow batch.
+    pub batch_rows: usize,
+    /// Bytes that DataFusion's operators may hold; `None` = unbounded.
+    pub memory_limit_bytes: Option<usize>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let parallelism = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { parallelism, batch_rows: 8192, memory_limit_bytes: None }
+    }
+}
+
+/// What all queries of a session run with.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) plans: PhysicalPlans,
+    pub(crate) runner: Arc<dyn StageRunner>,
+    pub(crate) registry: Arc<ConnectorRegistry>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) crash_points: Arc<dyn CrashPoints>,
+}
+
+/// The rows of a finished query and what its sources counted.
+#[derive(Debug)]
+pub struct BatchResult {
+    /// The rows; columns are in the plan's order (its schema has the written names).
+    pub batches: Vec<RecordBatch>,
+    /// What the sources counted.
+    pub report: BatchReport,
+}
+
+impl Engine {
+    /// An engine that runs in this process.
+    pub fn new(config: EngineConfig, registry: Arc<ConnectorRegistry>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self> {
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(bytes) = config.memory_limit_bytes {
+            runtime = runtime.with_memory_limit(bytes, 1.0);
+        }
+        let runtime: Arc<RuntimeEnv> = runtime.build_arc().map_err(from_datafusion)?;
+        let session = SessionConfig::new()
+            .with_target_partitions(config.parallelism.max(1))
+            .with_batch_size(config.batch_rows.max(1))
+            // Sources give as many partitions as there are tasks; moving rows between tasks would only cost.
+            .with_round_robin_repartition(false)
+            .with_information_schema(false);
+        let plans = PhysicalPlans::new(session.clone(), Arc::clone(&runtime));
+        let runner = Arc::new(LocalRunner::new(session, runtime));
+        Ok(Self { config, plans, runner, registry, clock, ids, crash_points: Arc::new(NoCrash) })
+    }
+
+    /// The same engine whose runs end at given points (tests).
+    #[must_use]
+    pub fn with_crash_points(mut self, crash_points: Arc<dyn CrashPoints>) -> Self {
+        self.crash_points = crash_points;
+        self
+    }
+
+    /// The connectors.
+    pub fn registry(&self) -> &Arc<ConnectorRegistry> {
+        &self.registry
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Where new ids come from.
+    pub fn ids(&self) -> &Arc<dyn IdSource> {
+        &self.ids
+    }
+
+    /// How much of the machine it may use.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// The physical planner.
+    pub fn plans(&self) -> &PhysicalPlans {
+        &self.plans
+    }
+
+    /// Runs a plan over finished data and gives its rows.
+    pub async fn collect(&self, plan: &LogicalPlan) -> Result<BatchResult> {
+        let physical = self.plans.plan(plan).await?;
+        let facts = self.one_off_facts();
+        let physical = self.fill_whole(plan, physical, &facts.sink_context()).await?;
+        let (batches, mut report) = self.runner.collect(physical, facts).await?;
+        self.commit_side_outputs(plan, &facts, &mut report).await?;
+        Ok(BatchResult { batches, report })
+    }
+
+    /// Runs a plan over finished data into a sink, as batch 0 of a query of its own. Gives the rows written.
+    pub async fn write(&self, plan: &LogicalPlan, sink: &Arc<dyn Sink>) -> Result<u64> {
+        let physical = self.plans.plan(plan).await?;
+        let facts = self.one_off_facts();
+        let physical = self.fill_whole(plan, physical, &facts.sink_context()).await?;
+        let spec = sink.writer();
+        let writers = self.registry.writer(&spec)?;
+        sink.start(&facts.sink_context(), None).await?;
+        let written = self.runner.run(Arc::new(SinkExec::new(physical, spec, writers)), facts).await;
+        let mut outcome = match written {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if let Err(abandon) = sink.abandon(facts.batch_id, Vec::new()).await {
+                    tracing::warn!(error = %abandon, "could not remove what the failed write had staged");
+                }
+                return Err(error);
+            }
+        };
+        let outputs = outcome.outputs.remove(MAIN_SINK).unwrap_or_default();
+        let n_rows = outputs.iter().map(|output| output.n_rows).sum();
+        let prepared = sink.prepare(facts.batch_id, outputs).await?;
+        sink.commit(facts.batch_id, &prepared).await?;
+        for (name, outputs) in outcome.outputs {
+            outcome.report.side_outputs.extend(outputs.into_iter().map(|output| (name.clone(), output)));
+        }
+        self.commit_side_outputs(plan, &facts, &mut outcome.report).await?;
+        sink.stop().await?;
+        Ok(n_rows)
+    }
+
+    /// The physical plan in words.
+    pub async fn explain(&self, plan: &LogicalPlan) -> Result<String> {
+        let physical = self.plans.plan(plan).await?;
+        Ok(displayable(physical.as_ref()).indent(false).to_string())
+    }
+
+    fn one_off_facts(&self) -> BatchFacts {
+        BatchFacts {
+            query_id: QueryId(self.ids.new_uuid()),
+            epoch: RunEpoch(1),
+            batch_id: BatchId(0),
+            attempt: 0,
+            clock_us: self.clock.now_proc_us(),
+        }
+    }
+
+    /// Fills every source of a batch plan with all there is.
+    async fn fill_whole(
+        &self,
+        logical: &LogicalPlan,
+        physical: Arc<dyn ExecutionPlan>,
+        ctx: &SinkContext,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut splits = SplitsBySource::new();
+        for provider in source_tables(logical)? {
+            let table = as_source_table(&provider)?;
+            if let Some((_, sink)) = table.dead_letter_sink() {
+                sink.start(ctx, None).await?;
+            }
+            if table.is_streaming() {
+                return Err(Error::invalid(format!("'{}' is a stream: a query over it must be started with write_stream", table.name())));
+            }
+            let mut source = table.open(None).await?;
+            let from = source.start(SourceStart::Fresh).await?;
+            let of_source = match source.plan(&from, &Admission::ALL).await? {
+                Some(range) => source.splits(&range, self.config.parallelism).await?,
+                None => Vec::new(),
+            };
+            source.stop().await?;
+            splits.insert(table.name().to_owned(), of_source);
+        }
+        if splits.is_empty() { Ok(physical) } else { fill_splits(&physical, &splits) }
+    }
+
+    /// Makes the dead letters of a batch query visible.
+    async fn commit_side_outputs(&self, plan: &LogicalPlan, facts: &BatchFacts, report: &mut BatchReport) -> Result<()> {
+        if report.side_outputs.is_empty() {
+            return Ok(());
+        }
+        let outputs = std::mem::take(&mut report.side_outputs);
+        for provider in source_tables(plan)? {
+            let Some((name, sink)) = as_source_table(&provider)?.dead_letter_sink() else { continue };
+            let mine: Vec<_> = outputs.iter().filter(|(of, _)| *of == name).map(|(_, output)| output.clone()).collect();
+            let prepared = sink.prepare(facts.batch_id, mine).await?;
+            sink.commit(facts.batch_id, &prepared).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! How our physical operators travel: the codec that any runner outside this process needs.
+//!
+//! An operator is encoded as what makes it again: its spec, as JSON, and its schema, as Arrow IPC. Stock operators and
+//! expressions are DataFusion's business; functions are looked up by name in the decoding context. Options of a spec
+//! travel as they are, so a plan must only go where its secrets may.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, WriterSpec};
+use serde::{Deserialize, Serialize};
+
+use super::{BatchTimeExec, DeadLetters, SinkExec, SourceExec};
+use crate::error::to_datafusion;
+
+/// Encodes and decodes our operators. See the module's documentation.
+#[derive(Debug)]
+pub struct PlanCodec {
+    registry: Arc<ConnectorRegistry>,
+}
+
+impl PlanCodec {
+    /// Decoded operators find their connectors in `registry`.
+    pub fn new(registry: Arc<ConnectorRegistry>) -> Self {
+        Self { registry }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "node", rename_all = "snake_case")]
+enum Node {
+    Source { name: String, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
+    Sink { writer: WriterWire },
+    BatchTime { schema: Vec<u8> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReaderWire {
+    connector: String,
+    format: String,
+    options: Vec<(String, String)>,
+    schema: Vec<u8>,
+    projection: Option<Vec<usize>>,
+    time_zone: String,
+    batch_rows: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WriterWire {
+    connector: String,
+    format: String,
+    options: Vec<(String, String)>,
+    schema: Vec<u8>,
+    partition_by: Vec<String>,
+    time_zone: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeadLettersWire {
+    sink: String,
+    writer: WriterWire,
+}
+
+impl PhysicalExtensionCodec for PlanCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _ctx: &TaskContext,
+        _converter: &dyn PhysicalProtoConverterExtension,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let node: Node = serde_json::from_slice(buf).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let [input] = inputs else {
+            return Err(to_datafusion(Error::internal("an operator of ours has one child")));
+        };
+        self.decode(node, Arc::clone(input)).map_err(to_datafusion)
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        _converter: &dyn PhysicalProtoConverterExtension,
+    ) -> DfResult<()> {
+        let encoded = encode(node.as_ref()).map_err(to_datafusion)?;
+        serde_json::to_writer(buf, &encoded).map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+}
+
+impl PlanCodec {
+    fn decode(&self, node: Node, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match node {
+            Node::Source { name, reader, dead_letters } => {
+                let spec = from_reader_wire(reader)?;
+                let reader = self.registry.reader(&spec)?;
+                let dead_letters = match dead_letters {
+                    None => None,
+                    Some(DeadLettersWire { sink, writer }) => {
+                        let spec = from_writer_wire(writer)?;
+                        let writers = self.registry.writer(&spec)?;
+                        Some(DeadLetters { sink, spec, writers })
+                    }
+                };
+                Arc::new(SourceExec::new(name, spec, reader, dead_letters, input))
+            }
+            Node::Sink { writer } => {
+                let spec = from_writer_wire(writer)?;
+                let writers = self.registry.writer(&spec)?;
+                Arc::new(SinkExec::new(input, spec, writers))
+            }
+            Node::BatchTime { schema } => Arc::new(BatchTimeExec::new(input, schema_from_bytes(&schema)?)),
+        })
+    }
+}
+
+fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
+    if let Some(source) = plan.downcast_ref::<SourceExec>() {
+        let dead_letters = match source.dead_letters() {
+            None => None,
+            Some(target) => Some(DeadLettersWire { sink: target.sink.clone(), writer: to_writer_wire(&target.spec)? }),
+        };
+        return Ok(Node::Source { name: source.source_name().to_owned(), reader: to_reader_wire(source.spec())?, dead_letters });
+    }
+    if let Some(sink) = plan.downcast_ref::<SinkExec>() {
+        return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });
+    }
+    if plan.is::<BatchTimeExec>() {
+        return Ok(Node::BatchTime { schema: schema_to_bytes(&plan.schema())? });
+    }
+    Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
+}
+
+fn to_reader_wire(spec: &ReaderSpec) -> Result<ReaderWire> {
+    Ok(ReaderWire {
+        connector: spec.connector.clone(),
+        format: spec.format.clone(),
+        options: pairs(&spec.options),
+        schema: schema_to_bytes(&spec.schema)?,
+        projection: spec.projection.clone(),
+        time_zone: spec.time_zone.clone(),
+        batch_rows: spec.batch_rows,
+    })
+}
+
+fn from_reader_wire(wire: ReaderWire) -> Result<ReaderSpec> {
+    let ReaderWire { connector, format, options, schema, projection, time_zone, batch_rows } = wire;
+    let (options, schema) = (options.into_iter().collect(), schema_from_bytes(&schema)?);
+    Ok(ReaderSpec { connector, format, options, schema, projection, time_zone, batch_rows })
+}
+
+fn to_writer_wire(spec: &WriterSpec) -> Result<WriterWire> {
+    Ok(WriterWire {
+        connector: spec.connector.clone(),
+        format: spec.format.clone(),
+        options: pairs(&spec.options),
+        schema: schema_to_bytes(&spec.schema)?,
+        partition_by: spec.partition_by.clone(),
+        time_zone: spec.time_zone.clone(),
+    })
+}
+
+fn from_writer_wire(wire: WriterWire) -> Result<WriterSpec> {
+    let WriterWire { connector, format, options, schema, partition_by, time_zone } = wire;
+    let (options, schema) = (options.into_iter().collect(), schema_from_bytes(&schema)?);
+    Ok(WriterSpec { connector, format, options, schema, partition_by, time_zone })
+}
+
+fn pairs(options: &Options) -> Vec<(String, String)> {
+    options.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn schema_to_bytes(schema: &SchemaRef) -> Result<Vec<u8>> {
+    Ok(StreamWriter::try_new(Vec::new(), schema)?.into_inner()?)
+}
+
+fn schema_from_bytes(bytes: &[u8]) -> Result<SchemaRef> {
+    Ok(StreamReader::try_new(bytes, None)?.schema())
+}

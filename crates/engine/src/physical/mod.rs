@@ -1,0 +1,25 @@
+//! Physical operators: where splits become rows, where rows become staged output, and the batch's clock.
+//!
+//! ```text
+//!   SinkExec            rows -> TaskWriter; gives one commit message per partition
+//!     ... stock DataFusion operators ...
+//!       BatchTimeExec   appends the batch's clock (current_timestamp)
+//!         SourceExec    split rows -> rows, by the connector's SplitReader
+//!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
+//! ```
+
+pub mod batch_time;
+pub mod codec;
+pub mod planner;
+pub mod sink_exec;
+pub mod source_exec;
+pub mod source_table;
+pub mod splits;
+
+pub use batch_time::BatchTimeExec;
+pub use codec::PlanCodec;
+pub use planner::PhysicalPlans;
+pub use sink_exec::SinkExec;
+pub use source_exec::{DeadLetters, SourceExec};
+pub use source_table::SourceTable;
+pub use splits::{SplitsBySource, fill_splits};

@@ -1,0 +1,83 @@
+//! From a logical plan to the physical plan that every batch runs: made once, at start.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use millstream_analyzer::nodes::{BatchTimeNode, EventTimeWatermarkNode};
+use millstream_core::Result;
+
+use super::batch_time::BatchTimeExec;
+use crate::error::from_datafusion;
+
+/// Makes physical plans. Knows our logical nodes; everything else is DataFusion's.
+pub struct PhysicalPlans {
+    state: SessionState,
+    planner: DefaultPhysicalPlanner,
+}
+
+impl fmt::Debug for PhysicalPlans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PhysicalPlans").finish_non_exhaustive()
+    }
+}
+
+impl PhysicalPlans {
+    /// A planner for `parallelism` partitions and batches of `batch_rows` rows.
+    pub fn new(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Self {
+        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+        Self { state, planner: DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StreamNodes)]) }
+    }
+
+    /// The optimised logical plan, as EXPLAIN shows it.
+    pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.state.optimize(plan).map_err(from_datafusion)
+    }
+
+    /// The physical plan of a logical plan.
+    pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let optimized = self.optimize(plan)?;
+        self.planner.create_physical_plan(&optimized, &self.state).await.map_err(from_datafusion)
+    }
+
+    /// The session that DataFusion's planner saw (for codecs and tests).
+    pub fn session(&self) -> &SessionState {
+        &self.state
+    }
+}
+
+/// Plans the analyzer's stream nodes.
+struct StreamNodes;
+
+#[async_trait]
+impl ExtensionPlanner for StreamNodes {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _ctx: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(input) = physical_inputs.first() else { return Ok(None) };
+        if node.as_any().is::<BatchTimeNode>() {
+            let schema = Arc::clone(node.schema().inner());
+            return Ok(Some(Arc::new(BatchTimeExec::new(Arc::clone(input), schema))));
+        }
+        if node.as_any().is::<EventTimeWatermarkNode>() {
+            // Without stateful operators nothing asks for the watermark; rows pass.
+            return Ok(Some(Arc::clone(input)));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,178 @@
+//! The root of a writing plan: every partition's rows go to one task writer, and one commit message per task comes out.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, AsArray, LargeBinaryArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
+use bytes::Bytes;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use futures::{StreamExt, stream};
+use millstream_core::{Error, Result, TaskId, TaskOutput, TaskWriter, WriterFactory, WriterSpec};
+
+use crate::batch::{BatchFacts, BatchScope};
+use crate::error::{from_datafusion, to_datafusion};
+
+static MESSAGE_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("task_id", DataType::UInt32, false),
+        Field::new("n_rows", DataType::UInt64, false),
+        Field::new("payload", DataType::LargeBinary, false),
+    ]))
+});
+
+/// Writes its input to a sink. See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct SinkExec {
+    input: Arc<dyn ExecutionPlan>,
+    spec: WriterSpec,
+    writers: Arc<dyn WriterFactory>,
+    properties: Arc<PlanProperties>,
+}
+
+impl SinkExec {
+    /// Writes `input` with `writers`, which must be the factory of `spec`.
+    pub fn new(input: Arc<dyn ExecutionPlan>, spec: WriterSpec, writers: Arc<dyn WriterFactory>) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&MESSAGE_SCHEMA)),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { input, spec, writers, properties: Arc::new(properties) }
+    }
+
+    /// The writer's spec.
+    pub fn spec(&self) -> &WriterSpec {
+        &self.spec
+    }
+}
+
+impl DisplayAs for SinkExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SinkExec: format={}", self.spec.format)?;
+        if !self.spec.partition_by.is_empty() {
+            write!(f, ", partition_by=[{}]", self.spec.partition_by.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for SinkExec {
+    fn name(&self) -> &str {
+        "SinkExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        options: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let input = children.swap_remove(0);
+        Ok(Arc::new(match options.children_properties {
+            ChildrenPropertiesMode::Keep => Self { input, ..Self::clone(&self) },
+            ChildrenPropertiesMode::Recompute => Self::new(input, self.spec.clone(), Arc::clone(&self.writers)),
+        }))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let facts = BatchScope::of(&ctx).map_err(to_datafusion)?.facts;
+        let rows = self.input.execute(partition, ctx)?;
+        let writers = Arc::clone(&self.writers);
+        let task_id = TaskId(u32::try_from(partition).map_err(|_| to_datafusion(Error::internal("over 2^32 tasks")))?);
+        let message =
+            stream::once(async move { write_all(rows, writers, facts, task_id).await.and_then(to_message).map_err(to_datafusion) });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), message)))
+    }
+}
+
+/// Writes one task's rows. A task without rows opens no writer and says so with an empty payload.
+async fn write_all(
+    mut rows: SendableRecordBatchStream,
+    writers: Arc<dyn WriterFactory>,
+    facts: BatchFacts,
+    task_id: TaskId,
+) -> Result<Option<TaskOutput>> {
+    let mut writer: Option<Box<dyn TaskWriter>> = None;
+    let written = async {
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(from_datafusion)?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => none.insert(writers.open(facts.write_attempt(task_id)).await?),
+            };
+            writer.write(batch).await?;
+        }
+        Ok(())
+    }
+    .await;
+    match (written, writer) {
+        (Ok(()), None) => Ok(None),
+        (Ok(()), Some(writer)) => writer.finish().await.map(Some),
+        (Err(error), None) => Err(error),
+        (Err(error), Some(writer)) => {
+            if let Err(abort) = writer.abort().await {
+                tracing::warn!(%task_id, error = %abort, "could not remove what a failed task had staged");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn to_message(output: Option<TaskOutput>) -> Result<RecordBatch> {
+    let Some(output) = output else { return Ok(RecordBatch::new_empty(Arc::clone(&MESSAGE_SCHEMA))) };
+    let columns: Vec<Arc<dyn Array>> = vec![
+        Arc::new(UInt32Array::from(vec![output.task_id.0])),
+        Arc::new(UInt64Array::from(vec![output.n_rows])),
+        Arc::new(LargeBinaryArray::from_iter_values([&output.payload])),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&MESSAGE_SCHEMA), columns)?)
+}
+
+/// The outputs in a batch of commit messages.
+pub fn outputs_of(messages: &RecordBatch) -> Result<Vec<TaskOutput>> {
+    let [tasks, rows, payloads] = messages.columns() else {
+        return Err(Error::internal("a commit message without its columns"));
+    };
+    let (tasks, rows, payloads) =
+        (tasks.as_primitive_opt::<UInt32Type>(), rows.as_primitive_opt::<UInt64Type>(), payloads.as_binary_opt::<i64>());
+    let (Some(tasks), Some(rows), Some(payloads)) = (tasks, rows, payloads) else {
+        return Err(Error::internal("a commit message with columns of other types"));
+    };
+    Ok((0..messages.num_rows())
+        .map(|row| TaskOutput {
+            task_id: TaskId(tasks.value(row)),
+            n_rows: rows.value(row),
+            payload: Bytes::copy_from_slice(payloads.value(row)),
+        })
+        .collect())
+}

@@ -1,0 +1,266 @@
+//! The source operator: rows of split descriptions in, the source's rows out, bad records set aside.
+//!
+//! It has one child, the memory leaf of splits (see [`super::splits`]), and is therefore not a leaf itself. Dead
+//! letters are written by the same task through a side sink and reported with the task's commit message.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions, SchedulingType,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use futures::{StreamExt, stream};
+use millstream_core::{
+    ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream, TaskId, TaskWriter, WriterFactory, WriterSpec,
+};
+
+use super::splits::{split_leaf, splits_of};
+use crate::batch::{BatchScope, SourceCounts};
+use crate::error::to_datafusion;
+
+/// Where a source's bad records go.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    /// The side sink's name in the checkpoint.
+    pub sink: String,
+    /// How to make its writers elsewhere.
+    pub spec: WriterSpec,
+    /// Its writers.
+    pub writers: Arc<dyn WriterFactory>,
+}
+
+/// Reads the splits of one source. See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct SourceExec {
+    name: String,
+    spec: ReaderSpec,
+    reader: Arc<dyn SplitReader>,
+    dead_letters: Option<DeadLetters>,
+    splits: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl SourceExec {
+    /// Reads `splits` (a leaf of split rows) with `reader`, which must be the reader of `spec`.
+    pub fn new(
+        name: String,
+        spec: ReaderSpec,
+        reader: Arc<dyn SplitReader>,
+        dead_letters: Option<DeadLetters>,
+        splits: Arc<dyn ExecutionPlan>,
+    ) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(reader.schema()),
+            Partitioning::UnknownPartitioning(splits.output_partitioning().partition_count()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Self { name, spec, reader, dead_letters, splits, properties: Arc::new(properties) }
+    }
+
+    /// The source's name, by which its splits are found.
+    pub fn source_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The reader's spec.
+    pub fn spec(&self) -> &ReaderSpec {
+        &self.spec
+    }
+
+    /// Where bad records go.
+    pub fn dead_letters(&self) -> Option<&DeadLetters> {
+        self.dead_letters.as_ref()
+    }
+
+    /// The same operator over other splits; its properties stay.
+    pub fn with_splits(&self, splits: &[Split]) -> Result<Self> {
+        let n_partitions = self.properties.partitioning.partition_count();
+        Ok(Self { splits: split_leaf(splits, n_partitions)?, ..self.clone() })
+    }
+}
+
+impl DisplayAs for SourceExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(", ");
+        write!(f, "SourceExec: source={}, format={}, columns=[{columns}]", self.name, self.spec.format)
+    }
+}
+
+impl ExecutionPlan for SourceExec {
+    fn name(&self) -> &str {
+        "SourceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.splits]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let splits = children.swap_remove(0);
+        let same_partitions = splits.output_partitioning().partition_count() == self.properties.partitioning.partition_count();
+        Ok(Arc::new(match same_partitions {
+            true => Self { splits, ..Self::clone(&self) },
+            false => Self::new(self.name.clone(), self.spec.clone(), Arc::clone(&self.reader), self.dead_letters.clone(), splits),
+        }))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let run = SplitRun {
+            scope: BatchScope::of(&ctx).map_err(to_datafusion)?,
+            splits: self.splits.execute(partition, ctx)?,
+            name: self.name.clone(),
+            reader: Arc::clone(&self.reader),
+            dead_letters: self.dead_letters.clone(),
+            task_id: TaskId(u32::try_from(partition).unwrap_or(u32::MAX)),
+            waiting: VecDeque::new(),
+            open: None,
+            rejects: None,
+            counts: SourceCounts::default(),
+        };
+        let rows = stream::try_unfold(Some(run), |run| async move {
+            let Some(mut run) = run else { return Ok(None) };
+            match run.next_rows().await {
+                Ok(Some(rows)) => Ok(Some((rows, Some(run)))),
+                Ok(None) => Ok(None),
+                Err(error) => {
+                    run.abort().await;
+                    Err(to_datafusion(error))
+                }
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+/// One task's walk over its splits.
+struct SplitRun {
+    scope: Arc<BatchScope>,
+    splits: SendableRecordBatchStream,
+    name: String,
+    reader: Arc<dyn SplitReader>,
+    dead_letters: Option<DeadLetters>,
+    task_id: TaskId,
+    waiting: VecDeque<Split>,
+    open: Option<SplitStream>,
+    rejects: Option<Box<dyn TaskWriter>>,
+    counts: SourceCounts,
+}
+
+impl SplitRun {
+    /// The next rows, or `None` after the last split, when counts and dead letters have been reported.
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(open) = &mut self.open {
+                match open.next().await.transpose()? {
+                    Some(chunk) => {
+                        let rows = self.take(chunk).await?;
+                        if rows.num_rows() > 0 {
+                            return Ok(Some(rows));
+                        }
+                    }
+                    None => self.open = None,
+                }
+                continue;
+            }
+            if let Some(split) = self.waiting.pop_front() {
+                self.open = Some(self.reader.read(&split).await?);
+                continue;
+            }
+            match self.splits.next().await.transpose().map_err(crate::error::from_datafusion)? {
+                Some(batch) => self.waiting.extend(splits_of(&batch)?),
+                None => {
+                    self.end().await?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, chunk: SplitChunk) -> Result<RecordBatch> {
+        let n_rejected = chunk.rejected.len() as u64;
+        let n_rows = chunk.rows.num_rows() as u64;
+        if chunk.n_records != n_rows + chunk.n_dropped + n_rejected {
+            return Err(millstream_core::Error::internal(format!(
+                "source '{}' read {} records but gave {n_rows} rows, dropped {} and rejected {n_rejected}",
+                self.name, chunk.n_records, chunk.n_dropped
+            )));
+        }
+        self.counts.add(SourceCounts { n_records: chunk.n_records, n_rows, n_dropped: chunk.n_dropped, n_rejected });
+        if !chunk.rejected.is_empty() {
+            self.set_aside(&chunk.rejected).await?;
+        }
+        Ok(chunk.rows)
+    }
+
+    async fn set_aside(&mut self, rejected: &[RejectedRecord]) -> Result<()> {
+        let Some(target) = &self.dead_letters else {
+            return Err(millstream_core::Error::internal(format!("source '{}' rejected records without a dead-letter table", self.name)));
+        };
+        let facts = self.scope.facts;
+        let writer = match &mut self.rejects {
+            Some(writer) => writer,
+            none => none.insert(target.writers.open(facts.write_attempt(self.task_id)).await?),
+        };
+        writer.write(RejectedRecord::to_batch(rejected, &self.name, facts.batch_id)?).await
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.scope.count(&self.name, self.counts);
+        if let (Some(writer), Some(target)) = (self.rejects.take(), &self.dead_letters) {
+            self.scope.side_output(&target.sink, writer.finish().await?);
+        }
+        Ok(())
+    }
+
+    async fn abort(&mut self) {
+        if let Some(writer) = self.rejects.take()
+            && let Err(error) = writer.abort().await
+        {
+            tracing::warn!(source = self.name, %error, "could not remove staged dead letters");
+        }
+    }
+}
+
+/// All source operators of a plan, in plan order.
+pub fn source_execs(plan: &Arc<dyn ExecutionPlan>) -> Vec<&SourceExec> {
+    let mut found = Vec::new();
+    let mut walk = vec![plan];
+    while let Some(node) = walk.pop() {
+        match (node.as_ref() as &dyn Any).downcast_ref::<SourceExec>() {
+            Some(source) => found.push(source),
+            None => walk.extend(node.children().into_iter().rev()),
+        }
+    }
+    found
+}

@@ -1,0 +1,185 @@
+//! A source as a DataFusion table: the leaf of every logical plan, for finished and live data alike.
+//!
+//! It is an ordinary `TableProvider`, so DataFusion's own projection pushdown reaches the reader: a column that the
+//! query does not use is never decoded. The table knows how to open its source; who opens it, when, and which splits it
+//! reads is the business of a batch run or of the micro-batch loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::{TableType, source_as_provider};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::connector::{SinkRequest, SourceRequest};
+use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, RejectedRecord, Result, Sink, Source};
+
+use super::source_exec::{DeadLetters, SourceExec};
+use super::splits::split_leaf;
+use crate::error::to_datafusion;
+
+/// A source with its options and resolved schema. See the module's documentation.
+#[derive(Debug)]
+pub struct SourceTable {
+    name: String,
+    request: SourceRequest,
+    reader: ReaderSpec,
+    identity: serde_json::Value,
+    description: String,
+    registry: Arc<ConnectorRegistry>,
+    dead_letters: Option<(SinkRequest, Arc<dyn Sink>)>,
+    refresh_interval: Option<Duration>,
+}
+
+/// Options that the engine takes from a source's options before the connector sees them.
+pub const ENGINE_SOURCE_OPTIONS: [&str; 2] = ["deadLetterPath", "refreshInterval"];
+
+impl SourceTable {
+    /// Resolves a source: checks its options and finds its schema. Nothing is started.
+    ///
+    /// `name` is what the checkpoint calls it. The engine's own options are `deadLetterPath` (bad records go to a Parquet
+    /// table there) and `refreshInterval` (a static side of a join is resolved again so often).
+    pub async fn resolve(name: String, mut request: SourceRequest, registry: Arc<ConnectorRegistry>) -> Result<Self> {
+        let dead_letter_path = request.options.remove("deadLetterPath");
+        let refresh_interval = request.options.get_duration("refreshInterval")?;
+        request.options.remove("refreshInterval");
+        let dead_letters = match dead_letter_path {
+            None => None,
+            Some(path) => {
+                request.options.set("deadLetter", "true");
+                let sink = SinkRequest {
+                    format: "parquet".to_owned(),
+                    options: Options::new().with("path", path),
+                    schema: RejectedRecord::schema(),
+                    partition_by: Vec::new(),
+                    query_name: None,
+                    time_zone: request.time_zone.clone(),
+                    clock: Arc::clone(&request.clock),
+                };
+                let made = registry.for_format(&sink.format)?.sink(sink.clone()).await?;
+                Some((sink, made))
+            }
+        };
+        let source = registry.for_format(&request.format)?.source(request.clone()).await?;
+        let (reader, identity, description) = (source.reader(), source.identity(), source.description());
+        // From here on the schema is fixed: opening the source again must not infer another one.
+        request.schema = request.schema.or_else(|| connector_takes_schema(&request.format).then(|| source.schema()));
+        Ok(Self { name, request, reader, identity, description, registry, dead_letters, refresh_interval })
+    }
+
+    /// What the checkpoint calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is read as a stream.
+    pub fn is_streaming(&self) -> bool {
+        self.request.is_streaming
+    }
+
+    /// What a restart compares.
+    pub fn identity(&self) -> &serde_json::Value {
+        &self.identity
+    }
+
+    /// What progress shows.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// How often a static side is resolved again.
+    pub fn refresh_interval(&self) -> Option<Duration> {
+        self.refresh_interval
+    }
+
+    /// The side sink of its dead letters: (name in the checkpoint, sink).
+    pub fn dead_letter_sink(&self) -> Option<(String, Arc<dyn Sink>)> {
+        self.dead_letters.as_ref().map(|(_, sink)| (self.dead_letter_name(), Arc::clone(sink)))
+    }
+
+    fn dead_letter_name(&self) -> String {
+        format!("{}.deadLetters", self.name)
+    }
+
+    /// Opens the driver's half. `checkpoint_dir` is where a source that logs what it receives may keep it.
+    pub async fn open(&self, checkpoint_dir: Option<String>) -> Result<Box<dyn Source>> {
+        let request = SourceRequest { checkpoint_dir, ..self.request.clone() };
+        self.registry.for_format(&request.format)?.source(request).await
+    }
+
+    /// The source operator over `n_partitions` empty partitions.
+    fn exec(&self, projection: Option<Vec<usize>>, n_partitions: usize) -> Result<SourceExec> {
+        let spec = ReaderSpec { projection, ..self.reader.clone() };
+        let reader = self.registry.reader(&spec)?;
+        let dead_letters = match &self.dead_letters {
+            None => None,
+            Some((_, sink)) => {
+                let spec = sink.writer();
+                let writers = self.registry.writer(&spec)?;
+                Some(DeadLetters { sink: self.dead_letter_name(), spec, writers })
+            }
+        };
+        Ok(SourceExec::new(self.name.clone(), spec, reader, dead_letters, split_leaf(&[], n_partitions)?))
+    }
+}
+
+/// Formats whose columns are the connector's own refuse a schema from the user.
+fn connector_takes_schema(format: &str) -> bool {
+    matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "parquet" | "text")
+}
+
+#[async_trait]
+impl TableProvider for SourceTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.reader.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let n_partitions = session.config().target_partitions();
+        Ok(Arc::new(self.exec(projection.cloned(), n_partitions).map_err(to_datafusion)?))
+    }
+}
+
+/// The distinct source tables of a plan, in plan order. Two different sources under one name are an error.
+pub fn source_tables(plan: &LogicalPlan) -> Result<Vec<Arc<dyn TableProvider>>> {
+    use datafusion::common::tree_node::TreeNodeRecursion;
+    let mut tables: Vec<Arc<dyn TableProvider>> = Vec::new();
+    let mut clash = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<SourceTable>()
+        {
+            let known = tables.iter().find(|known| known.downcast_ref::<SourceTable>().is_some_and(|known| known.name == table.name));
+            match known.and_then(|known| known.downcast_ref::<SourceTable>()) {
+                None => tables.push(provider),
+                Some(known) if known.identity == table.identity => {}
+                Some(_) => clash = Some(table.name.clone()),
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(crate::error::from_datafusion)?;
+    match clash {
+        None => Ok(tables),
+        Some(name) => Err(Error::invalid(format!("two different sources are both named '{name}'")).hint("name one of them with name(...)")),
+    }
+}
+
+/// The table behind a provider that [`source_tables`] found.
+pub fn as_source_table(provider: &Arc<dyn TableProvider>) -> Result<&SourceTable> {
+    provider.downcast_ref::<SourceTable>().ok_or_else(|| Error::internal("a table that is not a source"))
+}

@@ -1,0 +1,130 @@
+//! Where a plan runs: one trait between the micro-batch loop and the engine that executes plans.
+//!
+//! The loop calls [`StageRunner::run`] once per attempt and gets one commit message per task. A runner may run a task
+//! twice, but counts its result once; it never commits anything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use datafusion::execution::TaskContext;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::StreamExt;
+use millstream_core::{Error, Result, TaskOutput};
+use tokio::task::JoinSet;
+
+use crate::batch::{BatchFacts, BatchReport, BatchScope};
+use crate::error::from_datafusion;
+use crate::physical::sink_exec::outputs_of;
+
+/// The main sink's name in the checkpoint and in outcomes.
+pub const MAIN_SINK: &str = "main";
+
+/// What one run of a writing plan gave: outputs by sink name, and the tasks' reports.
+#[derive(Debug, Default)]
+pub struct RunOutcome {
+    /// One output per task that wrote something, by sink.
+    pub outputs: BTreeMap<String, Vec<TaskOutput>>,
+    /// What the tasks counted.
+    pub report: BatchReport,
+}
+
+/// Executes finite plans. See the module's documentation.
+#[async_trait]
+pub trait StageRunner: Send + Sync + fmt::Debug {
+    /// Runs a plan whose root is a [`SinkExec`](crate::physical::SinkExec) for one attempt at one micro-batch.
+    /// Dropping the future cancels its tasks.
+    async fn run(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<RunOutcome>;
+
+    /// Runs a plan that gives rows (interactive queries), partition by partition in order.
+    async fn collect(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<(Vec<RecordBatch>, BatchReport)>;
+}
+
+/// Runs plans in this process: one tokio task per partition.
+#[derive(Debug)]
+pub struct LocalRunner {
+    config: SessionConfig,
+    runtime: Arc<RuntimeEnv>,
+}
+
+impl LocalRunner {
+    /// A runner with DataFusion's configuration and shared memory pool.
+    pub fn new(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Self {
+        Self { config, runtime }
+    }
+
+    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<(Vec<Vec<RecordBatch>>, BatchReport)> {
+        let scope = Arc::new(BatchScope::new(facts));
+        let ctx = Arc::new(self.task_context(Arc::clone(&scope)));
+        let n_partitions = plan.output_partitioning().partition_count();
+        let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); n_partitions];
+        let mut tasks = JoinSet::new();
+        for partition in 0..n_partitions {
+            let (plan, ctx) = (Arc::clone(&plan), Arc::clone(&ctx));
+            tasks.spawn(async move {
+                let mut stream = plan.execute(partition, ctx).map_err(from_datafusion)?;
+                let mut batches = Vec::new();
+                while let Some(batch) = stream.next().await {
+                    batches.push(batch.map_err(from_datafusion)?);
+                }
+                Ok::<_, Error>((partition, batches))
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            let (partition, batches) = ended.map_err(task_died)??;
+            if let Some(slot) = partitions.get_mut(partition) {
+                *slot = batches;
+            }
+        }
+        Ok((partitions, scope.take_report()))
+    }
+
+    fn task_context(&self, scope: Arc<BatchScope>) -> TaskContext {
+        TaskContext::new(
+            None,
+            scope.facts.query_id.to_string(),
+            self.config.clone().with_extension(scope),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            Arc::clone(&self.runtime),
+        )
+    }
+}
+
+/// A panic in a task (a user's function, a defect) fails the query, not the process.
+fn task_died(error: tokio::task::JoinError) -> Error {
+    if error.is_cancelled() {
+        return Error::cancelled("the task was cancelled");
+    }
+    let panic = error.into_panic();
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    Error::internal(format!("a task panicked: {}", text.unwrap_or_else(|| "no message".to_owned())))
+}
+
+#[async_trait]
+impl StageRunner for LocalRunner {
+    async fn run(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<RunOutcome> {
+        let (messages, mut report) = self.execute(plan, facts).await?;
+        let mut outcome = RunOutcome::default();
+        let main = outcome.outputs.entry(MAIN_SINK.to_owned()).or_default();
+        for batch in messages.iter().flatten() {
+            main.extend(outputs_of(batch)?);
+        }
+        for (sink, output) in std::mem::take(&mut report.side_outputs) {
+            outcome.outputs.entry(sink).or_default().push(output);
+        }
+        outcome.report = report;
+        Ok(outcome)
+    }
+
+    async fn collect(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<(Vec<RecordBatch>, BatchReport)> {
+        let (partitions, report) = self.execute(plan, facts).await?;
+        Ok((partitions.into_iter().flatten().collect(), report))
+    }
+}

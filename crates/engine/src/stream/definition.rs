@@ -1,0 +1,58 @@
+//! What a streaming query is, before it runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::logical_expr::LogicalPlan;
+use millstream_core::{Result, Sink};
+use millstream_state::Location;
+
+use super::trigger::Trigger;
+
+/// The settings that change a query's results (time zone, ...), by Spark's names; recorded with every batch.
+pub type Settings = BTreeMap<String, String>;
+
+/// Makes the logical plan of a query under given settings. A batch whose intent was recorded is finished with the
+/// settings it began with, so the plan may have to be made again under older ones.
+#[async_trait]
+pub trait StreamPlan: Send + Sync + fmt::Debug {
+    /// The plan; its leaves are [`SourceTable`](crate::SourceTable)s and finished tables.
+    async fn logical_plan(&self, settings: &Settings) -> Result<LogicalPlan>;
+}
+
+/// What a streaming query is, before it runs.
+#[derive(Debug)]
+pub struct QueryDefinition {
+    /// The user's name for it.
+    pub name: Option<String>,
+    /// What it computes.
+    pub plan: Arc<dyn StreamPlan>,
+    /// The session's settings that change results.
+    pub settings: Settings,
+    /// Where the rows go.
+    pub sink: Arc<dyn Sink>,
+    /// The least time between the starts of two batches under the default trigger (file sinks: `commitInterval`).
+    pub commit_interval: Duration,
+    /// When batches begin.
+    pub trigger: Trigger,
+    /// The checkpoint folder.
+    pub checkpoint: Location,
+    /// The most bytes of input that a batch takes when no limit option says less (not for `once`).
+    pub batch_bytes_max: u64,
+    /// How long a stop waits for the running batch.
+    pub stop_timeout: Duration,
+    /// Batches whose records are kept (Spark's `spark.sql.streaming.minBatchesToRetain`).
+    pub batches_retained_min: u64,
+}
+
+impl QueryDefinition {
+    /// Without a limit option a batch takes at most 4 GiB of input.
+    pub const BATCH_BYTES_MAX: u64 = 4 << 30;
+    /// A stop waits 10 s for the running batch.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+    /// 100 batches are kept, as in Spark.
+    pub const BATCHES_RETAINED_MIN: u64 = 100;
+}

@@ -1,0 +1,67 @@
+//! The job's description in the checkpoint, and what may change between two starts.
+//!
+//! Allowed: filters, projections with the same output, rate limits, new files. Refused before anything runs: other
+//! sources, another sink, other output columns. The answer says what changed and what to do.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::Schema;
+use millstream_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a restart compares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobDescription {
+    /// The identity of every streaming source, by name.
+    pub sources: BTreeMap<String, Value>,
+    /// The identity of every sink, by name.
+    pub sinks: BTreeMap<String, Value>,
+    /// The output columns: (name, type).
+    pub columns: Vec<(String, String)>,
+}
+
+impl JobDescription {
+    /// The columns of a schema as stored.
+    pub fn columns_of(schema: &Schema) -> Vec<(String, String)> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect()
+    }
+
+    /// Refuses a job that cannot go on from a checkpoint that `before` made.
+    pub fn check_change(&self, before: &Self) -> Result<()> {
+        let mut changes = Vec::new();
+        describe_changes("source", &before.sources, &self.sources, &mut changes);
+        describe_changes("sink", &before.sinks, &self.sinks, &mut changes);
+        if before.columns != self.columns {
+            changes.push(column_change(&before.columns, &self.columns));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("the query changed since its checkpoint was made: {}", changes.join("; ")))
+            .hint("undo the change, or start with a new checkpointLocation (the input is then read from its beginning)"))
+    }
+}
+
+fn describe_changes(what: &str, before: &BTreeMap<String, Value>, now: &BTreeMap<String, Value>, changes: &mut Vec<String>) {
+    for (name, identity) in before {
+        match now.get(name) {
+            None => changes.push(format!("{what} '{name}' ({identity}) is gone")),
+            Some(other) if other != identity => changes.push(format!("{what} '{name}' was {identity} and is {other}")),
+            Some(_) => {}
+        }
+    }
+    for (name, identity) in now {
+        if !before.contains_key(name) {
+            changes.push(format!("{what} '{name}' ({identity}) is new"));
+        }
+    }
+}
+
+fn column_change(before: &[(String, String)], now: &[(String, String)]) -> String {
+    let show = |columns: &[(String, String)]| columns.iter().map(|(name, ty)| format!("{name} {ty}")).collect::<Vec<_>>().join(", ");
+    format!("the output columns were ({}) and are ({})", show(before), show(now))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! The life of a streaming query: started, run batch by batch, recovered, stopped.
+//!
+//! [`definition`] says what a query is; [`start`] compares it with its checkpoint, recovers and begins; [`micro_batch`]
+//! is the loop; [`trigger`] says when; [`progress`], [`query`], [`listener`] and [`manager`] are what users see.
+
+pub mod definition;
+pub mod job;
+pub mod listener;
+pub mod manager;
+pub mod micro_batch;
+pub mod progress;
+pub mod query;
+pub mod start;
+pub mod trigger;
+
+pub use definition::{QueryDefinition, StreamPlan};
+pub use listener::{ListenerBus, QueryEvent, StreamingQueryListener};
+pub use manager::StreamingQueryManager;
+pub use progress::{SinkProgress, SourceProgress, StreamingQueryProgress, StreamingQueryStatus};
+pub use query::{QueryEnd, StreamingQuery};
+pub use trigger::Trigger;

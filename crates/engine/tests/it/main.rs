@@ -1,0 +1,6 @@
+//! The micro-batch loop against in-memory sources and sinks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+mod harness;
+mod recovery;
+mod stream;
