@@ -1,0 +1,115 @@
+//! Which dataset reads which, and an order in which all upstreams come first. Cycles are errors.
+
+use std::collections::BTreeMap;
+
+use millstream_analyzer::referenced_relations;
+use millstream_core::{Error, Result};
+use millstream_sql::ir::{CreateDataset, Plan};
+
+use crate::catalog::Entry;
+use crate::session::Session;
+
+/// The graph of a job's datasets, by their positions in the file.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    upstream: Vec<Vec<usize>>,
+    order: Vec<usize>,
+}
+
+impl Graph {
+    pub(crate) fn new(session: &Session, datasets: &[CreateDataset]) -> Result<Self> {
+        let mut positions = BTreeMap::new();
+        for (position, dataset) in datasets.iter().enumerate() {
+            let name = dataset.name.parts.join(".");
+            if positions.insert(name.to_lowercase(), position).is_some() || session.catalog().get(&name).is_some() {
+                return Err(Error::invalid(format!("'{name}' is declared twice"))
+                    .context(format!("line {}, column {}", dataset.span.line, dataset.span.column)));
+            }
+        }
+        let upstream = datasets.iter().map(|dataset| upstream_of(session, dataset, &positions)).collect::<Vec<_>>();
+        let order = sort(datasets, &upstream)?;
+        Ok(Self { upstream, order })
+    }
+
+    /// The datasets that one reads, directly or through views.
+    pub(crate) fn upstream(&self, position: usize) -> Vec<usize> {
+        self.upstream.get(position).cloned().unwrap_or_default()
+    }
+
+    /// All positions, upstreams first.
+    pub(crate) fn order(&self) -> &[usize] {
+        &self.order
+    }
+}
+
+fn upstream_of(session: &Session, dataset: &CreateDataset, positions: &BTreeMap<String, usize>) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut seen_views = Vec::new();
+    let mut waiting: Vec<Plan> = dataset.query.clone().into_iter().collect();
+    while let Some(plan) = waiting.pop() {
+        for relation in referenced_relations(&plan) {
+            let Some(name) = relation.name() else { continue };
+            let name = name.join(".");
+            if let Some(position) = positions.get(&name.to_lowercase()) {
+                if !found.contains(position) {
+                    found.push(*position);
+                }
+            } else if let Some(Entry::View { name, plan, .. }) = session.catalog().get(&name)
+                && !seen_views.contains(&name)
+            {
+                seen_views.push(name);
+                waiting.push((*plan).clone());
+            }
+        }
+    }
+    found
+}
+
+/// Depth-first; a dataset met again on its own path closes a cycle.
+fn sort(datasets: &[CreateDataset], upstream: &[Vec<usize>]) -> Result<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        OnPath,
+        Done,
+    }
+    let mut marks = vec![Mark::New; datasets.len()];
+    let mut order = Vec::new();
+    for root in 0..datasets.len() {
+        // (dataset, how many of its upstreams have been visited)
+        let mut path: Vec<(usize, usize)> = Vec::new();
+        if marks.get(root) == Some(&Mark::New) {
+            path.push((root, 0));
+        }
+        while let Some((at, visited)) = path.last_mut() {
+            let (at, next) = (*at, upstream.get(*at).and_then(|all| all.get(*visited)).copied());
+            *visited += 1;
+            if let Some(mark) = marks.get_mut(at) {
+                *mark = if next.is_some() { Mark::OnPath } else { Mark::Done };
+            }
+            match next {
+                None => {
+                    order.push(at);
+                    path.pop();
+                }
+                Some(next) => match marks.get(next) {
+                    Some(Mark::OnPath) => return Err(cycle(datasets, &path, next)),
+                    Some(Mark::New) => path.push((next, 0)),
+                    _ => {}
+                },
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn cycle(datasets: &[CreateDataset], path: &[(usize, usize)], back_to: usize) -> Error {
+    let from = path.iter().position(|(at, _)| *at == back_to).unwrap_or(0);
+    let on_cycle = path.iter().skip(from).map(|(at, _)| *at).chain([back_to]);
+    let names: Vec<String> = on_cycle.filter_map(|at| datasets.get(at)).map(|dataset| dataset.name.parts.join(".")).collect();
+    let error = Error::invalid(format!("the datasets read each other in a circle: {}", names.join(" reads ")));
+    match datasets.get(back_to) {
+        Some(dataset) => error.context(format!("line {}, column {}", dataset.span.line, dataset.span.column)),
+        None => error,
+    }
+}

@@ -1,0 +1,275 @@
+//! Sessions: settings, the catalog of views and tables, the running queries.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use millstream_analyzer::{Relation, SessionSettings, UserFunction};
+use millstream_connectors::{InProcess, MemoryStream};
+use millstream_core::options::nearest;
+use millstream_core::{Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, Options, RandomIds, Result, SystemClock};
+use millstream_engine::{Engine, EngineConfig, StreamingQueryManager};
+use millstream_sql::ir::Plan;
+
+use crate::catalog::SessionCatalog;
+use crate::dataframe::DataFrame;
+use crate::reader::{DataFrameReader, DataStreamReader};
+use crate::settings::{self, Settings};
+
+/// A session. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Engine>,
+    queries: StreamingQueryManager,
+    catalog: SessionCatalog,
+    settings: RwLock<Settings>,
+    in_process: InProcess,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`Session`].
+#[derive(Debug)]
+pub struct SessionBuilder {
+    engine: EngineConfig,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    crash_points: Arc<dyn CrashPoints>,
+    settings: Vec<(String, String)>,
+}
+
+impl Default for SessionBuilder {
+    fn default() -> Self {
+        Self {
+            engine: EngineConfig::default(),
+            clock: Arc::new(SystemClock::default()),
+            ids: Arc::new(RandomIds),
+            crash_points: Arc::new(NoCrash),
+            settings: Vec::new(),
+        }
+    }
+}
+
+impl SessionBuilder {
+    /// A setting, such as `spark.sql.session.timeZone`.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((key.into(), value.into()));
+        self
+    }
+
+    /// How much of the machine the session may use.
+    #[must_use]
+    pub fn engine(mut self, config: EngineConfig) -> Self {
+        self.engine = config;
+        self
+    }
+
+    /// Another clock (tests).
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another source of ids (tests).
+    #[must_use]
+    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// Ends runs at given points, as a crash would (tests).
+    #[must_use]
+    pub fn crash_points(mut self, crash_points: Arc<dyn CrashPoints>) -> Self {
+        self.crash_points = crash_points;
+        self
+    }
+
+    /// The session.
+    pub fn build(self) -> Result<Session> {
+        let mut registry = ConnectorRegistry::default();
+        let in_process = millstream_connectors::register_all(&mut registry);
+        let engine = Engine::new(self.engine, Arc::new(registry), self.clock, self.ids)?.with_crash_points(self.crash_points);
+        let engine = Arc::new(engine);
+        let inner = Inner {
+            queries: StreamingQueryManager::new(Arc::clone(&engine)),
+            engine,
+            catalog: SessionCatalog::default(),
+            settings: RwLock::default(),
+            in_process,
+        };
+        let session = Session { inner: Arc::new(inner) };
+        for (key, value) in self.settings {
+            session.set(&key, &value)?;
+        }
+        Ok(session)
+    }
+}
+
+impl Session {
+    /// Makes a session step by step.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// A session with the defaults.
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Reads finished data.
+    pub fn read(&self) -> DataFrameReader {
+        DataFrameReader::new(self.clone())
+    }
+
+    /// Reads live data, with the same formats and options as [`Self::read`].
+    pub fn read_stream(&self) -> DataStreamReader {
+        DataStreamReader::new(self.clone())
+    }
+
+    /// A table or view by name, as finished data.
+    pub fn table(&self, name: &str) -> DataFrame {
+        DataFrame::new(self.clone(), Plan::table(name, false))
+    }
+
+    /// Runs one statement of SQL. A query gives its DataFrame; other statements are carried out now and give what Spark's
+    /// would (often no rows).
+    pub async fn sql(&self, text: &str) -> Result<DataFrame> {
+        crate::commands::run(self, text).await
+    }
+
+    /// Runs statements of SQL divided by `;` and gives the answer of the last, if there is any.
+    pub async fn sql_script(&self, text: &str) -> Result<Option<DataFrame>> {
+        crate::commands::run_script(self, text).await
+    }
+
+    /// Rows made in the program.
+    pub fn create_dataframe(&self, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<DataFrame> {
+        let table = MemTable::try_new(schema, vec![batches]).map_err(millstream_engine::from_datafusion)?;
+        let relation = Relation::Table { provider: Arc::new(table), name: Vec::new(), is_streaming: false };
+        Ok(DataFrame::new(self.clone(), self.catalog().keep(relation)))
+    }
+
+    /// A stream that the program feeds by hand; tests use it. Read it with [`MemoryStream`]'s name:
+    /// `session.read_stream().format("memory").option("stream", name)`.
+    pub fn memory_stream(&self, name: &str, schema: SchemaRef) -> Result<MemoryStream> {
+        self.inner.in_process.memory.stream(name, schema)
+    }
+
+    /// A stream made by [`Self::memory_stream`].
+    pub fn find_memory_stream(&self, name: &str) -> Result<MemoryStream> {
+        self.inner.in_process.memory.find_stream(name)
+    }
+
+    /// `id` from `start` to before `end`.
+    pub fn range(&self, start: i64, end: i64, step: i64) -> DataFrame {
+        DataFrame::new(self.clone(), Plan::Range { start, end, step, partitions: None })
+    }
+
+    /// The streaming queries of the session.
+    pub fn streams(&self) -> &StreamingQueryManager {
+        &self.inner.queries
+    }
+
+    /// Registers a function of the user's under a name, for SQL and DataFrames.
+    pub fn register_udf(&self, name: &str, function: ScalarUDF) {
+        self.catalog().set_function(name, UserFunction::Scalar(Arc::new(function)));
+    }
+
+    /// Registers an aggregate function of the user's under a name.
+    pub fn register_udaf(&self, name: &str, function: AggregateUDF) {
+        self.catalog().set_function(name, UserFunction::Aggregate(Arc::new(function)));
+    }
+
+    /// Changes a setting for what is planned from now on.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        settings::check(key, value)?;
+        self.inner.settings.write().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// The value of a setting, or its default.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let settings = self.inner.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.get(key).cloned().or_else(|| settings::default_of(key).map(str::to_owned))
+    }
+
+    /// Takes a setting back to its default; `None` takes all back.
+    pub fn reset(&self, key: Option<&str>) {
+        let mut settings = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
+        match key {
+            Some(key) => drop(settings.remove(key)),
+            None => settings.clear(),
+        }
+    }
+
+    /// All settings that were set.
+    pub fn settings(&self) -> Settings {
+        self.inner.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The settings that change results, as recorded with every batch.
+    pub(crate) fn result_settings(&self) -> Settings {
+        settings::RESULT_KEYS.iter().filter_map(|key| Some(((*key).to_owned(), self.get(key)?))).collect()
+    }
+
+    /// The analyzer's view of given settings.
+    pub(crate) fn analyzer_settings(&self, settings: &BTreeMap<String, String>) -> SessionSettings {
+        let zone = settings.get(settings::TIME_ZONE).cloned().or_else(|| self.get(settings::TIME_ZONE));
+        let mut analyzer = SessionSettings::default().with_time_zone(zone.unwrap_or_else(|| "UTC".to_owned()));
+        let case_sensitive = settings.get(settings::CASE_SENSITIVE).cloned().or_else(|| self.get(settings::CASE_SENSITIVE));
+        analyzer.case_sensitive = case_sensitive.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        analyzer
+    }
+
+    /// The session's time zone.
+    pub fn time_zone(&self) -> String {
+        self.get(settings::TIME_ZONE).unwrap_or_else(|| "UTC".to_owned())
+    }
+
+    pub(crate) fn catalog(&self) -> &SessionCatalog {
+        &self.inner.catalog
+    }
+
+    pub(crate) fn in_process(&self) -> &InProcess {
+        &self.inner.in_process
+    }
+
+    /// The engine, for embedding.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    /// The folder of tables without a location (`spark.sql.warehouse.dir`).
+    pub(crate) fn warehouse_path(&self, table: &str) -> String {
+        let dir = self.get(settings::WAREHOUSE_DIR).unwrap_or_else(|| "millstream-warehouse".to_owned());
+        format!("{}/{}", dir.trim_end_matches('/'), table.to_ascii_lowercase())
+    }
+
+    /// The error for a name that is not there, with the nearest one.
+    pub(crate) fn no_such_table(&self, name: &str) -> Error {
+        let error = Error::invalid(format!("there is no table or view '{name}'")).code("TABLE_OR_VIEW_NOT_FOUND");
+        match nearest(name, self.catalog().names().iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None => error,
+        }
+    }
+}
+
+/// Options from pairs, later ones first in force.
+pub(crate) fn options_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Options {
+    pairs.into_iter().collect()
+}

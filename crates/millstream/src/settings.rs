@@ -1,0 +1,74 @@
+//! The settings of a session, by Spark's names.
+
+use std::collections::BTreeMap;
+
+use millstream_core::{Error, Result};
+
+/// Settings by name.
+pub type Settings = BTreeMap<String, String>;
+
+/// The session's time zone.
+pub const TIME_ZONE: &str = "spark.sql.session.timeZone";
+/// Whether names are compared with case.
+pub const CASE_SENSITIVE: &str = "spark.sql.caseSensitive";
+/// Whether arithmetic and casts fail on overflow and bad text; only `true` is offered.
+pub const ANSI: &str = "spark.sql.ansi.enabled";
+/// The folder of tables without a location.
+pub const WAREHOUSE_DIR: &str = "spark.sql.warehouse.dir";
+/// The folder under which queries without `checkpointLocation` keep their checkpoint.
+pub const CHECKPOINT_LOCATION: &str = "spark.sql.streaming.checkpointLocation";
+/// Whether streams over files may infer their schema.
+pub const SCHEMA_INFERENCE: &str = "spark.sql.streaming.schemaInference";
+/// Batches whose records are kept.
+pub const MIN_BATCHES_TO_RETAIN: &str = "spark.sql.streaming.minBatchesToRetain";
+/// How long a stop waits for the running batch.
+pub const STOP_TIMEOUT: &str = "spark.sql.streaming.stopTimeout";
+/// The format of tables that name none.
+pub const DEFAULT_FORMAT: &str = "spark.sql.sources.default";
+
+/// The settings that change results: recorded with every batch.
+pub const RESULT_KEYS: [&str; 3] = [TIME_ZONE, ANSI, CASE_SENSITIVE];
+
+const DEFAULTS: [(&str, &str); 8] = [
+    (TIME_ZONE, "UTC"),
+    (CASE_SENSITIVE, "false"),
+    (ANSI, "true"),
+    (WAREHOUSE_DIR, "millstream-warehouse"),
+    (SCHEMA_INFERENCE, "false"),
+    (MIN_BATCHES_TO_RETAIN, "100"),
+    (STOP_TIMEOUT, "10s"),
+    (DEFAULT_FORMAT, "parquet"),
+];
+
+/// The default of a setting that has one.
+pub fn default_of(key: &str) -> Option<&'static str> {
+    DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+}
+
+/// Refuses values that a known setting cannot take. Unknown `spark.` settings are kept, as in Spark, with a warning.
+pub fn check(key: &str, value: &str) -> Result<()> {
+    match key {
+        ANSI if !value.eq_ignore_ascii_case("true") => {
+            Err(Error::unsupported("spark.sql.ansi.enabled = false: only ANSI semantics are offered").hint("use try_cast, try_add, ..."))
+        }
+        TIME_ZONE if millstream_formats::datetime::Zone::parse(value).is_err() => {
+            Err(Error::invalid(format!("'{value}' is not a time zone"))
+                .hint("use a region such as Europe/Berlin, an offset such as +01:00, or UTC"))
+        }
+        STOP_TIMEOUT if millstream_core::options::parse_duration(value).is_none() => {
+            Err(Error::invalid(format!("'{value}' is not a length of time")))
+        }
+        MIN_BATCHES_TO_RETAIN if !value.parse::<u64>().is_ok_and(|n| n > 0) => {
+            Err(Error::invalid(format!("'{value}' is not a number of batches of 1 or more")))
+        }
+        CASE_SENSITIVE | SCHEMA_INFERENCE if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") => {
+            Err(Error::invalid(format!("'{value}' is neither true nor false")))
+        }
+        _ => {
+            if default_of(key).is_none() && key != CHECKPOINT_LOCATION && key.starts_with("spark.") {
+                tracing::warn!(key, "this setting is kept but has no effect");
+            }
+            Ok(())
+        }
+    }
+}

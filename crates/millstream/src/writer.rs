@@ -1,0 +1,381 @@
+//! Writers: the same formats and options for finished and live data.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_connectors::{ForeachBatch, ForeachBatchSink, ForeachSink, RowWriterFactory};
+use millstream_core::connector::SinkRequest;
+use millstream_core::options::parse_duration;
+use millstream_core::{BatchId, Error, Options, Result, Sink};
+use millstream_engine::{QueryDefinition, StreamingQuery, Trigger};
+use millstream_state::Location;
+
+use crate::dataframe::DataFrame;
+use crate::resolve::AnalyzedStream;
+use crate::settings;
+
+/// What a batch write does with what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SaveMode {
+    /// Fails if there is anything.
+    #[default]
+    ErrorIfExists,
+    /// Adds to it.
+    Append,
+    /// Replaces it.
+    Overwrite,
+    /// Does nothing if there is anything.
+    Ignore,
+}
+
+impl SaveMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ErrorIfExists => "error",
+            Self::Append => "append",
+            Self::Overwrite => "overwrite",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
+impl FromStr for SaveMode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "error" | "errorifexists" | "default" => Ok(Self::ErrorIfExists),
+            "append" => Ok(Self::Append),
+            "overwrite" => Ok(Self::Overwrite),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err(Error::invalid(format!("save mode '{text}' is not one of error, append, overwrite, ignore"))),
+        }
+    }
+}
+
+/// Writes finished data: Spark's `DataFrameWriter`.
+#[derive(Debug, Clone)]
+pub struct DataFrameWriter {
+    frame: DataFrame,
+    format: Option<String>,
+    mode: SaveMode,
+    options: Options,
+    partition_by: Vec<String>,
+}
+
+impl DataFrameWriter {
+    pub(crate) fn new(frame: DataFrame) -> Self {
+        Self { frame, format: None, mode: SaveMode::default(), options: Options::new(), partition_by: Vec::new() }
+    }
+
+    /// The format: json, csv, text, parquet, ...
+    #[must_use]
+    pub fn format(mut self, format: &str) -> Self {
+        self.format = Some(format.to_owned());
+        self
+    }
+
+    /// What to do with what is there.
+    #[must_use]
+    pub fn mode(mut self, mode: SaveMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// An option of the format.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.set(name, value.to_string());
+        self
+    }
+
+    /// The columns whose values become folders.
+    #[must_use]
+    pub fn partition_by<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.partition_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Writes parquet files to a folder.
+    pub async fn parquet(self, path: impl AsRef<Path>) -> Result<u64> {
+        self.format("parquet").save_path(path).await
+    }
+
+    /// Writes JSON files to a folder.
+    pub async fn json(self, path: impl AsRef<Path>) -> Result<u64> {
+        self.format("json").save_path(path).await
+    }
+
+    /// Writes CSV files to a folder.
+    pub async fn csv(self, path: impl AsRef<Path>) -> Result<u64> {
+        self.format("csv").save_path(path).await
+    }
+
+    /// Writes text files to a folder; there must be one column of text.
+    pub async fn text(self, path: impl AsRef<Path>) -> Result<u64> {
+        self.format("text").save_path(path).await
+    }
+
+    /// Writes to a path (option `path`).
+    pub async fn save_path(self, path: impl AsRef<Path>) -> Result<u64> {
+        let path = path.as_ref().to_string_lossy().into_owned();
+        self.option("path", path).save().await
+    }
+
+    /// Writes, and gives the number of rows written.
+    pub async fn save(mut self) -> Result<u64> {
+        let session = &self.frame.session;
+        let analyzed = self.frame.analyze().await?;
+        let format = self.format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
+        self.options.set("mode", self.mode.as_str());
+        let engine = session.engine();
+        let request = SinkRequest {
+            format: format.clone(),
+            options: self.options,
+            schema: Arc::clone(analyzed.plan.schema().inner()),
+            partition_by: self.partition_by,
+            query_name: None,
+            time_zone: session.time_zone(),
+            clock: Arc::clone(engine.clock()),
+        };
+        let sink = engine.registry().for_format(&format)?.sink(request).await?;
+        engine.write(&analyzed.plan, &sink).await
+    }
+}
+
+/// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
+const ENGINE_OPTIONS: [&str; 8] =
+    ["checkpointLocation", "outputMode", "trigger", "queryName", "stopTimeout", "commitInterval", "maxBytesPerBatch", "rowErrors"];
+
+/// Where a stream's rows go.
+#[derive(Clone, Default)]
+enum Target {
+    #[default]
+    Format,
+    ForeachBatch(ForeachBatchFn),
+    Foreach(RowWriterFactory),
+}
+
+type ForeachBatchFn = Arc<dyn Fn(DataFrame, BatchId) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// Writes a stream: Spark's `DataStreamWriter`.
+#[derive(Clone)]
+pub struct DataStreamWriter {
+    frame: DataFrame,
+    format: Option<String>,
+    options: Options,
+    partition_by: Vec<String>,
+    target: Target,
+}
+
+impl fmt::Debug for DataStreamWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataStreamWriter").field("format", &self.format).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl DataStreamWriter {
+    pub(crate) fn new(frame: DataFrame) -> Self {
+        Self { frame, format: None, options: Options::new(), partition_by: Vec::new(), target: Target::default() }
+    }
+
+    /// The format: parquet, json, csv, text, console, memory, noop, ...
+    #[must_use]
+    pub fn format(mut self, format: &str) -> Self {
+        self.format = Some(format.to_owned());
+        self
+    }
+
+    /// An option: of the format, or `checkpointLocation`, `outputMode`, `trigger`, `queryName`, `stopTimeout`,
+    /// `commitInterval`, `maxBytesPerBatch`.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.set(name, value.to_string());
+        self
+    }
+
+    /// The columns whose values become folders.
+    #[must_use]
+    pub fn partition_by<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.partition_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// `append`, `update` or `complete`.
+    #[must_use]
+    pub fn output_mode(self, mode: &str) -> Self {
+        self.option("outputMode", mode)
+    }
+
+    /// The query's name.
+    #[must_use]
+    pub fn query_name(self, name: &str) -> Self {
+        self.option("queryName", name)
+    }
+
+    /// When batches begin.
+    #[must_use]
+    pub fn trigger(self, trigger: Trigger) -> Self {
+        self.option("trigger", trigger)
+    }
+
+    /// Where the query keeps what it has done.
+    #[must_use]
+    pub fn checkpoint(self, path: impl AsRef<Path>) -> Self {
+        self.option("checkpointLocation", path.as_ref().to_string_lossy())
+    }
+
+    /// Gives every micro-batch and its id to a function. The batch is materialised: it may be read any number of times.
+    /// After a crash the last batch may come again with the same id and rows.
+    #[must_use]
+    pub fn foreach_batch<F, R>(mut self, function: F) -> Self
+    where
+        F: Fn(DataFrame, BatchId) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.target = Target::ForeachBatch(Arc::new(move |frame, batch| Box::pin(function(frame, batch))));
+        self
+    }
+
+    /// Gives every row to a writer. After a crash rows of the last batch may come again.
+    #[must_use]
+    pub fn foreach(mut self, writers: RowWriterFactory) -> Self {
+        self.target = Target::Foreach(writers);
+        self
+    }
+
+    /// Starts the query with a path (option `path`).
+    pub async fn start_path(self, path: impl AsRef<Path>) -> Result<StreamingQuery> {
+        let path = path.as_ref().to_string_lossy().into_owned();
+        self.option("path", path).start().await
+    }
+
+    /// Starts the query. What can be refused is refused here, before a row is read.
+    pub async fn start(self) -> Result<StreamingQuery> {
+        let session = self.frame.session.clone();
+        let definition = self.definition().await?;
+        session.streams().start(definition).await
+    }
+
+    /// Everything but the start: analyses the query and checks its options.
+    pub(crate) async fn definition(mut self) -> Result<QueryDefinition> {
+        let session = self.frame.session.clone();
+        let analyzed = self.frame.analyze().await?;
+        if !analyzed.is_streaming {
+            return Err(Error::invalid("write_stream can only be called on a stream")
+                .code("WRITE_STREAM_NOT_ALLOWED")
+                .hint("read it with read_stream, or write it with write"));
+        }
+        let own: Options =
+            ENGINE_OPTIONS.iter().filter_map(|name| self.options.remove(name).map(|value| ((*name).to_owned(), value))).collect();
+        check_output_mode(&own)?;
+        if own.get("rowErrors").is_some_and(|value| !value.eq_ignore_ascii_case("fail")) {
+            return Err(Error::unsupported("rowErrors 'deadLetter' is not supported yet").hint("use try_cast and its like"));
+        }
+        let trigger: Trigger = own.get("trigger").map_or(Ok(Trigger::default()), str::parse)?;
+        let name = own.get("queryName").map(str::to_owned);
+        let format = self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
+        let is_file = matches!(self.target, Target::Format) && is_file_format(&format);
+        let checkpoint = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
+        let commit_interval = commit_interval(&own, is_file)?;
+        let schema = Arc::clone(analyzed.plan.schema().inner());
+        let sink: Arc<dyn Sink> = match &self.target {
+            Target::ForeachBatch(function) => {
+                let (function, in_session, schema_of_rows) = (Arc::clone(function), session.clone(), Arc::clone(&schema));
+                let call: ForeachBatch =
+                    Arc::new(move |rows, batch| match in_session.create_dataframe(Arc::clone(&schema_of_rows), rows) {
+                        Ok(frame) => function(frame, batch),
+                        Err(error) => Box::pin(std::future::ready(Err(error))),
+                    });
+                Arc::new(ForeachBatchSink::new(call, schema, session.time_zone()))
+            }
+            Target::Foreach(writers) => Arc::new(ForeachSink::new(Arc::clone(writers), schema, session.time_zone())),
+            Target::Format => {
+                let request = SinkRequest {
+                    format: format.clone(),
+                    options: self.options.clone(),
+                    schema,
+                    partition_by: self.partition_by.clone(),
+                    query_name: name.clone(),
+                    time_zone: session.time_zone(),
+                    clock: Arc::clone(session.engine().clock()),
+                };
+                session.engine().registry().for_format(&format)?.sink(request).await?
+            }
+        };
+        let stop_timeout = match own.get_duration("stopTimeout")? {
+            Some(timeout) => timeout,
+            None => session.get(settings::STOP_TIMEOUT).and_then(|text| parse_duration(&text)).unwrap_or(QueryDefinition::STOP_TIMEOUT),
+        };
+        let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
+        Ok(QueryDefinition {
+            name,
+            plan: Arc::new(AnalyzedStream::new(self.frame, analyzed)),
+            settings: session.result_settings(),
+            sink,
+            commit_interval,
+            trigger,
+            checkpoint,
+            batch_bytes_max: own.get_bytes("maxBytesPerBatch")?.unwrap_or(QueryDefinition::BATCH_BYTES_MAX),
+            stop_timeout,
+            batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
+        })
+    }
+}
+
+fn is_file_format(format: &str) -> bool {
+    matches!(format.to_ascii_lowercase().as_str(), "parquet" | "json" | "csv" | "text")
+}
+
+fn check_output_mode(own: &Options) -> Result<()> {
+    match own.get("outputMode").unwrap_or("append").to_ascii_lowercase().as_str() {
+        "append" => Ok(()),
+        mode @ ("update" | "complete") => {
+            Err(Error::unsupported(format!("output mode '{mode}' is not supported yet: it comes with aggregation on streams"))
+                .hint("use outputMode 'append'"))
+        }
+        other => Err(Error::invalid(format!("output mode '{other}' is not one of append, update, complete"))),
+    }
+}
+
+/// Under the default trigger file sinks make at most one batch in this time, or millisecond batches would make a flood
+/// of small files.
+const FILE_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+fn commit_interval(own: &Options, is_file: bool) -> Result<Duration> {
+    match own.get_duration("commitInterval")? {
+        Some(_) if !is_file => Err(Error::invalid("commitInterval applies to file sinks only")),
+        Some(interval) => Ok(interval),
+        None if is_file => Ok(FILE_COMMIT_INTERVAL),
+        None => Ok(Duration::ZERO),
+    }
+}
+
+/// `checkpointLocation`, else a folder under `spark.sql.streaming.checkpointLocation`, else (not for files) a temporary one.
+fn checkpoint_location(
+    session: &crate::Session,
+    own: &Options,
+    name: Option<&str>,
+    sink_options: &Options,
+    is_file: bool,
+) -> Result<Location> {
+    if let Some(path) = own.get("checkpointLocation") {
+        return Location::parse(path, sink_options);
+    }
+    let unnamed = || session.engine().ids().new_uuid().to_string();
+    if let Some(root) = session.get(settings::CHECKPOINT_LOCATION) {
+        let folder = name.map_or_else(unnamed, str::to_owned);
+        return Location::parse(&format!("{}/{folder}", root.trim_end_matches('/')), sink_options);
+    }
+    if is_file {
+        return Err(Error::invalid("option 'checkpointLocation' is missing")
+            .hint("name a folder where the query keeps what it has done, one per query"));
+    }
+    let folder = std::env::temp_dir().join(format!("millstream-{}", unnamed()));
+    tracing::warn!(folder = %folder.display(), "the query has a temporary checkpoint: a restart will not go on from it");
+    Location::parse(&folder.to_string_lossy(), sink_options)
+}

@@ -1,0 +1,6 @@
+//! The facade as a user meets it: scripts of SQL and of streams, and the Rust API.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+mod crash_points;
+mod slt;
+mod stream_script;
