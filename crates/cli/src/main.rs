@@ -1,2 +1,61 @@
-//! Placeholder.
-fn main() {}
+//! The `millstream` command: arguments and start only; everything else is in the libraries.
+//!
+//! Exit code 0: ended well; 1: a query failed; 2: wrong usage.
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod checkpoint;
+mod crash;
+mod logging;
+mod run;
+mod sql;
+
+use std::process::ExitCode;
+
+use args::{Command, Options};
+use clap::Parser;
+use millstream::{Error, ErrorKind};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Err(error) = logging::start(&options.log) {
+        return fail(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Error::from(error).context("starting the runtime")),
+    };
+    let ended = runtime.block_on(async {
+        match options.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Sql(args) => sql::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Checkpoint(args) => checkpoint::run(args).await,
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// One line what, one line where, one line what to do.
+#[expect(clippy::print_stderr, reason = "errors go to the terminal, whatever the log level")]
+fn fail(error: &Error) -> ExitCode {
+    let class = error.error_class().map(|class| format!("[{class}] ")).unwrap_or_default();
+    eprintln!("error: {class}{}", error.message());
+    if !error.contexts().is_empty() {
+        let place: Vec<&str> = error.contexts().iter().rev().map(String::as_str).collect();
+        eprintln!("  where: {}", place.join(", "));
+    }
+    if let Some(hint) = error.hint_text() {
+        eprintln!("  what to do: {hint}");
+    }
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::Unsupported if error.contexts().iter().all(|context| !context.starts_with("batch ")) => {
+            ExitCode::from(2)
+        }
+        _ => ExitCode::from(1),
+    }
+}
