@@ -20,7 +20,8 @@
 //! | `a AND b`, `OR`, `NOT a`, `!a` | `and`, `or`, `not` |
 //! | `a \|\| b` | `concat` |
 //! | `a IS NULL`, `IS NOT NULL` | `isnull`, `isnotnull` |
-//! | `a IS TRUE`, `IS UNKNOWN`, `IS DISTINCT FROM b` | `<=>(a, true)`, `isnull`, `not(<=>(a, b))` |
+//! | `a IS TRUE`, `IS DISTINCT FROM b` | `<=>(a, true)`, `not(<=>(a, b))` |
+//! | `a IS UNKNOWN`, `IS NOT UNKNOWN` | `isunknown`, `isnotunknown`: `isnull` of a boolean under another name |
 //! | `a IN (x, y)` | `in(a, x, y)` |
 //! | `a BETWEEN x AND y` | `between(a, x, y)` |
 //! | `a LIKE p [ESCAPE e]`, `ILIKE`, `RLIKE` / `REGEXP` | `like(a, p[, e])`, `ilike`, `rlike` |
@@ -31,6 +32,7 @@
 //! | `TRIM([BOTH] x FROM a)`, `LEADING`, `TRAILING` | `trim(x, a)`, `ltrim`, `rtrim` |
 //! | `SUBSTRING(a FROM p FOR n)`, `POSITION(a IN b)`, `OVERLAY(a PLACING b FROM p FOR n)` | `substring`, `locate`, `overlay` |
 //! | `CURRENT_DATE` and its like without parentheses | a call without arguments, in the written case |
+//! | `(a, b AS c, 1)` | `named_struct('a', a, 'c', b, 'col3', 1)`; with a star in it `struct` |
 //! | `a[i]`, `f(x).name` | [`Expr::UnresolvedExtractValue`] |
 
 mod build;

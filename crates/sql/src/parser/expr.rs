@@ -268,10 +268,7 @@ impl Parser<'_> {
             self.next();
             let plan = Box::new(self.query()?);
             self.expect_symbol(")")?;
-            let values = match value {
-                Expr::UnresolvedFunction(call) if call.name == ROW => call.args,
-                other => vec![other],
-            };
+            let values = self.row_values(value);
             return Ok(Expr::InSubquery { values, plan, span: self.span_from(start) });
         }
         let mut args = vec![value];
@@ -372,9 +369,6 @@ impl Parser<'_> {
         Ok(expr)
     }
 }
-
-/// The name of the call that `(a, b)` becomes.
-pub(super) const ROW: &str = "struct";
 
 /// The next `n` terms as one tree: the left half, one longer when odd, and the right half.
 fn balance(name: &str, n: usize, terms: &mut impl Iterator<Item = Expr>) -> Option<Expr> {

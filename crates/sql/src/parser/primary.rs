@@ -2,10 +2,9 @@
 //!
 //! Functions are in `call`, numbers and typed literals in `literal`, intervals in `interval`.
 
-use super::expr::ROW;
 use super::{Parser, Result, words};
 use crate::error::SqlError;
-use crate::ir::{CastMode, Expr, Ident, Literal, ObjectName};
+use crate::ir::{CastMode, Expr, Ident, Literal, ObjectName, UnresolvedFunction};
 use crate::lexer::text::string_value;
 use crate::lexer::{Token, TokenKind};
 use crate::span::Span;
@@ -234,7 +233,19 @@ impl Parser<'_> {
             fields.push(self.named_expr()?);
         }
         self.expect_symbol(")")?;
-        Ok(Expr::call_at(ROW, fields, self.span_from(start)))
+        Ok(row_of(fields, self.span_from(start)))
+    }
+
+    /// The values of a row in parentheses; anything else is a row of one value.
+    pub(super) fn row_values(&self, expr: Expr) -> Vec<Expr> {
+        let is_row = |call: &UnresolvedFunction| self.text.as_bytes().get(call.span.offset as usize) == Some(&b'(');
+        match expr {
+            Expr::UnresolvedFunction(call) if call.name == "struct" && is_row(&call) => call.args,
+            Expr::UnresolvedFunction(call) if call.name == "named_struct" && is_row(&call) => {
+                call.args.into_iter().skip(1).step_by(2).collect()
+            }
+            other => vec![other],
+        }
     }
 
     /// `-> body` behind the arguments.
@@ -294,6 +305,26 @@ impl Parser<'_> {
         self.expect_symbol(")")?;
         Ok(Expr::Cast { expr, data_type, mode, span: self.span_from(word.span) })
     }
+}
+
+/// `(a, b AS c, 1)` is `named_struct('a', a, 'c', b, 'col3', 1)`; with a star in it only the
+/// analyzer knows the names, and it stays `struct`.
+fn row_of(fields: Vec<Expr>, span: Span) -> Expr {
+    if fields.iter().any(|f| matches!(f, Expr::UnresolvedStar { .. })) {
+        return Expr::call_at("struct", fields, span);
+    }
+    let mut args = vec![];
+    for (i, field) in fields.into_iter().enumerate() {
+        let at = field.span();
+        let (name, value) = match field {
+            Expr::Alias { expr, names, .. } => (names.into_iter().next().map(|n| n.name), *expr),
+            Expr::UnresolvedAttribute { ref parts, .. } | Expr::LambdaVariable { ref parts, .. } => (parts.last().cloned(), field),
+            other => (None, other),
+        };
+        let name = name.unwrap_or_else(|| format!("col{}", i + 1));
+        args.extend([Expr::Literal { value: name.into(), span: at }, value]);
+    }
+    Expr::call_at("named_struct", args, span)
 }
 
 /// `base.field`: a longer name, or an extraction when the base is not a name.

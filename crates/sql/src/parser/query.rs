@@ -1,6 +1,6 @@
 //! Queries: `WITH`, set operations and what orders and cuts their result.
 
-use super::{Parser, Result};
+use super::{DEPTH_MAX, Parser, Result};
 use crate::error::SqlError;
 use crate::ir::{Cte, Expr, Plan, SetOpKind};
 use crate::lexer::TokenKind;
@@ -195,10 +195,8 @@ impl Parser<'_> {
         let mut rows: Vec<Vec<Expr>> = vec![];
         loop {
             let at = self.peek().span;
-            let row = match self.expr()? {
-                Expr::UnresolvedFunction(call) if call.name == super::expr::ROW && call.span.offset == at.offset => call.args,
-                value => vec![value],
-            };
+            let row = self.expr()?;
+            let row = self.row_values(row);
             if let Some(first) = rows.first()
                 && first.len() != row.len()
             {
@@ -226,6 +224,10 @@ impl Parser<'_> {
         let mut inner = index;
         while self.token_at(inner + 1).is_symbol("(") {
             inner += 1;
+            if inner - index > DEPTH_MAX as usize {
+                // Too deep whatever it is; looking at all of it for each level would take quadratic time.
+                return false;
+            }
         }
         let first = self.token_at(inner + 1);
         let second = self.token_at(inner + 2);

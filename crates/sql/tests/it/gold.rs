@@ -35,6 +35,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("DROP MATERIALIZED VIEW x", OURS),
     ("FROM t |> ORDER BY a LIMIT 3 OFFSET 2", "one step may hold what two would say"),
     ("``", "an empty name is a slip"),
+    ("(a, b AS c)", "Spark's form repeats the alias"),
     ("IDENTIFIER('a.b')", "resolved at once, as only string literals are taken"),
     ("time(7)", "there is no such type, Spark says so later"),
     ("string collate utf8_binary", "the default collation is not kept in the type"),

@@ -2,8 +2,8 @@
 //! Whatever has no such form gives `None` and is compared for acceptance only.
 
 use millstream_sql::ir::{
-    CastMode, DataType, Expr, FrameBound, FrameUnits, Grouping, JoinKind, Literal, NullOrdering, Plan, ReadSource, SetOpKind,
-    SortDirection, SortOrder, TypedLiteralKind, WindowSpec, quote_if_needed,
+    CastMode, DataType, DayTimeField, Expr, FrameBound, FrameUnits, Grouping, JoinKind, Literal, NullOrdering, Plan, ReadSource, SetOpKind,
+    SortDirection, SortOrder, TypedLiteralKind, WindowSpec, YearMonthField, quote_if_needed,
 };
 
 /// Spark's `Expression.sql` of an unresolved expression.
@@ -56,9 +56,54 @@ fn literal(value: &Literal) -> Option<String> {
             format!("{sign}{whole}{point}{fraction}BD")
         }
         Literal::String(s) => format!("'{}'", s.replace('\\', "\\\\").replace('\'', "\\'")),
+        // Java prints numbers between 0.001 and 10 million without an exponent; the gold has few others.
+        Literal::Double(d) if *d == 0.0 || (1e-3..1e7).contains(&d.abs()) => format!("{d:?}D"),
+        Literal::Float(f) => format!("CAST('{f:?}' AS FLOAT)"),
+        Literal::YearMonthInterval { months, start, end } => {
+            let sign = if *months < 0 { "-" } else { "" };
+            let months = months.unsigned_abs();
+            let text = match (start, end) {
+                (YearMonthField::Year, YearMonthField::Month) => format!("{sign}{}-{}", months / 12, months % 12),
+                (YearMonthField::Year, _) => format!("{sign}{}", months / 12),
+                _ => format!("{sign}{months}"),
+            };
+            format!("INTERVAL '{text}' {}", fields(start, end))
+        }
+        Literal::DayTimeInterval { micros, start, end } => {
+            format!("INTERVAL '{}' {}", day_time(*micros, *start, *end), fields(start, end))
+        }
         Literal::Binary(bytes) => format!("X'{}'", bytes.iter().map(|b| format!("{b:02X}")).collect::<String>()),
         _ => return None,
     })
+}
+
+fn fields<F: ToString + PartialEq>(start: &F, end: &F) -> String {
+    let text = if start == end { start.to_string() } else { format!("{} to {}", start.to_string(), end.to_string()) };
+    text.to_uppercase()
+}
+
+/// The ANSI text of a day-time interval: the first field takes all larger ones in.
+fn day_time(micros: i64, start: DayTimeField, end: DayTimeField) -> String {
+    let mut rest = micros.unsigned_abs();
+    let mut out = if micros < 0 { "-".to_owned() } else { String::new() };
+    let steps = [
+        (DayTimeField::Day, 86_400_000_000),
+        (DayTimeField::Hour, 3_600_000_000),
+        (DayTimeField::Minute, 60_000_000),
+        (DayTimeField::Second, 1_000_000),
+    ];
+    for (field, unit) in steps.into_iter().filter(|(f, _)| (start..=end).contains(f)) {
+        let value = rest / unit;
+        rest %= unit;
+        if field != start {
+            out += if field == DayTimeField::Hour { " " } else { ":" };
+        }
+        out += &if field == DayTimeField::Day { value.to_string() } else { format!("{value:02}") };
+        if field == DayTimeField::Second && rest > 0 {
+            out += format!(".{rest:06}").trim_end_matches('0');
+        }
+    }
+    out
 }
 
 fn name(parts: &[String]) -> String {
@@ -69,10 +114,6 @@ fn function(function: &str, args: &[Expr], filter: Option<&Expr>, within: &[Sort
     let infix = ["+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>", ">>>", "<=>", "<", "<=", ">", ">="];
     let stars = args.iter().any(|a| matches!(a, Expr::UnresolvedStar { .. }));
     if stars && !function.eq_ignore_ascii_case("count") {
-        return None;
-    }
-    let is_struct_row = function == "struct" && !args.is_empty();
-    if is_struct_row {
         return None;
     }
     let mut forms: Vec<String> = if stars { vec!["1".into()] } else { args.iter().map(expr_form).collect::<Option<_>>()? };
@@ -96,8 +137,10 @@ fn function(function: &str, args: &[Expr], filter: Option<&Expr>, within: &[Sort
         ("~", [a]) => format!("~{a}"),
         ("when", _) => case(&forms),
         (op, [a, b]) if infix.contains(&op) => format!("({a} {op} {b})"),
-        ("trim", [_, _]) if function == "trim" => return None,
-        ("ltrim" | "rtrim" | "substring" | "overlay" | "locate" | "collate" | "timestampadd" | "timestampdiff", _) => return None,
+        ("locate", [a, b]) => format!("locate({a}, {b}, 1)"),
+        ("timestampadd" | "timestampdiff", [unit, a, b]) => format!("{function}({}, {a}, {b})", unit.trim_matches('\'')),
+        // Whether it was a call or words between arguments shows in Spark's form only.
+        ("trim" | "ltrim" | "rtrim" | "substring" | "collate" | "overlay", _) => return None,
         ("current_date" | "CURRENT_DATE" | "CURRENT_TIMESTAMP" | "current_user", []) => return None,
         _ => {
             for order in within {
