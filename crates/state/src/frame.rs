@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!  0      4        8          12
-//!  | MSR1 | len u32 | crc32c u32 | payload (len bytes) |      little endian; the checksum covers len and payload
+//!  | MSR1 | len u32 | crc32c u32 | payload (len bytes) |      little endian
+//!
+//!  the checksum covers: len, payload, and the offset of the frame in its file (u64)
 //! ```
-//! Knows nothing of what a payload means, and nothing of files.
+//! The offset keeps a frame from being taken for one where it does not belong: within a row that somebody sent us, or in a
+//! block of an older file. Knows nothing of what a payload means, and nothing of files.
 
 use millstream_core::{Error, Result};
 
@@ -29,20 +32,21 @@ pub enum Next<'a> {
     Bad(&'static str),
 }
 
-/// Appends a frame around `payload`.
-pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
+/// Appends a frame around `payload`; `out` will stand at offset `base` of the file.
+pub fn encode(payload: &[u8], base: u64, out: &mut Vec<u8>) -> Result<()> {
+    let at = base + out.len() as u64;
     let len = u32::try_from(payload.len())
         .map_err(|_| Error::exhausted(format!("a record of {} bytes is over the limit of 4294967295", payload.len())))?
         .to_le_bytes();
     out.reserve(HEADER_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&len);
-    out.extend_from_slice(&checksum(&len, payload).to_le_bytes());
+    out.extend_from_slice(&checksum(&len, payload, at).to_le_bytes());
     out.extend_from_slice(payload);
     Ok(())
 }
 
-/// Looks at the frame that begins at `at`.
+/// Looks at the frame that begins at `at`; `bytes` is the file from its beginning.
 pub fn next(bytes: &[u8], at: usize) -> Next<'_> {
     let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return Next::End };
     let Some((header, rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Next::Bad("the header is cut") };
@@ -54,7 +58,7 @@ pub fn next(bytes: &[u8], at: usize) -> Next<'_> {
     let Some(payload) = usize::try_from(u32::from_le_bytes(len)).ok().and_then(|len| rest.get(..len)) else {
         return Next::Bad("the record is cut");
     };
-    if checksum(&len, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if checksum(&len, payload, at as u64) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Next::Bad("the checksum does not match");
     }
     Next::Frame { payload, end: at + HEADER_BYTES + payload.len() }
@@ -70,9 +74,9 @@ pub fn find(bytes: &[u8], from: usize) -> Option<usize> {
         .find(|at| matches!(next(bytes, *at), Next::Frame { .. }))
 }
 
-/// The payload of bytes that are exactly one frame.
-pub fn only(bytes: &[u8]) -> Result<&[u8], &'static str> {
-    match next(bytes, 0) {
+/// The payload of a file that has nothing but one frame from `at` on.
+pub fn only(bytes: &[u8], at: usize) -> Result<&[u8], &'static str> {
+    match next(bytes, at) {
         Next::Frame { payload, end } if end == bytes.len() => Ok(payload),
         Next::Frame { .. } => Err("there are bytes behind the record"),
         Next::End => Err("it is empty"),
@@ -80,8 +84,8 @@ pub fn only(bytes: &[u8]) -> Result<&[u8], &'static str> {
     }
 }
 
-fn checksum(len: &[u8; 4], payload: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(len), payload)
+fn checksum(len: &[u8; 4], payload: &[u8], at: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(len), payload), &at.to_le_bytes())
 }
 
 #[cfg(test)]

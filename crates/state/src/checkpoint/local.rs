@@ -187,26 +187,17 @@ impl LocalLog {
         if self.open.as_ref().is_some_and(|open| open.file.len() >= self.segment_bytes_max) {
             self.closed.extend(self.open.take().map(|open| open.info));
         }
-        let mut bytes = Vec::new();
-        let is_new = self.open.is_none();
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let segment = self.segments_begun;
-                let header = SegmentHeader { v: 1, query_id: self.query_id, epoch: self.epoch, segment, first_seq: record.seq };
-                frame::encode(&to_json(&header)?, &mut bytes)?;
-                let path = self.dir.join(file_name(self.epoch, segment));
-                let file = self.fs.create_new(&path)?;
-                self.segments_begun += 1;
-                self.open.insert(OpenSegment { file, info: ClosedSegment { path, last_seq: None, start_seqs: Vec::new() } })
+                let begun = self.begin_segment(record.seq)?;
+                self.open.insert(begun)
             }
         };
-        frame::encode(&payload, &mut bytes)?;
+        let mut bytes = Vec::new();
+        frame::encode(&payload, open.file.len(), &mut bytes)?;
         open.file.write_all(&bytes)?;
         open.file.sync_data()?;
-        if is_new {
-            self.fs.sync_dir(&self.dir)?;
-        }
         open.info.last_seq = Some(record.seq);
         if record.kind == RecordKind::Start {
             open.info.start_seqs.push(record.seq);
@@ -217,6 +208,22 @@ impl LocalLog {
             return Err(Error::fenced(format!("run epoch {} was ended by a newer run on the same checkpoint", self.epoch)));
         }
         Ok(())
+    }
+
+    /// Creates the next segment, durable with its header before any record is in it: of two frames in one unsynced write
+    /// the second may survive without the first, and that would look like damage.
+    fn begin_segment(&mut self, first_seq: u64) -> Result<OpenSegment> {
+        let segment = self.segments_begun;
+        let header = SegmentHeader { v: 1, query_id: self.query_id, epoch: self.epoch, segment, first_seq };
+        let mut bytes = Vec::new();
+        frame::encode(&to_json(&header)?, 0, &mut bytes)?;
+        let path = self.dir.join(file_name(self.epoch, segment));
+        let mut file = self.fs.create_new(&path)?;
+        self.segments_begun += 1;
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        self.fs.sync_dir(&self.dir)?;
+        Ok(OpenSegment { file, info: ClosedSegment { path, last_seq: None, start_seqs: Vec::new() } })
     }
 
     /// Forgets, and hands out for removal, the segments of which a durable record says that they are not needed.

@@ -127,7 +127,7 @@ impl ObjectLog {
         let payload =
             serde_json::to_vec(record).map_err(|error| Error::internal(format!("a record cannot be written as JSON: {error}")))?;
         let mut bytes = Vec::new();
-        frame::encode(&payload, &mut bytes)?;
+        frame::encode(&payload, 0, &mut bytes)?;
         let bytes = Bytes::from(bytes);
         let key = join_key(&self.dir, &file_name(record.seq));
         let mut last_error = None;
@@ -195,7 +195,7 @@ impl ObjectLog {
 }
 
 fn read_record(bytes: &[u8], seq: u64) -> Result<Record, String> {
-    let record = frame::only(bytes).map_err(str::to_owned).and_then(decode)?;
+    let record = frame::only(bytes, 0).map_err(str::to_owned).and_then(decode)?;
     if record.seq == seq { Ok(record) } else { Err(format!("it holds record {} under another name", record.seq)) }
 }
 

@@ -42,8 +42,8 @@ pub async fn write(checkpoint: &Location, source: &str, batch: BatchId, bytes: &
     let header = SnapshotHeader { v: 1, source: source.to_owned(), batch };
     let header = serde_json::to_vec(&header).map_err(|error| Error::internal(error.to_string()))?;
     let mut content = Vec::new();
-    frame::encode(&header, &mut content)?;
-    frame::encode(bytes, &mut content)?;
+    frame::encode(&header, 0, &mut content)?;
+    frame::encode(bytes, 0, &mut content)?;
     let dir = source_location(checkpoint, source);
     match dir.join(&file_name(batch)) {
         Location::Local { fs, path } => {
@@ -92,9 +92,8 @@ fn split(content: &Bytes) -> Result<(SnapshotHeader, Bytes), String> {
     if header.v > 1 {
         return Err(format!("its format version is {} and this build reads up to 1: use a newer build", header.v));
     }
-    let rest = content.slice(end..);
-    let payload = frame::only(&rest)?;
-    Ok((header, rest.slice_ref(payload)))
+    let payload = frame::only(content, end)?;
+    Ok((header, content.slice_ref(payload)))
 }
 
 async fn folders(root: &Location) -> Result<Vec<String>> {

@@ -211,34 +211,40 @@ impl Wal {
         if let Some(full) = self.open.take_if(|open| open.file.len() >= self.options.segment_bytes) {
             self.closed.push(ClosedSegment { segment: full.segment, rows: full.rows, bytes: full.file.len() });
         }
-        let mut bytes = Vec::new();
-        let is_new = self.open.is_none();
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let segment = self.next_segment;
-                let previous = self.closed.last();
-                let header = SegmentHeader {
-                    v: 1,
-                    segment,
-                    previous: previous.map(|previous| previous.segment),
-                    previous_rows: previous.map_or(0, |previous| previous.rows),
-                };
-                let header = serde_json::to_vec(&header).map_err(|error| Error::internal(error.to_string()))?;
-                frame::encode(&header, &mut bytes)?;
-                let file = self.fs.create_new(&self.dir.join(file_name(segment)))?;
-                self.next_segment += 1;
-                self.open.insert(OpenSegment { file, segment, rows: 0 })
+                let begun = self.begin_segment()?;
+                self.open.insert(begun)
             }
         };
-        frame::encode(group, &mut bytes)?;
+        let mut bytes = Vec::new();
+        frame::encode(group, open.file.len(), &mut bytes)?;
         open.file.write_all(&bytes)?;
         open.file.sync_data()?;
-        if is_new {
-            self.fs.sync_dir(&self.dir)?;
-        }
         open.rows += n_rows;
         Ok(())
+    }
+
+    /// Creates the next segment, durable with its header before any row is in it: of two frames in one unsynced write
+    /// the second may survive without the first, and that would look like damage.
+    fn begin_segment(&mut self) -> Result<OpenSegment> {
+        let (segment, previous) = (self.next_segment, self.closed.last());
+        let header = SegmentHeader {
+            v: 1,
+            segment,
+            previous: previous.map(|previous| previous.segment),
+            previous_rows: previous.map_or(0, |previous| previous.rows),
+        };
+        let header = serde_json::to_vec(&header).map_err(|error| Error::internal(error.to_string()))?;
+        let mut bytes = Vec::new();
+        frame::encode(&header, 0, &mut bytes)?;
+        let mut file = self.fs.create_new(&self.dir.join(file_name(segment)))?;
+        self.next_segment += 1;
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        self.fs.sync_dir(&self.dir)?;
+        Ok(OpenSegment { file, segment, rows: 0 })
     }
 }
 

@@ -230,3 +230,21 @@ fn any_changed_byte_of_a_write_ahead_log_is_seen_or_cuts_the_last_group_only() {
     let error = Wal::open(Arc::new(PowerLossFs::new()), dir.path(), SMALL).unwrap_err();
     assert!(error.message().contains("has 4 rows and the segment behind it says 6"), "{error}");
 }
+
+#[test]
+fn a_row_that_looks_like_a_log_does_no_harm() {
+    let dir = scratch_dir();
+    let open = || Wal::open(Arc::new(PowerLossFs::new()), dir.path(), WalOptions::default()).unwrap();
+    let mut wal = open();
+    wal.append(&[(7, b"a")]).unwrap();
+    let file = dir.path().join("0000000000000000.wal");
+    let log = std::fs::read(&file).unwrap();
+    let end = wal.append(&[(7, &log)]).unwrap();
+    assert_eq!(end.row, 2);
+    drop(wal);
+    // The write of the second group is torn at its beginning.
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[log.len()] = 0;
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(open().end().row, 1);
+}
