@@ -246,10 +246,11 @@ impl Resolver<'_> {
         call: &UnresolvedFunction,
     ) -> Result<(Typed, Option<aggregates::After>)> {
         let is_star = matches!(call.args.as_slice(), [Expr::UnresolvedStar { target: None, .. }]);
-        let args = if name == "count" && (is_star || call.args.is_empty()) {
+        let args = if name == "count" && !call.is_distinct && (is_star || call.args.is_empty()) {
             vec![Typed::new(lit(1), DataType::Int, false, "1")]
         } else {
-            self.exprs(cx, &call.args)?
+            let expanded = self.with_stars_expanded(cx, call)?;
+            self.exprs(cx, &expanded.args)?
         };
         let filter = match &call.filter {
             Some(filter) => Some(self.condition(cx, filter, "FILTER")?),
@@ -394,11 +395,8 @@ impl Grouped {
         let is_key = |name: &str| self.keys.iter().any(|key| plan_name(key.id) == name);
         for used in out.data.column_refs() {
             if self.input.contains(&used.name) && !is_key(&used.name) {
-                return Err(AnalysisError::invalid(
-                    "MISSING_AGGREGATION",
-                    format!("'{name}' is neither in GROUP BY nor in an aggregate function"),
-                    span,
-                )
+                let class = if self.keys.is_empty() { "MISSING_GROUP_BY" } else { "MISSING_AGGREGATION" };
+                return Err(AnalysisError::invalid(class, format!("'{name}' is neither in GROUP BY nor in an aggregate function"), span)
                 .hint("add it to GROUP BY, or use any_value() if any of the group's values will do"));
             }
         }

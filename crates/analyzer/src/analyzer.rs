@@ -136,6 +136,7 @@ impl<'a> Analyzer<'a> {
         for (qualifier, field) in schema.iter() {
             attrs.push(Attribute {
                 id: resolver.next_id(),
+                origin: None,
                 name: field.name().clone(),
                 qualifiers: qualifier.map(TableReference::to_vec).unwrap_or_default(),
                 data_type: spark_type(field.data_type())?,

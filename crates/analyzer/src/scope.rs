@@ -22,6 +22,8 @@ const SUGGESTIONS_MAX: usize = 5;
 pub(crate) struct Attribute {
     /// Unique in the query; the plan's column is called `#id`.
     pub(crate) id: u64,
+    /// The column it is a copy of: `SELECT v, v` makes two, which are no two answers to `v`.
+    pub(crate) origin: Option<u64>,
     /// The name in the written case.
     pub(crate) name: String,
     /// Catalog, database and table, or an alias; empty when there is none.
@@ -38,6 +40,11 @@ impl Attribute {
     /// The column's name in the plan.
     pub(crate) fn plan_name(&self) -> String {
         plan_name(self.id)
+    }
+
+    /// The id of the column it is or copies.
+    fn source(&self) -> u64 {
+        self.origin.unwrap_or(self.id)
     }
 
     /// The column as a plan expression.
@@ -112,7 +119,7 @@ pub(crate) fn find<'a>(attrs: &'a [Attribute], parts: &'a [String], case: NameCa
         let mut found: Vec<&Attribute> = vec![];
         for attr in attrs {
             let matches = case.same(&attr.name, name) && (n_qualifiers > 0 || !attr.hidden) && has_qualifier(attr, qualifier, case);
-            if matches && !found.iter().any(|other| other.id == attr.id) {
+            if matches && !found.iter().any(|other| other.source() == attr.source()) {
                 found.push(attr);
             }
         }

@@ -27,6 +27,8 @@ struct Function {
     after: Option<crate::registry::aggregates::After>,
     /// Ranking functions have a frame of their own, which only shows in the name.
     is_ranking: bool,
+    /// The frame that Spark shows for functions whose frame cannot be chosen.
+    frame_text: Option<String>,
     cast_to: Option<arrow::datatypes::DataType>,
 }
 
@@ -35,7 +37,7 @@ impl Resolver<'_> {
     pub(crate) fn window_call(&mut self, cx: &mut ExprCx, function: &Expr, spec: &WindowSpec, span: Span) -> Result<Typed> {
         if let Collect::Refused(clause) = cx.windows {
             return Err(AnalysisError::invalid(
-                "UNSUPPORTED_EXPR_FOR_OPERATOR",
+                if clause == "WHERE" { "WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE" } else { "UNSUPPORTED_EXPR_FOR_OPERATOR" },
                 format!("a window function cannot be used in {clause}"),
                 span,
             ));
@@ -100,7 +102,7 @@ impl Resolver<'_> {
                 .collect();
             inside.push(format!("ORDER BY {}", names.join(", ")));
         }
-        inside.push(frame_text);
+        inside.push(function.frame_text.clone().unwrap_or(frame_text));
         let shown = format!("{} OVER ({})", function.typed.name, inside.join(" "));
         let params = WindowFunctionParams {
             args: function.args,
@@ -132,6 +134,7 @@ impl Resolver<'_> {
                 typed,
                 after,
                 is_ranking: false,
+                frame_text: None,
                 cast_to: None,
             });
         }
@@ -143,6 +146,7 @@ impl Resolver<'_> {
             ));
         }
         let args = self.exprs(cx, &call.args)?;
+        let frame_text = shown_frame(&name, args.get(1));
         let (definition, data_type, args, shown) = self.ranking(&name, args, span)?;
         let cast_to = match data_type {
             DataType::Int => Some(arrow_type(&DataType::Int)?),
@@ -159,6 +163,7 @@ impl Resolver<'_> {
             typed: Typed::new(lit(ScalarValue::Null), data_type, nullable, shown),
             after: None,
             is_ranking: true,
+            frame_text,
             cast_to,
         })
     }
@@ -169,7 +174,7 @@ impl Resolver<'_> {
         mut args: Vec<Typed>,
         span: Span,
     ) -> Result<(WindowFunctionDefinition, DataType, Vec<DfExpr>, String)> {
-        let mut shown = call_text(name, &args);
+        let mut shown = call_text(if name == "percent_rank" { "PERCENT_RANK" } else { name }, &args);
         let simple = |udwf| WindowFunctionDefinition::WindowUDF(udwf);
         let arity = |n: usize, args: &[Typed]| match args.len() == n {
             true => Ok(()),
@@ -297,5 +302,19 @@ impl Resolver<'_> {
             }
         };
         Ok((self.evaluate(&typed, span)?, text))
+    }
+}
+
+/// The frame in the name of `lag`, `lead` and `cume_dist`.
+fn shown_frame(name: &str, offset: Option<&Typed>) -> Option<String> {
+    let offset = offset.map_or("1", |offset| offset.name.as_str());
+    match name {
+        "lag" => {
+            let negative = offset.strip_prefix('-').map_or_else(|| format!("-{offset}"), str::to_owned);
+            Some(format!("ROWS BETWEEN {negative} FOLLOWING AND {negative} FOLLOWING"))
+        }
+        "lead" => Some(format!("ROWS BETWEEN {offset} FOLLOWING AND {offset} FOLLOWING")),
+        "cume_dist" => Some("RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW".to_owned()),
+        _ => None,
     }
 }

@@ -27,7 +27,10 @@ impl Resolver<'_> {
         let (first, second) = if cx.outputs_first { (&cx.outputs, &cx.scope) } else { (&cx.scope, &cx.outputs) };
         for attrs in [first, second] {
             if let Some(Found { attr, written, fields }) = scope::find(attrs, parts, case, span)? {
-                let typed = Typed::attribute(attr).written_as(written);
+                let mut typed = Typed::attribute(attr).written_as(written);
+                if !cx.outputs_first && cx.outputs.iter().any(|out| out.id == attr.id) {
+                    typed.name = format!("lateralAliasReference({written})");
+                }
                 return self.fields_of(typed, fields, span);
             }
         }
@@ -104,7 +107,7 @@ impl Resolver<'_> {
         let typed = self.fields_of(typed, fields, span)?;
         let DataType::Struct(fields) = typed.data_type.clone() else {
             return Err(AnalysisError::invalid(
-                "CANNOT_RESOLVE_STAR_EXPAND",
+                "_LEGACY_ERROR_TEMP_1050",
                 format!("'{}.*' cannot be expanded: it is of type {}, not a struct", written(target), typed.data_type.sql()),
                 span,
             ));
@@ -161,6 +164,6 @@ impl Resolver<'_> {
 
 fn find_lambda<'a>(cx: &ExprCx, parts: &'a [String], case: crate::scope::NameCase) -> Option<(Typed, &'a [String])> {
     let (name, fields) = parts.split_first()?;
-    let attr = cx.lambdas.iter().rev().find(|attr| case.same(&attr.name, name))?;
-    Some((Typed::attribute(attr), fields))
+    let (_, typed) = cx.lambdas.iter().rev().find(|(known, _)| case.same(known, name))?;
+    Some((typed.clone(), fields))
 }

@@ -139,7 +139,8 @@ impl Resolver<'_> {
         Ok(Typed::new(expr, data_type, nullable, def.name))
     }
 
-    fn with_stars_expanded(&mut self, cx: &ExprCx, call: &UnresolvedFunction) -> Result<UnresolvedFunction> {
+    /// The call with every `*` among its arguments replaced by columns.
+    pub(crate) fn with_stars_expanded(&mut self, cx: &ExprCx, call: &UnresolvedFunction) -> Result<UnresolvedFunction> {
         let mut args = vec![];
         for arg in &call.args {
             match self.expand_star(&cx.scope, arg)? {

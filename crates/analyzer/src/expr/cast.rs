@@ -23,7 +23,11 @@ impl Resolver<'_> {
             CastMode::Legacy => ("CAST", "legacy"),
         };
         check_type(to, span)?;
-        let name = format!("{word}({} AS {})", typed.name, cast_type_name(to));
+        // Spark leaves casts to nested types out of names.
+        let name = match to {
+            DataType::Array { .. } | DataType::Map { .. } | DataType::Struct(_) => typed.name.clone(),
+            _ => format!("{word}({} AS {})", typed.name, cast_type_name(to)),
+        };
         if !can_cast(&typed.data_type, to, mode == CastMode::Try) {
             return Err(cannot_cast(&typed, to, span));
         }
@@ -85,9 +89,9 @@ pub(crate) fn cast_call(expr: DfExpr, to: &DataType, from: &DataType, mode: &str
     }
     let text = |text: &str| DfExpr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None);
     let to_name = to.simple_string();
-    // The text of an interval shows its fields, which its Arrow type does not know.
+    // An interval's fields decide its text and its number, but its Arrow type does not know them.
     let from_name = match from {
-        DataType::YearMonthInterval { .. } | DataType::DayTimeInterval { .. } if is_string(to) => Some(from.simple_string()),
+        DataType::YearMonthInterval { .. } | DataType::DayTimeInterval { .. } => Some(from.simple_string()),
         _ => None,
     };
     let mut args = vec![expr, text(&to_name), text(mode), text(time_zone)];

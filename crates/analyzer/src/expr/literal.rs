@@ -115,6 +115,12 @@ pub(crate) fn decimal_text(unscaled: i128, scale: i8) -> String {
     let Some(scale) = usize::try_from(scale).ok().filter(|scale| *scale > 0) else {
         return format!("{sign}{digits}");
     };
+    // Java's BigDecimal leaves the plain form when the first digit is more than six places behind the point.
+    if scale + 1 > digits.len() + 6 {
+        let (first, rest) = digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        return format!("{sign}{first}{point}{rest}E-{}", scale + 1 - digits.len());
+    }
     let padded = format!("{digits:0>width$}", width = scale + 1);
     let (whole, fraction) = padded.split_at(padded.len() - scale);
     format!("{sign}{whole}.{fraction}")

@@ -9,6 +9,7 @@ mod call;
 mod cast;
 mod extract;
 mod guard;
+mod lambda;
 mod literal;
 mod operators;
 mod predicate;
@@ -163,11 +164,13 @@ pub(crate) struct ExprCx {
     /// The column of the batch's time, once it is used.
     pub(crate) batch_time: Option<u64>,
     /// Arguments of enclosing lambdas, innermost last.
-    pub(crate) lambdas: Vec<Attribute>,
+    pub(crate) lambdas: Vec<(String, Typed)>,
     /// The keys of grouping sets and the column of their id, where `grouping()` is legal.
     pub(crate) grouping: Option<GroupingKeys>,
     /// Whether this is an argument of an aggregate.
     pub(crate) is_inside_aggregate: bool,
+    /// Whether this is a condition, where DataFusion turns subqueries into joins.
+    pub(crate) is_condition: bool,
 }
 
 impl ExprCx {
@@ -183,6 +186,7 @@ impl ExprCx {
             lambdas: vec![],
             grouping: None,
             is_inside_aggregate: false,
+            is_condition: false,
         }
     }
 }
@@ -256,11 +260,13 @@ impl Resolver<'_> {
 
     /// Resolves a condition: BOOLEAN, or the error that names the clause.
     pub(crate) fn condition(&mut self, cx: &mut ExprCx, expr: &Expr, clause: &str) -> Result<Typed> {
-        let typed = self.expr(cx, expr)?;
+        let before = std::mem::replace(&mut cx.is_condition, true);
+        let typed = self.expr(cx, expr);
+        cx.is_condition = before;
+        let typed = typed?;
         match typed.data_type {
             DataType::Boolean => Ok(typed),
-            DataType::Null => self.implicit_cast(typed, &DataType::Boolean, expr.span()),
-            // Spark casts a string in a condition only in arguments, not here.
+            // Spark casts strings and nulls in arguments, not here.
             ref other => Err(AnalysisError::invalid(
                 "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
                 format!("the condition '{}' of {clause} is of type {}, not BOOLEAN", typed.name, other.sql()),

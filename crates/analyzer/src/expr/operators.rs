@@ -96,12 +96,8 @@ impl Resolver<'_> {
     /// Both operands in the type in which the operation is done.
     fn arithmetic_operands(&mut self, op: &str, left: Typed, right: Typed, span: Span) -> Result<(Typed, Typed)> {
         use DataType as T;
-        // A string takes the type that the other side suggests; two strings are doubles.
-        let target = match (is_string(&left.data_type), is_string(&right.data_type)) {
-            (true, true) => Some(T::Double),
-            (true, false) | (false, true) => common_with_string(&left.data_type, &right.data_type),
-            _ => None,
-        };
+        // A string takes the type that the other side suggests; two strings suggest nothing.
+        let target = common_with_string(&left.data_type, &right.data_type);
         if let Some(target) = target.filter(is_numeric) {
             let left = if is_string(&left.data_type) { self.implicit_cast(left, &target, span)? } else { left };
             let right = if is_string(&right.data_type) { self.implicit_cast(right, &target, span)? } else { right };
@@ -206,6 +202,10 @@ fn narrow_decimal(typed: &Typed) -> Option<DataType> {
         ScalarValue::Int64(Some(v)) => v.unsigned_abs().to_string(),
         _ => return None,
     };
+    // `CAST(1 AS INT)` may have become a literal, but was none.
+    if typed.name.trim_start_matches('-') != digits {
+        return None;
+    }
     Some(DataType::Decimal { precision: u8::try_from(digits.len()).ok()?, scale: 0 })
 }
 

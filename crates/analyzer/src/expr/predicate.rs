@@ -7,7 +7,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{DataType, Expr, UnresolvedFunction};
 
 use super::{ExprCx, Typed, guard};
-use crate::coerce::{common_type, common_type_of, is_orderable};
+use crate::coerce::{common_type, common_type_of, is_integral, is_orderable};
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
 
@@ -115,6 +115,7 @@ impl Resolver<'_> {
             "<=>" => (Operator::IsNotDistinctFrom, "<=>"),
             _ => (Operator::Eq, "="),
         };
+        let (left, right) = whole_numbers(sign, left, right);
         let shown = format!("({} {sign} {})", left.name, right.name);
         let nullable = sign != "<=>" && (left.nullable || right.nullable);
         let common = common_type(&left.data_type, &right.data_type).or_else(|| common_struct(&left.data_type, &right.data_type));
@@ -171,9 +172,9 @@ impl Resolver<'_> {
         let arg = self.expr(cx, expr)?;
         match arg.data_type {
             DataType::Boolean => Ok(arg),
-            DataType::Null | DataType::String => self.implicit_cast(arg, &DataType::Boolean, expr.span()),
+            DataType::Null | DataType::String if op != "when" => self.implicit_cast(arg, &DataType::Boolean, expr.span()),
             ref other => Err(AnalysisError::invalid(
-                if op == "not" { "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE" } else { "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES" },
+                if matches!(op, "not" | "when" | "if") { "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE" } else { "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES" },
                 format!("'{}' is of type {}, but {} wants BOOLEAN", arg.name, other.sql(), op.to_uppercase()),
                 expr.span(),
             )),
@@ -237,21 +238,13 @@ impl Resolver<'_> {
 
     fn like_typed(&mut self, ignore_case: bool, value: Typed, pattern: Typed, escape: char, shown: String, span: Span) -> Result<Typed> {
         let nullable = value.nullable || pattern.nullable;
-        // Arrow's LIKE knows the backslash only, and lets a pattern end in one, which Spark refuses.
-        let simple = escape == '\\'
-            && match pattern.literal() {
-                Some(ScalarValue::Utf8(Some(text))) => !text.contains('\\'),
-                _ => false,
-            };
-        if simple {
-            let like = Like::new(false, Box::new(value.expr), Box::new(pattern.expr), None, ignore_case);
-            return Ok(Typed::new(DfExpr::Like(like), DataType::Boolean, nullable, shown));
-        }
-        let kernel = if ignore_case { "ilike" } else { "like" };
-        let escape = super::operators::text_arg(&escape.to_string());
-        let mut out = self.kernel_typed(kernel, vec![value, pattern, escape], span)?.named(shown);
-        out.nullable = nullable;
-        Ok(out)
+        let pattern = match pattern.literal() {
+            Some(ScalarValue::Utf8(Some(text))) => super::operators::text_arg(&with_backslash(text, escape, span)?),
+            _ if escape != '\\' => return Err(AnalysisError::unsupported("LIKE with a computed pattern and ESCAPE", span)),
+            _ => pattern,
+        };
+        let like = Like::new(false, Box::new(value.expr), Box::new(pattern.expr), None, ignore_case);
+        Ok(Typed::new(DfExpr::Like(like), DataType::Boolean, nullable, shown))
     }
 
     fn escape_char(&self, typed: &Typed, span: Span) -> Result<char> {
@@ -358,6 +351,33 @@ pub(crate) fn call_text(name: &str, args: &[Typed]) -> String {
     format!("{name}({})", args.join(", "))
 }
 
+/// The pattern with a backslash as escape character, the one that arrow's LIKE knows.
+fn with_backslash(pattern: &str, escape: char, span: Span) -> Result<String> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c == escape {
+            match chars.next() {
+                Some(next) if next == '%' || next == '_' => out.extend(['\\', next]),
+                Some(next) if next == escape && next == '\\' => out.push_str("\\\\"),
+                Some(next) if next == escape => out.push(next),
+                _ => {
+                    return Err(AnalysisError::invalid(
+                        "INVALID_FORMAT.ESC_IN_THE_MIDDLE",
+                        format!("in the pattern '{pattern}' the escape character '{escape}' must be followed by '%', '_' or itself"),
+                        span,
+                    ));
+                }
+            }
+        } else if c == '\\' {
+            out.push_str("\\\\");
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
+}
+
 fn negated(typed: Typed) -> Typed {
     let shown = format!("(NOT {})", typed.name);
     // IN and LIKE have a negation of their own, but NOT around them is the same to the optimiser.
@@ -373,6 +393,36 @@ fn common_struct(left: &DataType, right: &DataType) -> Option<DataType> {
     let renamed: Vec<_> =
         r.iter().zip(l).map(|(right, left)| millstream_sql::ir::StructField { name: left.name.clone(), ..right.clone() }).collect();
     common_type(left, &DataType::Struct(renamed))
+}
+
+/// `i > 1.1` is `i > 1` for an integer, in name and in fact, so that the column is not cast.
+fn whole_numbers(sign: &str, left: Typed, right: Typed) -> (Typed, Typed) {
+    let floor_right = match sign {
+        ">" | "<=" => true,
+        "<" | ">=" => false,
+        _ => return (left, right),
+    };
+    if is_integral(&left.data_type)
+        && left.literal().is_none_or(|value| !value.is_null())
+        && let Some(whole) = whole_number(&right, floor_right)
+    {
+        return (left, whole);
+    }
+    if is_integral(&right.data_type)
+        && let Some(whole) = whole_number(&left, !floor_right)
+    {
+        return (whole, right);
+    }
+    (left, right)
+}
+
+fn whole_number(typed: &Typed, floor: bool) -> Option<Typed> {
+    let ScalarValue::Decimal128(Some(unscaled), _, scale) = typed.literal()? else { return None };
+    let unit = 10_i128.checked_pow(u32::try_from(*scale).ok()?)?;
+    let down = unscaled.div_euclid(unit);
+    let whole = if floor || unscaled.rem_euclid(unit) == 0 { down } else { down + 1 };
+    let whole = i64::try_from(whole).ok()?;
+    Some(Typed::new(DfExpr::Literal(ScalarValue::Int64(Some(whole)), None), DataType::Long, false, whole.to_string()))
 }
 
 /// DataFusion orders -0.0 before 0.0; Spark takes them as equal.

@@ -44,12 +44,13 @@ impl Resolver<'_> {
             ("date_part" | "datepart", [field, from]) => {
                 let field = self.expr(cx, field)?;
                 let from = self.expr(cx, from)?;
-                let shown = call_text(name, &[field.clone(), from.clone()]);
+                let shown = crate::registry::names::call_name(name, &[field.clone(), from.clone()]);
                 let Some(def) = millstream_functions::scalar("extract").or_else(|| millstream_functions::scalar("date_part")) else {
                     return Ok(None);
                 };
                 self.scalar_call(def, "extract", vec![field, from], span)?.named(shown)
             }
+            ("decode", [_, _, _, ..]) => self.decode(cx, call)?,
             ("window", _) => return Err(AnalysisError::unsupported("window()", span).hint("windows come with event-time aggregation")),
             _ => return Ok(None),
         };
@@ -64,6 +65,25 @@ impl Resolver<'_> {
         out.name = name;
         out.own_name = own_name;
         Ok(out)
+    }
+
+    /// `decode(x, a, 'A', b, 'B', 'other')`: the value beside the first equal key.
+    fn decode(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<Typed> {
+        let span = call.span;
+        let args = self.exprs(cx, &call.args)?;
+        let shown = call_text("decode", &args);
+        let mut args = args.into_iter();
+        let value = args.next().ok_or_else(|| AnalysisError::internal("decode without arguments"))?;
+        let rest: Vec<Typed> = args.collect();
+        let mut branches = vec![];
+        let mut pairs = rest.chunks_exact(2);
+        for pair in &mut pairs {
+            let [key, result] = pair else { continue };
+            let equal = self.compare("<=>", value.clone(), key.clone(), span)?;
+            branches.push((equal.expr, result.clone()));
+        }
+        let otherwise = pairs.remainder().first().cloned();
+        self.branches(branches, otherwise, shown, span)
     }
 
     /// `struct(a, b AS c, 1)`: fields are called by their columns, their aliases, or `colN`.
@@ -81,12 +101,6 @@ impl Resolver<'_> {
         out.data_type = DataType::Struct(fields);
         out.nullable = false;
         Ok(out)
-    }
-
-    /// A higher-order function with lambdas.
-    pub(crate) fn higher_order(&mut self, _cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
-        Err(AnalysisError::unsupported(format!("the higher-order function {name}()"), call.span)
-            .hint("explode the array, compute on its rows and collect_list() them"))
     }
 }
 

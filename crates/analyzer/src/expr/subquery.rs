@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datafusion::common::Spans;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::{Expr as DfExpr, Subquery};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Aggregate, Case, Expr as DfExpr, Filter, LogicalPlan, Operator, Subquery, lit};
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, Expr, Plan};
 
@@ -21,13 +22,23 @@ impl Resolver<'_> {
     pub(crate) fn scalar_subquery(&mut self, cx: &mut ExprCx, plan: &Plan, span: Span) -> Result<Typed> {
         let rel = self.subquery(cx, plan, span)?;
         let attr = single_column(&rel, "SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN", span)?;
-        let expr = DfExpr::ScalarSubquery(subquery_of(rel)?);
+        let subquery = subquery_of(rel)?;
+        if !subquery.outer_ref_columns.is_empty() && !gives_one_row(&subquery.subquery) {
+            return Err(AnalysisError::unsupported("a correlated scalar subquery without an aggregate", span)
+                .hint("aggregate in it, such as with max() or first(), or write a LEFT JOIN"));
+        }
+        let expr = DfExpr::ScalarSubquery(subquery);
         Ok(Typed::new(expr, attr.data_type, true, "scalarsubquery()"))
     }
 
     /// `EXISTS (SELECT ...)`
     pub(crate) fn exists_subquery(&mut self, cx: &mut ExprCx, plan: &Plan, span: Span) -> Result<Typed> {
         let rel = self.subquery(cx, plan, span)?;
+        if !cx.is_condition {
+            // DataFusion plans EXISTS in filters only; a count says the same anywhere.
+            let count = self.count_of(rel)?;
+            return Ok(Typed::new(count.gt(lit(0_i64)), DataType::Boolean, false, "exists()"));
+        }
         let expr = DfExpr::Exists(Exists { subquery: subquery_of(rel)?, negated: false });
         Ok(Typed::new(expr, DataType::Boolean, false, "exists()"))
     }
@@ -56,10 +67,48 @@ impl Resolver<'_> {
             let id = self.next_id();
             let expr = item.expr.alias(crate::scope::plan_name(id));
             rel.plan = projection(vec![expr], rel.plan)?;
-            rel.attrs = vec![Attribute { id, data_type: common, ..attr }];
+            rel.attrs = vec![Attribute { id, origin: None, data_type: common, ..attr }];
+        }
+        if !cx.is_condition {
+            let expr = self.in_as_counts(cx, value, rel)?;
+            return Ok(Typed::new(expr, DataType::Boolean, nullable, name));
         }
         let expr = DfExpr::InSubquery(InSubquery::new(Box::new(value.expr), subquery_of(rel)?, false));
         Ok(Typed::new(expr, DataType::Boolean, nullable, name))
+    }
+
+    /// The number of rows of a subquery, as a scalar subquery.
+    fn count_of(&mut self, rel: Rel) -> Result<DfExpr> {
+        let id = self.next_id();
+        let count = datafusion::functions_aggregate::count::count_udaf().call(vec![lit(1_i64)]).alias(crate::scope::plan_name(id));
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rel.plan), vec![], vec![count])?);
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() };
+        let count = DfExpr::ScalarSubquery(subquery);
+        // A decorrelated count of no rows may come back as NULL.
+        let case = Case::new(None, vec![(Box::new(DfExpr::IsNotNull(Box::new(count.clone()))), Box::new(count))], Some(Box::new(lit(0_i64))));
+        Ok(DfExpr::Case(case))
+    }
+
+    /// `a IN (subquery)` outside of a condition, with its three values: found, not found, unknown.
+    fn in_as_counts(&mut self, cx: &ExprCx, value: Typed, rel: Rel) -> Result<DfExpr> {
+        let attr = single_column(&rel, "DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH", Span::NONE)?;
+        let filtered = |condition: DfExpr| -> Result<Rel> {
+            let plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(rel.plan.clone()))?);
+            Ok(Rel { plan, ..rel.clone() })
+        };
+        let equal = datafusion::logical_expr::binary_expr(attr.column(), Operator::Eq, as_outer(value.expr.clone(), cx)?);
+        let found = self.count_of(filtered(equal)?)?;
+        let nulls = self.count_of(filtered(DfExpr::IsNull(Box::new(attr.column())))?)?;
+        let all = self.count_of(rel.clone())?;
+        let unknown = DfExpr::IsNull(Box::new(value.expr)).or(nulls.gt(lit(0_i64)));
+        let null = DfExpr::Literal(datafusion::common::ScalarValue::Boolean(None), None);
+        let branches = vec![
+            (Box::new(found.gt(lit(0_i64))), Box::new(lit(true))),
+            (Box::new(all.eq(lit(0_i64))), Box::new(lit(false))),
+            (Box::new(unknown), Box::new(null)),
+        ];
+        Ok(DfExpr::Case(Case::new(None, branches, Some(Box::new(lit(false))))))
     }
 
     fn subquery(&mut self, cx: &ExprCx, plan: &Plan, span: Span) -> Result<Rel> {
@@ -77,6 +126,34 @@ fn subquery_of(rel: Rel) -> Result<Subquery> {
     let plan = if visible.len() == rel.plan.schema().fields().len() { rel.plan } else { projection(visible, rel.plan)? };
     let outer_ref_columns = plan.all_out_ref_exprs();
     Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() })
+}
+
+/// Whether the plan is an aggregation without groups, perhaps under projections.
+fn gives_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => gives_one_row(&projection.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Limit(limit) => gives_one_row(&limit.input),
+        _ => false,
+    }
+}
+
+/// The outer query's columns as a subquery sees them.
+fn as_outer(expr: DfExpr, cx: &ExprCx) -> Result<DfExpr> {
+    let out = expr.transform(|node| match &node {
+        DfExpr::Column(column) => match cx.scope.iter().find(|attr| attr.plan_name() == column.name) {
+            Some(attr) => {
+                let arrow = crate::types::arrow_type(&attr.data_type).map_err(|error| {
+                    datafusion::error::DataFusionError::External(Box::new(error.into_core(None)))
+                })?;
+                let field = arrow::datatypes::Field::new(&column.name, arrow, attr.nullable);
+                Ok(Transformed::yes(DfExpr::OuterReferenceColumn(Arc::new(field), column.clone())))
+            }
+            None => Ok(Transformed::no(node)),
+        },
+        _ => Ok(Transformed::no(node)),
+    })?;
+    Ok(out.data)
 }
 
 fn single_column(rel: &Rel, class: &'static str, span: Span) -> Result<Attribute> {

@@ -108,6 +108,7 @@ impl Resolver<'_> {
             exprs.push(column.expr.alias(plan_name(id)));
             made.push(Attribute {
                 id,
+                origin: None,
                 name,
                 qualifiers: vec![],
                 data_type: column.data_type,

@@ -14,7 +14,7 @@ use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, not_found};
+use crate::scope::{Attribute, Rel};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -68,7 +68,12 @@ impl Resolver<'_> {
                 let found: Vec<&Attribute> = rel.visible().filter(|attr| case.same(&attr.name, &name.name)).collect();
                 match found.as_slice() {
                     [attr] => Ok((*attr).clone()),
-                    [] => Err(not_found(&rel.attrs, std::slice::from_ref(&name.name), name.span)),
+                    [] => Err(AnalysisError::invalid(
+                        "UNRESOLVED_USING_COLUMN_FOR_JOIN",
+                        format!("the column '{}' of USING is not on both sides of the join", name.name),
+                        name.span,
+                    )
+                    .near(millstream_sql::error::nearest(&name.name, rel.visible().map(|attr| attr.name.as_str())).map(str::to_owned))),
                     _ => Err(AnalysisError::invalid(
                         "AMBIGUOUS_REFERENCE",
                         format!("the column '{}' of USING is ambiguous", name.name),

@@ -237,6 +237,7 @@ pub(crate) fn qualified(rel: Rel, qualifiers: &[String]) -> Rel {
 pub(crate) fn attribute_of(id: u64, name: &str, typed: &Typed) -> Attribute {
     Attribute {
         id,
+        origin: None,
         name: name.to_owned(),
         qualifiers: vec![],
         data_type: typed.data_type.clone(),

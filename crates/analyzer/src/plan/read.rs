@@ -165,6 +165,7 @@ impl Resolver<'_> {
             exprs.push(expr.alias(plan_name(id)));
             attrs.push(Attribute {
                 id,
+                origin: None,
                 name: field.name().clone(),
                 qualifiers: qualifiers.clone(),
                 data_type,

@@ -234,6 +234,7 @@ impl Resolver<'_> {
         let mut attr = attribute_of(self.next_id(), &name, &typed);
         if let (Some(source), None) = (source, alias) {
             attr.qualifiers.clone_from(&source.qualifiers);
+            attr.origin = Some(source.origin.unwrap_or(source.id));
         }
         Out { attr, typed, is_kept: false }
     }

@@ -43,7 +43,8 @@ impl Resolver<'_> {
         let mut attrs = vec![];
         for idx in 0..width {
             let column = typed_rows.iter().filter_map(|row| row.get(idx));
-            let Some(data_type) = common_type_of(column.clone().map(|typed| &typed.data_type)) else {
+            let types: Vec<&DataType> = column.clone().map(|typed| &typed.data_type).collect();
+            let Some(data_type) = common_type_of(types.iter().copied()).filter(|_| !mixes_strings(&types)) else {
                 return Err(AnalysisError::invalid(
                     "INVALID_INLINE_TABLE.INCOMPATIBLE_TYPES_IN_INLINE_TABLE",
                     format!("the values of column {} of VALUES have no common type", idx + 1),
@@ -53,6 +54,7 @@ impl Resolver<'_> {
             let nullable = column.clone().any(|typed| typed.nullable);
             attrs.push(Attribute {
                 id: self.next_id(),
+                origin: None,
                 name: format!("col{}", idx + 1),
                 qualifiers: vec![],
                 data_type,
@@ -100,6 +102,7 @@ impl Resolver<'_> {
         let plan = projection(vec![datafusion::logical_expr::Expr::Column(column).alias(plan_name(id))], plan)?;
         let attr = Attribute {
             id,
+            origin: None,
             name: "id".to_owned(),
             qualifiers: vec![],
             data_type: DataType::Long,
@@ -109,6 +112,12 @@ impl Resolver<'_> {
         };
         Ok(Rel { plan, attrs: vec![attr], is_streaming: false, watermarks: vec![] })
     }
+}
+
+/// Spark casts no string beside another type in VALUES.
+fn mixes_strings(types: &[&DataType]) -> bool {
+    let is_text = |t: &&&DataType| crate::coerce::is_string(t);
+    types.iter().any(|t| is_text(&t)) && types.iter().any(|t| !is_text(&t) && **t != DataType::Null)
 }
 
 fn n_rows(start: i64, end: i64, step: i64) -> u64 {

@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Bits,
     ApproxCountDistinct,
     ExtremeBy,
+    StringAgg,
+    Percentile,
 }
 
 /// Name, Spark's name of it, family.
@@ -89,6 +91,9 @@ const AGGREGATES: &[(&str, &str, Kind)] = &[
     ("approx_count_distinct", "approx_count_distinct", Kind::ApproxCountDistinct),
     ("max_by", "max_by", Kind::ExtremeBy),
     ("min_by", "min_by", Kind::ExtremeBy),
+    ("string_agg", "string_agg", Kind::StringAgg),
+    ("listagg", "listagg", Kind::StringAgg),
+    ("percentile", "percentile", Kind::Percentile),
 ];
 
 /// The family of an aggregate and Spark's name for it.
@@ -105,7 +110,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span: Span) -> Result<(Typed, Option<After>)> {
     let Some((shown, kind)) = find(name) else { return Err(AnalysisError::internal(format!("no aggregate {name}"))) };
     check_arity(name, kind, parts.args.len(), span)?;
-    let shown = call_text(shown, &parts);
+    let shown = call_text(shown, kind, &parts);
     let Parts { args, is_distinct, filter, ignore_nulls, order } = parts;
     let mut call = Call { args: vec![], is_distinct, filter: filter.map(|f| Box::new(f.expr)), order: sort_exprs(order), ignore_nulls };
     let mut after: Option<After> = None;
@@ -197,6 +202,29 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
             call.is_distinct = true;
             (df::count::count_udaf(), DataType::Long, false)
         }
+        Kind::StringAgg => {
+            let delimiter = rest.into_iter().next().unwrap_or_else(|| Typed::new(lit(""), DataType::String, false, "NULL"));
+            let value = resolver.implicit_cast(first, &DataType::String, span)?;
+            let delimiter = resolver.implicit_cast(delimiter, &DataType::String, span)?;
+            let delimiter = match resolver.evaluate(&delimiter, span)? {
+                ScalarValue::Utf8(Some(text)) => lit(text),
+                _ => lit(""),
+            };
+            call.args = vec![value.expr, delimiter];
+            (df::string_agg::string_agg_udaf(), DataType::String, true)
+        }
+        Kind::Percentile => {
+            let value = resolver.implicit_cast(first, &DataType::Double, span)?;
+            let at = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("percentile without a percentage"))?;
+            if matches!(at.data_type, DataType::Array { .. }) {
+                return Err(AnalysisError::unsupported("percentile() with an array of percentages", span));
+            }
+            let at = resolver.implicit_cast(at, &DataType::Double, span)?;
+            let at = resolver.evaluate(&at, span)?;
+            call.order = vec![SortExpr::new(value.expr.clone(), true, true)];
+            call.args = vec![value.expr, lit(at)];
+            (df::percentile_cont::percentile_cont_udaf(), DataType::Double, true)
+        }
         Kind::ExtremeBy => {
             let by = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("max_by without an order"))?;
             let data_type = first.data_type.clone();
@@ -206,9 +234,10 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
                 Some(filter) => filter.and(known),
                 None => known,
             }));
-            call.order = vec![SortExpr::new(by.expr, name == "min_by", false)];
+            // Of rows that tie, the last one wins, as in Spark.
+            call.order = vec![SortExpr::new(by.expr, name == "max_by", false)];
             call.args = vec![first.expr];
-            (df::first_last::first_value_udaf(), data_type, true)
+            (df::first_last::last_value_udaf(), data_type, true)
         }
     };
     let expr = call.build(udaf);
@@ -302,12 +331,14 @@ fn sort_exprs(order: Vec<(Typed, bool, bool)>) -> Vec<SortExpr> {
     order.into_iter().map(|(typed, ascending, nulls_first)| SortExpr::new(typed.expr, ascending, nulls_first)).collect()
 }
 
-fn call_text(shown: &str, parts: &Parts) -> String {
-    let names: Vec<&str> = parts.args.iter().map(|arg| arg.name.as_str()).collect();
+fn call_text(shown: &str, kind: Kind, parts: &Parts) -> String {
+    // The flag that skips nulls does not show.
+    let n_shown = if kind == Kind::Pick { 1 } else { usize::MAX };
+    let names: Vec<&str> = parts.args.iter().take(n_shown).map(|arg| arg.name.as_str()).collect();
     let distinct = if parts.is_distinct { "DISTINCT " } else { "" };
     let mut out = format!("{shown}({distinct}{})", names.join(", "));
-    if parts.ignore_nulls {
-        out.push_str(" ignore nulls");
+    if kind == Kind::Percentile {
+        out.insert_str(out.len() - 1, ", 1");
     }
     if let Some(filter) = &parts.filter {
         out.push_str(&format!(" FILTER (WHERE {})", filter.name));
@@ -318,7 +349,8 @@ fn call_text(shown: &str, parts: &Parts) -> String {
 fn check_arity(name: &str, kind: Kind, n_args: usize, span: Span) -> Result<()> {
     let (min, max) = match kind {
         Kind::Count => (1, usize::MAX),
-        Kind::Pick | Kind::ApproxCountDistinct => (1, 2),
+        Kind::Pick | Kind::ApproxCountDistinct | Kind::StringAgg => (1, 2),
+        Kind::Percentile => (2, 2),
         Kind::DoublePair | Kind::ExtremeBy => (2, 2),
         _ => (1, 1),
     };

@@ -135,7 +135,7 @@ const NULLABLE_BY_NATURE: [&str; 24] = [
 ];
 
 /// Functions of Spark that are not offered: the error then says so instead of "not known".
-const NOT_OFFERED: [&str; 30] = [
+const NOT_OFFERED: [&str; 25] = [
     "session_window",
     "input_file_name",
     "spark_partition_id",
@@ -156,16 +156,11 @@ const NOT_OFFERED: [&str; 30] = [
     "bitmap_construct_agg",
     "aes_encrypt",
     "aes_decrypt",
-    "grouping_sets",
-    "sentences",
     "from_protobuf",
     "to_protobuf",
     "try_variant_get",
-    "schema_of_csv",
-    "schema_of_json",
     "to_variant_object",
     "window_time",
-    "ml_predict",
 ];
 
 pub(crate) fn is_generator(name: &str) -> bool {

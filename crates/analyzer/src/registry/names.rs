@@ -11,10 +11,13 @@ const UPPER: [&str; 33] = [
 ];
 
 /// Spark's name of another name of the same function.
-const SHOWN_AS: [(&str, &str); 8] = [
+const SHOWN_AS: [(&str, &str); 11] = [
     ("to_varchar", "to_char"),
     ("regexp", "RLIKE"),
-    ("printf", "printf"),
+    ("regexp_like", "REGEXP_LIKE"),
+    ("power", "POWER"),
+    ("signum", "SIGNUM"),
+    ("dateadd", "date_add"),
     ("current_schema", "current_schema"),
     ("rint", "rint"),
     ("hypot", "HYPOT"),
@@ -40,6 +43,8 @@ pub(crate) fn call_name(name: &str, args: &[Typed]) -> String {
         ("rtrim", [what, from]) => format!("TRIM(TRAILING {what} FROM {from})"),
         ("trim", [what, from]) => format!("TRIM(BOTH {what} FROM {from})"),
         ("btrim", [from, what]) => format!("btrim({from}, {what})"),
+        ("ceil" | "floor", [x, scale]) => format!("{name}({x}, {scale})"),
+        ("date_part" | "datepart", [field, from]) => format!("{name}({field} FROM {from})"),
         ("extract", [field, from]) => format!("extract({field} FROM {from})"),
         ("from_json", [json, ..]) if matches!(args.get(1).map(map_schema), Some(true)) => {
             let _ = json;

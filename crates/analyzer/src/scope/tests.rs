@@ -4,6 +4,7 @@ use super::*;
 fn attr(id: u64, name: &str, qualifiers: &[&str]) -> Attribute {
     Attribute {
         id,
+        origin: None,
         name: name.to_owned(),
         qualifiers: qualifiers.iter().map(|q| (*q).to_owned()).collect(),
         data_type: DataType::Int,

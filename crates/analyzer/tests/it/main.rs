@@ -5,3 +5,4 @@ mod gold;
 mod harness;
 mod queries;
 mod streams;
+mod traps;
