@@ -397,7 +397,7 @@ impl Grouped {
             if self.input.contains(&used.name) && !is_key(&used.name) {
                 let class = if self.keys.is_empty() { "MISSING_GROUP_BY" } else { "MISSING_AGGREGATION" };
                 return Err(AnalysisError::invalid(class, format!("'{name}' is neither in GROUP BY nor in an aggregate function"), span)
-                .hint("add it to GROUP BY, or use any_value() if any of the group's values will do"));
+                    .hint("add it to GROUP BY, or use any_value() if any of the group's values will do"));
             }
         }
         Ok(out.data)

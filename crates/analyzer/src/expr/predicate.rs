@@ -174,7 +174,11 @@ impl Resolver<'_> {
             DataType::Boolean => Ok(arg),
             DataType::Null | DataType::String if op != "when" => self.implicit_cast(arg, &DataType::Boolean, expr.span()),
             ref other => Err(AnalysisError::invalid(
-                if matches!(op, "not" | "when" | "if") { "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE" } else { "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES" },
+                if matches!(op, "not" | "when" | "if") {
+                    "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"
+                } else {
+                    "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES"
+                },
                 format!("'{}' is of type {}, but {} wants BOOLEAN", arg.name, other.sql(), op.to_uppercase()),
                 expr.span(),
             )),

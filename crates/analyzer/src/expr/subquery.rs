@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::common::Spans;
-use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{Aggregate, Case, Expr as DfExpr, Filter, LogicalPlan, Operator, Subquery, lit};
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, Expr, Plan};
@@ -86,7 +86,8 @@ impl Resolver<'_> {
         let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() };
         let count = DfExpr::ScalarSubquery(subquery);
         // A decorrelated count of no rows may come back as NULL.
-        let case = Case::new(None, vec![(Box::new(DfExpr::IsNotNull(Box::new(count.clone()))), Box::new(count))], Some(Box::new(lit(0_i64))));
+        let case =
+            Case::new(None, vec![(Box::new(DfExpr::IsNotNull(Box::new(count.clone()))), Box::new(count))], Some(Box::new(lit(0_i64))));
         Ok(DfExpr::Case(case))
     }
 
@@ -143,9 +144,8 @@ fn as_outer(expr: DfExpr, cx: &ExprCx) -> Result<DfExpr> {
     let out = expr.transform(|node| match &node {
         DfExpr::Column(column) => match cx.scope.iter().find(|attr| attr.plan_name() == column.name) {
             Some(attr) => {
-                let arrow = crate::types::arrow_type(&attr.data_type).map_err(|error| {
-                    datafusion::error::DataFusionError::External(Box::new(error.into_core(None)))
-                })?;
+                let arrow = crate::types::arrow_type(&attr.data_type)
+                    .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error.into_core(None))))?;
                 let field = arrow::datatypes::Field::new(&column.name, arrow, attr.nullable);
                 Ok(Transformed::yes(DfExpr::OuterReferenceColumn(Arc::new(field), column.clone())))
             }

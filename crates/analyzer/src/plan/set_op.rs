@@ -89,7 +89,15 @@ impl Resolver<'_> {
             };
             let Some(named) = l.clone().or_else(|| r.clone()) else { continue };
             let nullable = l.as_ref().is_none_or(|attr| attr.nullable) || r.as_ref().is_none_or(|attr| attr.nullable);
-            let attr = Attribute { id: self.next_id(), origin: None, qualifiers: vec![], data_type: common.clone(), nullable, hidden: false, ..named };
+            let attr = Attribute {
+                id: self.next_id(),
+                origin: None,
+                qualifiers: vec![],
+                data_type: common.clone(),
+                nullable,
+                hidden: false,
+                ..named
+            };
             for (side, exprs) in [(l, &mut left_exprs), (r, &mut right_exprs)] {
                 let typed = match side {
                     Some(attr) => Typed::attribute(&attr),
