@@ -12,6 +12,7 @@
 pub mod wire;
 
 pub mod console;
+pub mod file;
 pub mod foreach;
 pub mod foreach_batch;
 pub mod memory;
@@ -46,6 +47,7 @@ pub fn register_all(registry: &mut ConnectorRegistry) -> InProcess {
     registry.register(Arc::new(memory::MemoryConnector::new(Arc::clone(&memory))));
     registry.register(Arc::new(console::ConsoleConnector::default()));
     registry.register(Arc::new(noop::NoopConnector));
+    registry.register(Arc::new(file::FileConnector::default()));
     registry.register(Arc::new(foreach::ForeachConnector));
     registry.register(Arc::new(foreach_batch::ForeachBatchConnector));
     InProcess { memory }

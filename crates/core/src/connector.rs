@@ -16,6 +16,10 @@ use crate::options::{OptionSpec, Options, nearest};
 use crate::sink::{Sink, WriterFactory};
 use crate::source::{Source, SplitReader};
 
+/// The key of a field's metadata that marks a source's hidden column (`_metadata`): it is the last in the schema, can be
+/// selected by name, and is not part of `*`. Only sources that were asked for it (`metadataColumn`) have one.
+pub const HIDDEN_FIELD: &str = "millstream.hidden";
+
 /// What is asked of [`Connector::source`].
 #[derive(Debug, Clone)]
 pub struct SourceRequest {

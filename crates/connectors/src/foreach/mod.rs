@@ -29,8 +29,17 @@ pub trait RowWriter: Send {
     async fn close(&mut self, error: Option<&Error>) -> Result<()>;
 }
 
-/// Makes a [`RowWriter`] per partition.
-pub type RowWriterFactory = Arc<dyn Fn() -> Box<dyn RowWriter> + Send + Sync>;
+/// Makes a [`RowWriter`] per partition; any function that does is one.
+pub trait RowWriterFactory: Send + Sync {
+    /// A new writer.
+    fn new_writer(&self) -> Box<dyn RowWriter>;
+}
+
+impl<F: Fn() -> Box<dyn RowWriter> + Send + Sync> RowWriterFactory for F {
+    fn new_writer(&self) -> Box<dyn RowWriter> {
+        self()
+    }
+}
 
 /// The writers' half; the sink itself is made from a function, not from options.
 #[derive(Debug)]
@@ -52,20 +61,20 @@ impl Connector for ForeachConnector {
 
 /// See the [module](self).
 pub struct ForeachSink {
-    factory: RowWriterFactory,
+    factory: Arc<dyn RowWriterFactory>,
     schema: SchemaRef,
     time_zone: String,
 }
 
 impl ForeachSink {
     /// Gives rows of `schema` to writers made by `factory`.
-    pub fn new(factory: RowWriterFactory, schema: SchemaRef, time_zone: impl Into<String>) -> Self {
+    pub fn new(factory: Arc<dyn RowWriterFactory>, schema: SchemaRef, time_zone: impl Into<String>) -> Self {
         Self { factory, schema, time_zone: time_zone.into() }
     }
 
     async fn write_partition(&self, batch: BatchId, output: &TaskOutput) -> Result<()> {
         let rows = wire::rows_from_bytes(&output.payload)?;
-        let mut writer = (self.factory)();
+        let mut writer = self.factory.new_writer();
         let written = process_all(writer.as_mut(), batch, output.task_id, &rows).await;
         let closed = writer.close(written.as_ref().err()).await;
         written.and(closed)

@@ -47,7 +47,8 @@ fn output(task: u32, rows: RecordBatch) -> TaskOutput {
 async fn opens_processes_and_closes_each_partition() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let for_writers = Arc::clone(&log);
-    let sink = ForeachSink::new(Arc::new(move || Box::new(Logging(for_writers.clone()))), id_name_schema(), "UTC");
+    let factory = move || Box::new(Logging(for_writers.clone())) as Box<dyn RowWriter>;
+    let sink = ForeachSink::new(Arc::new(factory), id_name_schema(), "UTC");
     let outputs = vec![output(1, id_name_rows(5, 2)), output(0, id_name_rows(0, 2))];
     sink.prepare(BatchId(7), outputs).await.unwrap();
     let expected = ["open 0 7", "row 0", "row 1", "close well", "open 1 7", "close well"];

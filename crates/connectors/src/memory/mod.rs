@@ -22,7 +22,10 @@ const SOURCE_OPTIONS: [OptionSpec; 2] = [
     OptionSpec::new("stream", "the name of the stream in the session"),
     OptionSpec::new("maxChunksPerTrigger", "how many added chunks a micro-batch takes, default all"),
 ];
-const SINK_OPTIONS: [OptionSpec; 1] = [OptionSpec::new("table", "the table's name, default the query's name")];
+const SINK_OPTIONS: [OptionSpec; 2] = [
+    OptionSpec::new("table", "the table's name, default the query's name"),
+    OptionSpec::new("mode", "of batch writes: has no effect here"),
+];
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -1,0 +1,115 @@
+//! What our own sinks have committed in a folder: `_millstream/<query>/committed/<epoch>.json`, each `{"batch":N}`.
+//!
+//! ```text
+//!  commit of batch N:  rename staged files ─► sync folders ─► replace committed/<epoch>.json {"batch":N}
+//!  a reader of ours:   read committed/*.json ─► list files ─► of each query's files take those with batch <= N
+//! ```
+//! The mark is read before the files are listed, so a batch that counts is listed whole. A query without books in the
+//! folder (a finished batch write, or files that were copied here) counts as it is.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use futures::TryStreamExt;
+use millstream_core::{BatchId, Error, QueryId, Result};
+use millstream_state::Location;
+use millstream_state::location::{join_key, store_error};
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::names::BOOKS;
+
+/// The content of a mark.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Mark {
+    pub(super) batch: BatchId,
+}
+
+/// For each query with books in a folder, the highest committed batch; `None` = nothing yet.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Committed(HashMap<QueryId, Option<BatchId>>);
+
+impl Committed {
+    /// Whether a file of this query and batch counts.
+    pub(super) fn counts(&self, query: QueryId, batch: BatchId) -> bool {
+        match self.0.get(&query) {
+            None => true,
+            Some(highest) => highest.is_some_and(|highest| batch <= highest),
+        }
+    }
+
+    /// Reads the books of a folder. A folder without books is everybody's.
+    pub(super) async fn read(base: &Location) -> Result<Self> {
+        match base {
+            Location::Local { path, .. } => Self::read_local(path),
+            Location::Object { store, prefix, .. } => {
+                let books = join_key(prefix, BOOKS);
+                let mut committed = Self::default();
+                let mut objects = store.list(Some(&books));
+                while let Some(meta) = objects.try_next().await.map_err(store_error)? {
+                    let Some(segments) = meta.location.prefix_match(&books) else { continue };
+                    let segments: Vec<String> = segments.map(|segment| segment.as_ref().to_owned()).collect();
+                    let [query, folder, ..] = segments.as_slice() else { continue };
+                    let Ok(query) = Uuid::try_parse(query) else { continue };
+                    let highest = committed.0.entry(QueryId(query)).or_default();
+                    if folder == "committed" {
+                        let bytes = store.get(&meta.location).await.map_err(store_error)?.bytes().await.map_err(store_error)?;
+                        *highest = (*highest).max(Some(parse_mark(&bytes, meta.location.as_ref())?));
+                    }
+                }
+                Ok(committed)
+            }
+            _ => Ok(Self::default()),
+        }
+    }
+
+    fn read_local(base: &Path) -> Result<Self> {
+        let books = base.join(BOOKS);
+        let mut committed = Self::default();
+        let queries = match std::fs::read_dir(&books) {
+            Ok(queries) => queries,
+            // NotADirectory: the path is a single file.
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(committed);
+            }
+            Err(error) => return Err(Error::from(error).context(format!("reading '{}'", books.display()))),
+        };
+        for query in queries {
+            let query = query?;
+            let Some(id) = query.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()) else { continue };
+            let highest = read_marks(&query.path().join("committed"))?;
+            committed.0.insert(QueryId(id), highest);
+        }
+        Ok(committed)
+    }
+}
+
+/// The highest mark in a local folder.
+fn read_marks(folder: &Path) -> Result<Option<BatchId>> {
+    let marks = match std::fs::read_dir(folder) {
+        Ok(marks) => marks,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::from(error).context(format!("reading '{}'", folder.display()))),
+    };
+    let mut highest = None;
+    for mark in marks {
+        let path = mark?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        match std::fs::read(&path) {
+            Ok(bytes) => highest = highest.max(Some(parse_mark(&bytes, &path.to_string_lossy())?)),
+            // An older run's mark, removed after a newer one was written: listed again next time.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::from(error).context(format!("reading '{}'", path.display()))),
+        }
+    }
+    Ok(highest)
+}
+
+/// A mark's batch; `path` is for the message.
+pub(super) fn parse_mark(bytes: &[u8], path: &str) -> Result<BatchId> {
+    let mark: Mark = serde_json::from_slice(bytes).map_err(|error| Error::data(format!("committed mark '{path}' is damaged: {error}")))?;
+    Ok(mark.batch)
+}

@@ -1,0 +1,293 @@
+//! The task's half of a file source: the files of a split, in order, decoded with bounded memory.
+//!
+//! A split is read on a thread that may block (decompressing and decoding are work, reading blocks), two chunks ahead of
+//! who asks. Partition and metadata columns are added here; a column that is not asked for is never made.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use futures::StreamExt;
+use millstream_core::connector::HIDDEN_FIELD;
+use millstream_core::{Error, ErrorKind, Options, ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_formats::Decoder;
+use millstream_formats::datetime::Zone;
+use millstream_state::Location;
+use tokio::sync::mpsc;
+
+use super::decompress::vanished;
+use super::options::FileFormat;
+use super::partition::{batch_of, constant, repeat};
+use super::read_lines::{self, PieceSink};
+use super::read_parquet;
+use super::schema::metadata_fields;
+use super::source::location_of;
+use super::splits::{FilePiece, FileSplit};
+use crate::wire;
+
+/// Chunks decoded ahead of who asks.
+const CHUNKS_AHEAD: usize = 2;
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(super) struct FileReader(Arc<ReaderInner>);
+
+#[derive(Debug)]
+struct ReaderInner {
+    format: FileFormat,
+    options: Options,
+    base: Location,
+    schema: SchemaRef,
+    zone: Zone,
+    batch_rows: usize,
+    keeps_rejects: bool,
+    ignores_missing: bool,
+    ignores_corrupt: bool,
+}
+
+impl FileReader {
+    pub(super) fn new(spec: &ReaderSpec) -> Result<Self> {
+        let options = spec.options.clone();
+        let flag = |name: &str| Ok::<_, Error>(options.get_bool(name)?.unwrap_or(false));
+        Ok(Self(Arc::new(ReaderInner {
+            format: spec.format.parse()?,
+            base: location_of(options.require("path")?, &options)?,
+            schema: spec.projected_schema()?,
+            zone: Zone::parse(&spec.time_zone)?,
+            batch_rows: spec.batch_rows.max(1),
+            keeps_rejects: flag("deadLetter")?,
+            ignores_missing: flag("ignoreMissingFiles")?,
+            ignores_corrupt: flag("ignoreCorruptFiles")?,
+            options,
+        })))
+    }
+}
+
+enum Message {
+    Chunk(SplitChunk),
+    Failed(Error),
+    End,
+}
+
+#[async_trait]
+impl SplitReader for FileReader {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+
+    async fn read(&self, split: &Split) -> Result<SplitStream> {
+        let split: FileSplit = wire::split_payload(split)?;
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || {
+            let mut out = |chunk| sender.blocking_send(Message::Chunk(chunk)).map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads"));
+            let last = match inner.read_pieces(&split.pieces, &mut out) {
+                Ok(()) => Message::End,
+                Err(error) => Message::Failed(error),
+            };
+            // Nobody is there to be told when the receiver is gone.
+            let _ = sender.blocking_send(last);
+        });
+        Ok(futures::stream::unfold(Some(receiver), |receiver| async {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(Message::Chunk(chunk)) => Some((Ok(chunk), Some(receiver))),
+                Some(Message::End) => None,
+                Some(Message::Failed(error)) => Some((Err(error), None)),
+                // A thread that died must not look like the end of the data.
+                None => Some((Err(Error::internal("the thread that reads a split ended without a word")), None)),
+            }
+        })
+        .boxed())
+    }
+}
+
+type Out<'a> = dyn FnMut(SplitChunk) -> Result<()> + 'a;
+
+/// Where a column of a file's rows comes from.
+enum Column {
+    Data(usize),
+    Constant(ArrayRef),
+}
+
+impl ReaderInner {
+    fn read_pieces(&self, pieces: &[FilePiece], out: &mut Out<'_>) -> Result<()> {
+        let mut run = Run { reader: self, decoder: None, n_given: 0 };
+        for piece in pieces {
+            run.piece(piece, out)?;
+        }
+        run.finish(out)
+    }
+
+    /// The data columns to read of a file, and how its rows are put together.
+    fn columns(&self, piece: &FilePiece) -> Result<(SchemaRef, Vec<Column>)> {
+        let mut fields = Vec::new();
+        let mut columns = Vec::new();
+        for field in self.schema.fields() {
+            let value = piece.values.iter().find(|(name, _)| name.eq_ignore_ascii_case(field.name()));
+            columns.push(if field.metadata().contains_key(HIDDEN_FIELD) {
+                Column::Constant(metadata(&self.base, piece)?)
+            } else if let Some((_, value)) = value {
+                let one = constant(value.as_deref(), field.data_type(), self.zone, 1);
+                Column::Constant(one.map_err(|error| error.context(format!("column '{}' of '{}'", field.name(), piece.path)))?)
+            } else {
+                fields.push(Arc::clone(field));
+                Column::Data(fields.len() - 1)
+            });
+        }
+        Ok((Arc::new(Schema::new(fields)), columns))
+    }
+
+    fn assemble(&self, columns: &[Column], data: &RecordBatch) -> Result<RecordBatch> {
+        let n_rows = data.num_rows();
+        let arrays = columns
+            .iter()
+            .map(|column| match column {
+                Column::Data(idx) => data.columns().get(*idx).cloned().ok_or_else(|| Error::internal("a decoder gives too few columns")),
+                Column::Constant(one) => repeat(one, n_rows),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        batch_of(&self.schema, arrays, n_rows)
+    }
+}
+
+/// The reading of one split.
+struct Run<'a> {
+    reader: &'a ReaderInner,
+    /// Kept from file to file while the files have the same columns, so that small files fill batches together.
+    decoder: Option<Open>,
+    n_given: u64,
+}
+
+struct Open {
+    decoder: Box<dyn Decoder>,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    has_constants: bool,
+    n_dropped: u64,
+}
+
+impl Run<'_> {
+    fn piece(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<()> {
+        let reader = self.reader;
+        let result = if reader.format == FileFormat::Parquet { self.parquet(piece, out) } else { self.lines(piece, out) };
+        match result {
+            Ok(true) => Ok(()),
+            Ok(false) if reader.ignores_missing => {
+                tracing::warn!(file = piece.path, "a file vanished before it was read; it is left out");
+                Ok(())
+            }
+            Ok(false) => Err(vanished(&piece.path)),
+            Err(error) if reader.ignores_corrupt && error.kind() == ErrorKind::Data && !is_parse_failure(&error) => {
+                tracing::warn!(file = piece.path, %error, "the rest of a damaged file is left out");
+                self.finish(out)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parquet(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
+        let (schema, columns) = self.reader.columns(piece)?;
+        read_parquet::read_piece(&self.reader.base, piece, &schema, self.reader.batch_rows, &mut |data| {
+            let rows = self.reader.assemble(&columns, &data)?;
+            out(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
+        })
+    }
+
+    fn lines(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
+        let reader = self.reader;
+        let (schema, columns) = reader.columns(piece)?;
+        let has_constants = columns.iter().any(|column| matches!(column, Column::Constant(_)));
+        if !self.decoder.as_ref().is_some_and(|open| open.schema == schema && !open.has_constants && !has_constants) {
+            self.finish(out)?;
+            let settings = read_lines::settings(reader.batch_rows, reader.keeps_rejects);
+            let decoder = read_lines::decoder(reader.format, &schema, &reader.options, reader.zone, settings)?;
+            read_lines::check_schema(decoder.as_ref(), &schema)?;
+            self.decoder = Some(Open { decoder, schema, columns, has_constants, n_dropped: 0 });
+        }
+        let Some(open) = &mut self.decoder else { return Err(Error::internal("no decoder")) };
+        let mut sink = Chunks { reader, columns: &open.columns, n_dropped: &mut open.n_dropped, n_given: &mut self.n_given, out };
+        read_lines::read_piece(&reader.base, piece, open.decoder.as_mut(), &mut sink)
+    }
+
+    /// Gives what waits in the decoder, and checks that every record is accounted for.
+    fn finish(&mut self, out: &mut Out<'_>) -> Result<()> {
+        let Some(mut open) = self.decoder.take() else { return Ok(()) };
+        let mut sink =
+            Chunks { reader: self.reader, columns: &open.columns, n_dropped: &mut open.n_dropped, n_given: &mut self.n_given, out };
+        open.decoder.flush(&mut |rows| sink.rows(rows))?;
+        sink.progress(open.decoder.as_mut(), &mut |_| Ok(()))?;
+        let counts = open.decoder.counts();
+        if counts.records != self.n_given {
+            return Err(Error::internal(format!("{} records were read and {} given", counts.records, self.n_given)));
+        }
+        self.n_given = 0;
+        Ok(())
+    }
+}
+
+/// Turns what a decoder gives into chunks.
+struct Chunks<'a, 'b> {
+    reader: &'a ReaderInner,
+    columns: &'a [Column],
+    n_dropped: &'a mut u64,
+    n_given: &'a mut u64,
+    out: &'a mut Out<'b>,
+}
+
+impl PieceSink for Chunks<'_, '_> {
+    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+        let rows = self.reader.assemble(self.columns, &rows)?;
+        let n_records = rows.num_rows() as u64;
+        *self.n_given += n_records;
+        (self.out)(SplitChunk { rows, n_records, n_dropped: 0, rejected: Vec::new() })
+    }
+
+    fn progress(&mut self, decoder: &mut dyn Decoder, fix: &mut dyn FnMut(&mut RejectedRecord) -> Result<()>) -> Result<()> {
+        let n_dropped = decoder.counts().dropped - *self.n_dropped;
+        let mut rejected = decoder.take_rejected();
+        if n_dropped == 0 && rejected.is_empty() {
+            return Ok(());
+        }
+        for record in &mut rejected {
+            fix(record)?;
+        }
+        *self.n_dropped += n_dropped;
+        let n_records = n_dropped + rejected.len() as u64;
+        *self.n_given += n_records;
+        let rows = RecordBatch::new_empty(Arc::clone(&self.reader.schema));
+        (self.out)(SplitChunk { rows, n_records, n_dropped, rejected })
+    }
+}
+
+/// FAILFAST is the user's wish, whatever `ignoreCorruptFiles` says.
+fn is_parse_failure(error: &Error) -> bool {
+    error.error_class().is_some_and(|class| class.starts_with("MALFORMED") || class.starts_with("FAILED_READ_FILE"))
+}
+
+/// One row of `_metadata`.
+fn metadata(base: &Location, piece: &FilePiece) -> Result<ArrayRef> {
+    let path = match base {
+        Location::Object { url, prefix, .. } => {
+            format!("{}{}", url.strip_suffix(prefix.as_ref()).unwrap_or(url), piece.path)
+        }
+        _ => format!("file:{}", piece.path),
+    };
+    let name = piece.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (start, end) = piece.range.unwrap_or((0, piece.size));
+    let number = |value: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap_or(i64::MAX)])) };
+    // Milliseconds, as Spark has them.
+    let modified = TimestampMicrosecondArray::from(vec![piece.mtime_us.div_euclid(1000) * 1000]).with_timezone("UTC");
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![path])),
+        Arc::new(StringArray::from(vec![name])),
+        number(piece.size),
+        number(start),
+        number(end - start),
+        Arc::new(modified),
+    ];
+    let one = StructArray::try_new(metadata_fields(), columns, None)?;
+    debug_assert_eq!(one.len(), 1);
+    Ok(Arc::new(one))
+}
