@@ -4,12 +4,13 @@
 //! reads no clock and knows no DataFusion, so that file readers, message readers and the SQL functions
 //! (`from_json`, `to_csv`, `date_format`, casts) share one decoder and one encoder per format, all with Spark's semantics.
 //!
-//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`json`], [`csv`], [`text`].
+//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`encoder`], [`json`], [`csv`], [`text`].
 #![forbid(unsafe_code)]
 
 pub mod csv;
 pub mod datetime;
 pub mod decoder;
+pub mod encoder;
 pub mod json;
 pub mod number;
 pub mod pattern;
@@ -21,3 +22,4 @@ mod read_options;
 mod rows;
 
 pub use decoder::{BatchSink, Counts, DecodeSettings, Decoder, Rejects};
+pub use encoder::Encoder;

@@ -89,6 +89,88 @@ pub fn push_float(out: &mut String, value: f32) {
     });
 }
 
+/// Appends a decimal as Java's `BigDecimal.toString`: plain, but `1.000E-7` and `0E-8` for small ones.
+pub fn push_big_decimal(out: &mut String, unscaled: i128, scale: i8) {
+    if unscaled < 0 {
+        out.push('-');
+    }
+    let mut digits = Digits::default();
+    let _ = write!(digits, "{}", unscaled.unsigned_abs());
+    let text = digits.bytes.get(..digits.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("0");
+    let scale = i32::from(scale);
+    let n_digits = i32::try_from(text.len()).unwrap_or(0);
+    let exponent = n_digits - 1 - scale;
+    if scale == 0 {
+        out.push_str(text);
+    } else if scale < 0 || exponent < -6 {
+        let (first, rest) = text.split_at_checked(1).unwrap_or((text, ""));
+        out.push_str(first);
+        if !rest.is_empty() {
+            out.push('.');
+            out.push_str(rest);
+        }
+        let _ = write!(out, "E{exponent:+}");
+    } else {
+        push_point(out, text, n_digits - scale);
+    }
+}
+
+/// Appends a decimal with all its places: `0.0000001000`.
+pub fn push_plain_decimal(out: &mut String, unscaled: i128, scale: i8) {
+    if unscaled < 0 {
+        out.push('-');
+    }
+    let mut digits = Digits::default();
+    let _ = write!(digits, "{}", unscaled.unsigned_abs());
+    let text = digits.bytes.get(..digits.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("0");
+    if scale <= 0 {
+        out.push_str(text);
+        if unscaled != 0 {
+            (scale..0).for_each(|_| out.push('0'));
+        }
+        return;
+    }
+    push_point(out, text, i32::try_from(text.len()).unwrap_or(0) - i32::from(scale));
+}
+
+/// Digits with a point behind the first `whole` of them.
+fn push_point(out: &mut String, digits: &str, whole: i32) {
+    match usize::try_from(whole) {
+        Ok(whole) if whole > 0 => {
+            let (before, after) = digits.split_at_checked(whole).unwrap_or((digits, ""));
+            out.push_str(before);
+            out.push('.');
+            out.push_str(after);
+        }
+        _ => {
+            out.push_str("0.");
+            (whole..0).for_each(|_| out.push('0'));
+            out.push_str(digits);
+        }
+    }
+}
+
+/// A stack buffer for the digits of 128 bits.
+struct Digits {
+    bytes: [u8; 40],
+    len: usize,
+}
+
+impl Default for Digits {
+    fn default() -> Self {
+        Self { bytes: [0; 40], len: 0 }
+    }
+}
+
+impl Write for Digits {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
 /// A stack buffer for the shortest digits: at most 17 of them, a point and an exponent.
 #[derive(Default)]
 struct Shortest {

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use millstream_core::{Error, OptionSpec, Options, ParseMode, RejectedRecord, Result};
 
 use crate::column::Column;
 use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
+use crate::encoder::{Encoder, Typed, write_line_separator};
 use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
 use crate::read_options::{check_encoding, line_separator, record_bytes_max};
 use crate::rows::{Raw, Rows, Verdict};
@@ -159,6 +161,55 @@ impl Records {
         }
         self.rows.root.close(true);
         self.rows.close(Verdict::Good, Raw { bytes: line, line: self.line })
+    }
+}
+
+/// Options of text writers, for checking names.
+pub const TEXT_WRITE_OPTIONS: &[OptionSpec] =
+    &[OptionSpec::new("lineSep", "what follows a row (\\n)"), OptionSpec::new("encoding", "UTF-8"), OptionSpec::new("charset", "UTF-8")];
+
+/// One string column to lines; null is an empty line.
+#[derive(Debug)]
+pub struct TextEncoder {
+    line_separator: Vec<u8>,
+}
+
+impl TextEncoder {
+    /// An encoder for batches of one string column.
+    pub fn new(schema: &Schema, options: &Options) -> Result<Self> {
+        check_encoding(options)?;
+        let field = match schema.fields().as_ref() {
+            [field] => field,
+            fields => return Err(Error::invalid(format!("text files hold exactly one column, this table has {}", fields.len()))),
+        };
+        if !matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8) {
+            return Err(Error::invalid(format!(
+                "the text format does not support the column '{}' of type {}",
+                field.name(),
+                field.data_type()
+            ))
+            .code("UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE")
+            .hint("cast it to STRING"));
+        }
+        Ok(Self { line_separator: write_line_separator(options)? })
+    }
+}
+
+impl Encoder for TextEncoder {
+    fn begin(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let column = batch.columns().first().ok_or_else(|| Error::internal("a text batch without a column"))?;
+        let Typed::Str(column) = Typed::new(column, "value")? else {
+            return Err(Error::internal("a text batch whose column is no string"));
+        };
+        for value in column.iter() {
+            out.extend_from_slice(value.unwrap_or_default().as_bytes());
+            out.extend_from_slice(&self.line_separator);
+        }
+        Ok(())
     }
 }
 

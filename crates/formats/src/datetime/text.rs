@@ -25,6 +25,20 @@ pub fn push_timestamp_ntz(out: &mut String, local_us: i64) {
     push_time_fraction(out, civil.micro);
 }
 
+/// `yyyy-MM-dd'T'HH:mm:ss.SSS` of a local time.
+pub(crate) fn push_local_iso_millis(out: &mut String, civil: &Civil) {
+    push_civil_date(out, civil);
+    out.push('T');
+    push_2(out, civil.hour);
+    out.push(':');
+    push_2(out, civil.minute);
+    out.push(':');
+    push_2(out, civil.second);
+    out.push('.');
+    push_digit(out, civil.micro / 100_000);
+    push_2(out, civil.micro / 1000 % 100);
+}
+
 /// `.5`, `.123456`, or nothing for 0.
 pub fn push_time_fraction(out: &mut String, micro: u32) {
     if micro == 0 {

@@ -6,16 +6,20 @@
 //! column `columnNameOfCorruptRecord` if the schema has it, are dropped, fail the query, or are set aside
 //! ([`crate::Rejects::Keep`]). Invalid UTF-8 makes a record bad.
 //!
-//! [`JsonDecoder`] reads lines and whole files, [`JsonColumnDecoder`] strings of a column (`from_json`).
+//! [`JsonDecoder`] reads lines and whole files, [`JsonColumnDecoder`] strings of a column (`from_json`); [`JsonEncoder`] writes
+//! both lines and texts of a column (`to_json`).
 
 mod column_decoder;
 mod convert;
 mod decoder;
+mod encode;
 mod options;
 mod scan;
 
 pub use column_decoder::JsonColumnDecoder;
 pub use decoder::JsonDecoder;
+pub(crate) use encode::push_quoted;
+pub use encode::{JSON_WRITE_OPTIONS, JsonEncoder, JsonWriteOptions};
 pub use options::{JSON_READ_OPTIONS, JsonReadOptions};
 
 #[cfg(test)]

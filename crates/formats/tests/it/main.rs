@@ -1,3 +1,4 @@
 //! The decoders as a whole, against what Spark answers.
 
+mod encode;
 mod gold;
