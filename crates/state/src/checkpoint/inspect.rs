@@ -175,6 +175,9 @@ impl fmt::Display for Record {
                 write!(f, "  watermark {}", watermark.unwrap_or_else(|| format!("{watermark_ms} ms")))?;
             }
         }
+        for (name, idle) in &self.idle {
+            write!(f, "\n          source {name}: nothing, at {} since batch {}", redacted(&idle.end.0), idle.batch)?;
+        }
         for (name, prepared) in &self.sinks {
             write!(f, "\n          sink {name}: {}", redacted(prepared))?;
         }

@@ -35,7 +35,7 @@ mod snapshot;
 
 pub use inspect::{Report, Shown, show, verify};
 pub use metadata::{FORMAT_VERSION, Metadata};
-pub use record::{RECORD_VERSION, Record, RecordKind, SourceEntry};
+pub use record::{IdleSource, RECORD_VERSION, Record, RecordKind, SourceEntry};
 pub use snapshot::source_location;
 
 use chain::Chain;
@@ -82,7 +82,8 @@ pub struct Recovered {
 pub struct RecoveredSource {
     /// Its last snapshot, and the last batch in it.
     pub snapshot: Option<(BatchId, Bytes)>,
-    /// The ranges decided since (without a snapshot: all that the log still has), oldest first.
+    /// The ranges decided since, oldest first. Without a snapshot: those that the log still has, and if it has none, an
+    /// empty one where the last one ended.
     pub ranges: Vec<(BatchId, SourceRange)>,
     /// Its watermark after the last decided batch: event time, milliseconds.
     pub watermark_ms: Option<i64>,
@@ -341,6 +342,9 @@ impl Checkpoint {
         record.start_seq = if record.kind == RecordKind::Start { record.seq } else { self.order.start_seq };
         record.floor_seq = self.floor_seq;
         record.committed = record.committed.max(self.order.committed);
+        if record.kind == RecordKind::Prepared {
+            record.idle = self.order.idle_beside(&record);
+        }
         if let Some(poison) = &self.poison {
             return Err(poison.clone().context("the checkpoint failed before"));
         }

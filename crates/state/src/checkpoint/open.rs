@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_core::{BatchId, Result, RunEpoch};
+use millstream_core::{BatchId, Result, RunEpoch, SourceRange};
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
@@ -147,6 +147,14 @@ pub fn recover(
             let behind = source.snapshot.as_ref().map(|(batch, _)| *batch);
             let batch = record.batch.filter(|batch| behind.is_none_or(|behind| *batch > behind));
             source.ranges.extend(batch.map(|batch| (batch, entry.range.clone())));
+        }
+    }
+    for (name, end) in &order.ends {
+        let source = sources.entry(name.clone()).or_default();
+        source.watermark_ms = source.watermark_ms.or(end.watermark_ms);
+        if source.snapshot.is_none() && source.ranges.is_empty() {
+            let range = SourceRange { start: end.end.clone(), end: end.end.clone(), detail: serde_json::Value::Null };
+            source.ranges.push((end.batch, range));
         }
     }
     Ok(Recovered {

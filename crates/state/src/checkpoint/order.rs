@@ -6,11 +6,11 @@
 //! ```
 //! Pure: no I/O, no clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use millstream_core::{BatchId, RunEpoch};
 
-use super::record::{Record, RecordKind};
+use super::record::{IdleSource, Record, RecordKind};
 
 /// What the log says so far.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,8 @@ pub struct LogOrder {
     pub committed: Option<BatchId>,
     /// The first record of every batch that is kept, oldest first. Bounded by retention.
     pub batches: VecDeque<(BatchId, u64)>,
+    /// Where every source stands after the last prepared batch, by name.
+    pub ends: BTreeMap<String, IdleSource>,
     /// Whether records before the first one seen are gone by retention.
     pub is_cut: bool,
 }
@@ -67,9 +69,21 @@ impl LogOrder {
                 _ => {
                     self.intent = None;
                     self.prepared = Some(batch);
+                    self.ends.extend(record.idle.iter().map(|(name, end)| (name.clone(), end.clone())));
+                    for (name, entry) in &record.sources {
+                        let before = self.ends.get(name).and_then(|before| before.watermark_ms);
+                        let watermark_ms = entry.watermark_ms.or(before);
+                        self.ends.insert(name.clone(), IdleSource { batch, end: entry.range.end.clone(), watermark_ms });
+                    }
                 }
             }
         }
+    }
+
+    /// Where the sources stand that are not in `record`: a prepared record carries it, as older records go.
+    pub fn idle_beside(&self, record: &Record) -> BTreeMap<String, IdleSource> {
+        let others = self.ends.iter().filter(|(name, _)| !record.sources.contains_key(*name));
+        others.map(|(name, end)| (name.clone(), end.clone())).collect()
     }
 
     fn check_epoch(&self, record: &Record) -> Result<(), String> {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use millstream_core::{BatchId, RunEpoch, RunId, SourceRange};
+use millstream_core::{BatchId, Position, RunEpoch, RunId, SourceRange};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,7 +49,19 @@ impl SourceEntry {
     }
 }
 
-/// One entry of the log. `v`, `epoch`, `seq`, `start_seq` and `floor_seq` are set by the checkpoint when it is appended.
+/// Where a source stands that gave nothing to a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IdleSource {
+    /// The last batch that read from it.
+    pub batch: BatchId,
+    /// Where that ended.
+    pub end: Position,
+    /// Its watermark then: event time, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_ms: Option<i64>,
+}
+
+/// One entry of the log. `v`, `epoch`, `seq`, `start_seq`, `floor_seq` and `idle` are set by the checkpoint when it is appended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The version of the format.
@@ -78,6 +90,9 @@ pub struct Record {
     /// What the batch reads, by source name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, SourceEntry>,
+    /// Where the other sources stand, by name (prepared records): the records that read from them may be gone by then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub idle: BTreeMap<String, IdleSource>,
     /// What each sink must know to commit, by sink name (prepared records).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, Value>,
@@ -134,6 +149,7 @@ impl Record {
             committed: None,
             clock_us,
             sources: BTreeMap::new(),
+            idle: BTreeMap::new(),
             sinks: BTreeMap::new(),
             state: BTreeMap::new(),
             settings: BTreeMap::new(),

@@ -5,10 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use millstream_core::BatchId;
 use millstream_state::checkpoint::verify;
-use millstream_state::{Checkpoint, CheckpointOptions, Location, Retention};
+use millstream_state::{Checkpoint, CheckpointOptions, Location, Retention, SourceEntry};
 use millstream_testkit::PowerLossFs;
 
-use crate::support::{SMALL, local, open, prepared, run};
+use crate::support::{SMALL, local, open, prepared, range, run};
 
 const KEEP_FIVE: Retention<'_> = Retention { n_batches_min: 5, keep_from: None, remembering: &[] };
 
@@ -87,4 +87,25 @@ async fn objects_go_as_segments_do() {
     let report = verify(&location).await.unwrap();
     // The start, the five batches that were to be kept when the last record was written, and that one.
     assert!(report.is_ok() && report.n_records == 6, "{report}");
+}
+
+#[tokio::test]
+async fn a_source_that_gives_nothing_for_long_is_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = PowerLossFs::new();
+    let (mut checkpoint, _) = run(local(&fs, dir.path()), SMALL).await.unwrap();
+    let mut first = prepared(0, 1);
+    first.sources.insert("quiet".into(), SourceEntry::new(range(41, 1), Some(7)));
+    checkpoint.append(first).await.unwrap();
+    append(&mut checkpoint, 1..100, &KEEP_FIVE).await;
+    for run_number in 0..3_u64 {
+        checkpoint.close().await;
+        let recovered;
+        (checkpoint, recovered) = run(local(&fs, dir.path()), SMALL).await.unwrap();
+        let quiet = &recovered.sources["quiet"];
+        assert_eq!(quiet.ranges.last().map(|(batch, range)| (*batch, range.end.clone())), Some((BatchId(0), range(41, 1).end)));
+        assert_eq!(quiet.watermark_ms, Some(7));
+        let first = 100 + run_number * 50;
+        append(&mut checkpoint, first..first + 50, &KEEP_FIVE).await;
+    }
 }
