@@ -29,10 +29,11 @@
 //!
 //! **Looking up.** [`scalar`] finds a [`FunctionDef`] by Spark's name: argument classes, result type, kernel.
 //! [`FunctionDef::udf`] makes the DataFusion function, named `spark_<name>`; [`all_scalar`] lists them for a
-//! session's registry and for decoding plans. Aggregates are listed beside.
+//! session's registry and for decoding plans. Aggregates are in [`aggregate`].
 //!
 //! **Operators and casts** have names of ours: `cast` (see [`cast`]), `add`, `subtract`, `multiply`, `divide`,
-//! `div`, `remainder`, `negative`. Comparison, AND, OR, NOT, CASE and IS NULL stay
+//! `div`, `remainder`, `negative` (see
+//! [`arithmetic`]). Comparison, AND, OR, NOT, CASE and IS NULL stay
 //! DataFusion's own; `current_timestamp()` and its like are no functions here, for they are facts of a batch.
 //!
 //! **Errors** carry Spark's condition as code ([`error_class`]). NULL rows never raise one.
@@ -45,6 +46,7 @@ pub mod types;
 
 pub mod cast;
 
+pub mod aggregate;
 pub mod arithmetic;
 pub mod decimal;
 pub mod collections;
@@ -61,6 +63,7 @@ mod text;
 #[cfg(test)]
 mod testing;
 
+pub use aggregate::{aggregate, all_aggregate};
 pub use def::{Arg, FunctionDef, Returns, SparkFunction};
 pub use error::error_class;
 pub use registry::{all_scalar, scalar};

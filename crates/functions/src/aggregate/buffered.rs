@@ -1,0 +1,235 @@
+//! Aggregates that need all values of a group: percentiles, the median, the mode.
+//!
+//! `percentile_approx` is exact here: it gives the value at the nearest rank, which Spark's sketch approximates. Ties
+//! of `mode` are broken by the smallest value, where Spark leaves them open. Memory grows with the group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, UInt32Array, new_empty_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use datafusion::common::utils::SingleRowListArrayBuilder;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::distinct::{self, DistinctAccumulator};
+use crate::collections::comparable;
+use crate::error::{internal, invalid};
+use crate::types::array_of;
+
+/// What is made of the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Finish {
+    Percentile,
+    Median,
+    NearestRank,
+    Mode,
+}
+
+/// The aggregate function.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Buffered {
+    finish: Finish,
+    signature: Signature,
+}
+
+impl Buffered {
+    pub(super) fn new(finish: Finish) -> Self {
+        Self { finish, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl AggregateUDFImpl for Buffered {
+    fn name(&self) -> &str {
+        match self.finish {
+            Finish::Percentile => "spark_percentile",
+            Finish::Median => "spark_median",
+            Finish::NearestRank => "spark_percentile_approx",
+            Finish::Mode => "spark_mode",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(arg_types.to_vec())
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let value = match self.finish {
+            Finish::Percentile | Finish::Median => DataType::Float64,
+            Finish::NearestRank | Finish::Mode => arg_types.first().cloned().unwrap_or(DataType::Null),
+        };
+        let many = matches!(self.finish, Finish::Percentile | Finish::NearestRank)
+            && matches!(arg_types.get(1), Some(DataType::List(_)));
+        Ok(if many { array_of(value) } else { value })
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let data_type = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
+        let fractions = match (self.finish, args.exprs.get(1)) {
+            (Finish::Percentile | Finish::NearestRank, Some(expr)) => fractions(expr)?,
+            _ => vec![0.5],
+        };
+        let inner = Values {
+            finish: self.finish,
+            data_type: data_type.clone(),
+            to: args.return_type().clone(),
+            fractions,
+            chunks: Vec::new(),
+        };
+        if args.is_distinct {
+            return Ok(Box::new(DistinctAccumulator::new(&data_type, Box::new(inner))?));
+        }
+        Ok(Box::new(inner))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let data_type = args.input_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
+        if args.is_distinct {
+            return Ok(distinct::state_fields(args.name, &data_type));
+        }
+        let list = DataType::List(Arc::new(Field::new_list_field(data_type, true)));
+        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "values"), list, true))])
+    }
+}
+
+/// The literal second argument: one fraction or several.
+fn fractions(expr: &Arc<dyn PhysicalExpr>) -> Result<Vec<f64>> {
+    let schema = Arc::new(arrow::datatypes::Schema::empty());
+    let row = arrow::array::RecordBatch::try_new_with_options(
+        schema,
+        vec![],
+        &arrow::array::RecordBatchOptions::new().with_row_count(Some(1)),
+    )?;
+    let value = expr
+        .evaluate(&row)
+        .and_then(|value| value.into_array(1))
+        .map_err(|_| invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the percentage must be a literal"))?;
+    let value = match value.as_list_opt::<i32>() {
+        Some(list) => list.value(0),
+        None => value,
+    };
+    let value = arrow::compute::cast(&value, &DataType::Float64)?;
+    let fractions: Vec<f64> = value.as_primitive::<Float64Type>().iter().flatten().collect();
+    match fractions.iter().find(|fraction| !(0.0..=1.0).contains(*fraction)) {
+        Some(bad) => Err(invalid(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            format!("the percentage {bad} is not between 0.0 and 1.0"),
+        )),
+        None => Ok(fractions),
+    }
+}
+
+/// All values of one group.
+#[derive(Debug)]
+struct Values {
+    finish: Finish,
+    data_type: DataType,
+    to: DataType,
+    fractions: Vec<f64>,
+    chunks: Vec<ArrayRef>,
+}
+
+impl Values {
+    fn all(&self) -> Result<ArrayRef> {
+        if self.chunks.is_empty() {
+            return Ok(new_empty_array(&self.data_type));
+        }
+        let chunks: Vec<&dyn Array> = self.chunks.iter().map(AsRef::as_ref).collect();
+        Ok(arrow::compute::concat(&chunks)?)
+    }
+
+    fn push(&mut self, array: &ArrayRef) -> Result<()> {
+        let array = if array.null_count() > 0 {
+            arrow::compute::filter(array, &arrow::compute::is_not_null(array)?)?
+        } else {
+            Arc::clone(array)
+        };
+        if !array.is_empty() {
+            self.chunks.push(array);
+        }
+        Ok(())
+    }
+
+    /// One result per fraction, as a scalar or a list.
+    fn wrap(&self, results: ArrayRef) -> Result<ScalarValue> {
+        if let DataType::List(field) = &self.to {
+            let builder = SingleRowListArrayBuilder::new(results).with_field(field);
+            return Ok(builder.build_list_scalar());
+        }
+        ScalarValue::try_from_array(&results, 0)
+    }
+}
+
+impl Accumulator for Values {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.push(values.first().ok_or_else(|| internal("an aggregate without an argument"))?)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let values = self.all()?;
+        if values.is_empty() {
+            return ScalarValue::try_from(&self.to);
+        }
+        if self.finish == Finish::Mode {
+            return ScalarValue::try_from_array(&values, most_frequent(&values)?);
+        }
+        let sorted = arrow::compute::sort(&crate::collections::normalized(&values), None)?;
+        let last = sorted.len() - 1;
+        if self.finish == Finish::NearestRank {
+            let ranks: UInt32Array = self
+                .fractions
+                .iter()
+                .map(|fraction| ((fraction * sorted.len() as f64).ceil() as usize).saturating_sub(1).min(last) as u32)
+                .collect::<Vec<_>>()
+                .into();
+            return self.wrap(arrow::compute::take(&sorted, &ranks, None)?);
+        }
+        let sorted = arrow::compute::cast(&sorted, &DataType::Float64)?;
+        let sorted = sorted.as_primitive::<Float64Type>().values();
+        let at = |idx: usize| sorted.get(idx).copied().unwrap_or(f64::NAN);
+        let results = self.fractions.iter().map(|fraction| {
+            let position = fraction * last as f64;
+            let (low, high) = (position.floor(), position.ceil());
+            let (low_value, high_value) = (at(low as usize), at(high as usize));
+            if low == high || low_value == high_value {
+                low_value
+            } else {
+                (high - position) * low_value + (position - low) * high_value
+            }
+        });
+        self.wrap(Arc::new(Float64Array::from_iter_values(results)))
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![SingleRowListArrayBuilder::new(self.all()?).build_list_scalar()])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let lists = states.first().and_then(|lists| lists.as_list_opt::<i32>());
+        for list in lists.ok_or_else(|| internal("the state of a buffered aggregate is a list"))?.iter().flatten() {
+            self.push(&list)?;
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.chunks.iter().map(|chunk| chunk.get_array_memory_size()).sum::<usize>()
+    }
+}
+
+fn most_frequent(values: &ArrayRef) -> Result<usize> {
+    let [rows] = comparable([values])?;
+    let mut counts: HashMap<arrow::row::Row<'_>, (usize, usize)> = HashMap::new();
+    for idx in 0..values.len() {
+        counts.entry(rows.row(idx)).or_insert((0, idx)).0 += 1;
+    }
+    let best = counts.iter().max_by(|(row_a, (a, _)), (row_b, (b, _))| a.cmp(b).then_with(|| row_b.cmp(row_a)));
+    Ok(best.map_or(0, |(_, (_, idx))| *idx))
+}

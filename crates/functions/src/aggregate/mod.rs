@@ -1,0 +1,66 @@
+//! Aggregates that DataFusion does not compute as Spark does.
+//!
+//! `sum` and `avg` with checked overflow and decimals by Spark's rules, percentiles, `mode`, higher moments. What
+//! agrees (`count`, `min`, `max`, `bool_and`, `stddev`, `corr`, `array_agg`, ..) is used from DataFusion directly.
+//!
+//! | name | arguments | result |
+//! |---|---|---|
+//! | `sum`, `try_sum` | BIGINT, DOUBLE, DECIMAL(p,s) or an interval | BIGINT, DOUBLE, DECIMAL(p+10,s), the interval |
+//! | `avg`, `try_avg` | DOUBLE, DECIMAL(p,s) or an interval | DOUBLE, DECIMAL(p+4,s+4), the interval |
+//! | `percentile`, `median` | DOUBLE, a literal DOUBLE or ARRAY of DOUBLE | DOUBLE or ARRAY of DOUBLE |
+//! | `percentile_approx` | any ordered type, the same literal, an accuracy | the type or an ARRAY of it |
+//! | `mode` | any type | the type |
+//! | `skewness`, `kurtosis` | DOUBLE | DOUBLE |
+
+mod buffered;
+mod distinct;
+mod moments;
+mod totals;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::AggregateUDF;
+
+use buffered::{Buffered, Finish};
+use moments::{Moment, Moments};
+use totals::{Kind, Total};
+
+/// The aggregate of a Spark name.
+pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
+    let udaf = match name {
+        "sum" => AggregateUDF::from(Total::new(Kind::Sum)),
+        "try_sum" => AggregateUDF::from(Total::new(Kind::TrySum)),
+        "avg" | "mean" => AggregateUDF::from(Total::new(Kind::Avg)),
+        "try_avg" => AggregateUDF::from(Total::new(Kind::TryAvg)),
+        "percentile" => AggregateUDF::from(Buffered::new(Finish::Percentile)),
+        "median" => AggregateUDF::from(Buffered::new(Finish::Median)),
+        "percentile_approx" | "approx_percentile" => AggregateUDF::from(Buffered::new(Finish::NearestRank)),
+        "mode" => AggregateUDF::from(Buffered::new(Finish::Mode)),
+        "skewness" => AggregateUDF::from(Moments::new(Moment::Skewness)),
+        "kurtosis" => AggregateUDF::from(Moments::new(Moment::Kurtosis)),
+        _ => return None,
+    };
+    Some(Arc::new(udaf))
+}
+
+/// Every aggregate, to be registered with a session and to decode plans.
+pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
+    [
+        "sum",
+        "try_sum",
+        "avg",
+        "try_avg",
+        "percentile",
+        "median",
+        "percentile_approx",
+        "mode",
+        "skewness",
+        "kurtosis",
+    ]
+    .into_iter()
+    .filter_map(aggregate)
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;
