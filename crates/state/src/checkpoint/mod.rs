@@ -425,6 +425,9 @@ impl Checkpoint {
 impl Drop for Checkpoint {
     fn drop(&mut self) {
         self.background.detach_all();
+        if let (Some(lock), Some(root)) = (&self.lock, self.location.as_local()) {
+            open::remember_dropped(root, lock);
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! whose parts do not fit together is an error that names the part. Creates only a new checkpoint's folders and its `metadata.json`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_core::{BatchId, Result, RunEpoch, SourceRange};
@@ -22,6 +23,9 @@ use crate::fs::{FileSystem, LockGuard, blocking};
 use crate::location::{Location, join_key, store_error};
 
 const LOCK_NAME: &str = "LOCK";
+
+/// How long a start waits for what a dropped checkpoint of the same process still does.
+const DROPPED_WAIT_MS: u32 = 10_000;
 
 /// All that opening finds.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub async fn open(location: &Location, fresh: Metadata, options: CheckpointOptio
 
 fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metadata, options: CheckpointOptions) -> Result<Opened> {
     fs.create_dir_all(&root.join(local::LOG_DIR))?;
+    wait_for_dropped(root);
     let lock = Arc::new(fs.lock(&root.join(LOCK_NAME))?);
     let metadata_path = root.join(METADATA_NAME);
     let (metadata, is_fresh) = if fs.exists(&metadata_path)? {
@@ -69,6 +74,26 @@ fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metada
     let writer =
         LogWriter::Local(LocalLog::new(Arc::clone(fs), Arc::clone(&lock), root, metadata.query_id, epoch, options.segment_bytes, segments));
     Ok(Opened { metadata, epoch, chain, torn, writer, lock: Some(lock) })
+}
+
+/// The locks of checkpoints of this process that were dropped while something still ran in the background.
+static DROPPED: Mutex<BTreeMap<PathBuf, Weak<LockGuard>>> = Mutex::new(BTreeMap::new());
+
+/// A dropped checkpoint lets go of its lock when what it began has ended; the next start in this process waits for that.
+pub fn remember_dropped(root: &Path, lock: &Arc<LockGuard>) {
+    let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    dropped.retain(|_, lock| lock.strong_count() > 0);
+    dropped.insert(root.to_owned(), Arc::downgrade(lock));
+}
+
+fn wait_for_dropped(root: &Path) {
+    let lock = DROPPED.lock().unwrap_or_else(PoisonError::into_inner).remove(root);
+    for _ in 0..DROPPED_WAIT_MS {
+        if lock.as_ref().is_none_or(|lock| lock.strong_count() == 0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 async fn open_object(store: Arc<dyn ObjectStore>, root: &ObjectPath, place: String, fresh: Metadata) -> Result<Opened> {

@@ -48,7 +48,12 @@ pub async fn write(checkpoint: &Location, source: &str, batch: BatchId, bytes: &
     match dir.join(&file_name(batch)) {
         Location::Local { fs, path } => {
             blocking(move || {
-                fs.create_dir_all(crate::fs::parent_of(&path))?;
+                let dir = crate::fs::parent_of(&path);
+                fs.create_dir_all(dir)?;
+                for left in fs.list(dir)?.iter().filter(|entry| entry.name.ends_with(".snap.tmp")) {
+                    // Left by a crash.
+                    fs.remove(&dir.join(&left.name))?;
+                }
                 Ok(fs.replace_synced(&path, &content)?)
             })
             .await?;

@@ -42,8 +42,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// Removes an empty folder.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Creates a folder and its missing parents; durable when it returns.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a folder; its parent must be there. Durable after [`FileSystem::sync_dir`] of the parent.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -51,12 +51,43 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// The length of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
+    /// Whether there is a folder of this name.
+    fn is_dir(&self, path: &Path) -> io::Result<bool>;
+
     /// Whether there is a file or folder of this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
     /// Takes the lock of a file (created if missing) until the guard is dropped or the process ends, and writes the
     /// process id into it. Refused, with the owner's id, while another guard lives: also when its process is paused.
     fn lock(&self, path: &Path) -> Result<LockGuard>;
+
+    /// Creates a folder and its missing parents; durable when it returns. The name of what is there already is synced,
+    /// too, as a run that was killed may not have done it: call it once per run and folder.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut at = dir;
+        while !self.exists(at)? && parent_of(at) != at {
+            missing.push(at);
+            at = parent_of(at);
+        }
+        // Each level is synced before the next is created, so of those that are there only the last may not be durable.
+        match self.sync_dir(parent_of(at)) {
+            // Who may not even read the parent did not create the folder either.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+        for level in missing.iter().rev() {
+            match self.create_dir(level) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => self.sync_dir(parent_of(level))?,
+            }
+        }
+        if !self.is_dir(dir)? {
+            let message = format!("cannot create folder '{}': a file has this name", dir.display());
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, message));
+        }
+        Ok(())
+    }
 
     /// The whole content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

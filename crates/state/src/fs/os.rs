@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use millstream_core::{Error, Result};
 
-use super::{AppendFile, DirEntry, FileSystem, LockGuard, ReadFile, parent_of};
+use super::{AppendFile, DirEntry, FileSystem, LockGuard, ReadFile};
 
 /// The machine's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,34 +52,8 @@ impl FileSystem for OsFileSystem {
         std::fs::remove_dir(dir).map_err(named("remove", dir))
     }
 
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let mut missing = Vec::new();
-        let mut at = dir;
-        while !at.exists() {
-            missing.push(at);
-            let parent = parent_of(at);
-            if parent == at {
-                break;
-            }
-            at = parent;
-        }
-        for level in missing.iter().rev() {
-            match std::fs::create_dir(level) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named("create folder", level)(error)),
-                _ => self.sync_dir(parent_of(level))?,
-            }
-        }
-        if !dir.is_dir() {
-            return Err(named("create folder", dir)(io::Error::new(io::ErrorKind::NotADirectory, "a file has this name")));
-        }
-        if missing.is_empty() && parent_of(dir) != dir {
-            // A run that was killed may have created it without syncing. Not fatal where the parent may not be read.
-            match self.sync_dir(parent_of(dir)) {
-                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::create_dir(dir).map_err(named("create folder", dir))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -88,6 +62,14 @@ impl FileSystem for OsFileSystem {
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(path).map_err(named("look at", path))?.len())
+    }
+
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(named("look at", path)(error)),
+        }
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -4,7 +4,7 @@
 //! folder is rewritten into one state that the rules below allow, chosen by a seed:
 //! * bytes up to the last successful `sync_data` are there; those behind are there, cut, zeroed or garbage, in pieces;
 //! * a name created, changed or removed since the last `sync_dir` of its folder may be as before or as after, each for
-//!   itself and in no order; one rename is all or nothing;
+//!   itself and in no order; one rename is all or nothing; a folder that is undone goes with all that is in it;
 //! * after a failed sync nothing unsynced of that file ever becomes durable, whatever later syncs say.
 //!
 //! It also fails, or loses power, at the n-th changing operation, so that a test can go through all of them. A killed
@@ -74,6 +74,7 @@ struct PendingOp {
 #[derive(Debug, Clone)]
 enum Change {
     Create(PathBuf, FileId),
+    CreateDir(PathBuf),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf, FileId),
 }
@@ -81,13 +82,15 @@ enum Change {
 impl Change {
     fn apply(&self, names: &mut BTreeMap<PathBuf, Option<FileId>>) {
         match self {
-            Self::Create(path, id) => names.insert(path.clone(), Some(*id)),
-            Self::Remove(path) => names.insert(path.clone(), None),
+            // Folders are not in the map: one that is undone goes with all that is in it.
+            Self::CreateDir(_) => {}
+            Self::Create(path, id) => drop(names.insert(path.clone(), Some(*id))),
+            Self::Remove(path) => drop(names.insert(path.clone(), None)),
             Self::Rename(from, to, id) => {
                 names.insert(from.clone(), None);
-                names.insert(to.clone(), Some(*id))
+                names.insert(to.clone(), Some(*id));
             }
-        };
+        }
     }
 }
 
@@ -133,8 +136,11 @@ impl PowerLossFs {
         state.locks.clear();
         let mut rng = Rng::new(seed);
         let mut report = Vec::new();
-        let names = state.names_after(&mut rng, &mut report);
+        let (names, lost_dirs) = state.names_after(&mut rng, &mut report);
         for (path, id) in &names {
+            if lost_dirs.iter().any(|dir| path.starts_with(dir)) {
+                continue;
+            }
             let Some(file) = id.and_then(|id| state.files.get(&id)) else {
                 match std::fs::remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -143,6 +149,12 @@ impl PowerLossFs {
             };
             std::fs::create_dir_all(parent_of(path))?;
             std::fs::write(path, file.bytes_after(path, &mut rng, &mut report))?;
+        }
+        for dir in lost_dirs {
+            match std::fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(report)
     }
@@ -217,7 +229,7 @@ impl State {
             unsynced_dirs.insert(parent_of(path).to_owned());
         };
         match &change {
-            Change::Create(path, _) | Change::Remove(path) => touch(path),
+            Change::Create(path, _) | Change::CreateDir(path) | Change::Remove(path) => touch(path),
             Change::Rename(from, to, _) => {
                 touch(from);
                 touch(to);
@@ -226,7 +238,8 @@ impl State {
         self.pending.push(PendingOp { change, unsynced_dirs });
     }
 
-    fn names_after(&self, rng: &mut Rng, report: &mut Vec<String>) -> BTreeMap<PathBuf, Option<FileId>> {
+    fn names_after(&self, rng: &mut Rng, report: &mut Vec<String>) -> (BTreeMap<PathBuf, Option<FileId>>, Vec<PathBuf>) {
+        let mut lost_dirs = Vec::new();
         let mut names = self.durable.clone();
         let mode = rng.below(4);
         let n_kept = rng.index(self.pending.len() + 1);
@@ -238,11 +251,13 @@ impl State {
                 _ => rng.one_in(2),
             };
             report.push(format!("{} {:?}", if is_kept { "kept" } else { "undone" }, op.change));
-            if is_kept {
-                op.change.apply(&mut names);
+            match &op.change {
+                change if is_kept => change.apply(&mut names),
+                Change::CreateDir(dir) => lost_dirs.push(dir.clone()),
+                _ => {}
             }
         }
-        names
+        (names, lost_dirs)
     }
 }
 
@@ -347,9 +362,16 @@ impl FileSystem for PowerLossFs {
         OsFileSystem.remove_dir(dir)
     }
 
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        drop(self.lock_on()?);
-        std::fs::create_dir_all(dir)
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = std::path::absolute(dir)?;
+        let mut state = self.lock_on()?;
+        let fault = state.next_op();
+        if let Some(fault @ (Fault::NoSpace | Fault::Io)) = fault {
+            return Err(failed(fault));
+        }
+        std::fs::create_dir(&dir)?;
+        state.push(Change::CreateDir(dir));
+        if fault.is_some() { Err(off()) } else { Ok(()) }
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -375,6 +397,11 @@ impl FileSystem for PowerLossFs {
     fn len(&self, path: &Path) -> io::Result<u64> {
         drop(self.lock_on()?);
         OsFileSystem.len(path)
+    }
+
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        drop(self.lock_on()?);
+        OsFileSystem.is_dir(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -80,3 +80,17 @@ fn a_lock_is_free_after_a_crash() {
     fs.crash(0).unwrap();
     PowerLossFs::new().lock(&dir.path().join("lock")).unwrap();
 }
+
+#[test]
+fn a_folder_that_was_not_synced_may_go_with_what_is_in_it() {
+    let all = outcomes("d/a", |fs, dir| {
+        fs.create_dir(&dir.join("d")).unwrap();
+        fs.write_new_synced(&dir.join("d/a"), b"x").unwrap();
+    });
+    assert_eq!(all, BTreeSet::from([None, Some(b"x".to_vec())]));
+    let all = outcomes("d/e/a", |fs, dir| {
+        fs.create_dir_all(&dir.join("d/e")).unwrap();
+        fs.write_new_synced(&dir.join("d/e/a"), b"x").unwrap();
+    });
+    assert_eq!(all, BTreeSet::from([Some(b"x".to_vec())]));
+}
