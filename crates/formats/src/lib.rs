@@ -4,13 +4,15 @@
 //! reads no clock and knows no DataFusion, so that file readers, message readers and the SQL functions
 //! (`from_json`, `to_csv`, `date_format`, casts) share one decoder and one encoder per format, all with Spark's semantics.
 //!
-//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`encoder`], [`json`], [`csv`], [`text`].
+//! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`encoder`], [`infer`],
+//! [`json`], [`csv`], [`text`].
 #![forbid(unsafe_code)]
 
 pub mod csv;
 pub mod datetime;
 pub mod decoder;
 pub mod encoder;
+pub mod infer;
 pub mod json;
 pub mod number;
 pub mod pattern;
@@ -23,3 +25,4 @@ mod rows;
 
 pub use decoder::{BatchSink, Counts, DecodeSettings, Decoder, Rejects};
 pub use encoder::Encoder;
+pub use infer::Inferrer;

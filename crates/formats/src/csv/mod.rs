@@ -9,12 +9,14 @@ mod column_decoder;
 mod convert;
 mod decoder;
 mod encode;
+mod infer;
 mod options;
 mod split;
 
 pub use column_decoder::CsvColumnDecoder;
 pub use decoder::CsvDecoder;
 pub use encode::{CSV_WRITE_OPTIONS, CsvEncoder, CsvWriteOptions};
+pub use infer::CsvInferrer;
 pub use options::{CSV_READ_OPTIONS, CsvReadOptions};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod column_decoder;
 mod convert;
 mod decoder;
 mod encode;
+mod infer;
 mod options;
 mod scan;
 
@@ -20,6 +21,7 @@ pub use column_decoder::JsonColumnDecoder;
 pub use decoder::JsonDecoder;
 pub(crate) use encode::push_quoted;
 pub use encode::{JSON_WRITE_OPTIONS, JsonEncoder, JsonWriteOptions};
+pub use infer::JsonInferrer;
 pub use options::{JSON_READ_OPTIONS, JsonReadOptions};
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub struct JsonReadOptions {
     pub zone: Zone,
     /// The day on which a time without a date is; without it such a text is a bad field.
     pub now_us: Option<i64>,
+    /// Inferred columns may differ in case only; the session says so.
+    pub case_sensitive: bool,
     /// One record is a whole input.
     pub multi_line: bool,
     /// What separates records, else any line end.
@@ -87,6 +89,7 @@ impl JsonReadOptions {
             timestamp_ntz_format: pattern("timestampNTZFormat")?,
             zone: options.get("timeZone").map_or(Ok(session_zone), Zone::parse)?,
             now_us: None,
+            case_sensitive: false,
             multi_line: flag("multiLine", false)?,
             line_separator: line_separator(options)?,
             record_bytes_max: record_bytes_max(options)?,

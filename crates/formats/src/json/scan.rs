@@ -15,6 +15,12 @@ pub(crate) struct Malformed {
     pub at: usize,
 }
 
+impl Malformed {
+    pub fn new(why: &'static str, at: usize) -> Self {
+        Self { why, at }
+    }
+}
+
 /// Which departures from the JSON standard are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dialect {

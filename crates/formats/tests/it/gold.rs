@@ -2,11 +2,11 @@
 
 use arrow::datatypes::{Field, Schema};
 use millstream_core::{Error, ErrorKind, Options, Result};
-use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvReadOptions};
+use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvInferrer, CsvReadOptions};
 use millstream_formats::datetime::Zone;
-use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonReadOptions};
+use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonInferrer, JsonReadOptions};
 use millstream_formats::text::{TEXT_READ_OPTIONS, TextDecoder, TextReadOptions};
-use millstream_formats::{DecodeSettings, Decoder};
+use millstream_formats::{DecodeSettings, Decoder, Inferrer};
 use millstream_testkit::gold::{Expected, Outcome, ReaderCase, Report, arrow_type, reader_cases, rows_of, type_name};
 
 /// The columns wanted, as far as Spark's answer tells them; an answer with an error tells none.
@@ -100,4 +100,48 @@ fn text_is_read_as_spark_reads_it() {
         let mut decoder = TextDecoder::new(schema, &TextReadOptions::new(&options)?, DecodeSettings::default())?;
         decode(&mut decoder, case)
     });
+}
+
+/// Cases without a schema: what is judged is the inferred one.
+fn infer(suite: &'static str, format: &str, infer: impl Fn(&ReaderCase) -> Result<Schema>) {
+    let mut report = Report::new(suite).unwrap();
+    for case in reader_cases().unwrap().iter().filter(|case| case.format == format && case.schema.is_none()) {
+        let Expected::Rows { schema, .. } = &case.expected else { continue };
+        if !std::path::Path::new(&case.path).is_file() || case.select.is_some() {
+            continue;
+        }
+        let outcome = outcome(infer(case).map(|schema| Outcome::Rows {
+            schema: schema.fields().iter().map(|field| (field.name().clone(), type_name(field.data_type()))).collect(),
+            rows: Vec::new(),
+        }));
+        let expected = Expected::Rows { schema: schema.clone(), rows: Vec::new() };
+        report.case(&case.id, &expected, true, &outcome);
+    }
+    match report.finish() {
+        Ok(text) => println!("{text}"),
+        Err(text) => panic!("{text}"),
+    }
+}
+
+fn read(inferrer: &mut dyn Inferrer, case: &ReaderCase) -> Result<Schema> {
+    inferrer.begin(&case.path);
+    for piece in std::fs::read(&case.path).unwrap().chunks(100) {
+        inferrer.push(piece)?;
+    }
+    inferrer.end()?;
+    inferrer.finish()
+}
+
+#[test]
+fn the_schema_of_json_is_what_spark_infers() {
+    infer("json-schema", "json", |case| {
+        let mut options = JsonReadOptions::new(&options(case), zone(case))?;
+        options.case_sensitive = case.conf.get("spark.sql.caseSensitive").is_some_and(|value| value == "true");
+        read(&mut JsonInferrer::new(options), case)
+    });
+}
+
+#[test]
+fn the_schema_of_csv_is_what_spark_infers() {
+    infer("csv-schema", "csv", |case| read(&mut CsvInferrer::new(CsvReadOptions::new(&options(case), zone(case))?)?, case));
 }

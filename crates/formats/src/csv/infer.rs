@@ -1,0 +1,281 @@
+//! [`CsvInferrer`]: names and types of the columns of CSV inputs, with the rules of Spark's `CSVInferSchema`.
+
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+
+use millstream_core::Result;
+
+use super::options::CsvReadOptions;
+use super::split::{Splitter, Value};
+use crate::datetime;
+use crate::infer::{Inferrer, Sample, Seen, decimal_shape};
+use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
+use crate::number::parse_java_double;
+use crate::pattern::DateTimePattern;
+
+/// Reads CSV to find its schema. Without `inferSchema` every column is a string and only the first record counts.
+#[derive(Debug)]
+pub struct CsvInferrer {
+    lines: LineCutter,
+    tail: Vec<u8>,
+    records: Records,
+}
+
+#[derive(Debug)]
+struct Records {
+    options: CsvReadOptions,
+    /// Dates are inferred strictly, so that timestamps are not taken for dates.
+    date: DateTimePattern,
+    splitter: Splitter,
+    line_end: LineEnd,
+    sample: Sample,
+    /// The values of the very first record.
+    names: Option<Vec<String>>,
+    types: Vec<Seen>,
+    line: u64,
+    header_seen: bool,
+    at_start: bool,
+}
+
+impl CsvInferrer {
+    /// An inferrer for inputs that will be read with the same options.
+    pub fn new(options: CsvReadOptions) -> Result<Self> {
+        let line_end = LineEnd::new(options.line_separator.as_deref());
+        Ok(Self {
+            lines: LineCutter::new(line_end.clone(), options.record_bytes_max),
+            tail: Vec::new(),
+            records: Records {
+                date: match &options.date_format {
+                    Some(pattern) => pattern.clone(),
+                    None => DateTimePattern::for_parse("yyyy-MM-dd")?,
+                },
+                splitter: Splitter::new(&options),
+                sample: Sample::new(options.sampling_ratio),
+                options,
+                line_end,
+                names: None,
+                types: Vec::new(),
+                line: 0,
+                header_seen: false,
+                at_start: true,
+            },
+        })
+    }
+
+    /// The type of one CSV text, as `schema_of_csv` says it.
+    pub fn type_of(text: &str, options: CsvReadOptions) -> Result<DataType> {
+        let mut inferrer = Self::new(CsvReadOptions { header: false, infer_schema: true, multi_line: false, ..options })?;
+        inferrer.records.splitter.cut(text.as_bytes())?;
+        inferrer.records.record(text.as_bytes());
+        Ok(DataType::Struct(inferrer.finish()?.fields().clone()))
+    }
+
+    /// Whether more input cannot change the answer: the names are known and types are not wanted.
+    pub fn is_done(&self) -> bool {
+        self.records.names.is_some() && !self.records.options.infer_schema
+    }
+}
+
+impl Inferrer for CsvInferrer {
+    fn begin(&mut self, _origin: &str) {
+        self.lines.begin();
+        self.tail.clear();
+        self.records.line = 0;
+        self.records.header_seen = false;
+        self.records.at_start = true;
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.is_done() {
+            return Ok(());
+        }
+        let records = &mut self.records;
+        if !records.options.multi_line {
+            return self.lines.push(bytes, &mut |region| records.region(region));
+        }
+        self.tail.extend_from_slice(bytes);
+        let consumed = records.multi_line(&self.tail, false)?;
+        self.tail.drain(..consumed);
+        check_record_bytes(self.tail.len(), records.options.record_bytes_max)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.is_done() {
+            return Ok(());
+        }
+        if self.records.options.multi_line {
+            let tail = std::mem::take(&mut self.tail);
+            self.records.multi_line(&tail, true)?;
+            return Ok(());
+        }
+        let last = self.lines.end();
+        self.records.region(&last)
+    }
+
+    fn finish(&mut self) -> Result<Schema> {
+        let records = &mut self.records;
+        let names = records.column_names();
+        let fields: Fields = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                let seen = if records.options.infer_schema { records.types.get(i) } else { None };
+                Field::new(name, seen.and_then(|seen| seen.data_type(false)).unwrap_or(DataType::Utf8), true)
+            })
+            .collect();
+        Ok(Schema::new(fields))
+    }
+}
+
+impl Records {
+    fn region(&mut self, region: &[u8]) -> Result<()> {
+        let mut rest = region;
+        while !rest.is_empty() {
+            let (mut line, length) = self.line_end.first_line(rest);
+            rest = rest.get(length..).unwrap_or_default();
+            self.line += 1;
+            if self.line == 1 {
+                line = line.strip_prefix(BOM).unwrap_or(line);
+            }
+            let first = line.first().copied();
+            if line.iter().all(|byte| *byte <= b' ') || (first.is_some() && first == self.options.comment) {
+                continue;
+            }
+            self.splitter.cut(line)?;
+            self.record(line);
+        }
+        Ok(())
+    }
+
+    fn multi_line(&mut self, input: &[u8], end: bool) -> Result<usize> {
+        let mut at = 0;
+        if self.at_start {
+            if input.len() < BOM.len() && !end {
+                return Ok(0);
+            }
+            if input.starts_with(BOM) {
+                at = BOM.len();
+            }
+            self.at_start = false;
+        }
+        while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
+            let (line, length) = self.line_end.first_line(rest);
+            let first = line.first().copied();
+            if line.is_empty() || (first.is_some() && first == self.options.comment) {
+                if length == line.len() && !end {
+                    break;
+                }
+                at += length;
+                continue;
+            }
+            let cut = self.splitter.cut(rest)?;
+            if cut.open && !end {
+                break;
+            }
+            let record = rest.get(..cut.consumed).unwrap_or_default();
+            self.record(record);
+            at += cut.consumed;
+        }
+        Ok(at)
+    }
+
+    /// The record that the splitter has just cut.
+    fn record(&mut self, raw: &[u8]) {
+        if self.names.is_none() {
+            let text = |value: Value<'_>| match value {
+                Value::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Value::QuotedEmpty => self.options.empty_value.clone(),
+                Value::Nothing => String::new(),
+            };
+            self.names = Some(self.splitter.values(raw).map(text).collect());
+            self.types = vec![Seen::Null; self.splitter.len()];
+        }
+        if self.options.header && !std::mem::replace(&mut self.header_seen, true) {
+            return;
+        }
+        if !self.options.infer_schema || !self.sample.takes() {
+            return;
+        }
+        for (value, seen) in self.splitter.values(raw).zip(&mut self.types) {
+            let bytes = match value {
+                Value::Text(bytes) => bytes,
+                Value::QuotedEmpty => self.options.empty_value.as_bytes(),
+                Value::Nothing => continue,
+            };
+            if bytes.is_empty() || bytes == self.options.null_value.as_bytes() || *seen == Seen::Str {
+                continue;
+            }
+            let text = String::from_utf8_lossy(bytes);
+            let next = type_of(&text, seen, &self.options, &self.date);
+            let before = std::mem::replace(seen, Seen::Null);
+            *seen = before.merge(next);
+        }
+    }
+
+    /// Names of the header, made unique, or `_c0`, `_c1`, ...
+    fn column_names(&self) -> Vec<String> {
+        let Some(names) = &self.names else { return Vec::new() };
+        let numbered = |i: usize| format!("_c{i}");
+        if !self.options.header {
+            return (0..names.len()).map(numbered).collect();
+        }
+        let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+        names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                let own = name.to_lowercase();
+                if name.is_empty() || *name == self.options.null_value {
+                    numbered(i)
+                } else if lower.iter().filter(|other| **other == own).count() > 1 {
+                    format!("{name}{i}")
+                } else {
+                    name.clone()
+                }
+            })
+            .collect()
+    }
+}
+
+/// The type of a value, tried from the type of those before it on.
+fn type_of(text: &str, before: &Seen, options: &CsvReadOptions, date: &DateTimePattern) -> Seen {
+    let from = match before {
+        Seen::Null | Seen::Int => 0,
+        Seen::Long => 1,
+        Seen::Decimal(..) => 2,
+        Seen::Double => 3,
+        Seen::Date => 4,
+        Seen::TimestampNtz | Seen::Timestamp => 5,
+        Seen::Bool => 6,
+        _ => return Seen::Str,
+    };
+    if from == 0 && text.parse::<i32>().is_ok() {
+        return Seen::Int;
+    }
+    if from <= 1 && text.parse::<i64>().is_ok() {
+        return Seen::Long;
+    }
+    if from <= 2 {
+        if let Some((precision @ 1..=38, 0)) = decimal_shape(&text.replace(',', "")) {
+            return Seen::Decimal(u8::try_from(precision).unwrap_or(38), 0);
+        }
+    }
+    if from <= 3 {
+        let named = [&options.nan_value, &options.positive_inf, &options.negative_inf];
+        if parse_java_double(text).is_some() || named.iter().any(|name| *name == text) {
+            return Seen::Double;
+        }
+    }
+    if from <= 4 && options.prefer_date && date.parse_date(text).is_some() {
+        return Seen::Date;
+    }
+    if from <= 5 {
+        let timestamp = match &options.timestamp_format {
+            Some(pattern) => pattern.parse_timestamp(text, options.zone),
+            None => datetime::parse_timestamp_at(text, options.zone, options.now_us),
+        };
+        if timestamp.is_some() {
+            return Seen::Timestamp;
+        }
+    }
+    if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") { Seen::Bool } else { Seen::Str }
+}
