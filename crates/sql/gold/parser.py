@@ -5,10 +5,12 @@
 Each line of parser.txt is `kind|text`: e expression, p statement, t data type, s column list. A
 backslash-n in a text stands for a line break. Writes spark-4.3.0/parser.jsonl: for each text
 whether Spark takes it and, for expressions, the form in which Spark prints it; for statements the
-plan's nodes. The Rust test `it/gold.rs` compares.
+plan's nodes. Then does the same with 1,500 mutations of the texts (seeded; words left out, put in,
+swapped), which nobody would think of: spark-4.3.0/mutated.jsonl. The Rust test `it/gold.rs` compares.
 """
 import json
 import os
+import random
 import re
 
 from pyspark.sql import SparkSession
@@ -46,11 +48,49 @@ def ask(kind, text):
     return answer
 
 
-version = session.version
-with open(os.path.join(here, "parser.txt")) as texts, open(os.path.join(here, f"spark-{version}", "parser.jsonl"), "w") as out:
-    for line in texts:
-        line = line.rstrip("\n")
-        if not line or line.startswith("#"):
-            continue
-        kind, text = line.split("|", 1)
-        out.write(json.dumps(ask(kind, text.replace("\\n", "\n") if "\\n" in text and kind == "p" else text), ensure_ascii=False) + "\n")
+def read_texts():
+    with open(os.path.join(here, "parser.txt")) as lines:
+        for line in lines:
+            line = line.rstrip("\n")
+            if line and not line.startswith("#"):
+                kind, text = line.split("|", 1)
+                yield kind, text.replace("\\n", "\n") if kind == "p" else text
+
+
+def mutations(texts, n):
+    chance = random.Random(7)
+    token = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`|\w+|<=>|\|\||::|->|=>|>=|<=|<>|!=|\S")
+    cut = [(kind, token.findall(text)) for kind, text in texts if kind in "ep"]
+    words = [word for _, tokens in cut for word in tokens]
+    while n > 0:
+        kind, tokens = chance.choice(cut)
+        tokens = list(tokens)
+        for _ in range(chance.choice([1, 1, 2])):
+            if not tokens:
+                break
+            at = chance.randrange(len(tokens))
+            what = chance.randrange(4)
+            if what == 0:
+                del tokens[at]
+            elif what == 1:
+                tokens.insert(at, chance.choice(words))
+            elif what == 2:
+                other = chance.randrange(len(tokens))
+                tokens[at], tokens[other] = tokens[other], tokens[at]
+            else:
+                tokens[at] = chance.choice(words)
+        text = " ".join(tokens).replace(" . ", ".")
+        if text:
+            n -= 1
+            yield kind, text
+
+
+def write(name, texts):
+    with open(os.path.join(here, f"spark-{session.version}", name), "w") as out:
+        for kind, text in texts:
+            out.write(json.dumps(ask(kind, text), ensure_ascii=False) + "\n")
+
+
+texts = list(read_texts())
+write("parser.jsonl", texts)
+write("mutated.jsonl", mutations(texts, 1500))

@@ -115,7 +115,7 @@ pub enum Plan {
         /// Where.
         span: Span,
     },
-    /// `HAVING condition`, above an [`Plan::Aggregate`] or (without `GROUP BY`) a [`Plan::Project`].
+    /// `HAVING condition`, above an [`Plan::Aggregate`]; without `GROUP BY` that has one group of all rows.
     Having {
         /// The aggregation.
         input: Box<Plan>,

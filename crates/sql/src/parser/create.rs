@@ -148,7 +148,7 @@ impl Parser<'_> {
         let name = self.object_name()?;
         let columns = self.column_defs()?;
         let clauses = self.clauses()?;
-        let query = self.as_query()?;
+        let query = if self.take_word("AS") { Some(self.query()?) } else { None };
         if kind == DatasetKind::MaterializedView && query.is_none() {
             return Err(self.unexpected_word(&["AS", "USING", "PARTITIONED", "OPTIONS", "LOCATION", "TBLPROPERTIES", "COMMENT"]));
         }

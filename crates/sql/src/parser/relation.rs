@@ -38,10 +38,7 @@ impl Parser<'_> {
     /// One element of the list; a second one is a cross join, with `LATERAL` one that sees the first.
     fn relation_or_lateral(&mut self, left: Option<Plan>) -> Result<Plan> {
         let start = self.peek().span;
-        let lateral = self.at_lateral();
-        if lateral {
-            self.next();
-        }
+        let lateral = self.take_lateral()?;
         let right = self.relation_primary()?;
         let Some(left) = left else {
             if lateral {
@@ -79,10 +76,20 @@ impl Parser<'_> {
         })
     }
 
-    fn at_lateral(&self) -> bool {
+    /// Takes `LATERAL`; behind it only a subquery or a table function can use what stands before.
+    fn take_lateral(&mut self) -> Result<bool> {
         let next = self.peek_nth(1);
         let begins = matches!(next.kind, TokenKind::Word | TokenKind::Quoted) || next.is_symbol("(");
-        self.at_word("LATERAL") && begins && !next.is_word("VIEW")
+        if !self.at_word("LATERAL") || !begins || next.is_word("VIEW") {
+            return Ok(false);
+        }
+        self.next();
+        let mut behind_name = self.pos + 1;
+        while self.token_at(behind_name).is_symbol(".") {
+            behind_name += 2;
+        }
+        let fits = self.at_paren_query() || self.at_name() && self.token_at(behind_name).is_symbol("(");
+        if fits { Ok(true) } else { Err(self.unexpected("a subquery or a table function behind LATERAL")) }
     }
 
     /// The joins and pivots behind a relation.
@@ -95,10 +102,7 @@ impl Parser<'_> {
             let start = self.peek().span;
             let Some((natural, kind)) = self.join_words()? else { return Ok(left) };
             self.grow()?;
-            let lateral = self.at_lateral();
-            if lateral {
-                self.next();
-            }
+            let lateral = self.take_lateral()?;
             let right = self.relation_primary()?;
             let condition = if natural {
                 JoinCondition::Natural

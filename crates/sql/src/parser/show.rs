@@ -66,7 +66,16 @@ impl Parser<'_> {
         let scope = if self.at_any_word(&["USER", "SYSTEM", "ALL"]) { Some(self.next().text.to_uppercase()) } else { None };
         if self.take_word("FUNCTIONS") {
             let namespace = self.in_namespace()?;
-            return Ok(Show::Functions { scope, namespace, pattern: self.like_pattern()? });
+            // A function may also be named without quotes.
+            let like = usize::from(self.at_word("LIKE"));
+            let named = matches!(self.peek_nth(like).kind, TokenKind::Word | TokenKind::Quoted);
+            let pattern = if named {
+                self.skip(like);
+                Some(self.object_name()?.parts.join("."))
+            } else {
+                self.like_pattern()?
+            };
+            return Ok(Show::Functions { scope, namespace, pattern });
         }
         if self.at_any_word(&[
             "CATALOGS",
@@ -100,15 +109,9 @@ impl Parser<'_> {
         if self.take_word("IN") || self.take_word("FROM") { self.object_name().map(Some) } else { Ok(None) }
     }
 
-    /// `[LIKE] 'pattern'`; functions may also be named without quotes.
+    /// `[LIKE] 'pattern'`
     fn like_pattern(&mut self) -> Result<Option<String>> {
         let has_like = self.take_word("LIKE");
-        if self.peek().kind == TokenKind::String {
-            return self.string().map(Some);
-        }
-        if has_like || self.at_name() {
-            return Ok(Some(self.object_name()?.parts.join(".")));
-        }
-        Ok(None)
+        if has_like || self.peek().kind == TokenKind::String { self.string().map(Some) } else { Ok(None) }
     }
 }

@@ -167,7 +167,8 @@ impl Parser<'_> {
                 let feature = format!("SET {}", first.to_uppercase());
                 return Err(SqlError::unsupported(feature, span));
             }
-            if raw.text.split_whitespace().count() != 1 {
+            let quoted = raw.text.starts_with('`') && raw.text.ends_with('`');
+            if !quoted && !is_key(raw.text) {
                 return Err(SqlError::syntax("expected SET, SET key or SET key = value", raw.span));
             }
             return Ok(Command::SetShow { key: unquote_key(raw.text.trim()), span });
@@ -176,7 +177,6 @@ impl Parser<'_> {
             return Err(SqlError::unsupported("SET VARIABLE", span));
         }
         let key = key.trim();
-        let is_key = |k: &str| !k.is_empty() && k.chars().all(|c| c.is_alphanumeric() || "_.:-\\".contains(c));
         let is_quoted = key.len() > 2 && key.starts_with('`') && key.ends_with('`');
         if !is_key(key) && !is_quoted {
             let message = format!("'{key}' is not a key of a setting; in backticks all characters are allowed");
@@ -200,12 +200,18 @@ impl Parser<'_> {
     /// `RESET [key]`
     fn reset(&mut self) -> Result<Command> {
         let start = self.next().span;
+        if self.peek().kind == TokenKind::Quoted {
+            let key = Some(self.ident()?.name);
+            return Ok(Command::Reset { key, span: self.span_from(start) });
+        }
+        // A key may hold marks that separate tokens elsewhere; blanks end it.
         let mut key: Option<String> = None;
-        // A key may hold marks that separate tokens elsewhere.
         while !self.at_end() && !self.at_symbol(";") {
-            let token = self.next();
-            let text = if token.kind == TokenKind::Quoted { unquote_key(token.text) } else { token.text.to_owned() };
-            key.get_or_insert_default().push_str(&text);
+            let token = self.peek();
+            if key.is_some() && token.span.offset != self.previous_span().end() || !is_key(token.text) {
+                return Err(self.unexpected("RESET or RESET key"));
+            }
+            key.get_or_insert_default().push_str(self.next().text);
         }
         Ok(Command::Reset { key, span: self.span_from(start) })
     }
@@ -370,6 +376,11 @@ impl Parser<'_> {
         self.next();
         Ok(value)
     }
+}
+
+/// Whether the text can be a setting's key without backticks.
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "_.:-\\".contains(c))
 }
 
 /// A key or value without the backticks around it.

@@ -240,7 +240,7 @@ fn settings_take_the_raw_rest() {
     assert_eq!(set("SET TIME ZONE 'UTC'"), pair("spark.sql.session.timeZone", "UTC"));
     assert_eq!(command("SET"), Command::SetShowAll);
     assert!(matches!(command("SET a.b"), Command::SetShow { key, .. } if key == "a.b"));
-    assert!(matches!(command("RESET a.b-c"), Command::Reset { key: Some(key), .. } if key == "a.b-c"));
+    assert!(matches!(command("RESET a.b-c;"), Command::Reset { key: Some(key), .. } if key == "a.b-c"));
     let script = parse_script("SET a = 'x;y'; SELECT 1").unwrap();
     assert!(matches!(&script[0].command, Command::Set { value, .. } if value == "'x;y'"));
     assert_eq!(script.len(), 2);

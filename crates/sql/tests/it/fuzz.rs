@@ -116,7 +116,7 @@ fn deep_texts_are_refused_and_do_not_overflow_the_stack() {
         format!("{}{}", "/*".repeat(n), "*/".repeat(n)),
     ];
     for text in &deep {
-        all_doors(text);
+        drop((parse_script(text), parse_expression(text), parse_data_type(text)));
     }
     assert!(parse_expression(&deep[0]).unwrap_err().to_string().contains("nested more than"));
 }
