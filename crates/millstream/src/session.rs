@@ -11,7 +11,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use millstream_analyzer::{Relation, SessionSettings, UserFunction};
 use millstream_connectors::{InProcess, MemoryStream};
 use millstream_core::options::nearest;
-use millstream_core::{Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, Options, RandomIds, Result, SystemClock};
+use millstream_core::{Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, RandomIds, Result, SystemClock};
 use millstream_engine::{Engine, EngineConfig, StreamingQueryManager};
 use millstream_sql::ir::Plan;
 
@@ -267,9 +267,4 @@ impl Session {
             None => error,
         }
     }
-}
-
-/// Options from pairs, later ones first in force.
-pub(crate) fn options_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Options {
-    pairs.into_iter().collect()
 }

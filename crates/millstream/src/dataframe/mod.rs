@@ -85,7 +85,6 @@ impl DataFrame {
     }
 
     /// As [`Self::filter_expr`].
-    #[expect(clippy::should_implement_trait, reason = "it is Spark's name")]
     pub fn where_(&self, condition: &str) -> Result<Self> {
         self.filter_expr(condition)
     }
