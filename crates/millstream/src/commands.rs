@@ -144,6 +144,7 @@ pub(crate) fn table_definition(session: &Session, table: &CreateTable) -> Result
     let is_file = matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "text" | "parquet");
     if is_file && options.get("path").is_none() {
         options.set("path", session.warehouse_path(&name));
+        options.set("pathMustExist", "false");
     }
     let fields: Vec<StructField> = table
         .columns
@@ -194,7 +195,7 @@ async fn insert_into(session: &Session, insert: Insert, text: &str) -> Result<Da
 
 async fn write_to(table: &TableDefinition, frame: DataFrame, mode: SaveMode) -> Result<u64> {
     let mut writer = frame.write().format(&table.format).mode(mode).partition_by(table.partition_by.clone());
-    for (name, value) in table.options.iter() {
+    for (name, value) in table.options.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("pathMustExist")) {
         writer = writer.option(name, value);
     }
     writer.save().await

@@ -157,7 +157,7 @@ enum Target {
     #[default]
     Format,
     ForeachBatch(ForeachBatchFn),
-    Foreach(RowWriterFactory),
+    Foreach(Arc<dyn RowWriterFactory>),
 }
 
 type ForeachBatchFn = Arc<dyn Fn(DataFrame, BatchId) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>;
@@ -243,7 +243,7 @@ impl DataStreamWriter {
 
     /// Gives every row to a writer. After a crash rows of the last batch may come again.
     #[must_use]
-    pub fn foreach(mut self, writers: RowWriterFactory) -> Self {
+    pub fn foreach(mut self, writers: Arc<dyn RowWriterFactory>) -> Self {
         self.target = Target::Foreach(writers);
         self
     }

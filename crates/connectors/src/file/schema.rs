@@ -139,7 +139,7 @@ async fn path_must_exist(request: &SourceRequest, lister: &Lister, is_empty: boo
         Some(path) => path.try_exists().unwrap_or(true),
         None => !is_empty,
     };
-    if exists && !(lister.is_glob() && is_empty) {
+    if request.options.get_bool("pathMustExist")? == Some(false) || exists && !(lister.is_glob() && is_empty) {
         return Ok(());
     }
     let path = request.options.get("path").unwrap_or_default();

@@ -8,9 +8,12 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::physical_plan::displayable;
 use millstream_analyzer::Analyzed;
 use millstream_analyzer::types::{from_arrow, to_arrow};
-use millstream_core::{Error, Result};
+use millstream_core::{Error, Options, Result};
 use millstream_engine::from_datafusion;
+use millstream_formats::Encoder;
+use millstream_formats::csv::{CsvEncoder, CsvWriteOptions};
 use millstream_formats::datetime::Zone;
+use millstream_formats::json::{JsonEncoder, JsonWriteOptions};
 use millstream_functions::cast::{CastMode, CastOptions, cast_array};
 use millstream_sql::ir;
 
@@ -80,8 +83,7 @@ impl DataFrame {
 
     /// All rows as Spark's `CAST(... AS STRING)` would print each value; `NULL` for null.
     pub async fn text_rows(&self) -> Result<Vec<Vec<String>>> {
-        let zone = Zone::parse(&self.session.time_zone()).map_err(|error| Error::invalid(error.to_string()))?;
-        let options = CastOptions::new(CastMode::Ansi, zone);
+        let options = CastOptions::new(CastMode::Ansi, zone_of(&self.session.time_zone())?);
         let mut rows = Vec::new();
         for batch in self.collect().await? {
             let columns = batch
@@ -109,12 +111,16 @@ impl DataFrame {
 
     /// All rows as JSON, one object per line; nulls are left out, as Spark's writer does.
     pub async fn json_lines(&self) -> Result<Vec<u8>> {
-        Err(Error::unsupported("rows as json"))
+        let schema = self.schema().await?;
+        let options = JsonWriteOptions::new(&Options::new(), zone_of(&self.session.time_zone())?)?;
+        encode_all(JsonEncoder::new(&schema, options)?, &self.collect().await?)
     }
 
     /// All rows as CSV with a header.
     pub async fn csv_lines(&self) -> Result<Vec<u8>> {
-        Err(Error::unsupported("rows as csv"))
+        let schema = self.schema().await?;
+        let options = CsvWriteOptions::new(&Options::new().with("header", "true"), zone_of(&self.session.time_zone())?)?;
+        encode_all(CsvEncoder::new(&schema, options)?, &self.collect().await?)
     }
 
     /// The logical plans and the physical plan in words.
@@ -137,6 +143,19 @@ impl DataFrame {
         println!("{}", self.explain_string().await?);
         Ok(())
     }
+}
+
+fn zone_of(name: &str) -> Result<Zone> {
+    Zone::parse(name).map_err(|error| Error::invalid(error.to_string()))
+}
+
+fn encode_all(mut encoder: impl Encoder, batches: &[RecordBatch]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    encoder.begin(&mut out)?;
+    for batch in batches {
+        encoder.encode(batch, &mut out)?;
+    }
+    Ok(out)
 }
 
 /// The columns of a resolved query in Arrow's words, with Spark's nullability.

@@ -223,7 +223,7 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
         session.catalog().set_table(TableDefinition {
             name: name.clone(),
             format: format.clone(),
-            options: reader_options(&options),
+            options: reader_options(&options).with("pathMustExist", "false"),
             schema: Some(with_partitions_last(&output_schema(&analyzed)?, &partition_by)),
             partition_by: partition_by.clone(),
         });

@@ -30,7 +30,7 @@ impl Bench {
         self.next += 1;
     }
 
-    /// One run over what is there, into a table in memory; whether it crashed.
+    /// One run over what is there, into Parquet files; whether it crashed.
     async fn run(&self, crash: Option<CrashPoint>) -> bool {
         *self.armed.0.lock().unwrap() = crash.map(|point| (point, 1));
         let ended = self.try_run().await;
@@ -44,17 +44,12 @@ impl Bench {
 
     async fn try_run(&self) -> Result<()> {
         let frame = self.session.sql("SELECT v FROM STREAM numbers").await?;
-        let writer = frame
-            .write_stream()
-            .format("memory")
-            .query_name("out")
-            .trigger(Trigger::AvailableNow)
-            .checkpoint(self.dir.path().join("checkpoint"));
-        writer.start().await?.await_termination(None).await.map(|_| ())
+        let writer = frame.write_stream().format("parquet").trigger(Trigger::AvailableNow).checkpoint(self.dir.path().join("checkpoint"));
+        writer.start_path(self.dir.path().join("out")).await?.await_termination(None).await.map(|_| ())
     }
 
     async fn rows(&self) -> Vec<i64> {
-        let frame = self.session.table("out");
+        let frame = self.session.read().parquet(self.dir.path().join("out")).await.unwrap();
         let mut rows: Vec<i64> = Vec::new();
         for batch in frame.collect().await.unwrap() {
             rows.extend(batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().values());
