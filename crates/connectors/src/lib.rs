@@ -19,6 +19,7 @@ pub mod memory;
 pub mod noop;
 pub mod rate;
 pub mod rate_micro_batch;
+pub mod socket;
 
 #[cfg(test)]
 mod harness;
@@ -47,6 +48,7 @@ pub fn register_all(registry: &mut ConnectorRegistry) -> InProcess {
     registry.register(Arc::new(memory::MemoryConnector::new(Arc::clone(&memory))));
     registry.register(Arc::new(console::ConsoleConnector::default()));
     registry.register(Arc::new(noop::NoopConnector));
+    registry.register(Arc::new(socket::SocketConnector::default()));
     registry.register(Arc::new(file::FileConnector::default()));
     registry.register(Arc::new(foreach::ForeachConnector));
     registry.register(Arc::new(foreach_batch::ForeachBatchConnector));

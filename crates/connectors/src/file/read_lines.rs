@@ -9,7 +9,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_core::{Error, OptionSpec, Options, RejectedRecord, Result};
 use millstream_formats::datetime::Zone;
+use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvReadOptions};
 use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonReadOptions};
+use millstream_formats::text::{TEXT_READ_OPTIONS, TextDecoder, TextReadOptions};
 use millstream_formats::{DecodeSettings, Decoder};
 use millstream_state::Location;
 
@@ -22,7 +24,9 @@ use super::splits::FilePiece;
 pub(super) fn read_options(format: FileFormat) -> &'static [OptionSpec] {
     match format {
         FileFormat::Json => JSON_READ_OPTIONS,
-        _ => &[],
+        FileFormat::Csv => CSV_READ_OPTIONS,
+        FileFormat::Text => TEXT_READ_OPTIONS,
+        FileFormat::Parquet => &[],
     }
 }
 
@@ -38,17 +42,25 @@ pub(super) fn can_be_cut(format: FileFormat, options: &Options) -> bool {
     }
 }
 
-/// A decoder for rows of `schema`.
+/// A decoder for files with the columns `file_schema`, of which `projection` is wanted. Csv files name their columns by
+/// place, so their decoder must know all of them.
 pub(super) fn decoder(
     format: FileFormat,
-    schema: &Schema,
+    file_schema: &Schema,
+    projection: &[usize],
     options: &Options,
     zone: Zone,
     settings: DecodeSettings,
 ) -> Result<Box<dyn Decoder>> {
+    let wanted = file_schema.project(projection)?;
     match format {
-        FileFormat::Json => Ok(Box::new(JsonDecoder::new(schema, JsonReadOptions::new(options, zone)?, settings)?)),
-        other => Err(Error::unsupported(format!("format '{}' cannot be read yet", other.name()))),
+        FileFormat::Json => Ok(Box::new(JsonDecoder::new(&wanted, JsonReadOptions::new(options, zone)?, settings)?)),
+        FileFormat::Csv => {
+            let options = CsvReadOptions::new(options, zone)?;
+            Ok(Box::new(CsvDecoder::new(file_schema, Some(projection), options, settings)?))
+        }
+        FileFormat::Text => Ok(Box::new(TextDecoder::new(&wanted, &TextReadOptions::new(options)?, settings)?)),
+        FileFormat::Parquet => Err(Error::internal("parquet is not a line format")),
     }
 }
 

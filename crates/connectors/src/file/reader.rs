@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 use millstream_core::connector::HIDDEN_FIELD;
@@ -38,6 +38,8 @@ struct ReaderInner {
     format: FileFormat,
     options: Options,
     base: Location,
+    /// All columns, before the projection.
+    whole: SchemaRef,
     schema: SchemaRef,
     zone: Zone,
     batch_rows: usize,
@@ -53,6 +55,7 @@ impl FileReader {
         Ok(Self(Arc::new(ReaderInner {
             format: spec.format.parse()?,
             base: location_of(options.require("path")?, &options)?,
+            whole: Arc::clone(&spec.schema),
             schema: spec.projected_schema()?,
             zone: Zone::parse(&spec.time_zone)?,
             batch_rows: spec.batch_rows.max(1),
@@ -105,6 +108,17 @@ impl SplitReader for FileReader {
 
 type Out<'a> = dyn FnMut(SplitChunk) -> Result<()> + 'a;
 
+/// What is read of a file, and what is added.
+struct FileColumns {
+    /// The columns that the file holds.
+    file_schema: SchemaRef,
+    /// Those that are wanted.
+    projection: Vec<usize>,
+    data_schema: SchemaRef,
+    /// All wanted columns, in order.
+    columns: Vec<Column>,
+}
+
 /// Where a column of a file's rows comes from.
 enum Column {
     Data(usize),
@@ -120,23 +134,28 @@ impl ReaderInner {
         run.finish(out)
     }
 
-    /// The data columns to read of a file, and how its rows are put together.
-    fn columns(&self, piece: &FilePiece) -> Result<(SchemaRef, Vec<Column>)> {
-        let mut fields = Vec::new();
+    /// The columns of a file, and how its rows are put together.
+    fn columns(&self, piece: &FilePiece) -> Result<FileColumns> {
+        let value_of = |name: &str| piece.values.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let is_data = |field: &Field| !field.metadata().contains_key(HIDDEN_FIELD) && value_of(field.name()).is_none();
+        let in_file: Vec<Arc<Field>> = self.whole.fields().iter().filter(|field| is_data(field)).cloned().collect();
+        let mut projection = Vec::new();
         let mut columns = Vec::new();
         for field in self.schema.fields() {
-            let value = piece.values.iter().find(|(name, _)| name.eq_ignore_ascii_case(field.name()));
             columns.push(if field.metadata().contains_key(HIDDEN_FIELD) {
                 Column::Constant(metadata(&self.base, piece)?)
-            } else if let Some((_, value)) = value {
+            } else if let Some((_, value)) = value_of(field.name()) {
                 let one = constant(value.as_deref(), field.data_type(), self.zone, 1);
                 Column::Constant(one.map_err(|error| error.context(format!("column '{}' of '{}'", field.name(), piece.path)))?)
             } else {
-                fields.push(Arc::clone(field));
-                Column::Data(fields.len() - 1)
+                let idx = in_file.iter().position(|known| known.name() == field.name());
+                projection.push(idx.ok_or_else(|| Error::internal(format!("column '{}' is not in the schema", field.name())))?);
+                Column::Data(projection.len() - 1)
             });
         }
-        Ok((Arc::new(Schema::new(fields)), columns))
+        let file_schema = Arc::new(Schema::new(in_file));
+        let data_schema = Arc::new(file_schema.project(&projection)?);
+        Ok(FileColumns { file_schema, projection, data_schema, columns })
     }
 
     fn assemble(&self, columns: &[Column], data: &RecordBatch) -> Result<RecordBatch> {
@@ -162,7 +181,7 @@ struct Run<'a> {
 
 struct Open {
     decoder: Box<dyn Decoder>,
-    schema: SchemaRef,
+    file_schema: SchemaRef,
     columns: Vec<Column>,
     has_constants: bool,
     n_dropped: u64,
@@ -188,23 +207,25 @@ impl Run<'_> {
     }
 
     fn parquet(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
-        let (schema, columns) = self.reader.columns(piece)?;
-        read_parquet::read_piece(&self.reader.base, piece, &schema, self.reader.batch_rows, &mut |data| {
-            let rows = self.reader.assemble(&columns, &data)?;
+        let columns = self.reader.columns(piece)?;
+        read_parquet::read_piece(&self.reader.base, piece, &columns.data_schema, self.reader.batch_rows, &mut |data| {
+            let rows = self.reader.assemble(&columns.columns, &data)?;
             out(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
         })
     }
 
     fn lines(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
         let reader = self.reader;
-        let (schema, columns) = reader.columns(piece)?;
-        let has_constants = columns.iter().any(|column| matches!(column, Column::Constant(_)));
-        if !self.decoder.as_ref().is_some_and(|open| open.schema == schema && !open.has_constants && !has_constants) {
+        let file = reader.columns(piece)?;
+        let has_constants = file.columns.iter().any(|column| matches!(column, Column::Constant(_)));
+        if !self.decoder.as_ref().is_some_and(|open| open.file_schema == file.file_schema && !open.has_constants && !has_constants) {
             self.finish(out)?;
             let settings = read_lines::settings(reader.batch_rows, reader.keeps_rejects);
-            let decoder = read_lines::decoder(reader.format, &schema, &reader.options, reader.zone, settings)?;
-            read_lines::check_schema(decoder.as_ref(), &schema)?;
-            self.decoder = Some(Open { decoder, schema, columns, has_constants, n_dropped: 0 });
+            let decoder =
+                read_lines::decoder(reader.format, &file.file_schema, &file.projection, &reader.options, reader.zone, settings)?;
+            read_lines::check_schema(decoder.as_ref(), &file.data_schema)?;
+            self.decoder =
+                Some(Open { decoder, file_schema: file.file_schema, columns: file.columns, has_constants, n_dropped: 0 });
         }
         let Some(open) = &mut self.decoder else { return Err(Error::internal("no decoder")) };
         let mut sink = Chunks { reader, columns: &open.columns, n_dropped: &mut open.n_dropped, n_given: &mut self.n_given, out };

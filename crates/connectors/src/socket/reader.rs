@@ -1,0 +1,118 @@
+//! The task's half: rows from the log, or rows that came with the split.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_state::FileSystem;
+use millstream_state::fs::blocking;
+use millstream_state::wal::{WalPosition, WalRows, read_range};
+use serde::{Deserialize, Serialize};
+
+use super::receiver::Row;
+use super::source::to_batch;
+use crate::wire;
+
+/// What a split says: a line of JSON, behind it (for rows from memory) an Arrow IPC stream.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum SocketSplit {
+    Rows { n_bytes: u64 },
+    Log { dir: String, from: WalPosition, to: WalPosition },
+}
+
+impl SocketSplit {
+    /// A split that carries its rows.
+    pub(super) fn with_rows(mut head: Vec<u8>, ipc: &Bytes) -> Result<Split> {
+        let bytes_estimate = ipc.len() as u64;
+        head.push(b'\n');
+        head.extend_from_slice(ipc);
+        Ok(Split { payload: Bytes::from(head), bytes_estimate })
+    }
+
+    fn parse(split: &Split) -> Result<(Self, Bytes)> {
+        let end = memchr::memchr(b'\n', &split.payload).unwrap_or(split.payload.len());
+        let head = split.payload.slice(..end);
+        let parsed = serde_json::from_slice(&head).map_err(|error| Error::internal(format!("split cannot be decoded: {error}")))?;
+        Ok((parsed, split.payload.slice((end + 1).min(split.payload.len())..)))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SocketReader {
+    fs: Arc<dyn FileSystem>,
+    whole: SchemaRef,
+    schema: SchemaRef,
+    projection: Option<Vec<usize>>,
+    batch_rows: usize,
+}
+
+impl SocketReader {
+    pub(super) fn new(fs: Arc<dyn FileSystem>, spec: &ReaderSpec) -> Result<Self> {
+        Ok(Self {
+            fs,
+            whole: Arc::clone(&spec.schema),
+            schema: spec.projected_schema()?,
+            projection: spec.projection.clone(),
+            batch_rows: spec.batch_rows.max(1),
+        })
+    }
+}
+
+#[async_trait]
+impl SplitReader for SocketReader {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn read(&self, split: &Split) -> Result<SplitStream> {
+        let (head, ipc) = SocketSplit::parse(split)?;
+        match head {
+            SocketSplit::Rows { .. } => {
+                let projection = self.projection.clone();
+                let chunks = wire::rows_from_bytes(&ipc)?.into_iter().map(move |rows| chunk(rows, projection.as_deref()));
+                Ok(futures::stream::iter(chunks).boxed())
+            }
+            SocketSplit::Log { dir, from, to } => {
+                let rows = read_range(Arc::clone(&self.fs), &PathBuf::from(dir), from, to)?;
+                let (schema, projection, batch_rows) = (Arc::clone(&self.whole), self.projection.clone(), self.batch_rows);
+                let stream = futures::stream::unfold(Some(rows), move |rows| {
+                    let (schema, projection) = (Arc::clone(&schema), projection.clone());
+                    async move {
+                        // Ended with an error before.
+                        let rows: WalRows = rows?;
+                        match blocking(move || next_rows(rows, batch_rows)).await {
+                            Ok((batch, _)) if batch.is_empty() => None,
+                            Ok((batch, rows)) => {
+                                Some((to_batch(&schema, &batch).and_then(|rows| chunk(rows, projection.as_deref())), Some(rows)))
+                            }
+                            Err(error) => Some((Err(error), None)),
+                        }
+                    }
+                });
+                Ok(stream.boxed())
+            }
+        }
+    }
+}
+
+fn next_rows(mut rows: WalRows, n: usize) -> Result<(Vec<Row>, WalRows)> {
+    let batch = rows
+        .by_ref()
+        .take(n)
+        .map(|row| row.map(|row| Row { received_us: row.received_us, bytes: row.bytes.to_vec() }))
+        .collect::<Result<Vec<_>>>()?;
+    Ok((batch, rows))
+}
+
+fn chunk(rows: RecordBatch, projection: Option<&[usize]>) -> Result<SplitChunk> {
+    let rows = match projection {
+        Some(projection) => rows.project(projection)?,
+        None => rows,
+    };
+    Ok(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
+}
