@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::json::writer::{LineDelimited, WriterBuilder};
 use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
 use millstream_core::{BatchId, Delivery, Error, Options, Result, Sink, SinkContext, TaskOutput, WriterSpec};
+use millstream_formats::Encoder;
+use millstream_formats::datetime::Zone;
+use millstream_formats::json::{JsonEncoder, JsonWriteOptions};
 
 use super::options::{ConsoleFormat, ConsoleOptions};
 use super::{ConsoleOutput, show_table};
@@ -69,7 +71,7 @@ impl Sink for ConsoleSink {
                 let table = show_table(&self.schema, &rows, num_rows, width_max, &self.time_zone)?;
                 format!("{line}\nBatch: {batch}\n{line}\n{table}\n")
             }
-            ConsoleFormat::Json => json_lines(batch, &rows)?,
+            ConsoleFormat::Json => json_lines(batch, &self.schema, &rows, &self.time_zone)?,
         };
         self.output.print(&text)?;
         Ok(serde_json::Value::Null)
@@ -80,17 +82,17 @@ impl Sink for ConsoleSink {
     }
 }
 
-fn json_lines(batch: BatchId, rows: &[RecordBatch]) -> Result<String> {
+/// As Spark's writer writes values, but with every column in every row.
+fn json_lines(batch: BatchId, schema: &SchemaRef, rows: &[RecordBatch], time_zone: &str) -> Result<String> {
+    let options = JsonWriteOptions::new(&Options::new().with("ignoreNullFields", "false"), Zone::parse(time_zone)?)?;
+    let mut encoder = JsonEncoder::new(schema, options)?;
     let mut text = String::new();
     let mut n_rows = 0;
     for rows in rows {
         let mut lines = Vec::new();
-        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
-        writer.write(rows)?;
-        writer.finish()?;
-        drop(writer);
+        encoder.encode(rows, &mut lines)?;
         let lines = String::from_utf8(lines).map_err(|_| Error::internal("json of rows is not utf-8"))?;
-        for line in lines.lines() {
+        for line in lines.split_terminator('\n') {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{{\"batchId\":{batch},\"row\":{line}}}");
         }

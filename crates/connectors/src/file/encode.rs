@@ -7,7 +7,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use millstream_core::{Error, OptionSpec, Options, Result};
+use millstream_formats::Encoder;
+use millstream_formats::csv::{CSV_WRITE_OPTIONS, CsvEncoder, CsvWriteOptions};
 use millstream_formats::datetime::Zone;
+use millstream_formats::json::{JSON_WRITE_OPTIONS, JsonEncoder, JsonWriteOptions};
+use millstream_formats::text::{TEXT_WRITE_OPTIONS, TextEncoder};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -86,7 +90,8 @@ pub(super) struct Encoding {
     pub(super) codec: OutputCodec,
     schema: SchemaRef,
     properties: Arc<WriterProperties>,
-    lines: lines::LineEncoding,
+    options: Options,
+    zone: Zone,
 }
 
 impl Encoding {
@@ -109,8 +114,11 @@ impl Encoding {
             .set_created_by(concat!("millstream ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .build();
-        let lines = lines::LineEncoding::new(format, &schema, options, zone)?;
-        Ok(Self { format, codec, schema, properties: Arc::new(properties), lines })
+        if format != FileFormat::Parquet {
+            // Refused now, not at the first row.
+            line_encoder(format, &schema, options, zone)?;
+        }
+        Ok(Self { format, codec, schema, properties: Arc::new(properties), options: options.clone(), zone })
     }
 
     pub(super) fn suffix(&self) -> &'static str {
@@ -129,14 +137,17 @@ impl Encoding {
             OutputCodec::Zstd => Compressor::Zstd(zstd::Encoder::new(Vec::new(), 0)?),
             _ => Compressor::None(Vec::new()),
         };
-        Ok(FileEncoder::Lines { compressor, lines: self.lines.start()?, text: Vec::new() })
+        let mut lines = line_encoder(self.format, &self.schema, &self.options, self.zone)?;
+        let mut text = Vec::new();
+        lines.begin(&mut text)?;
+        Ok(FileEncoder::Lines { compressor, lines, text })
     }
 }
 
 /// One output file being encoded.
 pub(super) enum FileEncoder {
     Parquet(Box<ArrowWriter<Vec<u8>>>),
-    Lines { compressor: Compressor, lines: lines::LineEncoder, text: Vec<u8> },
+    Lines { compressor: Compressor, lines: Box<dyn Encoder>, text: Vec<u8> },
 }
 
 impl FileEncoder {
@@ -190,8 +201,7 @@ impl FileEncoder {
     pub(super) fn finish(self) -> Result<Vec<u8>> {
         match self {
             Self::Parquet(writer) => (*writer).into_inner().map_err(parquet_error),
-            Self::Lines { mut compressor, mut lines, mut text } => {
-                lines.finish(&mut text)?;
+            Self::Lines { mut compressor, text, .. } => {
                 compressor.write_all(&text)?;
                 Ok(match compressor {
                     Compressor::None(buffer) => buffer,
@@ -252,46 +262,20 @@ fn parquet_error(error: ParquetError) -> Error {
 
 /// The format's own writer options.
 pub(super) fn write_options(format: FileFormat) -> &'static [OptionSpec] {
-    lines::write_options(format)
+    match format {
+        FileFormat::Json => JSON_WRITE_OPTIONS,
+        FileFormat::Csv => CSV_WRITE_OPTIONS,
+        FileFormat::Text => TEXT_WRITE_OPTIONS,
+        FileFormat::Parquet => &[],
+    }
 }
 
-mod lines {
-    //! The encoders of line formats, from `millstream-formats`.
-
-    use super::{DataType, Error, FileFormat, OptionSpec, Options, RecordBatch, Result, SchemaRef, Zone};
-
-    pub(in super::super) fn write_options(_format: FileFormat) -> &'static [OptionSpec] {
-        &[]
-    }
-
-    #[derive(Debug, Clone)]
-    pub(in super::super) struct LineEncoding {
-        format: FileFormat,
-    }
-
-    impl LineEncoding {
-        pub(super) fn new(format: FileFormat, _schema: &SchemaRef, _options: &Options, _zone: Zone) -> Result<Self> {
-            let _ = DataType::Null;
-            match format {
-                FileFormat::Parquet => Ok(Self { format }),
-                other => Err(Error::unsupported(format!("format '{}' cannot be written yet", other.name()))),
-            }
-        }
-
-        pub(super) fn start(&self) -> Result<LineEncoder> {
-            Err(Error::unsupported(format!("format '{}' cannot be written yet", self.format.name())))
-        }
-    }
-
-    pub(in super::super) struct LineEncoder;
-
-    impl LineEncoder {
-        pub(super) fn encode(&mut self, _rows: &RecordBatch, _out: &mut Vec<u8>) -> Result<()> {
-            Ok(())
-        }
-
-        pub(super) fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
-            Ok(())
-        }
+/// An encoder of a line format.
+fn line_encoder(format: FileFormat, schema: &SchemaRef, options: &Options, zone: Zone) -> Result<Box<dyn Encoder>> {
+    match format {
+        FileFormat::Json => Ok(Box::new(JsonEncoder::new(schema, JsonWriteOptions::new(options, zone)?)?)),
+        FileFormat::Csv => Ok(Box::new(CsvEncoder::new(schema, CsvWriteOptions::new(options, zone)?)?)),
+        FileFormat::Text => Ok(Box::new(TextEncoder::new(schema, options)?)),
+        FileFormat::Parquet => Err(Error::internal("parquet is not a line format")),
     }
 }

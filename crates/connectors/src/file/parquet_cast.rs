@@ -23,7 +23,9 @@ pub(super) fn spark_type(data_type: &DataType) -> DataType {
         DataType::Dictionary(_, values) => spark_type(values),
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => DataType::Decimal128(*precision, *scale),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| spark_field(field)).collect()),
-        DataType::List(item) | DataType::LargeList(item) => DataType::List(Arc::new(spark_field(item))),
+        DataType::List(item) | DataType::LargeList(item) => {
+            DataType::List(Arc::new(Field::new("element", spark_type(item.data_type()), true)))
+        }
         DataType::Map(entries, ordered) => match entries.data_type() {
             DataType::Struct(pair) => {
                 // Keys cannot be null; values stay as they are declared.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_core::{Error, OptionSpec, Options, RejectedRecord, Result};
+use millstream_core::{Error, ErrorKind, OptionSpec, Options, RejectedRecord, Result};
 use millstream_formats::datetime::Zone;
-use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvReadOptions};
-use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonReadOptions};
+use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvInferrer, CsvReadOptions};
+use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonInferrer, JsonReadOptions};
 use millstream_formats::text::{TEXT_READ_OPTIONS, TextDecoder, TextReadOptions};
-use millstream_formats::{DecodeSettings, Decoder};
+use millstream_formats::{DecodeSettings, Decoder, Inferrer};
 use millstream_state::Location;
+use millstream_state::fs::blocking;
 
 use super::decompress::{BUFFER_BYTES, OpenFile};
 use super::listing::FoundFile;
@@ -64,15 +65,77 @@ pub(super) fn decoder(
     }
 }
 
-/// The schema of some files.
+/// The schema of some files, found by reading them.
 pub(super) async fn infer_schema(
     format: FileFormat,
-    _options: &Options,
-    _base: &Location,
-    _files: &[FoundFile],
-    _zone: Zone,
+    options: &Options,
+    base: &Location,
+    files: &[FoundFile],
+    zone: Zone,
 ) -> Result<SchemaRef> {
-    Err(Error::unsupported(format!("the schema of {} files cannot be inferred yet", format.name())).hint("give a schema"))
+    let (options, base, files) = (options.clone(), base.clone(), files.to_vec());
+    blocking(move || {
+        let ignores_corrupt = options.get_bool("ignoreCorruptFiles")?.unwrap_or(false);
+        let mut inferrer = match format {
+            FileFormat::Json => AnyInferrer::Json(JsonInferrer::new(JsonReadOptions::new(&options, zone)?)),
+            FileFormat::Csv => AnyInferrer::Csv(CsvInferrer::new(CsvReadOptions::new(&options, zone)?)?),
+            FileFormat::Text | FileFormat::Parquet => return Err(Error::internal("this format is not inferred from lines")),
+        };
+        for file in &files {
+            let FoundFile { path, size, mtime_us } = file.clone();
+            let piece = FilePiece { path, size, mtime_us, range: None, values: Vec::new() };
+            match infer_file(&base, &piece, &mut inferrer) {
+                Err(error) if ignores_corrupt && error.kind() == ErrorKind::Data => {
+                    tracing::warn!(file = piece.path, %error, "the rest of a damaged file does not count for the schema");
+                }
+                other => other?,
+            }
+            if inferrer.is_done() {
+                break;
+            }
+        }
+        let schema = inferrer.get().finish()?;
+        if schema.fields().is_empty() {
+            return Err(Error::invalid(format!("the {} files hold nothing to infer a schema from", format.name()))
+                .code("UNABLE_TO_INFER_SCHEMA")
+                .hint("give a schema"));
+        }
+        Ok(Arc::new(schema))
+    })
+    .await
+}
+
+enum AnyInferrer {
+    Json(JsonInferrer),
+    Csv(CsvInferrer),
+}
+
+impl AnyInferrer {
+    fn get(&mut self) -> &mut dyn Inferrer {
+        match self {
+            Self::Json(inferrer) => inferrer,
+            Self::Csv(inferrer) => inferrer,
+        }
+    }
+
+    /// Whether more would change nothing.
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Csv(inferrer) if inferrer.is_done())
+    }
+}
+
+fn infer_file(base: &Location, piece: &FilePiece, inferrer: &mut AnyInferrer) -> Result<()> {
+    let Some(mut file) = OpenFile::open(base, piece, None)? else { return Ok(()) };
+    let mut buffer = vec![0; BUFFER_BYTES];
+    inferrer.get().begin(&piece.path);
+    while !inferrer.is_done() {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        inferrer.get().push(buffer.get(..n).unwrap_or_default())?;
+    }
+    inferrer.get().end()
 }
 
 /// What [`read_piece`] reports to.

@@ -1,5 +1,6 @@
 //! Tests of files: helpers here, the tests by theme below.
 
+mod formats;
 mod names;
 mod own;
 mod sink;
