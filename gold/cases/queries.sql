@@ -115,7 +115,7 @@ SELECT count(*) FILTER (WHERE age > 30), sum(age) FILTER (WHERE deptCode = 'eng'
 SELECT deptCode, count(*) FILTER (WHERE age > 30) AS n FROM people GROUP BY deptCode;
 SELECT min(firstName), max(firstName), min(salary), max(eventTime) FROM people, events;
 SELECT bit_and(v), bit_or(v), bit_xor(v) FROM nums;
-SELECT corr(id, age), covar_samp(id, age), covar_pop(id, age) FROM people;
+SELECT round(corr(id, age), 9), round(covar_samp(id, age), 9), round(covar_pop(id, age), 9) FROM people;
 SELECT skewness(v), kurtosis(v) FROM nums;
 SELECT mode(v) FROM nums;
 SELECT try_sum(v), try_avg(v), product(v) FROM nums;

@@ -4,7 +4,8 @@
 //! types into the form of the files ([`rows_of`], [`type_name`]), and judges: a case agrees in column names, types
 //! and values, or in the error condition. What is not there yet stands in `gold/known-differences.txt`, one line a
 //! case; [`Report::finish`] fails on a difference that is not listed **and** on a listed case that agrees, so that
-//! the list can only shrink. `MILLSTREAM_GOLD=accept` rewrites the lines of a suite from what it sees.
+//! the list can only shrink. `MILLSTREAM_GOLD=shrink` takes off what agrees by now and adds nothing;
+//! `MILLSTREAM_GOLD=accept` lists every difference it sees (for a new suite, or a decision).
 //!
 //! It runs nothing itself: a suite hands every case to the code under test and reports the [`Outcome`].
 
