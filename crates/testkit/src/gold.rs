@@ -13,6 +13,6 @@ mod case;
 mod report;
 mod value;
 
-pub use case::{Case, Expected, ReaderCase, cases, reader_cases, root, tables};
+pub use case::{Case, Expected, ReaderCase, cases, expected, lines, reader_cases, root, tables};
 pub use report::{Outcome, Report};
 pub use value::{arrow_type, rows_of, type_name};

@@ -85,7 +85,8 @@ fn read(file: &str) -> Result<String, String> {
     std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn lines(file: &str) -> Result<Vec<Value>, String> {
+/// The lines of one of the files, as they are.
+pub fn lines(file: &str) -> Result<Vec<Value>, String> {
     read(file)?.lines().map(|line| serde_json::from_str(line).map_err(|error| format!("{file}: {error}"))).collect()
 }
 
@@ -138,7 +139,8 @@ fn texts(object: Option<&Value>) -> BTreeMap<String, String> {
     object.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-fn expected(line: &Value, schema_key: &str) -> Option<Expected> {
+/// Spark's answer in a line; `schema_key` names the field with the columns.
+pub fn expected(line: &Value, schema_key: &str) -> Option<Expected> {
     if let Some(error) = line.get("error") {
         return Some(Expected::Error(match error {
             Value::String(one) => vec![one.clone()],

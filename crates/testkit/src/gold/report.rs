@@ -91,6 +91,21 @@ impl Report {
         }
     }
 
+    /// Judges one case whose answer is a text.
+    pub fn text(&mut self, id: &str, expected: &str, ours: Result<&str, String>) {
+        let difference = match ours {
+            Ok(ours) if ours == expected => None,
+            Ok(ours) => Some(text_difference(expected, ours)),
+            Err(message) => Some(format!("error: {message}")),
+        };
+        match difference {
+            Some(reason) => {
+                self.differences.insert(id.to_owned(), reason);
+            }
+            None => self.agreed.push(id.to_owned()),
+        }
+    }
+
     /// How many cases agree, and how many there were.
     pub fn counts(&self) -> (usize, usize) {
         (self.agreed.len(), self.agreed.len() + self.differences.len())
@@ -212,6 +227,15 @@ fn same_rows(expected: &[Vec<Value>], ours: &[Vec<Value>], is_ordered: bool) -> 
         texts
     };
     sorted(expected) == sorted(ours)
+}
+
+/// The first line that differs.
+fn text_difference(expected: &str, ours: &str) -> String {
+    let differing = expected.lines().zip(ours.lines()).enumerate().find(|(_, (expected, ours))| expected != ours);
+    match differing {
+        Some((line_idx, (expected, ours))) => format!("text: {ours:?} instead of {expected:?} (line {})", line_idx + 1),
+        None => format!("text: {} bytes instead of {}", ours.len(), expected.len()),
+    }
 }
 
 /// Where rows differ: the whole of small answers, of large ones the first cell.
