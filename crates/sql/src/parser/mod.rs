@@ -41,8 +41,9 @@ pub(crate) use interval::parse_interval_text;
 const DEPTH_MAX: u32 = 64;
 
 /// How high the resulting tree may be, chains such as `a + b + c ...` included: whoever walks the
-/// tree after us recurses.
-const HEIGHT_MAX: u32 = 500;
+/// tree after us recurses. Measured: resolving and planning a sum in a debug build takes 28 kB of
+/// stack per term, and a main thread has 8 MiB. `AND`, `OR` and lists do not grow in height.
+const HEIGHT_MAX: u32 = 250;
 
 pub(crate) type Result<T> = std::result::Result<T, SqlError>;
 
