@@ -14,7 +14,7 @@ use arrow::datatypes::{
     DataType, Date32Type, FieldRef, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
     TimestampMicrosecondType,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use millstream_core::{Error, ErrorKind, Result};
 
@@ -368,6 +368,21 @@ impl Bytes {
         self.offsets.truncate(len + 1);
         self.data.truncate(last(&self.offsets));
         self.nulls.truncate(len);
+    }
+
+    fn value(&self, i: usize) -> &[u8] {
+        let at = |i: usize| self.offsets.get(i).and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
+        self.data.get(at(i)..at(i + 1)).unwrap_or_default()
+    }
+
+    /// Whether two values from `start` on are the same.
+    pub fn has_duplicates(&self, start: usize) -> bool {
+        let values = || (start..self.len()).map(|i| self.value(i));
+        if self.len() - start <= 8 {
+            return values().enumerate().any(|(i, value)| values().take(i).any(|before| before == value));
+        }
+        let mut seen = FxHashSet::default();
+        !values().all(|value| seen.insert(value))
     }
 
     fn take(&mut self) -> Result<(OffsetBuffer<i32>, Buffer, Option<NullBuffer>)> {

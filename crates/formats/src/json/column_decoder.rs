@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 
 use millstream_core::{Error, ParseMode, Result};
 
-use super::convert::{Converter, Fate};
+use super::convert::{Converter, Fate, Place};
 use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Token};
 use crate::column::Column;
@@ -14,7 +14,8 @@ use crate::decoder::nullable_type;
 /// JSON texts to one column of a struct, list or map type.
 ///
 /// Null and blank texts give null. A text that is no JSON gives a struct of nulls, or null for lists and maps; with
-/// `FAILFAST` any bad text is an error. An outer array is no struct, but an object is taken for a list of one.
+/// `FAILFAST` any bad text is an error. An outer array is no struct, but an object is taken for a list of one. Where STRING
+/// is wanted, numbers, objects and arrays are written anew, not kept as they are.
 #[derive(Debug)]
 pub struct JsonColumnDecoder {
     data_type: DataType,
@@ -26,7 +27,8 @@ pub struct JsonColumnDecoder {
 
 impl JsonColumnDecoder {
     /// A decoder for one type.
-    pub fn new(data_type: &DataType, options: JsonReadOptions) -> Result<Self> {
+    pub fn new(data_type: &DataType, mut options: JsonReadOptions) -> Result<Self> {
+        options.exact_text = false;
         if options.mode == ParseMode::DropMalformed {
             return Err(Error::invalid("from_json does not support the parse mode DROPMALFORMED: use PERMISSIVE or FAILFAST")
                 .code("PARSE_MODE_UNSUPPORTED"));
@@ -81,7 +83,7 @@ impl JsonColumnDecoder {
                     scan.reset(text);
                     self.one(&mut scan)
                 }
-                Some(Err(_)) => Err(Malformed { why: "invalid UTF-8", at: 0 }),
+                Some(Err(_)) => Err(Malformed::new("invalid UTF-8", 0)),
             };
             match fate {
                 Ok(Fate::Good) => continue,
@@ -135,9 +137,10 @@ impl JsonColumnDecoder {
                 list.close(true);
                 Ok(fate)
             }
+            (Column::Struct(column), Token::Object) => self.converter.object(scan, column, Place::Root),
             (column, token) => {
                 if token == Token::Null {
-                    return Err(Malformed { why: "the text is null", at: 0 });
+                    return Err(Malformed::new("the text is null", 0));
                 }
                 self.converter.token_value(scan, column, token)
             }

@@ -5,12 +5,14 @@
 //! no JSON does.
 
 use base64::Engine as _;
+use rustc_hash::FxHashMap;
 
+use super::encode::push_quoted;
 use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Text, Token};
 use crate::column::{Column, Lists, Maps, Structs};
 use crate::datetime;
-use crate::number::parse_decimal;
+use crate::number::{parse_decimal, push_double};
 
 /// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +25,29 @@ pub(crate) enum Fate {
     Failed,
 }
 
+/// Where an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is the record.
+    Root,
+    /// It is a part of something.
+    Inner,
+}
+
 /// Converts values and remembers the first bad one of a record.
 #[derive(Debug)]
 pub(crate) struct Converter {
     options: JsonReadOptions,
     scratch: String,
+    /// A second one, for what is written anew from the first.
+    rewritten: String,
     /// What the first bad field of the record was, if one was met since it was last taken.
     pub bad_field: Option<String>,
 }
 
 impl Converter {
     pub fn new(options: JsonReadOptions) -> Self {
-        Self { options, scratch: String::new(), bad_field: None }
+        Self { options, scratch: String::new(), rewritten: String::new(), bad_field: None }
     }
 
     /// Reads one value into `column`. On an error the column may have been pushed to: cut it back.
@@ -57,6 +70,12 @@ impl Converter {
                 } else {
                     column.push(text.raw.as_bytes());
                 }
+                true
+            }
+            (Column::Str(column), Token::Int(_) | Token::Float(_) | Token::Object | Token::Array) if !self.options.exact_text => {
+                self.rewritten.clear();
+                self.rewrite(scan, token)?;
+                column.push(self.rewritten.as_bytes());
                 true
             }
             (Column::Str(column), Token::Int(text) | Token::Float(text)) => {
@@ -86,8 +105,11 @@ impl Converter {
                 let value = text.parse().ok().filter(|value: &i16| (-128..=255).contains(value));
                 push_some(value, |value| column.push(value as i8))
             }
-            (Column::Float64(column), Token::Int(text) | Token::Float(text)) => push_some(float(text), |value| column.push(value)),
-            (Column::Float32(column), Token::Int(text) | Token::Float(text)) => {
+            // A whole number has no negative zero.
+            (Column::Float64(column), Token::Int(text)) => push_some(float(text), |value| column.push(value + 0.0)),
+            (Column::Float64(column), Token::Float(text)) => push_some(float(text), |value| column.push(value)),
+            (Column::Float32(column), Token::Int(text)) => push_some(text.parse().ok(), |value: f32| column.push(value + 0.0)),
+            (Column::Float32(column), Token::Float(text)) => {
                 push_some(text.parse().ok().or_else(|| float(text).map(|value| value as f32)), |value| column.push(value))
             }
             (Column::Float64(column), Token::Str(text)) => push_some(self.named_float(text), |value| column.push(value)),
@@ -116,6 +138,7 @@ impl Converter {
                 let with_zone = zone.is_some();
                 push_some(self.timestamp(text, with_zone), |value| column.push(value))
             }
+            // Seconds too large for a timestamp are bad; Spark lets them wrap around.
             (Column::Timestamp(column, Some(_)), Token::Int(text)) => {
                 let us = text.parse().ok().and_then(|seconds: i64| seconds.checked_mul(1_000_000));
                 push_some(us, |value| column.push(value))
@@ -140,7 +163,7 @@ impl Converter {
                 }
                 ok
             }
-            (Column::Struct(column), Token::Object) => return self.object(scan, column),
+            (Column::Struct(column), Token::Object) => return self.object(scan, column, Place::Inner),
             (Column::List(column), Token::Array) => return self.array(scan, column),
             (Column::Map(column), Token::Object) => return self.map(scan, column),
             _ => false,
@@ -154,7 +177,7 @@ impl Converter {
     }
 
     /// Behind the opening brace: members into the struct's children, one row.
-    pub fn object(&mut self, scan: &mut Scanner<'_>, column: &mut Structs) -> Result<Fate, Malformed> {
+    pub fn object(&mut self, scan: &mut Scanner<'_>, column: &mut Structs, at: Place) -> Result<Fate, Malformed> {
         let row = column.len;
         let mut fate = Fate::Good;
         let mut place = 0;
@@ -170,19 +193,35 @@ impl Converter {
             first = false;
             place += 1;
             let Some(child) = target.and_then(|target| column.children.get_mut(target)) else {
-                scan.skip_value()?;
+                scan.skip_value().map_err(Malformed::for_all)?;
                 continue;
             };
-            let member = if child.len() == row { self.value(scan, child)? } else { self.again(scan, child, row)? };
+            let start = scan.pos();
+            let token = scan.member_token()?;
+            let again = child.len() != row;
+            let mut member = self.token_value(scan, child, token);
+            if again && matches!(member, Ok(Fate::Good | Fate::Partial)) {
+                // The name was there before: the last good value counts. Rare, so it is read twice.
+                child.truncate(row);
+                scan.rewind(start);
+                member = self.value(scan, child);
+            }
             match member {
-                Fate::Good => {}
-                Fate::Partial => fate = Fate::Partial,
-                Fate::Failed => {
+                Ok(Fate::Good) => {}
+                Ok(Fate::Partial) => fate = Fate::Partial,
+                Ok(Fate::Failed) => {
                     if child.len() == row {
                         child.push_null();
                     }
                     fate = Fate::Partial;
                 }
+                Err(malformed) if malformed.behind_name && at == Place::Root => {
+                    self.bad_field.get_or_insert_with(|| format!("{} at byte {}", malformed.why, malformed.at + 1));
+                    child.truncate(if again { row + 1 } else { row });
+                    fate = Fate::Partial;
+                    break;
+                }
+                Err(malformed) => return Err(malformed.for_all()),
             }
         }
         column.close(true);
@@ -212,19 +251,6 @@ impl Converter {
         Ok(Some(column.names.learn(*place, name.raw)))
     }
 
-    /// A member that was there before: the last good value counts. Rare, so it is read twice.
-    #[cold]
-    fn again(&mut self, scan: &mut Scanner<'_>, child: &mut Column, row: usize) -> Result<Fate, Malformed> {
-        let start = scan.pos();
-        let fate = self.value(scan, child)?;
-        if fate != Fate::Failed {
-            child.truncate(row);
-            scan.rewind(start);
-            self.value(scan, child)?;
-        }
-        Ok(fate)
-    }
-
     fn array(&mut self, scan: &mut Scanner<'_>, column: &mut Lists) -> Result<Fate, Malformed> {
         let start = column.open_at();
         let mut fate = Fate::Good;
@@ -247,12 +273,14 @@ impl Converter {
 
     fn map(&mut self, scan: &mut Scanner<'_>, column: &mut Maps) -> Result<Fate, Malformed> {
         let start = column.open_at();
+        let begin = scan.pos();
         let mut fate = Fate::Good;
         let mut first = true;
         while let Some(name) = scan.next_name(first)? {
             first = false;
             column.keys.push(name.resolve(&mut self.scratch).as_bytes());
-            match self.value(scan, &mut column.values)? {
+            let token = scan.member_token()?;
+            match self.token_value(scan, &mut column.values, token)? {
                 Fate::Good => {}
                 Fate::Partial => fate = Fate::Partial,
                 Fate::Failed => {
@@ -263,8 +291,106 @@ impl Converter {
                 }
             }
         }
+        if column.keys.has_duplicates(start) {
+            self.map_again(scan, column, start, begin)?;
+        }
         column.close(true);
         Ok(fate)
+    }
+
+    /// A map with a key twice: it keeps the place of the first and the value of the last. Rare, so it is read again.
+    #[cold]
+    fn map_again(&mut self, scan: &mut Scanner<'_>, column: &mut Maps, start: usize, begin: usize) -> Result<(), Malformed> {
+        let end = scan.pos();
+        let mut entries: Vec<(String, usize)> = Vec::new();
+        let mut places: FxHashMap<String, usize> = FxHashMap::default();
+        scan.reenter(begin);
+        let mut first = true;
+        while let Some(name) = scan.next_name(first)? {
+            first = false;
+            let name = name.resolve(&mut self.scratch);
+            let pos = scan.pos();
+            match places.get(name).and_then(|place| entries.get_mut(*place)) {
+                Some(entry) => entry.1 = pos,
+                None => {
+                    places.insert(name.to_owned(), entries.len());
+                    entries.push((name.to_owned(), pos));
+                }
+            }
+            scan.skip_value()?;
+        }
+        column.keys.truncate(start);
+        column.values.truncate(start);
+        for (name, pos) in entries {
+            column.keys.push(name.as_bytes());
+            scan.rewind(pos);
+            self.value(scan, &mut column.values)?;
+        }
+        scan.rewind(end);
+        Ok(())
+    }
+
+    /// Appends the value that begins with `token` as Jackson's generator writes it: no blanks, numbers as Java prints them.
+    fn rewrite(&mut self, scan: &mut Scanner<'_>, token: Token<'_>) -> Result<(), Malformed> {
+        let mut open: Vec<bool> = Vec::new();
+        self.rewrite_token(token, &mut open);
+        let mut first = true;
+        while let Some(&object) = open.last() {
+            let name = if object { scan.next_name(first)? } else { None };
+            let more = if object { name.is_some() } else { scan.next_element(first)? };
+            if !more {
+                open.pop();
+                self.rewritten.push(if object { '}' } else { ']' });
+                first = false;
+                continue;
+            }
+            if !first {
+                self.rewritten.push(',');
+            }
+            if let Some(name) = name {
+                push_quoted(&mut self.rewritten, name.resolve(&mut self.scratch), false);
+                self.rewritten.push(':');
+            }
+            let token = if object { scan.member_token()? } else { scan.token()? };
+            first = self.rewrite_token(token, &mut open);
+        }
+        Ok(())
+    }
+
+    /// A scalar, or the opening bracket of a container: then `true`.
+    fn rewrite_token(&mut self, token: Token<'_>, open: &mut Vec<bool>) -> bool {
+        let out = &mut self.rewritten;
+        match token {
+            Token::Object => {
+                open.push(true);
+                out.push('{');
+                return true;
+            }
+            Token::Array => {
+                open.push(false);
+                out.push('[');
+                return true;
+            }
+            Token::Str(text) => push_quoted(out, text.resolve(&mut self.scratch), false),
+            Token::Int(text) => match text.parse::<i128>() {
+                Ok(value) => out.push_str(&value.to_string()),
+                Err(_) => out.push_str(text),
+            },
+            Token::Float(text) => {
+                let value = float(text).unwrap_or(f64::NAN);
+                if value.is_finite() {
+                    push_double(out, value);
+                } else {
+                    out.push('"');
+                    push_double(out, value);
+                    out.push('"');
+                }
+            }
+            Token::True => out.push_str("true"),
+            Token::False => out.push_str("false"),
+            Token::Null => out.push_str("null"),
+        }
+        false
     }
 
     fn named_float(&mut self, text: Text<'_>) -> Option<f64> {

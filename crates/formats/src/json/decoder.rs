@@ -4,7 +4,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use millstream_core::{RejectedRecord, Result};
 
-use super::convert::{Converter, Fate};
+use super::convert::{Converter, Fate, Place};
 use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Token};
 use crate::column::Structs;
@@ -168,21 +168,21 @@ impl Records {
 #[inline]
 fn root(converter: &mut Converter, scan: &mut Scanner<'_>, columns: &mut Structs) -> Result<Fate, Malformed> {
     match scan.token()? {
-        Token::Object => converter.object(scan, columns),
+        Token::Object => converter.object(scan, columns, Place::Root),
         Token::Array => {
             let mut fate = Fate::Good;
             let mut first = true;
             while scan.next_element(first)? {
                 first = false;
                 if scan.token()? != Token::Object {
-                    return Err(Malformed { why: "an element of the outer array is not an object", at: scan.pos() });
+                    return Err(Malformed::new("an element of the outer array is not an object", scan.pos()));
                 }
-                if converter.object(scan, columns)? != Fate::Good {
+                if converter.object(scan, columns, Place::Inner)? != Fate::Good {
                     fate = Fate::Partial;
                 }
             }
             Ok(fate)
         }
-        _ => Err(Malformed { why: "the record is neither an object nor an array of objects", at: 0 }),
+        _ => Err(Malformed::new("the record is neither an object nor an array of objects", 0)),
     }
 }

@@ -53,6 +53,9 @@ pub struct JsonReadOptions {
     pub zone: Zone,
     /// The day on which a time without a date is; without it such a text is a bad field.
     pub now_us: Option<i64>,
+    /// A number, object or array where STRING is wanted keeps its text as written; else it is written anew without blanks,
+    /// as `from_json` does.
+    pub exact_text: bool,
     /// Inferred columns may differ in case only; the session says so.
     pub case_sensitive: bool,
     /// One record is a whole input.
@@ -89,6 +92,7 @@ impl JsonReadOptions {
             timestamp_ntz_format: pattern("timestampNTZFormat")?,
             zone: options.get("timeZone").map_or(Ok(session_zone), Zone::parse)?,
             now_us: None,
+            exact_text: true,
             case_sensitive: false,
             multi_line: flag("multiLine", false)?,
             line_separator: line_separator(options)?,

@@ -13,11 +13,25 @@ const NUMBER_LENGTH_MAX: usize = 1000;
 pub(crate) struct Malformed {
     pub why: &'static str,
     pub at: usize,
+    /// It happened between a name and the first character of its value. There Jackson, asked to go on, says that the
+    /// record is over, so that Spark keeps the fields read before.
+    pub behind_name: bool,
 }
 
 impl Malformed {
     pub fn new(why: &'static str, at: usize) -> Self {
-        Self { why, at }
+        Self { why, at, behind_name: false }
+    }
+
+    fn behind_name(mut self) -> Self {
+        self.behind_name = true;
+        self
+    }
+
+    /// The same where Spark keeps nothing.
+    pub fn for_all(mut self) -> Self {
+        self.behind_name = false;
+        self
     }
 }
 
@@ -101,9 +115,15 @@ impl<'a> Scanner<'a> {
         self.pos
     }
 
-    /// Goes back to a position that [`Self::pos`] gave before a value.
+    /// Goes back to a position that [`Self::pos`] gave before a value, or forth again.
     pub fn rewind(&mut self, pos: usize) {
         self.pos = pos;
+    }
+
+    /// Goes back to behind the opening bracket of a container that was closed.
+    pub fn reenter(&mut self, pos: usize) {
+        self.pos = pos;
+        self.depth += 1;
     }
 
     /// The text from `start` to here.
@@ -119,7 +139,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn fail<T>(&self, why: &'static str) -> Scan<T> {
-        Err(Malformed { why, at: self.pos })
+        Err(Malformed::new(why, self.pos))
     }
 
     #[inline]
@@ -175,6 +195,14 @@ impl<'a> Scanner<'a> {
             b'N' | b'I' | b'+' => self.non_numeric(),
             _ => self.fail("unexpected character where a value should be"),
         }
+    }
+
+    /// The first token of a value behind its name.
+    #[inline]
+    pub fn member_token(&mut self) -> Scan<Token<'a>> {
+        // Jackson reads strings only when asked for them: what is wrong with one shows later.
+        let lazy = matches!(self.next_byte().map_err(Malformed::behind_name)?, b'"' | b'\'');
+        self.token().map_err(|malformed| if lazy { malformed } else { malformed.behind_name() })
     }
 
     fn open_container(&mut self) -> Scan<()> {
@@ -313,7 +341,7 @@ impl<'a> Scanner<'a> {
             return Ok(None);
         }
         let name = self.name()?;
-        self.colon()?;
+        self.colon().map_err(Malformed::behind_name)?;
         Ok(Some(name))
     }
 
@@ -432,7 +460,8 @@ impl<'a> Scanner<'a> {
                 self.open.pop();
                 continue;
             }
-            match self.token()? {
+            let token = if object { self.member_token()? } else { self.token()? };
+            match token {
                 Token::Object => {
                     self.open.push(true);
                     first = true;

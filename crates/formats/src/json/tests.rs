@@ -222,6 +222,30 @@ fn records_that_are_no_object_are_bad_and_arrays_are_many_rows() {
 }
 
 #[test]
+fn what_ends_within_a_wanted_value_keeps_the_fields_before() {
+    let fields = vec![field("a", DataType::Int32), field("b", DataType::Utf8), field("c", structs(vec![field("x", DataType::Utf8)]))];
+    let run = |line: &str| decode(fields.clone(), line.as_bytes(), &[]).join("/");
+    assert_eq!(run(r#"{"a":2,"b":{"c":"#), "2|~|~");
+    assert_eq!(run(r#"{"a":2,"b":{"c":1,"d:"x"}}"#), "2|~|~");
+    assert_eq!(run(r#"{"a":2,"c":{"x":tru},"b":"y"}"#), "2|~|~");
+    assert_eq!(run(r#"{"a":2,"b":tru}"#), "~|~|~");
+    assert_eq!(run(r#"{"a":2,"b":[1,"#), "~|~|~");
+    assert_eq!(run(r#"{"a":2,"z":{"c":"#), "~|~|~");
+    assert_eq!(run(r#"{"a":2,"c":{"x":{"y":"#), "~|~|~");
+}
+
+#[test]
+fn a_key_that_is_there_twice_keeps_its_place_and_the_last_value() {
+    let fields = vec![field("a", map(DataType::Utf8)), field("b", DataType::Int32)];
+    let line = r#"{"a":{"v":[[]],"k":"1","x":-1,"k":{"z":2},"v":null},"b":1}"#;
+    assert_eq!(decode(fields.clone(), line.as_bytes(), &[]), ["{v: ~, k: {\"z\":2}, x: -1}|1"]);
+    let many: Vec<String> = (0..20).map(|i| format!("\"k{}\":{i}", i % 10)).collect();
+    let line = format!("{{\"a\":{{{}}}}}", many.join(","));
+    let want: Vec<String> = (0..10).map(|i| format!("k{i}: {}", i + 10)).collect();
+    assert_eq!(decode(fields, line.as_bytes(), &[]), [format!("{{{}}}|~", want.join(", "))]);
+}
+
+#[test]
 fn what_is_skipped_is_checked_too() {
     let lines = [
         r#"{"b":"\q","a":1}"#,
@@ -378,6 +402,14 @@ fn from_json_gives_one_value_per_text() {
     assert!(run(&data_type, &texts, &[("mode", "DROPMALFORMED")]).is_err());
     let texts = arrow::array::StringArray::from(vec!["[1,2]", "[1,\"x\"]", "{", "[]"]);
     assert_eq!(run(&list(DataType::Int32), &texts, &[]).unwrap(), ["[1, 2]", "~", "~", "[]"]);
+    let texts = arrow::array::StringArray::from(vec![
+        r#"{"s":1.50,"t":{ "a" : [1e3, "\u00e9\n", -0, null] }}"#,
+        r#"{"s":12345678901234567890,"t":1E400}"#,
+        r#"{"s":"1.50","t":"x"}"#,
+    ]);
+    let two = structs(vec![field("s", DataType::Utf8), field("t", DataType::Utf8)]);
+    let want = [r#"{s: 1.5, t: {"a":[1000.0,"é\n",0,null]}}"#, r#"{s: 12345678901234567890, t: "Infinity"}"#, "{s: 1.50, t: x}"];
+    assert_eq!(run(&two, &texts, &[]).unwrap(), want);
     let texts = arrow::array::StringArray::from(vec![r#"{"a":1}"#, r#"[{"a":1},{"a":2}]"#]);
     assert_eq!(run(&list(structs(vec![field("a", DataType::Int32)])), &texts, &[]).unwrap(), ["[{a: 1}]", "[{a: 1}, {a: 2}]"]);
 }

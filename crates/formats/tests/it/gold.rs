@@ -77,7 +77,9 @@ fn json_is_read_as_spark_reads_it() {
     run("json-decoder", "json", |case, schema| {
         let options = options(case);
         options.check("json", JSON_READ_OPTIONS)?;
-        let mut decoder = JsonDecoder::new(schema, JsonReadOptions::new(&options, zone(case))?, DecodeSettings::default())?;
+        let mut options = JsonReadOptions::new(&options, zone(case))?;
+        options.exact_text = case.conf.get("spark.sql.json.enableExactStringParsing").is_none_or(|value| value == "true");
+        let mut decoder = JsonDecoder::new(schema, options, DecodeSettings::default())?;
         decode(&mut decoder, case)
     });
 }
