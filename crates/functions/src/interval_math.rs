@@ -22,9 +22,12 @@ use crate::error::{data, external, internal};
 /// Arithmetic that involves dates, timestamps or intervals.
 pub const FUNCTIONS: &[FunctionDef] = &[
     // A DATE stays a DATE: the interval must be of whole days. For others cast it to TIMESTAMP first.
-    FunctionDef::new("add_interval", &[Arg::Any, Arg::Interval], Returns::Same(0), |call| add_interval(call, 1)).zoned(),
+    FunctionDef::new("add_interval", &[Arg::Any, Arg::Interval], Returns::Same(0), |call| add_interval(call, 1))
+        .zoned()
+        .alias(&["date_add_interval", "timestamp_add_interval"]),
     FunctionDef::new("subtract_interval", &[Arg::Any, Arg::Interval], Returns::Same(0), |call| add_interval(call, -1))
-        .zoned(),
+        .zoned()
+        .alias(&["date_sub_interval", "timestamp_sub_interval"]),
     FunctionDef::new("subtract_timestamps", &[Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Rule(day_time), |call| {
         let zone = zone_of(call)?;
         let zoned = |idx| Ok::<_, datafusion::common::DataFusionError>(matches!(call.data_type(idx)?, DataType::Timestamp(_, Some(_))));

@@ -55,6 +55,7 @@ pub mod hash;
 mod interval_math;
 pub mod json;
 pub mod math;
+pub mod misc;
 pub mod passthrough;
 pub mod regexp;
 mod rows;

@@ -125,7 +125,8 @@ pub const FUNCTIONS: &[FunctionDef] = &[
             DataType::Int64 => Arc::new(array.as_primitive::<Int64Type>().unary::<_, Int64Type>(|x| !x)),
             other => return Err(internal(format!("~ of {other}"))),
         })
-    }),
+    })
+    .alias(&["bit_not"]),
     FunctionDef::new("bit_count", &[Arg::Any], Returns::Int, |call| {
         let array = call.array(0)?;
         let values = arrow::compute::cast(&array, &DataType::Int64)?;

@@ -17,6 +17,7 @@ const TABLES: &[&[FunctionDef]] = &[
     crate::regexp::FUNCTIONS,
     crate::hash::FUNCTIONS,
     crate::json::FUNCTIONS,
+    crate::misc::FUNCTIONS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, UInt32Array, new_empty_array};
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use arrow::datatypes::{
+    DataType, DurationMicrosecondType, Field, FieldRef, Float64Type, IntervalUnit, IntervalYearMonthType,
+};
 use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -62,7 +64,10 @@ impl AggregateUDFImpl for Buffered {
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
         let value = match self.finish {
-            Finish::Percentile | Finish::Median => DataType::Float64,
+            Finish::Percentile | Finish::Median => match arg_types.first() {
+                Some(interval @ (DataType::Duration(_) | DataType::Interval(_))) => interval.clone(),
+                _ => DataType::Float64,
+            },
             Finish::NearestRank | Finish::Mode => arg_types.first().cloned().unwrap_or(DataType::Null),
         };
         let many = matches!(self.finish, Finish::Percentile | Finish::NearestRank)
@@ -191,7 +196,7 @@ impl Accumulator for Values {
                 .into();
             return self.wrap(arrow::compute::take(&sorted, &ranks, None)?);
         }
-        let sorted = arrow::compute::cast(&sorted, &DataType::Float64)?;
+        let sorted = as_doubles(&sorted)?;
         let sorted = sorted.as_primitive::<Float64Type>().values();
         let at = |idx: usize| sorted.get(idx).copied().unwrap_or(f64::NAN);
         let results = self.fractions.iter().map(|fraction| {
@@ -204,7 +209,13 @@ impl Accumulator for Values {
                 (high - position) * low_value + (position - low) * high_value
             }
         });
-        self.wrap(Arc::new(Float64Array::from_iter_values(results)))
+        let results = Float64Array::from_iter_values(results);
+        // Intervals are cut to whole months or microseconds.
+        self.wrap(match self.data_type {
+            DataType::Duration(_) => Arc::new(results.unary::<_, DurationMicrosecondType>(|value| value as i64)),
+            DataType::Interval(_) => Arc::new(results.unary::<_, IntervalYearMonthType>(|value| value as i32)),
+            _ => Arc::new(results),
+        })
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -222,6 +233,18 @@ impl Accumulator for Values {
     fn size(&self) -> usize {
         size_of::<Self>() + self.chunks.iter().map(|chunk| chunk.get_array_memory_size()).sum::<usize>()
     }
+}
+
+fn as_doubles(values: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::Duration(_) => {
+            Arc::new(values.as_primitive::<DurationMicrosecondType>().unary::<_, Float64Type>(|us| us as f64))
+        }
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            Arc::new(values.as_primitive::<IntervalYearMonthType>().unary::<_, Float64Type>(f64::from))
+        }
+        _ => arrow::compute::cast(values, &DataType::Float64)?,
+    })
 }
 
 fn most_frequent(values: &ArrayRef) -> Result<usize> {

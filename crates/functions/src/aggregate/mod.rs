@@ -10,10 +10,16 @@
 //! | `percentile`, `median` | DOUBLE, a literal DOUBLE or ARRAY of DOUBLE | DOUBLE or ARRAY of DOUBLE |
 //! | `percentile_approx` | any ordered type, the same literal, an accuracy | the type or an ARRAY of it |
 //! | `mode` | any type | the type |
-//! | `skewness`, `kurtosis` | DOUBLE | DOUBLE |
+//! | `max`, `min` | any ordered type | the type |
+//! | `max_by`, `min_by` | a value, an ordered type | the value's type |
+//! | `stddev`.. , `var_..`, `skewness`, `kurtosis` | DOUBLE | DOUBLE |
+//! | `corr`, `covar_..`, `regr_..` | DOUBLE, DOUBLE | DOUBLE (`regr_count`: BIGINT) |
+//!
+//! Percentiles of intervals give the interval. Variances follow Spark's formulas, so that the last digit agrees.
 
 mod buffered;
 mod distinct;
+mod extremes;
 mod moments;
 mod totals;
 
@@ -22,6 +28,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::AggregateUDF;
 
 use buffered::{Buffered, Finish};
+use extremes::{Extreme, ExtremeBy};
 use moments::{Moment, Moments};
 use totals::{Kind, Total};
 
@@ -36,9 +43,11 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "median" => AggregateUDF::from(Buffered::new(Finish::Median)),
         "percentile_approx" | "approx_percentile" => AggregateUDF::from(Buffered::new(Finish::NearestRank)),
         "mode" => AggregateUDF::from(Buffered::new(Finish::Mode)),
-        "skewness" => AggregateUDF::from(Moments::new(Moment::Skewness)),
-        "kurtosis" => AggregateUDF::from(Moments::new(Moment::Kurtosis)),
-        _ => return None,
+        "max" => AggregateUDF::from(Extreme::new(true)),
+        "min" => AggregateUDF::from(Extreme::new(false)),
+        "max_by" => AggregateUDF::from(ExtremeBy::new(true)),
+        "min_by" => AggregateUDF::from(ExtremeBy::new(false)),
+        other => AggregateUDF::from(Moments::new(Moment::parse(other)?)),
     };
     Some(Arc::new(udaf))
 }
@@ -54,10 +63,13 @@ pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
         "median",
         "percentile_approx",
         "mode",
-        "skewness",
-        "kurtosis",
+        "max",
+        "min",
+        "max_by",
+        "min_by",
     ]
     .into_iter()
+    .chain(Moment::ALL.into_iter().map(Moment::name))
     .filter_map(aggregate)
     .collect()
 }

@@ -1,43 +1,156 @@
-//! `skewness` and `kurtosis`: central moments, updated and merged as Spark's `CentralMomentAgg`.
+//! Variances, covariances, correlation, regression, skewness and kurtosis: updated row by row and merged with the
+//! formulas of Spark's `CentralMomentAgg`, `Covariance` and `PearsonCorrelation`, so that the last digits agree.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
-use super::distinct::{self, DistinctAccumulator};
-use crate::error::internal;
+use crate::error::{internal, unsupported};
 
-/// Which moment.
+/// What is asked of the moments. The first group takes one column, the second `(y, x)` or `(a, b)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Moment {
+    VarPop,
+    VarSamp,
+    StddevPop,
+    StddevSamp,
     Skewness,
     Kurtosis,
+    CovarPop,
+    CovarSamp,
+    Corr,
+    RegrCount,
+    RegrAvgX,
+    RegrAvgY,
+    RegrSxx,
+    RegrSyy,
+    RegrSxy,
+    RegrSlope,
+    RegrIntercept,
+    RegrR2,
+}
+
+impl Moment {
+    /// Spark's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::VarPop => "var_pop",
+            Self::VarSamp => "var_samp",
+            Self::StddevPop => "stddev_pop",
+            Self::StddevSamp => "stddev_samp",
+            Self::Skewness => "skewness",
+            Self::Kurtosis => "kurtosis",
+            Self::CovarPop => "covar_pop",
+            Self::CovarSamp => "covar_samp",
+            Self::Corr => "corr",
+            Self::RegrCount => "regr_count",
+            Self::RegrAvgX => "regr_avgx",
+            Self::RegrAvgY => "regr_avgy",
+            Self::RegrSxx => "regr_sxx",
+            Self::RegrSyy => "regr_syy",
+            Self::RegrSxy => "regr_sxy",
+            Self::RegrSlope => "regr_slope",
+            Self::RegrIntercept => "regr_intercept",
+            Self::RegrR2 => "regr_r2",
+        }
+    }
+
+    /// All of them.
+    pub(super) const ALL: [Self; 18] = [
+        Self::VarPop,
+        Self::VarSamp,
+        Self::StddevPop,
+        Self::StddevSamp,
+        Self::Skewness,
+        Self::Kurtosis,
+        Self::CovarPop,
+        Self::CovarSamp,
+        Self::Corr,
+        Self::RegrCount,
+        Self::RegrAvgX,
+        Self::RegrAvgY,
+        Self::RegrSxx,
+        Self::RegrSyy,
+        Self::RegrSxy,
+        Self::RegrSlope,
+        Self::RegrIntercept,
+        Self::RegrR2,
+    ];
+
+    /// The moment of a Spark name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let name = match name {
+            "variance" => "var_samp",
+            "stddev" | "std" => "stddev_samp",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|moment| moment.name() == name)
+    }
+
+    fn is_pair(self) -> bool {
+        !matches!(
+            self,
+            Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp | Self::Skewness | Self::Kurtosis
+        )
+    }
+
+    fn finish(self, m: &Sums) -> Option<f64> {
+        let n = m.n;
+        if n == 0.0 {
+            return None;
+        }
+        match self {
+            Self::VarPop => Some(m.m2 / n),
+            Self::VarSamp => (n > 1.0).then(|| m.m2 / (n - 1.0)),
+            Self::StddevPop => Some((m.m2 / n).sqrt()),
+            Self::StddevSamp => (n > 1.0).then(|| (m.m2 / (n - 1.0)).sqrt()),
+            Self::Skewness => (m.m2 != 0.0).then(|| n.sqrt() * m.m3 / (m.m2 * m.m2 * m.m2).sqrt()),
+            Self::Kurtosis => (m.m2 != 0.0).then(|| n * m.m4 / (m.m2 * m.m2) - 3.0),
+            Self::CovarPop => Some(m.c / n),
+            Self::CovarSamp => (n > 1.0).then(|| m.c / (n - 1.0)),
+            Self::Corr => (n > 1.0).then(|| m.c / (m.m2 * m.y2).sqrt()),
+            Self::RegrCount => Some(n),
+            // The first column is y, the second x.
+            Self::RegrAvgX => Some(m.y_mean),
+            Self::RegrAvgY => Some(m.mean),
+            Self::RegrSxx => Some(m.y2),
+            Self::RegrSyy => Some(m.m2),
+            Self::RegrSxy => Some(m.c),
+            Self::RegrSlope => (m.y2 != 0.0).then(|| (m.c / n) / (m.y2 / n)),
+            Self::RegrIntercept => (m.y2 != 0.0).then(|| m.mean - (m.c / n) / (m.y2 / n) * m.y_mean),
+            Self::RegrR2 if m.y2 == 0.0 => None,
+            Self::RegrR2 if m.m2 == 0.0 => Some(1.0),
+            Self::RegrR2 => {
+                let corr = m.c / (m.m2 * m.y2).sqrt();
+                Some(corr * corr)
+            }
+        }
+    }
 }
 
 /// The aggregate function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Moments {
     moment: Moment,
+    name: String,
     signature: Signature,
 }
 
 impl Moments {
     pub(super) fn new(moment: Moment) -> Self {
-        Self { moment, signature: Signature::user_defined(Volatility::Immutable) }
+        let name = format!("spark_{}", moment.name());
+        Self { moment, name, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
 impl AggregateUDFImpl for Moments {
     fn name(&self) -> &str {
-        match self.moment {
-            Moment::Skewness => "spark_skewness",
-            Moment::Kurtosis => "spark_kurtosis",
-        }
+        &self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -49,100 +162,250 @@ impl AggregateUDFImpl for Moments {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+        Ok(if self.moment == Moment::RegrCount { DataType::Int64 } else { DataType::Float64 })
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let inner = Box::new(Central { moment: self.moment, n: 0.0, mean: 0.0, m2: 0.0, m3: 0.0, m4: 0.0 });
+        if args.is_distinct && self.moment.is_pair() {
+            return Err(unsupported(format!("{}(DISTINCT ..)", self.moment.name())));
+        }
+        let inner = Box::new(Single(Groups { moment: self.moment, groups: Vec::new() }));
         if args.is_distinct {
-            return Ok(Box::new(DistinctAccumulator::new(&DataType::Float64, inner)?));
+            return Ok(Box::new(super::distinct::DistinctAccumulator::new(&DataType::Float64, inner)?));
         }
         Ok(inner)
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         if args.is_distinct {
-            return Ok(distinct::state_fields(args.name, &DataType::Float64));
+            return Ok(super::distinct::state_fields(args.name, &DataType::Float64));
         }
-        Ok(["n", "mean", "m2", "m3", "m4"]
+        Ok(Sums::PARTS
             .into_iter()
             .map(|part| Arc::new(Field::new(format_state_name(args.name, part), DataType::Float64, true)) as FieldRef)
             .collect())
     }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Groups { moment: self.moment, groups: Vec::new() }))
+    }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Central {
-    moment: Moment,
+/// The running sums of one group: of the first column alone, and with the second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
     n: f64,
     mean: f64,
     m2: f64,
     m3: f64,
     m4: f64,
+    y_mean: f64,
+    y2: f64,
+    c: f64,
 }
 
-impl Central {
+impl Sums {
+    const PARTS: [&'static str; 8] = ["n", "mean", "m2", "m3", "m4", "y_mean", "y2", "c"];
+
+    fn parts(&self) -> [f64; 8] {
+        [self.n, self.mean, self.m2, self.m3, self.m4, self.y_mean, self.y2, self.c]
+    }
+
+    fn from_parts([n, mean, m2, m3, m4, y_mean, y2, c]: [f64; 8]) -> Self {
+        Self { n, mean, m2, m3, m4, y_mean, y2, c }
+    }
+
+    fn update(&mut self, x: f64) {
+        let n = self.n + 1.0;
+        let delta = x - self.mean;
+        let delta_n = delta / n;
+        let m2 = self.m2 + delta * (delta - delta_n);
+        let (delta2, delta_n2) = (delta * delta, delta_n * delta_n);
+        let m3 = self.m3 - 3.0 * delta_n * m2 + delta * (delta2 - delta_n2);
+        let m4 = self.m4 - 4.0 * delta_n * m3 - 6.0 * delta_n2 * m2 + delta * (delta * delta2 - delta_n * delta_n2);
+        (self.n, self.mean, self.m2, self.m3, self.m4) = (n, self.mean + delta_n, m2, m3, m4);
+    }
+
+    fn update_pair(&mut self, x: f64, y: f64) {
+        let n = self.n + 1.0;
+        let (dx, dy) = (x - self.mean, y - self.y_mean);
+        let (mean, y_mean) = (self.mean + dx / n, self.y_mean + dy / n);
+        self.c += dx * (y - y_mean);
+        self.m2 += dx * (x - mean);
+        self.y2 += dy * (y - y_mean);
+        (self.n, self.mean, self.y_mean) = (n, mean, y_mean);
+    }
+
     fn merge(&mut self, other: &Self) {
         if other.n == 0.0 {
+            return;
+        }
+        if self.n == 0.0 {
+            *self = *other;
             return;
         }
         let (n1, n2) = (self.n, other.n);
         let n = n1 + n2;
         let delta = other.mean - self.mean;
         let delta_n = delta / n;
-        let m2 = self.m2 + other.m2 + delta * delta_n * n1 * n2;
-        let m3 = self.m3
-            + other.m3
-            + delta_n * delta_n * delta * n1 * n2 * (n1 - n2)
-            + 3.0 * delta_n * (n1 * other.m2 - n2 * self.m2);
-        self.m4 = self.m4
-            + other.m4
+        let y_delta = other.y_mean - self.y_mean;
+        let y_delta_n = y_delta / n;
+        self.c += other.c + delta * y_delta_n * n1 * n2;
+        self.y2 += other.y2 + y_delta * y_delta_n * n1 * n2;
+        self.m4 += other.m4
             + delta_n * delta_n * delta_n * delta * n1 * n2 * (n1 * n1 - n1 * n2 + n2 * n2)
             + 6.0 * delta_n * delta_n * (n1 * n1 * other.m2 + n2 * n2 * self.m2)
             + 4.0 * delta_n * (n1 * other.m3 - n2 * self.m3);
-        (self.n, self.mean, self.m2, self.m3) = (n, self.mean + delta_n * n2, m2, m3);
+        self.m3 += other.m3
+            + delta_n * delta_n * delta * n1 * n2 * (n1 - n2)
+            + 3.0 * delta_n * (n1 * other.m2 - n2 * self.m2);
+        self.m2 += other.m2 + delta * delta_n * n1 * n2;
+        self.mean += delta_n * n2;
+        self.y_mean += y_delta_n * n2;
+        self.n = n;
     }
 }
 
-impl Accumulator for Central {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let array = values.first().ok_or_else(|| internal("an aggregate without an argument"))?;
-        let array = arrow::compute::cast(array, &DataType::Float64)?;
-        for value in array.as_primitive::<Float64Type>().iter().flatten() {
-            self.merge(&Self { n: 1.0, mean: value, m2: 0.0, m3: 0.0, m4: 0.0, ..*self });
-        }
-        Ok(())
-    }
+#[derive(Debug)]
+struct Groups {
+    moment: Moment,
+    groups: Vec<Sums>,
+}
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let value = if self.n == 0.0 || self.m2 == 0.0 {
-            None
-        } else {
-            Some(match self.moment {
-                Moment::Skewness => self.n.sqrt() * self.m3 / (self.m2 * self.m2 * self.m2).sqrt(),
-                Moment::Kurtosis => self.n * self.m4 / (self.m2 * self.m2) - 3.0,
-            })
-        };
-        Ok(ScalarValue::Float64(value))
-    }
+fn doubles(values: &[ArrayRef], idx: usize) -> Result<Float64Array> {
+    let array = values.get(idx).ok_or_else(|| internal("an aggregate misses an argument"))?;
+    Ok(arrow::compute::cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+}
 
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok([self.n, self.mean, self.m2, self.m3, self.m4].map(|value| ScalarValue::Float64(Some(value))).to_vec())
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let [n, mean, m2, m3, m4] = states else { return Err(internal("moments have five state columns")) };
-        let at = |array: &ArrayRef, row: usize| array.as_primitive::<Float64Type>().value(row);
-        for row in 0..n.len() {
-            if n.is_valid(row) {
-                let (n, mean, m2, m3, m4) = (at(n, row), at(mean, row), at(m2, row), at(m3, row), at(m4, row));
-                self.merge(&Self { n, mean, m2, m3, m4, ..*self });
+impl Groups {
+    fn update(
+        &mut self,
+        values: &[ArrayRef],
+        group_of: impl Fn(usize) -> usize,
+        filter: Option<&BooleanArray>,
+    ) -> Result<()> {
+        let x = doubles(values, 0)?;
+        let y = if self.moment.is_pair() { Some(doubles(values, 1)?) } else { None };
+        for row in 0..x.len() {
+            let kept = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            let Some(group) = self.groups.get_mut(group_of(row)).filter(|_| kept && x.is_valid(row)) else { continue };
+            match &y {
+                Some(y) if y.is_valid(row) => group.update_pair(x.value(row), y.value(row)),
+                Some(_) => {}
+                None => group.update(x.value(row)),
             }
         }
         Ok(())
     }
 
+    fn merge(&mut self, states: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
+        let columns = (0..Sums::PARTS.len()).map(|idx| doubles(states, idx)).collect::<Result<Vec<_>>>()?;
+        let n_rows = columns.first().map_or(0, Array::len);
+        for row in 0..n_rows {
+            let mut parts = [0.0; 8];
+            for (part, column) in parts.iter_mut().zip(&columns) {
+                *part = if column.is_valid(row) { column.value(row) } else { 0.0 };
+            }
+            if let Some(group) = self.groups.get_mut(group_of(row)) {
+                group.merge(&Sums::from_parts(parts));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, groups: &[Sums]) -> ArrayRef {
+        if self.moment == Moment::RegrCount {
+            return Arc::new(Int64Array::from_iter_values(groups.iter().map(|sums| sums.n as i64)));
+        }
+        Arc::new(Float64Array::from_iter(groups.iter().map(|sums| self.moment.finish(sums))))
+    }
+}
+
+fn states(groups: &[Sums]) -> Vec<ArrayRef> {
+    let mut columns: Vec<Vec<f64>> = vec![Vec::with_capacity(groups.len()); Sums::PARTS.len()];
+    for sums in groups {
+        for (column, part) in columns.iter_mut().zip(sums.parts()) {
+            column.push(part);
+        }
+    }
+    columns.into_iter().map(|column| Arc::new(Float64Array::from(column)) as ArrayRef).collect()
+}
+
+fn at(indices: &[usize]) -> impl Fn(usize) -> usize {
+    |row| indices.get(row).copied().unwrap_or(usize::MAX)
+}
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        opt_filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> Result<()> {
+        self.groups.resize(total_num_groups, Sums::default());
+        self.update(values, at(group_indices), opt_filter)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let groups = emit_to.take_needed(&mut self.groups);
+        Ok(self.finish(&groups))
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        Ok(states(&emit_to.take_needed(&mut self.groups)))
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+        self.groups.resize(total_num_groups, Sums::default());
+        self.merge(values, at(group_indices))
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let n_rows = values.first().map_or(0, |array| array.len());
+        let mut rows = Self { moment: self.moment, groups: vec![Sums::default(); n_rows] };
+        rows.update(values, |row| row, opt_filter)?;
+        Ok(states(&rows.groups))
+    }
+
     fn size(&self) -> usize {
-        size_of::<Self>()
+        self.groups.capacity() * size_of::<Sums>()
+    }
+}
+
+#[derive(Debug)]
+struct Single(Groups);
+
+impl Single {
+    fn current(&self) -> Sums {
+        self.0.groups.first().copied().unwrap_or_default()
+    }
+}
+
+impl Accumulator for Single {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.groups.resize(1, Sums::default());
+        self.0.update(values, |_| 0, None)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        ScalarValue::try_from_array(&self.0.finish(&[self.current()]), 0)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        states(&[self.current()]).iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.0.groups.resize(1, Sums::default());
+        self.0.merge(states, |_| 0)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + GroupsAccumulator::size(&self.0)
     }
 }

@@ -88,3 +88,22 @@ async fn percentiles_interpolate_and_ranks_do_not() {
     assert_eq!(run(values(), "skewness", vec![], false).await.split(' ').nth(1), Some("0.0"));
     assert_eq!(run(longs(vec![None, None]), "mode", vec![], false).await, "NULL NULL NULL");
 }
+
+#[tokio::test]
+async fn moments_agree_with_spark_to_the_last_digit() {
+    let values = || Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0, 4.0])) as ArrayRef;
+    assert_eq!(run(values(), "var_samp", vec![], false).await, "1.6666666666666667 2.0 2.0");
+    assert_eq!(run(values(), "stddev_pop", vec![], false).await, "1.118033988749895 1.0 1.0");
+    assert_eq!(run(values(), "corr", vec![col("v")], false).await, "1.0 1.0 1.0");
+    assert_eq!(run(values(), "regr_count", vec![col("v")], false).await, "4 2 2");
+    assert_eq!(run(Arc::new(Float64Array::from(vec![1.0])), "stddev", vec![], false).await, "NULL NULL");
+}
+
+#[tokio::test]
+async fn nan_is_the_largest_and_the_last_of_equals_wins() {
+    let values = || Arc::new(Float64Array::from(vec![1.0, 5.0, f64::NAN, -1.0])) as ArrayRef;
+    assert_eq!(run(values(), "max", vec![], false).await, "NaN NaN 5.0");
+    assert_eq!(run(values(), "min", vec![], false).await, "-1.0 1.0 -1.0");
+    assert_eq!(run(longs(vec![Some(1), Some(2), Some(3), Some(4)]), "max_by", vec![lit(1)], false).await.split(' ').nth(1), Some("3"));
+    assert_eq!(run(longs(vec![Some(1), Some(2)]), "max", vec![], false).await, "2 1 2");
+}

@@ -110,7 +110,7 @@ impl<'a> MapCheck<'a> {
     }
 
     fn add(&mut self, idx: usize) -> Result<()> {
-        if self.keys.is_null(idx) {
+        if self.keys.is_null(idx) || self.keys.data_type() == &DataType::Null {
             return Err(null_key());
         }
         if !self.seen.insert(self.rows.row(idx).data().to_vec()) {

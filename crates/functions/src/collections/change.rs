@@ -102,7 +102,7 @@ fn flatten(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn reverse_type(types: &Types<'_>) -> Result<DataType> {
     Ok(match types.at(0) {
-        list @ DataType::List(_) => list,
+        same @ (DataType::List(_) | DataType::Binary) => same,
         _ => DataType::Utf8,
     })
 }
@@ -116,6 +116,13 @@ fn reverse(call: &Call<'_>) -> Result<ArrayRef> {
             gather.end_row(list.is_valid(row))?;
         }
         return gather.into_list(list.values());
+    }
+    if let Some(values) = array.as_binary_opt::<i32>() {
+        return crate::rows::binary_rows(call.n_rows(), |row, out| {
+            let Some(value) = crate::rows::bytes(values, row) else { return Ok(false) };
+            out.extend(value.iter().rev());
+            Ok(true)
+        });
     }
     let values = call.strings(0)?;
     text_rows(call.n_rows(), |row, out| {

@@ -40,13 +40,24 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         .min(6)
         .zoned()
         .alias(&["make_timestamp_ltz"]),
-    FunctionDef::new("try_make_timestamp", SIX, Returns::Timestamp, |call| make_timestamp(call, true, true)).min(6).zoned(),
+    FunctionDef::new("try_make_timestamp", SIX, Returns::Timestamp, |call| make_timestamp(call, true, true))
+        .min(6)
+        .zoned()
+        .alias(&["try_make_timestamp_ltz"]),
+    FunctionDef::new("try_make_timestamp_ntz", SIX_LOCAL, Returns::TimestampNtz, |call| make_timestamp(call, false, true)),
     FunctionDef::new("make_timestamp_ntz", SIX_LOCAL, Returns::TimestampNtz, |call| make_timestamp(call, false, false)),
     FunctionDef::new(
         "make_interval",
         &[Arg::Int, Arg::Int, Arg::Int, Arg::Int, Arg::Int, Arg::Int, Arg::Decimal(18, 6)],
         Returns::Rule(|_: &Types<'_>| Ok(calendar_interval())),
-        make_interval,
+        |call| make_interval(call, false),
+    )
+    .min(0),
+    FunctionDef::new(
+        "try_make_interval",
+        &[Arg::Int, Arg::Int, Arg::Int, Arg::Int, Arg::Int, Arg::Int, Arg::Decimal(18, 6)],
+        Returns::Rule(|_: &Types<'_>| Ok(calendar_interval())),
+        |call| make_interval(call, true),
     )
     .min(0),
     FunctionDef::new(
@@ -189,7 +200,7 @@ fn make_timestamp(call: &Call<'_>, zoned: bool, lenient: bool) -> Result<ArrayRe
     Ok(if zoned { Arc::new(result.with_timezone(UTC)) } else { Arc::new(result) })
 }
 
-fn make_interval(call: &Call<'_>) -> Result<ArrayRef> {
+fn make_interval(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
     let parts = (0..call.len().min(6)).map(|idx| call.primitive::<Int32Type>(idx)).collect::<Result<Vec<_>>>()?;
     let seconds = if call.len() > 6 { Some(seconds(call, 6)?) } else { None };
     Ok(Arc::new(number_rows::<IntervalMonthDayNanoType>(call.n_rows(), |row| {
@@ -210,6 +221,7 @@ fn make_interval(call: &Call<'_>) -> Result<ArrayRef> {
         let nanos = us.and_then(|us| us.checked_mul(1000));
         match (i32::try_from(years * 12 + months), i32::try_from(weeks * 7 + days), nanos) {
             (Ok(months), Ok(days), Some(nanos)) => Ok(Some(IntervalMonthDayNano::new(months, days, nanos))),
+            _ if lenient => Ok(None),
             _ => Err(overflow("make_interval")),
         }
     })?))

@@ -13,8 +13,8 @@ use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder, StructA
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
 use millstream_core::Options;
-use millstream_formats::csv::{CsvColumnDecoder, CsvReadOptions};
-use millstream_formats::json::{JsonColumnDecoder, JsonReadOptions};
+use millstream_formats::csv::{CsvColumnDecoder, CsvEncoder, CsvReadOptions, CsvWriteOptions};
+use millstream_formats::json::{JsonColumnDecoder, JsonEncoder, JsonReadOptions, JsonWriteOptions};
 
 use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{external, internal, invalid};
@@ -43,6 +43,18 @@ pub const FUNCTIONS: &[FunctionDef] = &[
     .min(2)
     .zoned()
     .lenient(),
+    FunctionDef::new("to_json", &[Arg::Any, Arg::Map], Returns::String, |call| {
+        let options = JsonWriteOptions::new(&options_of(call, 1)?, zone_of(call)?).map_err(external)?;
+        Ok(Arc::new(JsonEncoder::for_columns(options).encode_column(&call.array(0)?).map_err(external)?))
+    })
+    .min(1)
+    .zoned(),
+    FunctionDef::new("to_csv", &[Arg::Struct, Arg::Map], Returns::String, |call| {
+        let options = CsvWriteOptions::new(&options_of(call, 1)?, zone_of(call)?).map_err(external)?;
+        Ok(Arc::new(CsvEncoder::for_columns(options).encode_column(&call.array(0)?).map_err(external)?))
+    })
+    .min(1)
+    .zoned(),
     FunctionDef::new("get_json_object", &[Arg::String, Arg::String], Returns::String, get_json_object),
     FunctionDef::new("json_tuple", &[Arg::String, Arg::String], Returns::Rule(tuple_type), json_tuple).repeat(1).lenient(),
     FunctionDef::new("json_array_length", &[Arg::String], Returns::Int, |call| {

@@ -80,7 +80,10 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
             Ok(true)
         })
     }),
-    FunctionDef::new("overlay", &[Arg::String, Arg::String, Arg::Int, Arg::Int], Returns::String, |call| {
+    FunctionDef::new("overlay", &[Arg::StringOrBinary, Arg::StringOrBinary, Arg::Int, Arg::Int], Returns::Same(0), |call| {
+        if call.data_type(0)? == DataType::Binary {
+            return overlay_binary(call);
+        }
         let (values, with, at) = (call.strings(0)?, call.strings(1)?, call.primitive::<Int32Type>(2)?);
         let length = if call.len() > 3 { Some(call.primitive::<Int32Type>(3)?) } else { None };
         text_rows(call.n_rows(), |row, out| {
@@ -224,6 +227,28 @@ fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
         if left {
             out.push_str(kept);
         }
+        Ok(true)
+    })
+}
+
+fn overlay_binary(call: &Call<'_>) -> Result<ArrayRef> {
+    let (values, with, at) = (call.binaries(0)?, call.binaries(1)?, call.primitive::<Int32Type>(2)?);
+    let length = if call.len() > 3 { Some(call.primitive::<Int32Type>(3)?) } else { None };
+    crate::rows::binary_rows(call.n_rows(), |row, out| {
+        let length = match &length {
+            Some(length) => number(length, row),
+            None => Some(-1),
+        };
+        let (Some(value), Some(with), Some(at), Some(length)) = (bytes(&values, row), bytes(&with, row), number(&at, row), length)
+        else {
+            return Ok(false);
+        };
+        let clip = |offset: i64| usize::try_from(offset).unwrap_or(0).min(value.len());
+        let start = clip(i64::from(at) - 1);
+        let length = if length >= 0 { i64::from(length) } else { with.len() as i64 };
+        out.extend_from_slice(value.get(..start).unwrap_or(&[]));
+        out.extend_from_slice(with);
+        out.extend_from_slice(value.get(clip(i64::from(at) - 1 + length)..).unwrap_or(&[]));
         Ok(true)
     })
 }

@@ -37,6 +37,16 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         .min(1),
     FunctionDef::new("try_to_binary", &[Arg::String, Arg::LiteralString], Returns::Binary, |call| to_binary(call, true))
         .min(1),
+    FunctionDef::new("make_valid_utf8", &[Arg::StringOrBinary], Returns::String, |call| {
+        let values = call.binaries(0)?;
+        text_rows(call.n_rows(), |row, out| {
+            let Some(value) = bytes(&values, row) else { return Ok(false) };
+            out.push_str(&String::from_utf8_lossy(value));
+            Ok(true)
+        })
+    }),
+    FunctionDef::new("validate_utf8", &[Arg::StringOrBinary], Returns::String, |call| validate_utf8(call, false)),
+    FunctionDef::new("try_validate_utf8", &[Arg::StringOrBinary], Returns::String, |call| validate_utf8(call, true)),
     FunctionDef::new("crc32", &[Arg::Binary], Returns::Long, |call| {
         let values = call.binaries(0)?;
         Ok(Arc::new(number_rows::<Int64Type>(call.n_rows(), |row| {
@@ -179,6 +189,19 @@ fn to_binary(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
             return Err(data("CONVERSION_INVALID_INPUT", format!("the value '{value}' cannot be converted to BINARY as {format}")));
         }
         Ok(good)
+    })
+}
+
+fn validate_utf8(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
+    let values = call.binaries(0)?;
+    text_rows(call.n_rows(), |row, out| {
+        let Some(value) = bytes(&values, row) else { return Ok(false) };
+        match std::str::from_utf8(value) {
+            Ok(text) => out.push_str(text),
+            Err(_) if lenient => return Ok(false),
+            Err(_) => return Err(data("INVALID_UTF8_STRING", "the bytes are not valid UTF-8")),
+        }
+        Ok(true)
     })
 }
 

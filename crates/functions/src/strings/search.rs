@@ -14,10 +14,27 @@ use crate::rows::{bool_rows, bytes, number, number_rows, slice_rows, text, text_
 const TWO: &[Arg] = &[Arg::String, Arg::String];
 
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("instr", TWO, Returns::Int, |call| {
+    FunctionDef::new("instr", &[Arg::String, Arg::String, Arg::Int, Arg::Int], Returns::Int, |call| {
         let (values, wanted) = (call.strings(0)?, call.strings(1)?);
-        positions(call, &wanted, &values, None)
-    }),
+        if call.len() == 2 {
+            return positions(call, &wanted, &values, None);
+        }
+        let from = call.primitive::<Int32Type>(2)?;
+        let occurrence = if call.len() > 3 { Some(call.primitive::<Int32Type>(3)?) } else { None };
+        Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| {
+            let occurrence = match &occurrence {
+                Some(occurrence) => number(occurrence, row),
+                None => Some(1),
+            };
+            let (Some(value), Some(wanted), Some(from), Some(occurrence)) =
+                (text(&values, row), text(&wanted, row), number(&from, row), occurrence)
+            else {
+                return Ok(None);
+            };
+            Ok(Some(nth_position(value, wanted, from, occurrence)))
+        })?))
+    })
+    .min(2),
     FunctionDef::new("locate", &[Arg::String, Arg::String, Arg::Int], Returns::Int, locate).min(2).alias(&["position"]).lenient(),
     FunctionDef::new("contains", &[Arg::StringOrBinary, Arg::StringOrBinary], Returns::Boolean, |call| {
         bytes_test(call, |value, wanted| wanted.is_empty() || find(value, wanted).is_some())
@@ -106,6 +123,25 @@ fn position_of(value: &str, wanted: &str, from: i32) -> i32 {
         Some(at) => from + rest.get(..at).map_or(0, |before| before.chars().count()) as i32,
         None => 0,
     }
+}
+
+/// The n-th occurrence at or behind `from`; a negative `from` searches backwards from that end.
+fn nth_position(value: &str, wanted: &str, from: i32, occurrence: i32) -> i32 {
+    let Ok(skip) = usize::try_from(i64::from(occurrence) - 1) else { return 0 };
+    let starts = || {
+        value.char_indices().enumerate().filter(|(_, (at, _))| value.get(*at..).is_some_and(|rest| rest.starts_with(wanted)))
+    };
+    let found = if from > 0 {
+        starts().map(|(idx, _)| idx as i32 + 1).filter(|position| *position >= from).nth(skip)
+    } else if from < 0 {
+        let last = value.chars().count() as i64 + 1 + i64::from(from);
+        let mut hits: Vec<i32> = starts().map(|(idx, _)| idx as i32 + 1).filter(|position| i64::from(*position) <= last).collect();
+        hits.reverse();
+        hits.get(skip).copied()
+    } else {
+        None
+    };
+    found.unwrap_or(0)
 }
 
 fn positions(
