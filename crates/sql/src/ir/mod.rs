@@ -25,7 +25,8 @@
 //! | `a IN (x, y)` | `in(a, x, y)` |
 //! | `a BETWEEN x AND y` | `between(a, x, y)` |
 //! | `a LIKE p [ESCAPE e]`, `ILIKE`, `RLIKE` / `REGEXP` | `like(a, p[, e])`, `ilike`, `rlike` |
-//! | `a LIKE ANY (p, q)`, `ALL`, `NOT LIKE ANY`, ... | `likeany(a, p, q)`, `likeall`, `notlikeany`, `notlikeall`, `ilikeany`, ... |
+//! | `a LIKE ANY ('p', 'q')`, `ALL`, `NOT LIKE ANY`, `NOT LIKE ALL` | `likeany(a, 'p', 'q')`, `likeall`, `notlikeany`, `notlikeall`; of other patterns `or(like(a, p), ...)` |
+//! | `a ILIKE ANY ('P')` | `likeany(lower(a), 'p')` |
 //! | `CASE WHEN c THEN v ... ELSE e END` | `when(c, v, ..., e)` |
 //! | `CASE a WHEN b THEN v ...` | `when(==(a, b), v, ...)` |
 //! | `EXTRACT(f FROM a)` | `extract('f', a)` |

@@ -7,7 +7,7 @@
 
 use super::{Parser, Result, words};
 use crate::error::SqlError;
-use crate::ir::{Expr, NullOrdering, SortDirection, SortOrder};
+use crate::ir::{Expr, Literal, NullOrdering, SortDirection, SortOrder};
 use crate::lexer::TokenKind;
 use crate::span::Span;
 
@@ -213,18 +213,35 @@ impl Parser<'_> {
         Ok(Expr::call_at(name, args, self.span_from(start)))
     }
 
-    /// `LIKE ANY (a, b)` and its kin, from the quantifier on.
+    /// `LIKE ANY (a, b)` and its kin, from the quantifier on. As in Spark, literal patterns make one
+    /// call and others a chain of comparisons; `ILIKE` compares lower case in the call.
     fn like_any(&mut self, value: Expr, ignore_case: bool, negated: bool) -> Result<Expr> {
         let start = value.span();
-        let quantifier = if self.next().is_word("ALL") { "all" } else { "any" };
+        let is_all = self.next().is_word("ALL");
         if self.nth_is_symbol(1, ")") {
             return Err(SqlError::syntax("expected a pattern between '(' and ')'", self.peek().span));
         }
-        let mut args = vec![value];
-        args.extend(self.paren_list(Self::expr)?);
-        let not = if negated { "not" } else { "" };
-        let like = if ignore_case { "ilike" } else { "like" };
-        Ok(Expr::call_at(format!("{not}{like}{quantifier}"), args, self.span_from(start)))
+        let mut patterns = self.paren_list(Self::expr)?;
+        let span = self.span_from(start);
+        if patterns.iter().all(|p| matches!(p, Expr::Literal { value: Literal::String(_), .. })) {
+            let (not, quantifier) = (if negated { "not" } else { "" }, if is_all { "all" } else { "any" });
+            let mut left = value;
+            if ignore_case {
+                patterns = patterns.into_iter().map(lower_literal).collect();
+                left = Expr::call_at("lower", vec![left], start);
+            }
+            let args = std::iter::once(left).chain(patterns).collect();
+            return Ok(Expr::call_at(format!("{not}like{quantifier}"), args, span));
+        }
+        let like = |pattern: Expr| {
+            let like = Expr::call_at(if ignore_case { "ilike" } else { "like" }, vec![value.clone(), pattern], span);
+            if negated { like.negate() } else { like }
+        };
+        self.height += u32::try_from(patterns.len()).unwrap_or(u32::MAX);
+        self.check_height()?;
+        let terms = patterns.into_iter().map(like);
+        let chain = terms.reduce(|left, right| Expr::call_at(if is_all { "and" } else { "or" }, vec![left, right], span));
+        chain.ok_or_else(|| self.unexpected("a pattern"))
     }
 
     fn is_predicate(&mut self, value: Expr, start: Span) -> Result<Expr> {
@@ -379,6 +396,13 @@ fn balance(name: &str, n: usize, terms: &mut impl Iterator<Item = Expr>) -> Opti
     let left = balance(name, left_n, terms)?;
     let right = balance(name, n - left_n, terms)?;
     Some(binary(name, left, right))
+}
+
+fn lower_literal(pattern: Expr) -> Expr {
+    match pattern {
+        Expr::Literal { value: Literal::String(text), span } => Expr::Literal { value: text.to_lowercase().into(), span },
+        other => other,
+    }
 }
 
 /// Puts the two last operands under their operator.

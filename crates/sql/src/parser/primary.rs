@@ -48,11 +48,8 @@ impl Parser<'_> {
             } else if self.take_symbol("::") {
                 let data_type = self.data_type()?;
                 Expr::Cast { expr: Box::new(expr), data_type, mode: CastMode::Session, span: self.span_from(start) }
-            } else if self.at_word("COLLATE") && self.peek_nth(1).kind != TokenKind::End && !self.nth_is_symbol(1, ",") {
-                self.next();
-                let collation = self.object_name()?;
-                let name = Expr::Literal { value: collation.last().into(), span: collation.span };
-                Expr::call_at("collate", vec![expr, name], self.span_from(start))
+            } else if self.at_word("COLLATE") && matches!(self.peek_nth(1).kind, TokenKind::Word | TokenKind::Quoted) {
+                return Err(self.unsupported("COLLATE"));
             } else if self.at_symbol(":") && matches!(expr, Expr::UnresolvedAttribute { .. }) {
                 return Err(self.unsupported("extraction from a variant by ':'"));
             } else {
