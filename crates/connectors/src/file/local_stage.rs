@@ -104,12 +104,15 @@ impl Books {
 
     /// Makes the names of staged files durable.
     pub(super) fn sync_staged(&self, fs: &dyn FileSystem, files: &StagedFiles) -> Result<()> {
-        let staged = files.files.iter().filter_map(|file| file.staged.as_deref());
-        let dirs: BTreeSet<PathBuf> = staged.map(|staged| parent_of(&self.base.join(staged)).to_owned()).collect();
-        for dir in dirs {
+        for dir in self.staging_dirs(files) {
             fs.sync_dir(&dir).map_err(|error| write_error(&dir.to_string_lossy(), error))?;
         }
         Ok(())
+    }
+
+    fn staging_dirs(&self, files: &StagedFiles) -> BTreeSet<PathBuf> {
+        let staged = files.files.iter().filter_map(|file| file.staged.as_deref());
+        staged.map(|staged| parent_of(&self.base.join(staged)).to_owned()).collect()
     }
 
     /// Gives staged files their final names; again and again with the same end. Durable when it returns.
@@ -123,6 +126,8 @@ impl Books {
             }
             self.rename(fs, file, &target)?;
         }
+        // A rename is durable when both of its folders are.
+        dirs.extend(self.staging_dirs(files).into_iter().filter(|dir| fs.exists(dir).unwrap_or(false)));
         for dir in dirs {
             fs.sync_dir(&dir).map_err(|error| write_error(&dir.to_string_lossy(), error))?;
         }

@@ -171,7 +171,8 @@ pub(super) fn read_piece(base: &Location, piece: &FilePiece, decoder: &mut dyn D
         Ok(())
     };
     let located = |error: Error| {
-        if start > 0 { error.context(format!("lines counted from byte {start}")) } else { error }
+        let error = if start > 0 { error.context(format!("lines counted from byte {start}")) } else { error };
+        if error.to_string().contains(&piece.path) { error } else { error.context(format!("reading '{}'", piece.path)) }
     };
     while !window.is_done {
         let n = file.read(&mut buffer)?;

@@ -1,10 +1,13 @@
 //! Tests of files: helpers here, the tests by theme below.
 
+mod bad_input;
 mod formats;
 mod names;
 mod own;
+mod power;
 mod sink;
 mod source;
+mod store;
 
 use std::path::Path;
 use std::sync::Arc;
