@@ -14,6 +14,7 @@ pub mod power_loss;
 pub mod rng;
 pub mod rows;
 pub mod sink_contract;
+pub mod sink_power_loss;
 pub mod source_contract;
 
 pub use clock::ManualClock;

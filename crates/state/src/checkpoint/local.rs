@@ -17,9 +17,10 @@ use millstream_core::{Error, QueryId, Result, RunEpoch};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{LogUnit, damaged};
+use super::open::HeldLock;
 use super::record::{Record, RecordKind, decode};
 use crate::frame;
-use crate::fs::{AppendFile, FileSystem, LockGuard};
+use crate::fs::{AppendFile, FileSystem};
 
 /// The folder of segments (and of record objects) in the checkpoint folder.
 pub const LOG_DIR: &str = "log";
@@ -151,7 +152,7 @@ fn check_header(payload: &[u8], wanted: &SegmentHeader) -> Result<u64, String> {
 pub struct LocalLog {
     fs: Arc<dyn FileSystem>,
     /// Held here too: an append whose caller has gone still ends before the next run begins.
-    _lock: Arc<LockGuard>,
+    _lock: Arc<HeldLock>,
     dir: PathBuf,
     query_id: QueryId,
     epoch: RunEpoch,
@@ -171,7 +172,7 @@ impl LocalLog {
     /// The log of a run that is about to begin; creates nothing yet.
     pub fn new(
         fs: Arc<dyn FileSystem>,
-        lock: Arc<LockGuard>,
+        lock: Arc<HeldLock>,
         root: &Path,
         query_id: QueryId,
         epoch: RunEpoch,

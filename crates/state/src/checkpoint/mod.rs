@@ -20,7 +20,7 @@ use bytes::Bytes;
 use millstream_core::{BatchId, Clock, Error, IdSource, QueryId, Result, RunEpoch, SourceRange};
 use tokio::task::JoinSet;
 
-use crate::fs::{LockGuard, blocking};
+use crate::fs::blocking;
 use crate::location::Location;
 
 mod chain;
@@ -41,7 +41,7 @@ pub use snapshot::source_location;
 use chain::Chain;
 use local::LocalLog;
 use object::{Appended, ObjectLog};
-use open::Opened;
+use open::{HeldLock, Opened};
 use order::LogOrder;
 
 /// How many batches are kept in the log at least, unless the query says otherwise (Spark's `minBatchesToRetain`).
@@ -134,7 +134,7 @@ pub struct Checkpoint {
     is_removing: Arc<AtomicBool>,
     background: JoinSet<()>,
     /// Shared with what runs in the background, so that the next run cannot begin before that has ended.
-    lock: Option<Arc<LockGuard>>,
+    lock: Option<Arc<HeldLock>>,
 }
 
 /// The snapshots of one source.

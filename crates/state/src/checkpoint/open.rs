@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ pub struct Opened {
     pub chain: Chain,
     pub torn: Vec<String>,
     pub writer: LogWriter,
-    pub lock: Option<Arc<LockGuard>>,
+    pub lock: Option<Arc<HeldLock>>,
 }
 
 /// Opens or creates; `fresh` is the identity of a new checkpoint.
@@ -52,7 +53,7 @@ pub async fn open(location: &Location, fresh: Metadata, options: CheckpointOptio
 fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metadata, options: CheckpointOptions) -> Result<Opened> {
     fs.create_dir_all(&root.join(local::LOG_DIR))?;
     wait_for_dropped(root);
-    let lock = Arc::new(fs.lock(&root.join(LOCK_NAME))?);
+    let lock = Arc::new(HeldLock::new(fs.lock(&root.join(LOCK_NAME))?));
     let metadata_path = root.join(METADATA_NAME);
     let (metadata, is_fresh) = if fs.exists(&metadata_path)? {
         let metadata = decode_metadata(place, &fs.read(&metadata_path)?)?;
@@ -76,20 +77,40 @@ fn open_local(fs: &Arc<dyn FileSystem>, root: &Path, place: &str, fresh: &Metada
     Ok(Opened { metadata, epoch, chain, torn, writer, lock: Some(lock) })
 }
 
-/// The locks of checkpoints of this process that were dropped while something still ran in the background.
-static DROPPED: Mutex<BTreeMap<PathBuf, Weak<LockGuard>>> = Mutex::new(BTreeMap::new());
+/// The lock of a local checkpoint, shared by all that may still write to it.
+#[derive(Debug)]
+pub struct HeldLock {
+    guard: Option<LockGuard>,
+    is_released: Arc<AtomicBool>,
+}
+
+impl HeldLock {
+    fn new(guard: LockGuard) -> Self {
+        Self { guard: Some(guard), is_released: Arc::default() }
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        self.is_released.store(true, Ordering::Release);
+    }
+}
+
+/// Checkpoints of this process that were dropped, perhaps while something still ran in the background.
+static DROPPED: Mutex<BTreeMap<PathBuf, Arc<AtomicBool>>> = Mutex::new(BTreeMap::new());
 
 /// A dropped checkpoint lets go of its lock when what it began has ended; the next start in this process waits for that.
-pub fn remember_dropped(root: &Path, lock: &Arc<LockGuard>) {
+pub fn remember_dropped(root: &Path, lock: &HeldLock) {
     let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
-    dropped.retain(|_, lock| lock.strong_count() > 0);
-    dropped.insert(root.to_owned(), Arc::downgrade(lock));
+    dropped.retain(|_, is_released| !is_released.load(Ordering::Acquire));
+    dropped.insert(root.to_owned(), Arc::clone(&lock.is_released));
 }
 
 fn wait_for_dropped(root: &Path) {
-    let lock = DROPPED.lock().unwrap_or_else(PoisonError::into_inner).remove(root);
+    let is_released = DROPPED.lock().unwrap_or_else(PoisonError::into_inner).get(root).cloned();
     for _ in 0..DROPPED_WAIT_MS {
-        if lock.as_ref().is_none_or(|lock| lock.strong_count() == 0) {
+        if is_released.as_ref().is_none_or(|is_released| is_released.load(Ordering::Acquire)) {
             return;
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -33,7 +33,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// The entries of a folder, by name. [`io::ErrorKind::NotFound`] if there is no folder.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
 
-    /// Gives a file another name, replacing what had it. Durable after [`FileSystem::sync_dir`] of both folders.
+    /// Gives a file another name, replacing what had it. The new name is durable after [`FileSystem::sync_dir`] of its
+    /// folder; between two folders the old name may come back until that one is synced as well.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file. Durable after [`FileSystem::sync_dir`] of its folder.

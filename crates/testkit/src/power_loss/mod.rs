@@ -4,7 +4,8 @@
 //! folder is rewritten into one state that the rules below allow, chosen by a seed:
 //! * bytes up to the last successful `sync_data` are there; those behind are there, cut, zeroed or garbage, in pieces;
 //! * a name created, changed or removed since the last `sync_dir` of its folder may be as before or as after, each for
-//!   itself and in no order; one rename is all or nothing; a folder that is undone goes with all that is in it;
+//!   itself and in no order; one rename is all or nothing, until the folder of the new name is synced: then the new name
+//!   is there, and the old one may be, too; a folder that is undone goes with all that is in it;
 //! * after a failed sync nothing unsynced of that file ever becomes durable, whatever later syncs say.
 //!
 //! It also fails, or loses power, at the n-th changing operation, so that a test can go through all of them. A killed
@@ -331,7 +332,8 @@ impl FileSystem for PowerLossFs {
         if let Some(fault @ (Fault::NoSpace | Fault::Io)) = fault {
             return Err(failed(fault));
         }
-        let id = state.track(&from)?;
+        let tracked = state.track(&from);
+        let id = tracked.map_err(|error| if fault.is_some() { off() } else { error })?;
         if to.exists() {
             state.track(&to)?;
         }
@@ -350,7 +352,8 @@ impl FileSystem for PowerLossFs {
         if let Some(fault @ (Fault::NoSpace | Fault::Io)) = fault {
             return Err(failed(fault));
         }
-        state.track(&path)?;
+        let tracked = state.track(&path);
+        tracked.map_err(|error| if fault.is_some() { off() } else { error })?;
         std::fs::remove_file(&path)?;
         state.view.remove(&path);
         state.push(Change::Remove(path));
@@ -385,10 +388,15 @@ impl FileSystem for PowerLossFs {
         let pending = std::mem::take(&mut state.pending);
         for mut op in pending {
             op.unsynced_dirs.remove(&dir);
-            if op.unsynced_dirs.is_empty() {
-                op.change.apply(&mut state.durable);
-            } else {
-                state.pending.push(op);
+            match &op.change {
+                change if op.unsynced_dirs.is_empty() => change.apply(&mut state.durable),
+                // The new name is there for good; the old one may come back beside it.
+                Change::Rename(from, to, id) if parent_of(to) == dir => {
+                    state.durable.insert(to.clone(), Some(*id));
+                    op.change = Change::Remove(from.clone());
+                    state.pending.push(op);
+                }
+                _ => state.pending.push(op),
             }
         }
         Ok(())

@@ -94,3 +94,18 @@ fn a_folder_that_was_not_synced_may_go_with_what_is_in_it() {
     });
     assert_eq!(all, BTreeSet::from([Some(b"x".to_vec())]));
 }
+
+#[test]
+fn a_rename_between_folders_is_durable_when_the_new_one_is_synced() {
+    let run = |name: &str| {
+        outcomes(name, |fs, dir| {
+            fs.create_dir_all(&dir.join("from")).unwrap();
+            fs.create_dir_all(&dir.join("to")).unwrap();
+            fs.write_new_synced(&dir.join("from/a"), b"x").unwrap();
+            fs.rename(&dir.join("from/a"), &dir.join("to/a")).unwrap();
+            fs.sync_dir(&dir.join("to")).unwrap();
+        })
+    };
+    assert_eq!(run("to/a"), BTreeSet::from([Some(b"x".to_vec())]));
+    assert_eq!(run("from/a"), BTreeSet::from([None, Some(b"x".to_vec())]));
+}
