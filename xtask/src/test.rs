@@ -8,7 +8,11 @@ use std::process::{Command, Stdio};
 
 use crate::run::{Outcome, Steps, cargo, shown};
 use crate::services::S3;
-use crate::tools;
+use crate::{kill, tools};
+
+/// Runs on local files and on S3.
+const CAMPAIGNS: (u64, u64) = (25, 20);
+const CAMPAIGNS_FULL: (u64, u64) = (500, 100);
 
 /// Runs the tests. `args`: `--full`, or `--` and arguments for `cargo test`.
 pub fn run(args: &[String]) -> Outcome {
@@ -37,6 +41,12 @@ pub fn run(args: &[String]) -> Outcome {
     }
     let mut results = Vec::new();
     steps.step("cargo test", || tests(&mut command, &mut results));
+
+    if theirs.is_none() {
+        let (local, on_s3) = if ours.is_empty() { CAMPAIGNS } else { CAMPAIGNS_FULL };
+        steps.step("kill campaign", || kill::campaign(&kill::Wish::of(local, false)));
+        steps.step("kill campaign on S3", || kill::campaign(&kill::Wish::of(on_s3, true)));
+    }
 
     let outcome = steps.finish();
     for line in &results {

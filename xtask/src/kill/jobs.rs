@@ -10,10 +10,17 @@ use super::inputs::Format;
 /// One job.
 pub struct Job {
     pub name: &'static str,
-    /// Template: `{root}` is where outputs and checkpoints go.
-    sql: &'static str,
+    pub program: Program,
     pub input: Format,
     pub outputs: &'static [Output],
+}
+
+/// What runs.
+pub enum Program {
+    /// A job file for `millstream run`; a template: `{root}` is where outputs and checkpoints go.
+    Sql(&'static str),
+    /// An example of the crate `millstream`, for what SQL cannot say.
+    Example(&'static str),
 }
 
 /// One table that the job writes.
@@ -37,7 +44,7 @@ const CSV_SRC: &str = "read_csv('in/*.csv', header=true, auto_detect=false, deli
 pub const JOBS: &[Job] = &[
     Job {
         name: "json-partitions",
-        sql: include_str!("jobs/json-partitions.sql"),
+        program: Program::Sql(include_str!("jobs/json-partitions.sql")),
         input: Format::Json,
         outputs: &[Output {
             folder: "out",
@@ -56,7 +63,7 @@ pub const JOBS: &[Job] = &[
     },
     Job {
         name: "chained",
-        sql: include_str!("jobs/chained.sql"),
+        program: Program::Sql(include_str!("jobs/chained.sql")),
         input: Format::Json,
         outputs: &[
             Output {
@@ -77,7 +84,7 @@ pub const JOBS: &[Job] = &[
     },
     Job {
         name: "csv-json",
-        sql: include_str!("jobs/csv-json.sql"),
+        program: Program::Sql(include_str!("jobs/csv-json.sql")),
         input: Format::Csv,
         outputs: &[Output {
             folder: "out",
@@ -85,6 +92,18 @@ pub const JOBS: &[Job] = &[
             columns: &[("id", "id"), ("n", "n"), ("price2", "price2"), ("text", "text")],
             oracle: "select id, n, price * 2 as price2, text from {src} where n % 7 <> 0",
             json_columns: "{id: 'VARCHAR', n: 'BIGINT', price2: 'DOUBLE', text: 'VARCHAR'}",
+        }],
+    },
+    Job {
+        name: "foreach-batch",
+        program: Program::Example("foreach_batch_kill"),
+        input: Format::Json,
+        outputs: &[Output {
+            folder: "out",
+            format: "json",
+            columns: &[("id", "id"), ("n", "n"), ("text", "text")],
+            oracle: "select id, n, upper(text) as text from {src} where n % 3 <> 1",
+            json_columns: "{id: 'VARCHAR', n: 'BIGINT', text: 'VARCHAR'}",
         }],
     },
 ];
@@ -100,14 +119,20 @@ impl Format {
 }
 
 impl Job {
-    /// The job as a stream, writing under `root`.
-    pub fn stream_sql(&self, root: &str) -> String {
-        self.sql.replace("{root}", root)
+    /// The job file as a stream, writing under `root`.
+    pub fn stream_sql(&self, root: &str) -> Option<String> {
+        match self.program {
+            Program::Sql(sql) => Some(sql.replace("{root}", root)),
+            Program::Example(_) => None,
+        }
     }
 
-    /// The job as a batch: one word changed, and no checkpoint.
-    pub fn batch_sql(&self, root: &str) -> String {
-        batch_of(self.sql).replace("{root}", root)
+    /// The job file as a batch: one word changed, and no checkpoint.
+    pub fn batch_sql(&self, root: &str) -> Option<String> {
+        match self.program {
+            Program::Sql(sql) => Some(batch_of(sql).replace("{root}", root)),
+            Program::Example(_) => None,
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::jobs::{JOBS, Job};
+use self::jobs::{JOBS, Job, Program};
 use self::looker::Looker;
 use self::process::{End, Moment};
 use self::reader::Reader;
@@ -87,9 +87,8 @@ pub fn run(args: &[String]) -> Outcome {
 
 /// Runs the campaign: every run is done, and every divergence told.
 pub fn campaign(wish: &Wish) -> Outcome {
-    // The socket source is not there yet: only who asks for it by name gets its failure.
-    let socket = wish.job.as_deref() == Some("socket") && !wish.s3;
-    let all = JOBS.iter().map(Kind::Files).chain(socket.then_some(Kind::Socket));
+    let files = JOBS.iter().filter(|j| !wish.s3 || matches!(j.program, Program::Sql(_))).map(Kind::Files);
+    let all = files.chain((!wish.s3).then_some(Kind::Socket));
     let jobs: Vec<Kind> = all.filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name())).collect();
     if jobs.is_empty() {
         let names: Vec<&str> = JOBS.iter().map(|j| j.name).chain(["socket"]).collect();
@@ -98,7 +97,14 @@ pub fn campaign(wish: &Wish) -> Outcome {
     let bin = match &wish.bin {
         Some(bin) => bin.clone(),
         None => {
-            status(cargo().args(["build", "--locked", "--workspace", "--bin", "millstream"]))?;
+            let mut build = cargo();
+            build.args(["build", "--locked", "--workspace", "--bin", "millstream"]);
+            for job in JOBS {
+                if let Program::Example(example) = job.program {
+                    build.args(["--example", example]);
+                }
+            }
+            status(&mut build)?;
             target_dir().join("debug").join("millstream")
         }
     };
@@ -202,7 +208,9 @@ impl Campaign {
             Some(_) => (format!("s3://{BUCKET}/{name}/"), format!("s3://{BUCKET}/{name}/")),
             None => (String::new(), format!("{cwd}/")),
         };
-        write(&folder.join("job.sql"), &job.stream_sql(&root))?;
+        if let Some(sql) = job.stream_sql(&root) {
+            write(&folder.join("job.sql"), &sql)?;
+        }
 
         let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&seen_root)).collect();
         self.reader.ask(&json!({"do": "watch", "outputs": places}))?;
@@ -229,7 +237,8 @@ impl Campaign {
                 self.reader.ask(&output.comparison(job.input, &seen_root, &cwd)).map_err(|e| format!("stream against inputs: {e}"))?;
             facts.rows += answer.get("rows").and_then(Value::as_u64).unwrap_or(0);
         }
-        write(&folder.join("batch.sql"), &job.batch_sql("batch/"))?;
+        let Some(batch) = job.batch_sql("batch/") else { return Ok(()) };
+        write(&folder.join("batch.sql"), &batch)?;
         let progress = folder.join("progress-batch");
         process::run(&mut self.millstream("batch.sql", &progress, None), folder, &progress, &Moment::Never)
             .map_err(|e| format!("batch: {e}"))?;
@@ -256,7 +265,7 @@ impl Campaign {
             }
             let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
             facts.processes += 1;
-            match process::run(&mut self.millstream("job.sql", &progress, Some("available-now")), folder, &progress, &moment)? {
+            match process::run(&mut self.program(job, &progress), folder, &progress, &moment)? {
                 End::Killed => {
                     facts.kills += 1;
                     kills_left -= 1;
@@ -272,6 +281,14 @@ impl Campaign {
             }
         }
         Err(format!("no end after {PROCESSES_MAX} processes"))
+    }
+
+    /// The program of a job: the command, or an example beside it.
+    fn program(&self, job: &Job, progress: &Path) -> Command {
+        match job.program {
+            Program::Sql(_) => self.millstream("job.sql", progress, Some("available-now")),
+            Program::Example(example) => Command::new(self.bin.with_file_name("examples").join(example)),
+        }
     }
 
     /// The command under test.

@@ -14,8 +14,6 @@ use super::{Campaign, Facts, wal, write};
 use crate::run::Outcome;
 
 const SQL: &str = include_str!("jobs/socket.sql");
-/// What makes the source replayable.
-const WAL_OPTION: &str = "walPath 'wal'";
 /// The output counts as complete when no file came for so long after the last line was sent.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -24,7 +22,7 @@ pub fn run(campaign: &mut Campaign, folder: &Path, rng: &mut Rng, facts: &mut Fa
     let n_lines = usize::try_from(rng.range(200, 1500)).unwrap_or(200);
     let lines: Vec<String> = (0..n_lines).map(|idx| feeder::line(idx, rng)).collect();
     let feeder = Feeder::start(lines.clone(), Rng::new(rng.next(), 0))?;
-    write(&folder.join("job.sql"), &SQL.replace("{port}", &feeder.port.to_string()).replace("{wal}", WAL_OPTION))?;
+    write(&folder.join("job.sql"), &SQL.replace("{port}", &feeder.port.to_string()))?;
 
     let output = json!({"url": folder.join("out").to_string_lossy(), "format": "parquet"});
     campaign.reader.ask(&json!({"do": "watch", "outputs": [output]}))?;

@@ -39,7 +39,7 @@ fn ids_are_unique_and_every_json_line_is_an_object() {
 #[test]
 fn the_batch_job_has_no_stream_and_no_checkpoint() {
     for job in JOBS {
-        let (stream, batch) = (job.stream_sql("x/"), job.batch_sql("y/"));
+        let (Some(stream), Some(batch)) = (job.stream_sql("x/"), job.batch_sql("y/")) else { continue };
         assert!(stream.contains("STREAMING TABLE") && stream.contains("FROM STREAM ") && stream.contains("'x/checkpoint"), "{stream}");
         for word in ["STREAM", "checkpoint", "{root}"] {
             assert!(!batch.contains(word), "{word} in {batch}");
@@ -90,12 +90,12 @@ fn the_feeder_goes_on_with_the_next_connection_and_sends_nothing_twice() {
 #[test]
 fn the_log_is_read_up_to_its_torn_tail() {
     assert_eq!(wal::crc32c(b"123456789".iter()), 0xE306_9283);
-    let frame = |payload: &[u8]| {
-        let len = u32::try_from(payload.len()).unwrap().to_le_bytes();
-        let sum = wal::crc32c(len.iter().chain(payload)).to_le_bytes();
-        [b"MSR1".as_slice(), &len, &sum, payload].concat()
-    };
-    let log = [frame(b"header"), frame(b"one"), frame(b"torn")].concat();
+    let mut log: Vec<u8> = Vec::new();
+    for payload in [b"header".as_slice(), b"one", b"torn"] {
+        let (len, at) = (u32::try_from(payload.len()).unwrap().to_le_bytes(), (log.len() as u64).to_le_bytes());
+        let sum = wal::crc32c(len.iter().chain(payload).chain(&at)).to_le_bytes();
+        log.extend([b"MSR1".as_slice(), &len, &sum, payload].concat());
+    }
     assert_eq!(wal::frames(&log), [b"header".as_slice(), b"one", b"torn"]);
     assert_eq!(wal::frames(log.get(..log.len() - 1).unwrap()), [b"header".as_slice(), b"one"]);
 }

@@ -39,14 +39,16 @@ fn find(folder: &Path, segments: &mut Vec<std::path::PathBuf>) -> Outcome {
     Ok(())
 }
 
-/// Payloads of `| MSR1 | len u32 | crc32c u32 | payload |`, the checksum over len and payload.
-pub fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
+/// Payloads of `| MSR1 | len u32 | crc32c u32 | payload |`, the checksum over len, payload and the frame's offset (u64).
+pub fn frames(file: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
+    let mut bytes = file;
     while let Some(rest) = bytes.strip_prefix(MAGIC) {
         let Some((len, rest)) = rest.split_first_chunk::<4>() else { break };
         let Some((sum, rest)) = rest.split_first_chunk::<4>() else { break };
         let Some(payload) = usize::try_from(u32::from_le_bytes(*len)).ok().and_then(|len| rest.get(..len)) else { break };
-        if crc32c(len.iter().chain(payload)) != u32::from_le_bytes(*sum) {
+        let at = ((file.len() - bytes.len()) as u64).to_le_bytes();
+        if crc32c(len.iter().chain(payload).chain(&at)) != u32::from_le_bytes(*sum) {
             break;
         }
         frames.push(payload);
