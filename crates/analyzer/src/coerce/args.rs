@@ -98,7 +98,12 @@ impl Resolver<'_> {
         if !can_cast_implicitly(&t, &target) {
             return Err(wrong(name, idx, &arg, &target.sql(), span));
         }
-        self.cast_with(arg, &target, "ansi", span)
+        let mut out = self.cast_with(arg, &target, "ansi", span)?;
+        if matches!(class, Arg::LiteralString | Arg::LiteralBoolean) && out.literal().is_none() {
+            // A constant such as schema_of_json('...') is as good as a literal.
+            out.expr = datafusion::logical_expr::Expr::Literal(self.evaluate(&out, span)?, None);
+        }
+        Ok(out)
     }
 
     /// Arguments whose type hangs on another argument's: an element of an array, a key of a map.

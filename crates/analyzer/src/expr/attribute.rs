@@ -39,6 +39,9 @@ impl Resolver<'_> {
             typed.expr = self.outer_reference(&attr)?;
             return self.fields_of(typed, &fields, span);
         }
+        if let Some(typed) = self.made_window(cx, parts, span)? {
+            return Ok(typed);
+        }
         if let [name] = parts
             && let Some(typed) = self.niladic(cx, name, span)?
         {

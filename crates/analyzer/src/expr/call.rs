@@ -97,6 +97,7 @@ impl Resolver<'_> {
                 span,
             ));
         }
+        check_types(name, &args, span)?;
         let shown = registry::names::call_name(name, &args);
         let result_hint = registry::names::result_type(name, &args);
         let args = self.coerce_args(def, name, args, span)?;
@@ -223,6 +224,27 @@ impl Resolver<'_> {
             return AnalysisError::unsupported(format!("the function {name}()"), span);
         }
         error
+    }
+}
+
+/// What Spark's signatures refuse although a cast would be legal elsewhere.
+fn check_types(name: &str, args: &[Typed], span: Span) -> Result<()> {
+    use millstream_sql::ir::DataType;
+    match (name, args) {
+        ("date_add" | "dateadd" | "date_sub", [_, days]) => match days.data_type {
+            DataType::Decimal { .. } | DataType::Float | DataType::Double | DataType::Long => Err(AnalysisError::invalid(
+                "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+                format!("argument 2 of {name}() must be an INT, but '{}' is of type {}", days.name, days.data_type.sql()),
+                span,
+            )),
+            _ => Ok(()),
+        },
+        ("greatest" | "least", args) => {
+            let is_text = |arg: &&Typed| crate::coerce::is_string(&arg.data_type);
+            let mixed = args.iter().any(|arg| is_text(&arg)) && args.iter().any(|arg| !is_text(&arg) && arg.data_type != DataType::Null);
+            if mixed { Err(super::cast::different_types(args, name, span)) } else { Ok(()) }
+        }
+        _ => Ok(()),
     }
 }
 

@@ -51,7 +51,9 @@ impl Resolver<'_> {
         match child.data_type.clone() {
             DataType::Struct(fields) => {
                 let field = self.field_named(&fields, name, &child, span)?;
-                self.struct_field(&child, &field)
+                let mut out = self.struct_field(&child, &field)?;
+                out.name = format!("{}.{name}", child.name);
+                Ok(out)
             }
             DataType::Array { element, contains_null } => {
                 let DataType::Struct(fields) = element.as_ref() else {

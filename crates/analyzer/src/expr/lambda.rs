@@ -48,6 +48,9 @@ impl Resolver<'_> {
             }
             ("filter" | "exists" | "forall", [list, Expr::Lambda { args, body, .. }]) => {
                 let list = self.array_arg(cx, list, name, span)?;
+                if name == "filter" && args.len() == 2 {
+                    return self.filter_with_position(cx, list, args, body, span);
+                }
                 if args.len() != 1 {
                     return Err(AnalysisError::unsupported(format!("{name}() with a lambda of {} arguments", args.len()), span));
                 }
@@ -97,6 +100,22 @@ impl Resolver<'_> {
         }
     }
 
+    /// `filter(list, (x, i) -> ...)`: over pairs of element and position, of which the elements stay.
+    fn filter_with_position(&mut self, cx: &mut ExprCx, list: Typed, args: &[Ident], body: &Expr, span: Span) -> Result<Typed> {
+        let (data_type, shown, nullable) = (list.data_type.clone(), list.name.clone(), list.nullable);
+        let (pairs, element, _) = self.with_positions(list, span)?;
+        let mut body = self.lambda(cx, &element, args, body, span)?;
+        body.typed = self.implicit_cast(body.typed, &DataType::Boolean, span)?;
+        let shown = format!("filter({shown}, {})", body.shown);
+        let kept = higher_order(nested::array_filter::array_filter_higher_order_function(), pairs, body);
+        let kept = datafusion::logical_expr::cast(kept, arrow_type(&DataType::array(element.clone()))?);
+        let DataType::Struct(fields) = &element else { return Err(AnalysisError::internal("positions without a struct")) };
+        let first = fields.first().map_or("0", |field| field.name.as_str());
+        let name = DfExpr::Literal(ScalarValue::Utf8(Some(first.to_owned())), None);
+        let expr = self.kernel("get_array_struct_fields", vec![kept, name], span)?;
+        Ok(Typed::new(expr, data_type, nullable, shown))
+    }
+
     fn map_lambda(&mut self, cx: &mut ExprCx, name: &str, map: &Expr, args: &[Ident], body: &Expr, span: Span) -> Result<Typed> {
         let map = self.expr(cx, map)?;
         let DataType::Map { key, value, value_contains_null } = map.data_type.clone() else {
@@ -106,7 +125,9 @@ impl Resolver<'_> {
             StructField { nullable: false, ..StructField::new("key", *key.clone()) },
             StructField { nullable: value_contains_null, ..StructField::new("value", *value.clone()) },
         ]);
-        let entries = self.kernel("map_entries", vec![map.expr.clone()], span)?;
+        // The lambda's argument must have the very type of the list's elements.
+        let entries_type = arrow_type(&DataType::array(entry.clone()))?;
+        let entries = datafusion::logical_expr::cast(self.kernel("map_entries", vec![map.expr.clone()], span)?, entries_type);
         let mut body = self.lambda(cx, &entry, args, body, span)?;
         let shown = format!("{name}({}, {})", map.name, body.shown);
         if name == "map_filter" {
@@ -197,8 +218,10 @@ fn higher_order(function: Arc<HigherOrderUDF>, list: DfExpr, body: Body) -> DfEx
 }
 
 fn whole(list: Typed) -> Result<(DfExpr, DataType, bool)> {
+    let arrow = arrow_type(&list.data_type)?;
     match list.data_type {
-        DataType::Array { element, .. } => Ok((list.expr, *element, list.nullable)),
+        // A cast to the type it should have is no work, but makes sure that lambda and list agree on it.
+        DataType::Array { element, .. } => Ok((datafusion::logical_expr::cast(list.expr, arrow), *element, list.nullable)),
         _ => Err(AnalysisError::internal("a lambda over something that is no array")),
     }
 }

@@ -16,6 +16,7 @@ mod predicate;
 mod special;
 mod subquery;
 mod temporal;
+mod time_window;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr as DfExpr;
@@ -30,6 +31,7 @@ pub(crate) use attribute::Item;
 pub(crate) use guard::may_raise;
 pub(crate) use literal::literal_of;
 pub(crate) use predicate::call_text;
+pub(crate) use time_window::TimeWindow;
 
 /// A resolved expression.
 #[derive(Clone, Debug)]
@@ -169,6 +171,8 @@ pub(crate) struct ExprCx {
     pub(crate) grouping: Option<GroupingKeys>,
     /// Whether this is an argument of an aggregate.
     pub(crate) is_inside_aggregate: bool,
+    /// Windows of time that were made, for `window.start`; rows without a time belong to none.
+    pub(crate) time_windows: Vec<TimeWindow>,
     /// Whether this is a condition, where DataFusion turns subqueries into joins.
     pub(crate) is_condition: bool,
 }
@@ -186,6 +190,7 @@ impl ExprCx {
             lambdas: vec![],
             grouping: None,
             is_inside_aggregate: false,
+            time_windows: vec![],
             is_condition: false,
         }
     }

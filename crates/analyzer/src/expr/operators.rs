@@ -78,6 +78,10 @@ impl Resolver<'_> {
         if let Some(typed) = self.temporal_arithmetic(op, &left, &right, &shown, span)? {
             return Ok(typed);
         }
+        let is_temporal = |t: &DataType| is_datetime(t) || is_ansi_interval(t) || *t == DataType::CalendarInterval;
+        if op.starts_with("try_") && (is_temporal(&left.data_type) || is_temporal(&right.data_type)) {
+            return Err(AnalysisError::unsupported(format!("{op}() with dates, timestamps or intervals"), span));
+        }
         let kernel = match op {
             "+" => "add",
             "-" => "subtract",

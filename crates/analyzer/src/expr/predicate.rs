@@ -40,10 +40,21 @@ impl Resolver<'_> {
                 let nullable = left.nullable || right.nullable;
                 Typed::new(guard::connect(left.expr, op, right.expr)?, DataType::Boolean, nullable, shown)
             }
+            ("not" | "!", [Expr::InSubquery { values, .. }]) if values.len() > 1 => {
+                return Err(AnalysisError::unsupported("NOT IN (SELECT ...) with several columns on the left", span)
+                    .hint("write NOT EXISTS with a condition per column"));
+            }
             ("not" | "!", [x]) => negated(self.boolean(cx, x, "not")?),
             ("isnull", [x]) => {
                 let arg = self.expr(cx, x)?;
                 Typed::new(DfExpr::IsNull(Box::new(arg.expr)), DataType::Boolean, false, format!("({} IS NULL)", arg.name))
+            }
+            ("isunknown" | "isnotunknown", [x]) => {
+                let arg = self.boolean(cx, x, "is unknown")?;
+                let shown = format!("({} IS {}NULL)", arg.name, if name == "isunknown" { "" } else { "NOT " });
+                let is_null = DfExpr::IsNull(Box::new(arg.expr.clone()));
+                let expr = if name == "isunknown" { is_null } else { DfExpr::IsNotNull(Box::new(arg.expr)) };
+                Typed::new(expr, DataType::Boolean, false, shown)
             }
             ("isnotnull", [x]) => {
                 let arg = self.expr(cx, x)?;
@@ -57,7 +68,7 @@ impl Resolver<'_> {
                 [x, patterns @ ..],
             ) => self.quantified_like(cx, &name, x, patterns, span)?,
             ("when", args) if args.len() > 1 => self.case_when(cx, args, span)?,
-            ("if" | "iff", [condition, yes, no]) => self.if_else(cx, condition, yes, no, span)?,
+            ("if", [condition, yes, no]) => self.if_else(cx, condition, yes, no, span)?,
             ("coalesce", args) if !args.is_empty() => {
                 let args = self.exprs(cx, args)?;
                 let shown = call_text("coalesce", &args);

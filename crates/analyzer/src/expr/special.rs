@@ -50,8 +50,19 @@ impl Resolver<'_> {
                 };
                 self.scalar_call(def, "extract", vec![field, from], span)?.named(shown)
             }
+            ("time_bucket", [_, _]) => {
+                let mut args = self.exprs(cx, &call.args)?;
+                args.push(super::literal_of(&millstream_sql::ir::Literal::Timestamp(0), settings)?);
+                let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
+                self.scalar_call(def, name, args, span)?
+            }
+            ("rand" | "random", []) => {
+                Typed::new(datafusion::functions::math::random().call(vec![]), DataType::Double, false, format!("{name}()"))
+            }
+            ("rand" | "random" | "randn", _) => return Err(AnalysisError::unsupported(format!("{name}() with a seed"), span)),
+            ("uuid", []) => Typed::new(datafusion::functions::string::uuid().call(vec![]), DataType::String, false, "uuid()"),
             ("decode", [_, _, _, ..]) => self.decode(cx, call)?,
-            ("window", _) => return Err(AnalysisError::unsupported("window()", span).hint("windows come with event-time aggregation")),
+            ("window", _) => self.time_window(cx, call)?,
             _ => return Ok(None),
         };
         Ok(Some(out))

@@ -46,8 +46,7 @@ impl Resolver<'_> {
     /// `a IN (SELECT ...)`
     pub(crate) fn in_subquery(&mut self, cx: &mut ExprCx, values: &[Expr], plan: &Plan, span: Span) -> Result<Typed> {
         let [value] = values else {
-            return Err(AnalysisError::unsupported("IN (SELECT ...) with several columns on the left", span)
-                .hint("write EXISTS with a condition per column"));
+            return self.row_in_subquery(cx, values, plan, span);
         };
         let value = self.expr(cx, value)?;
         let mut rel = self.subquery(cx, plan, span)?;
@@ -75,6 +74,35 @@ impl Resolver<'_> {
         }
         let expr = DfExpr::InSubquery(InSubquery::new(Box::new(value.expr), subquery_of(rel)?, false));
         Ok(Typed::new(expr, DataType::Boolean, nullable, name))
+    }
+
+    /// `(a, b) IN (SELECT ...)` as a condition: there is a row that equals in every column.
+    fn row_in_subquery(&mut self, cx: &mut ExprCx, values: &[Expr], plan: &Plan, span: Span) -> Result<Typed> {
+        if !cx.is_condition {
+            return Err(AnalysisError::unsupported("IN (SELECT ...) with several columns in a select list", span)
+                .hint("write EXISTS with a condition per column"));
+        }
+        let values = self.exprs(cx, values)?;
+        let rel = self.subquery(cx, plan, span)?;
+        let columns: Vec<Attribute> = rel.visible().cloned().collect();
+        if columns.len() != values.len() {
+            return Err(AnalysisError::invalid(
+                "DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH",
+                format!("{} columns are compared with {} of the subquery", values.len(), columns.len()),
+                span,
+            ));
+        }
+        let names: Vec<&str> = values.iter().map(|value| value.name.as_str()).collect();
+        let name = format!("({} IN (listquery()))", names.join(", "));
+        let mut plan = rel.plan.clone();
+        for (value, column) in values.into_iter().zip(columns) {
+            let mut value = value;
+            value.expr = as_outer(value.expr, cx)?;
+            let equal = self.compare("==", Typed::attribute(&column), value, span)?;
+            plan = LogicalPlan::Filter(Filter::try_new(equal.expr, Arc::new(plan))?);
+        }
+        let expr = DfExpr::Exists(Exists { subquery: subquery_of(Rel { plan, ..rel })?, negated: false });
+        Ok(Typed::new(expr, DataType::Boolean, true, name))
     }
 
     /// The number of rows of a subquery, as a scalar subquery.

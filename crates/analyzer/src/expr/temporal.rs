@@ -16,8 +16,8 @@ impl Resolver<'_> {
         let (l, r) = (left.clone(), right.clone());
         let is_interval = |t: &T| is_ansi_interval(t) || *t == T::CalendarInterval;
         let out = match (op, &left.data_type, &right.data_type) {
-            ("+" | "-" | "try_add" | "try_subtract", T::Date, T::DayTimeInterval { start: DayTimeField::Day, end: DayTimeField::Day }) => {
-                let call = if op.ends_with('+') || op == "try_add" { "date_add" } else { "date_sub" };
+            ("+" | "-", T::Date, T::DayTimeInterval { start: DayTimeField::Day, end: DayTimeField::Day }) => {
+                let call = if op == "+" { "date_add" } else { "date_sub" };
                 let shown = format!("{call}({}, extractansiintervaldays({}))", left.name, right.name);
                 self.kernel_typed(if call == "date_add" { "date_add_interval" } else { "date_sub_interval" }, vec![l, r], span)?
                     .named(shown)

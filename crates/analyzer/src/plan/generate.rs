@@ -76,7 +76,14 @@ impl Resolver<'_> {
             None => (name.as_str(), outer),
         };
         let mut cx = ExprCx::new(&rel.attrs, "a generator");
-        let args = self.exprs(&mut cx, &call.args)?;
+        let args = call
+            .args
+            .iter()
+            .map(|arg| match arg {
+                Expr::NamedArgument { value, .. } => self.expr(&mut cx, value),
+                arg => self.expr(&mut cx, arg),
+            })
+            .collect::<Result<Vec<_>>>()?;
         let recipe = match base {
             "explode" => self.explode(args, &name, span)?,
             "posexplode" => self.posexplode(args, &name, span)?,
@@ -214,17 +221,17 @@ impl Resolver<'_> {
     fn json_tuple(&mut self, args: Vec<Typed>, span: Span) -> Result<Recipe> {
         let mut args = args.into_iter();
         let Some(json) = args.next() else { return Err(wrong_count("json_tuple", "at least 2", 0, span)) };
-        let json = self.implicit_cast(json, &DataType::String, span)?;
-        let mut made = vec![];
-        for (idx, key) in args.enumerate() {
-            let path = match self.evaluate(&key, span)? {
-                ScalarValue::Utf8(Some(key)) => format!("$['{key}']"),
-                _ => return Err(AnalysisError::unsupported("json_tuple() with keys that are no constants", span)),
-            };
-            let path = DfExpr::Literal(ScalarValue::Utf8(Some(path)), None);
-            let expr = self.kernel("get_json_object", vec![json.expr.clone(), path], span)?;
-            made.push(Made { name: format!("c{idx}"), data_type: DataType::String, nullable: true, expr });
+        let mut all = vec![self.implicit_cast(json, &DataType::String, span)?];
+        for key in args {
+            all.push(self.implicit_cast(key, &DataType::String, span)?);
         }
+        let tuple = self.kernel_typed("json_tuple", all, span)?;
+        let DataType::Struct(fields) = tuple.data_type else { return Err(AnalysisError::internal("json_tuple gave no struct")) };
+        let made = fields
+            .into_iter()
+            .enumerate()
+            .map(|(idx, of)| Made { name: format!("c{idx}"), data_type: DataType::String, nullable: true, expr: field(tuple.expr.clone(), &of.name) })
+            .collect();
         Ok(Recipe { lists: vec![], made })
     }
 }

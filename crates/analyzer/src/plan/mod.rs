@@ -252,10 +252,16 @@ pub(crate) fn projection(exprs: Vec<DfExpr>, input: LogicalPlan) -> Result<Logic
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
 }
 
-/// The input with the batch's time appended, when the expressions over it use it.
+/// The input with what the expressions over it need: the batch's time, rows with a time for their windows.
 pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<LogicalPlan> {
-    match cx.batch_time {
-        Some(id) => Ok(BatchTimeNode::try_new(input, plan_name(id))?.into_plan()),
-        None => Ok(input),
+    let mut plan = match cx.batch_time {
+        Some(id) => BatchTimeNode::try_new(input, plan_name(id))?.into_plan(),
+        None => input,
+    };
+    // Rows without a time fall into no window of time.
+    for window in &cx.time_windows {
+        let known = DfExpr::IsNotNull(Box::new(window.time.clone()));
+        plan = LogicalPlan::Filter(Filter::try_new(known, Arc::new(plan))?);
     }
+    Ok(plan)
 }

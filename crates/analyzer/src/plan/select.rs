@@ -163,14 +163,6 @@ impl Resolver<'_> {
     /// The list with stars expanded and its generator, if any, applied to the input.
     fn list_items<'p>(&mut self, rel: Rel, block: &Block<'p>) -> Result<(Rel, Vec<Attribute>, Vec<Item<'p>>)> {
         let scope = rel.attrs.clone();
-        let n_generators = block.exprs.iter().filter(|expr| generator_of(expr).is_some()).count();
-        if n_generators > 1 {
-            return Err(AnalysisError::invalid(
-                "UNSUPPORTED_GENERATOR.MULTI_GENERATOR",
-                format!("one select list can have one generator, not {n_generators}"),
-                block.span,
-            ));
-        }
         let mut rel = rel;
         let mut items = vec![];
         for expr in block.exprs {

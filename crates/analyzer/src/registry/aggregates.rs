@@ -12,7 +12,7 @@ use datafusion::logical_expr::{AggregateUDF, Case, Expr as DfExpr, SortExpr, lit
 use millstream_sql::Span;
 use millstream_sql::ir::DataType;
 
-use crate::coerce::{bounded, is_ansi_interval, is_numeric, is_orderable, is_string};
+use crate::coerce::{bounded, is_numeric, is_orderable, is_string};
 use crate::error::{AnalysisError, Result};
 use crate::expr::Typed;
 use crate::resolver::Resolver;
@@ -50,6 +50,8 @@ pub(crate) enum Kind {
     ExtremeBy,
     StringAgg,
     Percentile,
+    PercentileApprox,
+    Mode,
 }
 
 /// Name, Spark's name of it, family.
@@ -82,6 +84,13 @@ const AGGREGATES: &[(&str, &str, Kind)] = &[
     ("var_samp", "var_samp", Kind::Double),
     ("var_pop", "var_pop", Kind::Double),
     ("median", "median", Kind::Double),
+    ("skewness", "skewness", Kind::Double),
+    ("kurtosis", "kurtosis", Kind::Double),
+    ("try_sum", "try_sum", Kind::Sum),
+    ("try_avg", "try_avg", Kind::Avg),
+    ("mode", "mode", Kind::Mode),
+    ("percentile_approx", "percentile_approx", Kind::PercentileApprox),
+    ("approx_percentile", "approx_percentile", Kind::PercentileApprox),
     ("corr", "corr", Kind::DoublePair),
     ("covar_pop", "covar_pop", Kind::DoublePair),
     ("covar_samp", "covar_samp", Kind::DoublePair),
@@ -131,12 +140,12 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
         Kind::Sum => {
             let (arg, data_type) = sum_argument(resolver, first, span)?;
             call.args = vec![arg.expr];
-            (sum_udaf(&data_type), data_type, true)
+            (spark_udaf(name)?, data_type, true)
         }
         Kind::Avg => {
             let (arg, data_type) = avg_argument(resolver, first, span)?;
             call.args = vec![arg.expr];
-            (df::average::avg_udaf(), data_type, true)
+            (spark_udaf(name)?, data_type, true)
         }
         Kind::Extreme => {
             if !is_orderable(&first.data_type) {
@@ -173,7 +182,8 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
         Kind::Double => {
             let arg = resolver.implicit_cast(first, &DataType::Double, span)?;
             call.args = vec![arg.expr];
-            (double_udaf(name), DataType::Double, true)
+            let udaf = millstream_functions::aggregate(name).unwrap_or_else(|| double_udaf(name));
+            (udaf, DataType::Double, true)
         }
         Kind::DoublePair => {
             let mut both = vec![resolver.implicit_cast(first, &DataType::Double, span)?.expr];
@@ -213,17 +223,29 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
             call.args = vec![value.expr, delimiter];
             (df::string_agg::string_agg_udaf(), DataType::String, true)
         }
-        Kind::Percentile => {
-            let value = resolver.implicit_cast(first, &DataType::Double, span)?;
-            let at = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("percentile without a percentage"))?;
-            if matches!(at.data_type, DataType::Array { .. }) {
-                return Err(AnalysisError::unsupported("percentile() with an array of percentages", span));
-            }
-            let at = resolver.implicit_cast(at, &DataType::Double, span)?;
+        Kind::Mode => {
+            let data_type = first.data_type.clone();
+            call.args = vec![first.expr];
+            (spark_udaf(name)?, data_type, true)
+        }
+        Kind::Percentile | Kind::PercentileApprox => {
+            let mut rest = rest.into_iter();
+            let at = rest.next().ok_or_else(|| AnalysisError::internal("percentile without a percentage"))?;
+            let value = if kind == Kind::Percentile { resolver.implicit_cast(first, &DataType::Double, span)? } else { first };
+            let is_list = matches!(at.data_type, DataType::Array { .. });
+            let wanted = if is_list { DataType::array(DataType::Double) } else { DataType::Double };
+            let at = resolver.implicit_cast(at, &wanted, span)?;
             let at = resolver.evaluate(&at, span)?;
-            call.order = vec![SortExpr::new(value.expr.clone(), true, true)];
+            let data_type = if is_list { DataType::array(value.data_type.clone()) } else { value.data_type.clone() };
             call.args = vec![value.expr, lit(at)];
-            (df::percentile_cont::percentile_cont_udaf(), DataType::Double, true)
+            if kind == Kind::PercentileApprox {
+                let accuracy = match rest.next() {
+                    Some(accuracy) => resolver.evaluate(&resolver.cast_with(accuracy, &DataType::Int, "ansi", span)?, span)?,
+                    None => ScalarValue::Int32(Some(10_000)),
+                };
+                call.args.push(lit(accuracy));
+            }
+            (spark_udaf(name)?, data_type, true)
         }
         Kind::ExtremeBy => {
             let by = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("max_by without an order"))?;
@@ -259,8 +281,9 @@ impl Call {
     }
 }
 
-fn sum_udaf(_: &DataType) -> Arc<AggregateUDF> {
-    df::sum::sum_udaf()
+/// An aggregate of our own.
+fn spark_udaf(name: &str) -> Result<Arc<AggregateUDF>> {
+    millstream_functions::aggregate(name).ok_or_else(|| AnalysisError::unsupported(format!("{name}()"), Span::NONE))
 }
 
 fn double_udaf(name: &str) -> Arc<AggregateUDF> {
@@ -268,7 +291,6 @@ fn double_udaf(name: &str) -> Arc<AggregateUDF> {
         "stddev_pop" => df::stddev::stddev_pop_udaf(),
         "variance" | "var_samp" => df::variance::var_samp_udaf(),
         "var_pop" => df::variance::var_pop_udaf(),
-        "median" => df::median::median_udaf(),
         "corr" => df::correlation::corr_udaf(),
         "covar_pop" => df::covariance::covar_pop_udaf(),
         "covar_samp" => df::covariance::covar_samp_udaf(),
@@ -283,7 +305,8 @@ fn sum_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(
         T::Decimal { precision, scale } => (arg, bounded(i32::from(precision) + 10, i32::from(scale))),
         T::Float | T::Double | T::Null => (resolver.implicit_cast(arg, &T::Double, span)?, T::Double),
         t if is_string(&t) => (resolver.implicit_cast(arg, &T::Double, span)?, T::Double),
-        t if is_ansi_interval(&t) => return Err(AnalysisError::unsupported("sum() of intervals", span)),
+        T::YearMonthInterval { .. } => (arg, T::YEAR_MONTH),
+        T::DayTimeInterval { .. } => (arg, T::DAY_TIME),
         _ => return Err(wrong("sum", &arg, "a number", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", span)),
     })
 }
@@ -293,7 +316,8 @@ fn avg_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(
     Ok(match arg.data_type.clone() {
         T::Decimal { precision, scale } => (arg, bounded(i32::from(precision) + 4, i32::from(scale) + 4)),
         t if is_numeric(&t) || is_string(&t) || t == T::Null => (resolver.implicit_cast(arg, &T::Double, span)?, T::Double),
-        t if is_ansi_interval(&t) => return Err(AnalysisError::unsupported("avg() of intervals", span)),
+        T::YearMonthInterval { .. } => (arg, T::YEAR_MONTH),
+        T::DayTimeInterval { .. } => (arg, T::DAY_TIME),
         _ => return Err(wrong("avg", &arg, "a number", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", span)),
     })
 }
@@ -337,6 +361,22 @@ fn call_text(shown: &str, kind: Kind, parts: &Parts) -> String {
     let names: Vec<&str> = parts.args.iter().take(n_shown).map(|arg| arg.name.as_str()).collect();
     let distinct = if parts.is_distinct { "DISTINCT " } else { "" };
     let mut out = format!("{shown}({distinct}{})", names.join(", "));
+    if kind == Kind::PercentileApprox && parts.args.len() == 2 {
+        out.insert_str(out.len() - 1, ", 10000");
+    }
+    if kind == Kind::StringAgg && parts.args.len() == 1 {
+        out.insert_str(out.len() - 1, ", NULL");
+    }
+    if !parts.order.is_empty() && kind == Kind::StringAgg {
+        let keys: Vec<String> = parts
+            .order
+            .iter()
+            .map(|(key, ascending, first)| {
+                format!("{} {} NULLS {}", key.name, if *ascending { "ASC" } else { "DESC" }, if *first { "FIRST" } else { "LAST" })
+            })
+            .collect();
+        out.push_str(&format!(" WITHIN GROUP (ORDER BY {})", keys.join(", ")));
+    }
     if kind == Kind::Percentile {
         out.insert_str(out.len() - 1, ", 1");
     }
@@ -351,6 +391,7 @@ fn check_arity(name: &str, kind: Kind, n_args: usize, span: Span) -> Result<()> 
         Kind::Count => (1, usize::MAX),
         Kind::Pick | Kind::ApproxCountDistinct | Kind::StringAgg => (1, 2),
         Kind::Percentile => (2, 2),
+        Kind::PercentileApprox => (2, 3),
         Kind::DoublePair | Kind::ExtremeBy => (2, 2),
         _ => (1, 1),
     };

@@ -13,7 +13,7 @@ const UPPER: [&str; 33] = [
 /// Spark's name of another name of the same function.
 const SHOWN_AS: [(&str, &str); 11] = [
     ("to_varchar", "to_char"),
-    ("regexp", "RLIKE"),
+    ("regexp", "REGEXP"),
     ("regexp_like", "REGEXP_LIKE"),
     ("power", "POWER"),
     ("signum", "SIGNUM"),
@@ -28,6 +28,12 @@ const SHOWN_AS: [(&str, &str); 11] = [
 /// Calls whose name shows only the first argument.
 const FIRST_ONLY: [&str; 9] =
     ["from_json", "to_json", "from_csv", "to_csv", "schema_of_json", "schema_of_csv", "likeall", "likeany", "from_avro"];
+
+/// How Spark shows the order in which `array_sort` sorts by itself.
+const NATURAL_ORDER: &str = "lambdafunction((IF(((namedlambdavariable() IS NULL) AND (namedlambdavariable() IS NULL)), 0, \
+     (IF((namedlambdavariable() IS NULL), 1, (IF((namedlambdavariable() IS NULL), -1, \
+     (IF((namedlambdavariable() < namedlambdavariable()), -1, (IF((namedlambdavariable() > namedlambdavariable()), 1, 0)))))))))), \
+     namedlambdavariable(), namedlambdavariable())";
 
 /// The text of a call.
 pub(crate) fn call_name(name: &str, args: &[Typed]) -> String {
@@ -44,12 +50,13 @@ pub(crate) fn call_name(name: &str, args: &[Typed]) -> String {
         ("trim", [what, from]) => format!("TRIM(BOTH {what} FROM {from})"),
         ("btrim", [from, what]) => format!("btrim({from}, {what})"),
         ("ceil" | "floor", [x, scale]) => format!("{name}({x}, {scale})"),
-        ("date_part" | "datepart", [field, from]) => format!("{name}({field} FROM {from})"),
+        ("datepart", [field, from]) => format!("{name}({field} FROM {from})"),
         ("extract", [field, from]) => format!("extract({field} FROM {from})"),
         ("from_json", [json, ..]) if matches!(args.get(1).map(map_schema), Some(true)) => {
             let _ = json;
             "entries".to_owned()
         }
+        ("array_sort", [list]) => format!("array_sort({list}, {NATURAL_ORDER})"),
         (name, [first, ..]) if FIRST_ONLY.contains(&name) => format!("{shown}({first})"),
         (_, names) => format!("{shown}({})", names.join(", ")),
     }
