@@ -125,8 +125,14 @@ impl Resolver<'_> {
             let DfExpr::AggregateFunction(aggregate) = typed.expr.clone() else {
                 return Err(AnalysisError::internal("an aggregate that is none"));
             };
+            // Sums over sliding frames take rows out again, which only DataFusion's own do.
+            let func = match name.as_str() {
+                "sum" => datafusion::functions_aggregate::sum::sum_udaf(),
+                "avg" | "mean" => datafusion::functions_aggregate::average::avg_udaf(),
+                _ => aggregate.func,
+            };
             return Ok(Function {
-                definition: WindowFunctionDefinition::AggregateUDF(aggregate.func),
+                definition: WindowFunctionDefinition::AggregateUDF(func),
                 args: aggregate.params.args,
                 distinct: aggregate.params.distinct,
                 filter: aggregate.params.filter,

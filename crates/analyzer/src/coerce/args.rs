@@ -114,7 +114,12 @@ impl Resolver<'_> {
             match class {
                 Arg::ElementOf(of) => {
                     let Some(DataType::Array { element, contains_null }) = out.get(*of).map(|arg| arg.data_type.clone()) else { continue };
-                    let Some(common) = common_type(&element, &arg.data_type) else {
+                    if name == "array_contains" && arg.data_type == DataType::Null {
+                        return Err(AnalysisError::invalid("DATATYPE_MISMATCH.NULL_TYPE", format!("{name}() of NULL has no type"), span));
+                    }
+                    let mixes =
+                        is_string(&element) != is_string(&arg.data_type) && arg.data_type != DataType::Null && *element != DataType::Null;
+                    let Some(common) = common_type(&element, &arg.data_type).filter(|_| !mixes) else {
                         return Err(AnalysisError::invalid(
                             "DATATYPE_MISMATCH.ARRAY_FUNCTION_DIFF_TYPES",
                             format!(

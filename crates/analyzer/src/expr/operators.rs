@@ -50,7 +50,7 @@ impl Resolver<'_> {
                     return Err(wrong_type("~", &arg, "an integer", span));
                 }
                 let arg = if arg.data_type == DataType::Null { self.implicit_cast(arg, &DataType::Int, span)? } else { arg };
-                self.kernel_typed("bit_not", vec![arg], span)?.named(shown)
+                self.kernel_typed("bitwise_not", vec![arg], span)?.named(shown)
             }
             ("<<" | ">>" | ">>>", [l, r]) => {
                 let kernel = match name.as_str() {

@@ -61,6 +61,18 @@ impl Resolver<'_> {
             }
             ("rand" | "random" | "randn", _) => return Err(AnalysisError::unsupported(format!("{name}() with a seed"), span)),
             ("uuid", []) => Typed::new(datafusion::functions::string::uuid().call(vec![]), DataType::String, false, "uuid()"),
+            ("concat", [_, ..]) => {
+                let args = self.exprs(cx, &call.args)?;
+                let is_array = |arg: &Typed| matches!(arg.data_type, DataType::Array { .. });
+                let shown = call_text(name, &args);
+                let args = match (args.iter().any(is_array), args.iter().all(is_array)) {
+                    (true, true) => self.to_common(args, name, span)?.0,
+                    (true, false) => return Err(super::cast::different_types(&args, name, span)),
+                    _ => args,
+                };
+                let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
+                self.scalar_call(def, name, args, span)?.named(shown)
+            }
             ("decode", [_, _, _, ..]) => self.decode(cx, call)?,
             ("window", _) => self.time_window(cx, call)?,
             _ => return Ok(None),

@@ -19,7 +19,7 @@ impl Resolver<'_> {
             ("+" | "-", T::Date, T::DayTimeInterval { start: DayTimeField::Day, end: DayTimeField::Day }) => {
                 let call = if op == "+" { "date_add" } else { "date_sub" };
                 let shown = format!("{call}({}, extractansiintervaldays({}))", left.name, right.name);
-                self.kernel_typed(if call == "date_add" { "date_add_interval" } else { "date_sub_interval" }, vec![l, r], span)?
+                self.kernel_typed(if call == "date_add" { "add_interval" } else { "subtract_interval" }, vec![l, r], span)?
                     .named(shown)
                     .of(T::Date)
             }
@@ -89,12 +89,7 @@ impl Resolver<'_> {
     }
 
     fn add_interval(&mut self, op: &str, l: Typed, r: Typed, data_type: DataType, shown: String, span: Span) -> Result<Typed> {
-        let kernel = match (&l.data_type, op) {
-            (DataType::Date, "+") => "date_add_interval",
-            (DataType::Date, _) => "date_sub_interval",
-            (_, "+") => "timestamp_add_interval",
-            _ => "timestamp_sub_interval",
-        };
+        let kernel = if op == "+" { "add_interval" } else { "subtract_interval" };
         Ok(self.kernel_typed(kernel, vec![l, r], span)?.named(shown).of(data_type))
     }
 

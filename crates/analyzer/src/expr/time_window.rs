@@ -105,7 +105,8 @@ impl Resolver<'_> {
 
     /// `window.start` where the window was made by an expression and not by a column.
     pub(crate) fn made_window(&mut self, cx: &ExprCx, parts: &[String], span: Span) -> Result<Option<Typed>> {
-        let (Some(("window", fields)), [made]) = (parts.split_first().map(|(first, rest)| (first.as_str(), rest)), cx.time_windows.as_slice())
+        let (Some(("window", fields)), [made]) =
+            (parts.split_first().map(|(first, rest)| (first.as_str(), rest)), cx.time_windows.as_slice())
         else {
             return Ok(None);
         };

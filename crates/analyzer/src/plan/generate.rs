@@ -230,7 +230,12 @@ impl Resolver<'_> {
         let made = fields
             .into_iter()
             .enumerate()
-            .map(|(idx, of)| Made { name: format!("c{idx}"), data_type: DataType::String, nullable: true, expr: field(tuple.expr.clone(), &of.name) })
+            .map(|(idx, of)| Made {
+                name: format!("c{idx}"),
+                data_type: DataType::String,
+                nullable: true,
+                expr: field(tuple.expr.clone(), &of.name),
+            })
             .collect();
         Ok(Recipe { lists: vec![], made })
     }

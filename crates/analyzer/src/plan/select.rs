@@ -176,6 +176,8 @@ impl Resolver<'_> {
             }
             let (generated, columns) = self.generate(rel, call, false, names, call.span)?;
             rel = generated;
+            // A second generator must carry the first one's columns along.
+            rel.attrs.extend(columns.iter().cloned());
             items.extend(columns.iter().map(|attr| Item::Column(Typed::attribute(attr))));
         }
         Ok((rel, scope, items))
