@@ -150,7 +150,7 @@ impl<'a> Analyzer<'a> {
         let mut out = vec![];
         for item in resolver.expand_items(&attrs, exprs)? {
             let (typed, alias): (Typed, Option<String>) = match item {
-                crate::expr::Item::Column(typed) => (typed, None),
+                crate::expr::Item::Column(typed) => (*typed, None),
                 crate::expr::Item::Expr(Expr::Alias { expr, names, .. }) => {
                     (resolver.expr(&mut cx, expr)?, names.first().map(|name| name.name.clone()))
                 }

@@ -63,7 +63,6 @@ impl Resolver<'_> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts go straight to the one caller")]
     fn window_typed(
         &mut self,
         cx: &mut ExprCx,

@@ -13,7 +13,7 @@ use crate::scope::{self, Attribute, Found, has_qualifier, written};
 #[derive(Debug)]
 pub(crate) enum Item<'a> {
     Expr(&'a Expr),
-    Column(Typed),
+    Column(Box<Typed>),
 }
 
 impl Resolver<'_> {
@@ -144,7 +144,7 @@ impl Resolver<'_> {
         let mut items = vec![];
         for expr in exprs {
             match self.expand_star(scope, expr)? {
-                Some(columns) => items.extend(columns.into_iter().map(Item::Column)),
+                Some(columns) => items.extend(columns.into_iter().map(|column| Item::Column(Box::new(column)))),
                 None => items.push(Item::Expr(expr)),
             }
         }

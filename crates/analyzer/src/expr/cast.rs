@@ -63,7 +63,7 @@ impl Resolver<'_> {
     }
 
     /// All of one type, the common one; `function` is named when there is none.
-    pub(crate) fn to_common(&mut self, args: Vec<Typed>, function: &str, span: Span) -> Result<(Vec<Typed>, DataType)> {
+    pub(crate) fn in_common_type(&mut self, args: Vec<Typed>, function: &str, span: Span) -> Result<(Vec<Typed>, DataType)> {
         let Some(common) = common_type_of(args.iter().map(|arg| &arg.data_type)) else {
             return Err(different_types(&args, function, span));
         };

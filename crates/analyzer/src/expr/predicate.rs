@@ -338,7 +338,7 @@ impl Resolver<'_> {
         let nullable = otherwise.as_ref().is_none_or(|value| value.nullable) || branches.iter().any(|(_, value)| value.nullable);
         let (conditions, values): (Vec<_>, Vec<_>) = branches.into_iter().unzip();
         let n_branches = values.len();
-        let (values, common) = self.to_common(values.into_iter().chain(otherwise).collect(), "CASE", span)?;
+        let (values, common) = self.in_common_type(values.into_iter().chain(otherwise).collect(), "CASE", span)?;
         let mut values = values.into_iter().map(|value| Box::new(value.expr));
         let when_then = conditions.into_iter().map(Box::new).zip(values.by_ref().take(n_branches)).collect();
         let case = Case::new(None, when_then, values.next());
@@ -348,7 +348,7 @@ impl Resolver<'_> {
     /// The first value that is not null.
     pub(crate) fn coalesce(&mut self, args: Vec<Typed>, shown: &str, span: Span) -> Result<Typed> {
         let nullable = args.iter().all(|arg| arg.nullable);
-        let (args, common) = self.to_common(args, "coalesce", span)?;
+        let (args, common) = self.in_common_type(args, "coalesce", span)?;
         // A CASE, because its later branches are not evaluated for rows that are decided.
         let mut args: Vec<DfExpr> = args.into_iter().map(|arg| arg.expr).collect();
         let Some(last) = args.pop() else { return Err(AnalysisError::internal("coalesce without arguments")) };

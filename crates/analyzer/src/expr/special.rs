@@ -66,7 +66,7 @@ impl Resolver<'_> {
                 let is_array = |arg: &Typed| matches!(arg.data_type, DataType::Array { .. });
                 let shown = call_text(name, &args);
                 let args = match (args.iter().any(is_array), args.iter().all(is_array)) {
-                    (true, true) => self.to_common(args, name, span)?.0,
+                    (true, true) => self.in_common_type(args, name, span)?.0,
                     (true, false) => return Err(super::cast::different_types(&args, name, span)),
                     _ => args,
                 };

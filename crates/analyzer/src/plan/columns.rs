@@ -113,7 +113,7 @@ impl Resolver<'_> {
     }
 
     /// New names for all columns.
-    pub(crate) fn to_df(&mut self, rel: Rel, names: &[String], span: Span) -> Result<Rel> {
+    pub(crate) fn renamed_all(&mut self, rel: Rel, names: &[String], span: Span) -> Result<Rel> {
         let n_columns = rel.visible().count();
         if n_columns != names.len() {
             return Err(AnalysisError::invalid(

@@ -79,7 +79,7 @@ impl Resolver<'_> {
             Plan::Drop { input, columns, .. } => self.drop_columns(input, columns),
             Plan::ToDF { input, names, span } => {
                 let rel = self.plan(input)?;
-                self.to_df(rel, names, *span)
+                self.renamed_all(rel, names, *span)
             }
             Plan::WithWatermark { input, event_time, name, delay, span } => {
                 let rel = self.plan(input)?;

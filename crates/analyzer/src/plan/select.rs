@@ -178,7 +178,7 @@ impl Resolver<'_> {
             rel = generated;
             // A second generator must carry the first one's columns along.
             rel.attrs.extend(columns.iter().cloned());
-            items.extend(columns.iter().map(|attr| Item::Column(Typed::attribute(attr))));
+            items.extend(columns.iter().map(|attr| Item::Column(Box::new(Typed::attribute(attr)))));
         }
         Ok((rel, scope, items))
     }
@@ -188,7 +188,7 @@ impl Resolver<'_> {
         let mut used: HashSet<u64> = HashSet::new();
         for item in items {
             let (typed, alias) = match item {
-                Item::Column(typed) => (typed, None),
+                Item::Column(typed) => (*typed, None),
                 Item::Expr(Expr::Alias { expr, names, metadata, span }) => {
                     let [name] = names.as_slice() else {
                         return Err(AnalysisError::invalid(

@@ -36,7 +36,7 @@ impl Resolver<'_> {
         }
         let (left, right, attrs) = self.sides(left, right, name, *by_name, *allow_missing, *span)?;
         if !keeps_duplicates || name != "UNION ALL" {
-            for attr in attrs.iter().filter(|attr| !crate::coerce::is_orderable(&attr.data_type)) {
+            if let Some(attr) = attrs.iter().find(|attr| !crate::coerce::is_orderable(&attr.data_type)) {
                 return Err(AnalysisError::invalid(
                     "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
                     format!("rows with the column '{}' of type {} cannot be compared", attr.name, attr.data_type.sql()),
