@@ -1,12 +1,24 @@
-//! The whole engine against Spark's answers in `/gold`: DataFrame programs, `show`, schema texts.
+//! The whole engine against Spark's answers in `/gold`: readers, writers, DataFrame programs, `show`, schema texts.
 //!
 //! Expressions and queries are compared in `millstream-analyzer`, decoders alone in `millstream-formats`.
 
 mod dataframes;
+mod files;
 mod texts;
+
+use std::collections::BTreeMap;
 
 use millstream::{DataFrame, Error, ErrorKind, Result, Session, type_name};
 use millstream_testkit::gold::{Outcome, Report, rows_of, tables};
+
+/// A session with the settings of a case.
+fn session(conf: &BTreeMap<String, String>) -> Result<Session> {
+    let session = Session::new()?;
+    for (key, value) in conf {
+        session.set(key, value)?;
+    }
+    Ok(session)
+}
 
 /// A session with the views of `tables.sql`.
 async fn session_with_views() -> Session {

@@ -130,8 +130,11 @@ impl Report {
             self.write_known(|id| self.known.contains_key(id))?;
         }
         let unlisted: Vec<_> = self.differences.iter().filter(|(id, _)| !self.known.contains_key(*id)).collect();
-        let outgrown: Vec<_> = self.agreed.iter().filter(|id| self.known.contains_key(*id)).collect();
-        let gone: Vec<_> = self.known.keys().filter(|id| !self.differences.contains_key(*id) && !self.agreed.contains(id)).collect();
+        // Stale lines were taken off just now.
+        let has_stale_lines = wish != "shrink";
+        let outgrown: Vec<_> = self.agreed.iter().filter(|id| has_stale_lines && self.known.contains_key(*id)).collect();
+        let is_case = |id: &String| self.differences.contains_key(id) || self.agreed.contains(id);
+        let gone: Vec<_> = self.known.keys().filter(|id| has_stale_lines && !is_case(id)).collect();
         if unlisted.is_empty() && outgrown.is_empty() && gone.is_empty() {
             return Ok(text);
         }
