@@ -1,6 +1,6 @@
 //! Functions that raise errors on purpose, and the version that the engine is compatible with.
 
-use arrow::array::{Array, ArrayRef, new_null_array};
+use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, PrimitiveArray};
+use arrow::array::{ArrayRef, PrimitiveArray};
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, TimestampMicrosecondType};
 use datafusion::common::Result;
 use millstream_formats::datetime::{

@@ -75,7 +75,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Standard base64 with padding, without line breaks.
-pub(crate) fn base64_encode(value: &[u8], out: &mut String) {
+fn base64_encode(value: &[u8], out: &mut String) {
     for chunk in value.chunks(3) {
         let at = |idx: usize| u32::from(chunk.get(idx).copied().unwrap_or(0));
         let group = at(0) << 16 | at(1) << 8 | at(2);
@@ -113,7 +113,7 @@ fn base64_decode(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Upper-case hexadecimal digits.
-pub(crate) fn hex_upper(value: &[u8], out: &mut String) {
+fn hex_upper(value: &[u8], out: &mut String) {
     for byte in value {
         let _ = write!(out, "{byte:02X}");
     }

@@ -19,8 +19,6 @@ use datafusion::common::Result;
 use crate::def::{Arg, Call, FunctionDef, Returns};
 use crate::rows::{bytes, number, number_rows, slice_rows, text, text_rows};
 
-pub(crate) use encode::{base64_encode, hex_upper};
-
 /// The tables of this module.
 pub(crate) const TABLES: &[&[FunctionDef]] = &[
     FUNCTIONS,

@@ -49,10 +49,3 @@ fn decimals_print_plain() {
     write_decimal(&mut out, i128::MIN, 38);
     assert_eq!(out, "-1.70141183460469231731687303715884105728");
 }
-
-#[test]
-fn json_writes_small_decimals_with_an_exponent() {
-    let mut out = String::new();
-    write_big_decimal(&mut out, 1000, 10);
-    assert_eq!(out, "1.000E-7");
-}
