@@ -1,7 +1,7 @@
 //! Decode rates of the JSON decoder on generated records: flat ad events (all and few columns) and nested audit records.
 //!
 //! `cargo run --release -p millstream-formats --example decode_bench`. The figures are of one core.
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+#![allow(clippy::disallowed_methods, clippy::indexing_slicing, reason = "a benchmark measures real time and makes its own data")]
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -4,11 +4,11 @@ use millstream_core::{Error, Options, Result};
 
 pub(crate) fn check_encoding(options: &Options) -> Result<()> {
     for name in ["encoding", "charset"] {
-        if let Some(encoding) = options.get(name) {
-            if !["UTF-8", "UTF8", "US-ASCII"].iter().any(|known| known.eq_ignore_ascii_case(encoding)) {
-                return Err(Error::unsupported(format!("option '{name}' is '{encoding}': only UTF-8 is supported"))
-                    .hint("convert the files to UTF-8 first, for example with iconv"));
-            }
+        if let Some(encoding) = options.get(name)
+            && !["UTF-8", "UTF8", "US-ASCII"].iter().any(|known| known.eq_ignore_ascii_case(encoding))
+        {
+            return Err(Error::unsupported(format!("option '{name}' is '{encoding}': only UTF-8 is supported"))
+                .hint("convert the files to UTF-8 first, for example with iconv"));
         }
     }
     Ok(())

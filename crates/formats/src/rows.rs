@@ -50,14 +50,14 @@ impl Rows {
     pub fn new(schema: &Schema, corrupt_column: &str, mode: ParseMode, settings: DecodeSettings) -> Result<Self> {
         let schema = nullable_schema(schema);
         let corrupt = schema.fields().iter().position(|field| field.name() == corrupt_column);
-        if let Some(field) = corrupt.and_then(|at| schema.fields().get(at)) {
-            if field.data_type() != &DataType::Utf8 {
-                return Err(Error::invalid(format!(
-                    "the column for corrupt records '{corrupt_column}' is {}: it must be a nullable STRING",
-                    field.data_type()
-                ))
-                .code("INVALID_CORRUPT_RECORD_TYPE"));
-            }
+        if let Some(field) = corrupt.and_then(|at| schema.fields().get(at))
+            && field.data_type() != &DataType::Utf8
+        {
+            return Err(Error::invalid(format!(
+                "the column for corrupt records '{corrupt_column}' is {}: it must be a nullable STRING",
+                field.data_type()
+            ))
+            .code("INVALID_CORRUPT_RECORD_TYPE"));
         }
         let read: Fields =
             schema.fields().iter().enumerate().filter(|(i, _)| Some(*i) != corrupt).map(|(_, field)| Arc::clone(field)).collect();

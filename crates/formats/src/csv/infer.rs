@@ -254,10 +254,10 @@ fn type_of(text: &str, before: &Seen, options: &CsvReadOptions, date: &DateTimeP
     if from <= 1 && text.parse::<i64>().is_ok() {
         return Seen::Long;
     }
-    if from <= 2 {
-        if let Some((precision @ 1..=38, 0)) = decimal_shape(&text.replace(',', "")) {
-            return Seen::Decimal(u8::try_from(precision).unwrap_or(38), 0);
-        }
+    if from <= 2
+        && let Some((precision @ 1..=38, 0)) = decimal_shape(&text.replace(',', ""))
+    {
+        return Seen::Decimal(u8::try_from(precision).unwrap_or(38), 0);
     }
     if from <= 3 {
         let named = [&options.nan_value, &options.positive_inf, &options.negative_inf];

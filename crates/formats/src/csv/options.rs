@@ -117,12 +117,12 @@ impl CsvReadOptions {
         check_locale(options)?;
         let quote = byte(options, "quote", Some(b'"'))?;
         let escape = byte(options, "escape", Some(b'\\'))?;
-        if let Some(handling) = options.get("unescapedQuoteHandling") {
-            if !handling.eq_ignore_ascii_case("STOP_AT_DELIMITER") {
-                return Err(Error::unsupported(format!(
-                    "option 'unescapedQuoteHandling' is '{handling}': only STOP_AT_DELIMITER is supported"
-                )));
-            }
+        if let Some(handling) = options.get("unescapedQuoteHandling")
+            && !handling.eq_ignore_ascii_case("STOP_AT_DELIMITER")
+        {
+            return Err(Error::unsupported(format!(
+                "option 'unescapedQuoteHandling' is '{handling}': only STOP_AT_DELIMITER is supported"
+            )));
         }
         Ok(Self {
             separator: separator(options)?,

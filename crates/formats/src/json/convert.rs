@@ -238,11 +238,11 @@ impl Converter {
         first: bool,
     ) -> Result<Option<Option<usize>>, Malformed> {
         // A member that is often missing: the next one is here.
-        if let Some((quoted, target)) = column.names.order.get(*place + 1) {
-            if scan.expect_name(quoted, first) {
-                *place += 1;
-                return Ok(Some(*target));
-            }
+        if let Some((quoted, target)) = column.names.order.get(*place + 1)
+            && scan.expect_name(quoted, first)
+        {
+            *place += 1;
+            return Ok(Some(*target));
         }
         let Some(name) = scan.next_name(first)? else { return Ok(None) };
         if name.escaped {

@@ -124,11 +124,11 @@ impl Records {
             let mut start = at;
             at += length;
             self.line += 1;
-            if self.line == 1 {
-                if let Some(rest) = line.strip_prefix(BOM) {
-                    start += BOM.len();
-                    line = rest;
-                }
+            if self.line == 1
+                && let Some(rest) = line.strip_prefix(BOM)
+            {
+                start += BOM.len();
+                line = rest;
             }
             let line_text = match text {
                 Some(text) => text.get(start..start + line.len()),

@@ -547,14 +547,12 @@ fn unescape_unicode(rest: &str) -> (char, &str) {
     if let Some(c) = char::from_u32(high) {
         return (c, after);
     }
-    if (0xd800..0xdc00).contains(&high) {
-        if let Some(second) = after.strip_prefix("\\u") {
-            let low = unit(second);
-            if (0xdc00..0xe000).contains(&low) {
-                let c = char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)).unwrap_or('?');
-                return (c, second.get(4..).unwrap_or_default());
-            }
-        }
+    if (0xd800..0xdc00).contains(&high)
+        && let Some(second) = after.strip_prefix("\\u")
+        && let low @ 0xdc00..0xe000 = unit(second)
+    {
+        let c = char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)).unwrap_or('?');
+        return (c, second.get(4..).unwrap_or_default());
     }
     ('?', after)
 }

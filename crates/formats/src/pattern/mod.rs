@@ -5,7 +5,7 @@
 //! are text letters that cannot be read back (`E`, `F`, `q`, `Q`) when parsing. Texts are English. Parsing ignores case
 //! and checks every field (java's strict resolver).
 //!
-//! [`compile`] makes items of letters, [`print`] formats, [`read`] parses and resolves.
+//! `compile` makes items of letters, `print` formats, `read` parses and resolves.
 
 mod compile;
 mod print;

@@ -150,10 +150,10 @@ fn read_text(text: &str, field: Field, width: Width) -> Option<(i64, &str)> {
 }
 
 fn read_offset(text: &str, style: OffsetStyle) -> Option<(i32, &str)> {
-    if !style.zero.is_empty() {
-        if let Some(rest) = strip_ignoring_case(text, style.zero) {
-            return Some((0, rest));
-        }
+    if !style.zero.is_empty()
+        && let Some(rest) = strip_ignoring_case(text, style.zero)
+    {
+        return Some((0, rest));
     }
     let sign = match text.as_bytes().first()? {
         b'+' => 1,
