@@ -37,8 +37,8 @@ pub(super) fn can_be_cut(format: FileFormat, options: &Options) -> bool {
     let whole = is_set("multiLine") || is_set("wholetext") || options.get("lineSep").is_some();
     match format {
         FileFormat::Json | FileFormat::Text => !whole,
-        // Only the first piece sees the header line.
-        FileFormat::Csv => !whole && !is_set("header"),
+        // A header that must be compared with the columns is seen by the first piece only.
+        FileFormat::Csv => !whole && !(is_set("header") && options.get_bool("enforceSchema").ok().flatten() == Some(false)),
         FileFormat::Parquet => false,
     }
 }
@@ -63,6 +63,11 @@ pub(super) fn decoder(
         FileFormat::Text => Ok(Box::new(TextDecoder::new(&wanted, &TextReadOptions::new(options)?, settings)?)),
         FileFormat::Parquet => Err(Error::internal("parquet is not a line format")),
     }
+}
+
+/// The options for a piece that does not begin its file: it has no header line.
+pub(super) fn inner_options(options: &Options) -> Options {
+    options.clone().with("header", "false")
 }
 
 /// The schema of some files, found by reading them.
@@ -248,9 +253,14 @@ fn count_lines(base: &Location, piece: &FilePiece, end: u64) -> Result<i64> {
     Ok(n_lines + i64::from(is_partial))
 }
 
+/// A batch ends after so many bytes of input even if it has few rows: large records must not add up to large batches,
+/// of which several are on their way at once.
+const BATCH_BYTES: usize = 8 << 20;
+
 /// The settings for a decoder.
 pub(super) fn settings(batch_rows: usize, keeps_rejects: bool) -> DecodeSettings {
-    let settings = DecodeSettings::default().with_batch_rows(batch_rows);
+    let mut settings = DecodeSettings::default().with_batch_rows(batch_rows);
+    settings.batch_bytes = BATCH_BYTES;
     if keeps_rejects { settings.with_rejects(millstream_formats::Rejects::Keep) } else { settings }
 }
 

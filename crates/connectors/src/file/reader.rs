@@ -1,6 +1,6 @@
 //! The task's half of a file source: the files of a split, in order, decoded with bounded memory.
 //!
-//! A split is read on a thread that may block (decompressing and decoding are work, reading blocks), two chunks ahead of
+//! A split is read on a thread that may block (decompressing and decoding are work, reading blocks), a chunk ahead of
 //! who asks. Partition and metadata columns are added here; a column that is not asked for is never made.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::splits::{FilePiece, FileSplit};
 use crate::wire;
 
 /// Chunks decoded ahead of who asks.
-const CHUNKS_AHEAD: usize = 2;
+const CHUNKS_AHEAD: usize = 1;
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
@@ -37,6 +37,7 @@ pub(super) struct FileReader(Arc<ReaderInner>);
 struct ReaderInner {
     format: FileFormat,
     options: Options,
+    inner_options: Options,
     base: Location,
     /// All columns, before the projection.
     whole: SchemaRef,
@@ -62,6 +63,7 @@ impl FileReader {
             keeps_rejects: flag("deadLetter")?,
             ignores_missing: flag("ignoreMissingFiles")?,
             ignores_corrupt: flag("ignoreCorruptFiles")?,
+            inner_options: read_lines::inner_options(&options),
             options,
         })))
     }
@@ -184,6 +186,7 @@ struct Open {
     file_schema: SchemaRef,
     columns: Vec<Column>,
     has_constants: bool,
+    is_inner: bool,
     n_dropped: u64,
 }
 
@@ -218,14 +221,18 @@ impl Run<'_> {
         let reader = self.reader;
         let file = reader.columns(piece)?;
         let has_constants = file.columns.iter().any(|column| matches!(column, Column::Constant(_)));
-        if !self.decoder.as_ref().is_some_and(|open| open.file_schema == file.file_schema && !open.has_constants && !has_constants) {
+        let is_inner = piece.range.is_some_and(|(start, _)| start > 0);
+        let fits = |open: &Open| {
+            open.file_schema == file.file_schema && !open.has_constants && !has_constants && open.is_inner == is_inner
+        };
+        if !self.decoder.as_ref().is_some_and(fits) {
             self.finish(out)?;
             let settings = read_lines::settings(reader.batch_rows, reader.keeps_rejects);
-            let decoder =
-                read_lines::decoder(reader.format, &file.file_schema, &file.projection, &reader.options, reader.zone, settings)?;
+            let options = if is_inner { &reader.inner_options } else { &reader.options };
+            let decoder = read_lines::decoder(reader.format, &file.file_schema, &file.projection, options, reader.zone, settings)?;
             read_lines::check_schema(decoder.as_ref(), &file.data_schema)?;
             self.decoder =
-                Some(Open { decoder, file_schema: file.file_schema, columns: file.columns, has_constants, n_dropped: 0 });
+                Some(Open { decoder, file_schema: file.file_schema, columns: file.columns, has_constants, is_inner, n_dropped: 0 });
         }
         let Some(open) = &mut self.decoder else { return Err(Error::internal("no decoder")) };
         let mut sink = Chunks { reader, columns: &open.columns, n_dropped: &mut open.n_dropped, n_given: &mut self.n_given, out };

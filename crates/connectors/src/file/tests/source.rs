@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use arrow::array::Array;
 use async_trait::async_trait;
 use millstream_core::{Admission, BatchId, ConnectorRegistry, Result, Source, SourceStart};
 use millstream_testkit::rows::{row_texts, sorted_row_texts};
@@ -302,4 +303,28 @@ async fn parquet_schemas_are_inferred_and_columns_matched_by_name() {
     let wrong = Schema::new(vec![Field::new("name", DataType::Int64, true)]);
     let error = read_all("parquet", &[("path", path)], Some(wrong.into())).await.unwrap_err();
     assert!(error.to_string().contains("parquet column 'name' is Utf8, which cannot be read as Int64"), "{error}");
+}
+
+#[tokio::test]
+async fn large_csv_files_with_a_header_are_cut_too() {
+    let dir = TempDir::new().unwrap();
+    let mut text = "id,pad\n".to_owned();
+    for idx in 0..200_000 {
+        text.push_str(&format!("{idx},{}\n", "x".repeat(100)));
+    }
+    write_text(&dir.path().join("big.csv"), &text, 1);
+    let options = [("path", dir.path().to_str().unwrap()), ("header", "true")];
+    let schema = arrow::datatypes::Schema::new(vec![
+        arrow::datatypes::Field::new("id", arrow::datatypes::DataType::Int64, true),
+        arrow::datatypes::Field::new("pad", arrow::datatypes::DataType::Utf8, true),
+    ]);
+    let (registry, _) = registry();
+    let mut source = source(&registry, source_request("csv", &options, Some(schema.into()))).await.unwrap();
+    let start = source.start(SourceStart::Fresh).await.unwrap();
+    let range = source.plan(&start, &Admission::default()).await.unwrap().unwrap();
+    let splits = source.splits(&range, 2).await.unwrap();
+    assert_eq!(splits.len(), 2);
+    let chunks = super::read_with(&registry, source.as_ref(), &splits).await.unwrap();
+    assert_eq!(chunks.iter().map(|chunk| chunk.n_records).sum::<u64>(), 200_000);
+    assert_eq!(rows(&chunks).iter().map(|rows| rows.column(0).null_count()).sum::<usize>(), 0);
 }
