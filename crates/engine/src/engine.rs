@@ -103,6 +103,17 @@ impl Engine {
         &self.config
     }
 
+    /// Who executes plans.
+    pub fn runner(&self) -> &Arc<dyn StageRunner> {
+        &self.runner
+    }
+
+    /// The physical plan of a query over finished data, its sources filled with all there is.
+    pub async fn filled_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let physical = self.plans.plan(plan).await?;
+        self.fill_whole(plan, physical, &self.one_off_facts().sink_context()).await
+    }
+
     /// The physical planner.
     pub fn plans(&self) -> &PhysicalPlans {
         &self.plans

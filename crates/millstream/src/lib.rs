@@ -46,3 +46,8 @@ pub(crate) fn text_error(error: SqlError, text: &str) -> Error {
     let kind = if error.kind == SqlErrorKind::Unsupported { ErrorKind::Unsupported } else { ErrorKind::Invalid };
     Error::new(kind, error.render(text)).code("PARSE_SYNTAX_ERROR")
 }
+
+/// The README's Rust is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -77,6 +77,7 @@ impl ResolvedCatalog {
                 return Ok(None);
             }
         }
+        let read = &as_data_source(read);
         if self.sources.iter().any(|(known, _)| known == read) {
             return Ok(None);
         }
@@ -134,6 +135,20 @@ fn options_of(read: &Read) -> Options {
     read.options.iter().map(|property| (property.key.clone(), property.value.clone())).collect()
 }
 
+/// ``json.`path` `` in the form in which the analyzer asks for it.
+fn as_data_source(read: &Read) -> Read {
+    match &read.source {
+        ReadSource::Table(name) => match name.parts.as_slice() {
+            [format, path] if is_path_format(format) => {
+                let source = ReadSource::DataSource { format: Some(format.clone()), paths: vec![path.clone()] };
+                Read { source, ..read.clone() }
+            }
+            _ => read.clone(),
+        },
+        _ => read.clone(),
+    }
+}
+
 type Source = (String, Options, Option<arrow::datatypes::SchemaRef>);
 
 /// Format, options and schema of a leaf that is no named table: a reader, ``json.`path` ``, `read_files(...)`.
@@ -149,13 +164,6 @@ fn source_of(read: &Read) -> Result<Option<Source>> {
             }
             Ok(Some((format.clone().unwrap_or_else(|| "parquet".to_owned()), options, schema)))
         }
-        ReadSource::Table(name) => match name.parts.as_slice() {
-            [format, path] if is_path_format(format) => {
-                options.set("path", path);
-                Ok(Some((format.clone(), options, schema)))
-            }
-            _ => Ok(None),
-        },
         ReadSource::Function { name, args } => {
             let function = name.parts.last().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
             match function.as_str() {

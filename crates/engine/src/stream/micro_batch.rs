@@ -108,7 +108,6 @@ pub(super) struct MicroBatchLoop {
     pub(super) roll_forward: Vec<Record>,
     pub(super) replay: Option<Record>,
     in_flight: Option<InFlight>,
-    attempt: u32,
     last_trigger_at: Option<Duration>,
 }
 
@@ -165,7 +164,6 @@ impl MicroBatchLoop {
             roll_forward,
             replay,
             in_flight: None,
-            attempt: 0,
             last_trigger_at: None,
         }
     }
@@ -343,8 +341,7 @@ impl MicroBatchLoop {
         timings.lap("queryPlanning", clock.monotonic());
 
         let facts =
-            BatchFacts { query_id: self.query_id, epoch: self.epoch, batch_id: cut.batch, attempt: self.attempt, clock_us: cut.clock_us };
-        self.attempt += 1;
+            BatchFacts { query_id: self.query_id, epoch: self.epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
         let ran = tokio::select! {
             ran = self.engine.runner.run(plan, facts) => ran,
             () = stop_deadline(&self.shared) => Err(Error::cancelled(format!("batch {} was cancelled after stopTimeout", cut.batch))),

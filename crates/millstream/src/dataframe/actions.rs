@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use datafusion::physical_plan::displayable;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millstream_analyzer::Analyzed;
 use millstream_analyzer::types::{from_arrow, to_arrow};
 use millstream_core::{Error, Options, Result};
@@ -135,6 +135,11 @@ impl DataFrame {
             optimized.display_indent(),
             displayable(physical.as_ref()).indent(false)
         ))
+    }
+
+    /// The physical plan over finished data, its sources filled, for other runners.
+    pub async fn physical_plan(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        self.session.engine().filled_plan(&self.analyze().await?.plan).await
     }
 
     /// Prints [`Self::explain_string`].

@@ -3,5 +3,7 @@
 
 mod crash_points;
 mod gold;
+mod jobs;
+mod plans;
 mod slt;
 mod stream_script;
