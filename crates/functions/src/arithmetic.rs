@@ -10,15 +10,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, PrimitiveArray};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType,
+    ArrowNativeTypeOp, DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, IntervalUnit, IntervalYearMonthType,
 };
 use arrow::error::ArrowError;
 use datafusion::common::Result;
 
-use crate::cast::{cast_array, CastMode, CastOptions};
-use crate::def::{Arg, Call, FunctionDef, Returns, Types};
+use crate::cast::{CastMode, CastOptions, cast_array};
 use crate::decimal::{self, Shape};
+use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{data, decimal_overflow, divide_by_zero, internal, overflow, remainder_by_zero};
 use crate::text::write_decimal;
 
@@ -32,8 +32,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("multiply", BOTH, Returns::Rule(multiply_rule), |call| binary(call, Op::Multiply, false)),
     FunctionDef::new("divide", BOTH, Returns::Rule(divide_rule), |call| binary(call, Op::Divide, false)),
     FunctionDef::new("div", BOTH, Returns::Long, |call| binary(call, Op::Whole, false)),
-    FunctionDef::new("remainder", BOTH, Returns::Rule(remainder_rule), |call| binary(call, Op::Remainder, false))
-        .alias(&["mod"]),
+    FunctionDef::new("remainder", BOTH, Returns::Rule(remainder_rule), |call| binary(call, Op::Remainder, false)).alias(&["mod"]),
     FunctionDef::new("pmod", BOTH, Returns::Rule(remainder_rule), |call| binary(call, Op::Pmod, false)),
     FunctionDef::new("try_add", BOTH, Returns::Rule(add_rule), |call| binary(call, Op::Add, true)),
     FunctionDef::new("try_subtract", BOTH, Returns::Rule(add_rule), |call| binary(call, Op::Subtract, true)),
@@ -122,9 +121,7 @@ fn binary(call: &Call<'_>, op: Op, lenient: bool) -> Result<ArrayRef> {
             let b = cast_array(&b, &DataType::Float64, &options)?;
             floats::<Float64Type>(a.as_primitive(), b.as_primitive(), op, lenient)
         }
-        (a_type, b_type) if a_type != b_type => {
-            Err(internal(format!("{} of {a_type} and {b_type}: sides must have one type", op.name())))
-        }
+        (a_type, b_type) if a_type != b_type => Err(internal(format!("{} of {a_type} and {b_type}: sides must have one type", op.name()))),
         (DataType::Int8, _) => integers::<Int8Type>(&a, &b, op, lenient),
         (DataType::Int16, _) => integers::<Int16Type>(&a, &b, op, lenient),
         (DataType::Int32, _) => integers::<Int32Type>(&a, &b, op, lenient),
@@ -164,9 +161,7 @@ checked! {
 }
 
 fn integers<T: Checked>(a: &ArrayRef, b: &ArrayRef, op: Op, lenient: bool) -> Result<ArrayRef> {
-    let overflowed = || {
-        data(T::OVERFLOW, format!("{} overflow; use a try_ variant to get NULL instead", op.name()))
-    };
+    let overflowed = || data(T::OVERFLOW, format!("{} overflow; use a try_ variant to get NULL instead", op.name()));
     let (a, b) = (a.as_primitive::<T>(), b.as_primitive::<T>());
     // Arrow's kernels are checked and run whole vectors; they cover the common case.
     if !lenient {
@@ -226,12 +221,7 @@ fn integers<T: Checked>(a: &ArrayRef, b: &ArrayRef, op: Op, lenient: bool) -> Re
     Ok(Arc::new(result))
 }
 
-fn floats<T: ArrowPrimitiveType>(
-    a: &PrimitiveArray<T>,
-    b: &PrimitiveArray<T>,
-    op: Op,
-    lenient: bool,
-) -> Result<ArrayRef>
+fn floats<T: ArrowPrimitiveType>(a: &PrimitiveArray<T>, b: &PrimitiveArray<T>, op: Op, lenient: bool) -> Result<ArrayRef>
 where
     T::Native: ArrowNativeTypeOp,
 {
@@ -264,15 +254,7 @@ where
     })
 }
 
-fn decimals(
-    a: &Decimal128Array,
-    sa: i8,
-    b: &Decimal128Array,
-    sb: i8,
-    op: Op,
-    lenient: bool,
-    to: &DataType,
-) -> Result<ArrayRef> {
+fn decimals(a: &Decimal128Array, sa: i8, b: &Decimal128Array, sb: i8, op: Op, lenient: bool, to: &DataType) -> Result<ArrayRef> {
     if op == Op::Whole {
         let result = zip::<_, _, Int64Type>(a, b, |a, b| {
             if b == 0 {
@@ -360,14 +342,12 @@ fn unary(call: &Call<'_>, op: Unary) -> Result<ArrayRef> {
         DataType::Interval(_) => crate::interval_math::negate_calendar(&array),
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
-            let result: PrimitiveArray<Float32Type> =
-                if op == Unary::Abs { values.unary(f32::abs) } else { values.unary(|value| -value) };
+            let result: PrimitiveArray<Float32Type> = if op == Unary::Abs { values.unary(f32::abs) } else { values.unary(|value| -value) };
             Ok(Arc::new(result))
         }
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
-            let result: PrimitiveArray<Float64Type> =
-                if op == Unary::Abs { values.unary(f64::abs) } else { values.unary(|value| -value) };
+            let result: PrimitiveArray<Float64Type> = if op == Unary::Abs { values.unary(f64::abs) } else { values.unary(|value| -value) };
             Ok(Arc::new(result))
         }
         DataType::Decimal128(precision, scale) => {
@@ -383,9 +363,7 @@ fn unary(call: &Call<'_>, op: Unary) -> Result<ArrayRef> {
 fn unary_integer<T: Checked>(array: &ArrayRef, op: Unary) -> Result<ArrayRef> {
     let values = array.as_primitive::<T>();
     let zero = T::Native::default();
-    let result = values.try_unary::<_, T, _>(|value| {
-        if op == Unary::Abs && value.is_ge(zero) { Ok(value) } else { value.neg_checked() }
-    });
+    let result = values.try_unary::<_, T, _>(|value| if op == Unary::Abs && value.is_ge(zero) { Ok(value) } else { value.neg_checked() });
     match result {
         Ok(result) => Ok(Arc::new(result)),
         Err(_) => Err(overflow(if op == Unary::Abs { "abs" } else { "unary minus" })),

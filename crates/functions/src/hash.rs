@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimestampMicrosecondType,
 };
 use datafusion::common::Result;
 
@@ -85,9 +85,9 @@ fn hash_column<H: Hasher>(array: &ArrayRef, seeds: &mut [H::Seed]) -> Result<()>
         DataType::Decimal128(precision, _) if *precision <= 18 => {
             each!(array.as_primitive::<Decimal128Type>(), |value: i128, seed| H::long(value as i64, seed));
         }
-        DataType::Decimal128(..) => each!(array.as_primitive::<Decimal128Type>(), |value: i128, seed| {
-            H::bytes(java_bytes(&value.to_be_bytes()), seed)
-        }),
+        DataType::Decimal128(..) => {
+            each!(array.as_primitive::<Decimal128Type>(), |value: i128, seed| { H::bytes(java_bytes(&value.to_be_bytes()), seed) })
+        }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             each!(array.as_primitive::<IntervalMonthDayNanoType>(), |value: arrow::datatypes::IntervalMonthDayNano, seed| {
                 H::int(value.months, H::int(value.days, H::long(value.nanoseconds / 1000, seed)))
@@ -240,9 +240,7 @@ impl Hasher for XxHash64 {
             }
             rest = blocks.remainder();
             let rotated = lanes.iter().zip([1, 7, 12, 18]).fold(0u64, |sum, (lane, by)| sum.wrapping_add(lane.rotate_left(by)));
-            lanes.iter().fold(rotated, |hash, lane| {
-                (hash ^ Self::round(0, *lane)).wrapping_mul(P1).wrapping_add(P4)
-            })
+            lanes.iter().fold(rotated, |hash, lane| (hash ^ Self::round(0, *lane)).wrapping_mul(P1).wrapping_add(P4))
         } else {
             seed.wrapping_add(P5)
         };

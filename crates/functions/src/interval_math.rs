@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    IntervalUnit, IntervalYearMonthType, TimestampMicrosecondType,
 };
 use datafusion::common::Result;
 use millstream_formats::datetime::{Civil, MICROS_PER_DAY, Zone, days_from_civil, days_in_month};
 
 use crate::arithmetic::zip;
-use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::decimal::{div_half_up, pow10};
+use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{data, external, internal};
 
 /// Arithmetic that involves dates, timestamps or intervals.
@@ -44,25 +44,14 @@ pub const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("subtract_dates", &[Arg::Date, Arg::Date], Returns::Rule(day_time), |call| {
         let (a, b) = (call.primitive::<Date32Type>(0)?, call.primitive::<Date32Type>(1)?);
         let result = zip::<_, _, DurationMicrosecondType>(&a, &b, |a, b| {
-            (i64::from(a) - i64::from(b))
-                .checked_mul(MICROS_PER_DAY)
-                .map(Some)
-                .ok_or_else(|| crate::error::overflow("subtraction"))
+            (i64::from(a) - i64::from(b)).checked_mul(MICROS_PER_DAY).map(Some).ok_or_else(|| crate::error::overflow("subtraction"))
         })?;
         Ok(Arc::new(result))
     }),
-    FunctionDef::new("multiply_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| {
-        scale_interval(call, false, false)
-    }),
-    FunctionDef::new("divide_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| {
-        scale_interval(call, true, false)
-    }),
-    FunctionDef::new("try_multiply_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| {
-        scale_interval(call, false, true)
-    }),
-    FunctionDef::new("try_divide_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| {
-        scale_interval(call, true, true)
-    }),
+    FunctionDef::new("multiply_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| scale_interval(call, false, false)),
+    FunctionDef::new("divide_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| scale_interval(call, true, false)),
+    FunctionDef::new("try_multiply_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| scale_interval(call, false, true)),
+    FunctionDef::new("try_divide_interval", &[Arg::Interval, Arg::Numeric], Returns::Same(0), |call| scale_interval(call, true, true)),
 ];
 
 fn day_time(_: &Types<'_>) -> Result<DataType> {
@@ -105,13 +94,7 @@ pub(crate) fn interval_parts(array: &ArrayRef) -> Result<Vec<Option<Parts>>> {
         DataType::Interval(IntervalUnit::MonthDayNano) => array
             .as_primitive::<IntervalMonthDayNanoType>()
             .iter()
-            .map(|value| {
-                value.map(|value| Parts {
-                    months: value.months.into(),
-                    days: value.days.into(),
-                    us: value.nanoseconds / 1000,
-                })
-            })
+            .map(|value| value.map(|value| Parts { months: value.months.into(), days: value.days.into(), us: value.nanoseconds / 1000 }))
             .collect(),
         other => return Err(internal(format!("expected an interval, got {other}"))),
     })
@@ -135,11 +118,7 @@ pub(crate) fn add_local(local_us: i64, months: i64, days: i64) -> Option<i64> {
 
 /// Adds an interval to an instant, on the calendar of `zone`.
 pub(crate) fn add_to_timestamp(us: i64, parts: Parts, zone: Zone) -> Option<i64> {
-    let us = if parts.months == 0 && parts.days == 0 {
-        us
-    } else {
-        zone.to_utc(add_local(zone.to_local(us), parts.months, parts.days)?)?
-    };
+    let us = if parts.months == 0 && parts.days == 0 { us } else { zone.to_utc(add_local(zone.to_local(us), parts.months, parts.days)?)? };
     us.checked_add(parts.us)
 }
 
@@ -160,8 +139,7 @@ fn timestamp_add(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {
     let mut builder = PrimitiveArray::<TimestampMicrosecondType>::builder(timestamps.len());
     for (us, parts) in timestamps.iter().zip(interval_parts(&call.array(1)?)?) {
         match (us, parts) {
-            (Some(us), Some(parts)) => builder
-                .append_value(add_to_timestamp(us, parts.signed(sign), zone).ok_or_else(timestamp_overflow)?),
+            (Some(us), Some(parts)) => builder.append_value(add_to_timestamp(us, parts.signed(sign), zone).ok_or_else(timestamp_overflow)?),
             _ => builder.append_null(),
         }
     }
@@ -178,14 +156,9 @@ fn date_add(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {
         };
         let parts = parts.signed(sign);
         if parts.us != 0 {
-            return Err(data(
-                "INVALID_PARAMETER_VALUE.INTERVAL",
-                "only whole days can be added to a date; cast it to timestamp first",
-            ));
+            return Err(data("INVALID_PARAMETER_VALUE.INTERVAL", "only whole days can be added to a date; cast it to timestamp first"));
         }
-        let sum = add_months(day.into(), parts.months)
-            .and_then(|day| day.checked_add(parts.days))
-            .and_then(|day| i32::try_from(day).ok());
+        let sum = add_months(day.into(), parts.months).and_then(|day| day.checked_add(parts.days)).and_then(|day| i32::try_from(day).ok());
         builder.append_value(sum.ok_or_else(|| data("DATETIME_OVERFLOW", "the date is out of range"))?);
     }
     Ok(Arc::new(builder.finish()))
@@ -213,11 +186,7 @@ fn factors(array: &ArrayRef) -> Result<Vec<Option<Factor>>> {
     Ok(match array.data_type() {
         DataType::Decimal128(_, scale) => {
             let scale = u32::from(scale.unsigned_abs());
-            array
-                .as_primitive::<Decimal128Type>()
-                .iter()
-                .map(|value| value.map(|value| Factor::Exact(value, scale)))
-                .collect()
+            array.as_primitive::<Decimal128Type>().iter().map(|value| value.map(|value| Factor::Exact(value, scale))).collect()
         }
         data_type if data_type.is_integer() => arrow::compute::cast(array, &DataType::Int64)?
             .as_primitive::<arrow::datatypes::Int64Type>()
@@ -236,11 +205,8 @@ fn scaled(value: i64, factor: &Factor, divide: bool) -> Option<i64> {
     match factor {
         Factor::Exact(number, scale) => {
             let unit = pow10(*scale)?;
-            let (numerator, denominator) = if divide {
-                (i128::from(value).checked_mul(unit)?, *number)
-            } else {
-                (i128::from(value).checked_mul(*number)?, unit)
-            };
+            let (numerator, denominator) =
+                if divide { (i128::from(value).checked_mul(unit)?, *number) } else { (i128::from(value).checked_mul(*number)?, unit) };
             let (numerator, denominator) =
                 if denominator < 0 { (numerator.checked_neg()?, denominator.checked_neg()?) } else { (numerator, denominator) };
             i64::try_from(div_half_up(numerator, denominator)).ok()

@@ -48,9 +48,9 @@ pub mod cast;
 
 pub mod aggregate;
 pub mod arithmetic;
-pub mod decimal;
 pub mod collections;
 pub mod datetime;
+pub mod decimal;
 pub mod hash;
 mod interval_math;
 pub mod json;
@@ -60,9 +60,9 @@ pub mod passthrough;
 pub mod regexp;
 mod rows;
 pub mod strings;
-mod text;
 #[cfg(test)]
 mod testing;
+mod text;
 
 pub use aggregate::{aggregate, all_aggregate};
 pub use def::{Arg, FunctionDef, Returns, SparkFunction};

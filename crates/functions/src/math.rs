@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int32Type, Int64Type,
-    IntervalUnit, IntervalYearMonthType,
+    DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int32Type, Int64Type, IntervalUnit,
+    IntervalYearMonthType,
 };
 use datafusion::common::Result;
 
@@ -87,15 +87,12 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         })?))
     }),
     FunctionDef::new("width_bucket", &[Arg::Double, Arg::Double, Arg::Double, Arg::Long], Returns::Long, width_bucket),
-    FunctionDef::new("round", &[Arg::Numeric, Arg::Int], Returns::Rule(round_rule), |call| round(call, Rounding::HalfUp))
-        .min(1),
-    FunctionDef::new("bround", &[Arg::Numeric, Arg::Int], Returns::Rule(round_rule), |call| round(call, Rounding::HalfEven))
-        .min(1),
+    FunctionDef::new("round", &[Arg::Numeric, Arg::Int], Returns::Rule(round_rule), |call| round(call, Rounding::HalfUp)).min(1),
+    FunctionDef::new("bround", &[Arg::Numeric, Arg::Int], Returns::Rule(round_rule), |call| round(call, Rounding::HalfEven)).min(1),
     FunctionDef::new("ceil", &[Arg::Numeric, Arg::Int], Returns::Rule(ceil_rule), |call| round(call, Rounding::Ceiling))
         .min(1)
         .alias(&["ceiling"]),
-    FunctionDef::new("floor", &[Arg::Numeric, Arg::Int], Returns::Rule(ceil_rule), |call| round(call, Rounding::Floor))
-        .min(1),
+    FunctionDef::new("floor", &[Arg::Numeric, Arg::Int], Returns::Rule(ceil_rule), |call| round(call, Rounding::Floor)).min(1),
     FunctionDef::new("shiftleft", &[Arg::Integral, Arg::Int], Returns::Rule(shift_rule), |call| {
         shift(call, i32::wrapping_shl, i64::wrapping_shl)
     }),
@@ -185,8 +182,7 @@ fn two(call: &Call<'_>, f: impl Fn(f64, f64) -> f64) -> Result<ArrayRef> {
 
 fn log_kernel(call: &Call<'_>, above: f64, f: impl Fn(f64) -> f64) -> Result<ArrayRef> {
     let values = call.primitive::<Float64Type>(0)?;
-    let result: PrimitiveArray<Float64Type> =
-        values.unary_opt(|value| if value <= above { None } else { Some(f(value)) });
+    let result: PrimitiveArray<Float64Type> = values.unary_opt(|value| if value <= above { None } else { Some(f(value)) });
     Ok(Arc::new(result))
 }
 
@@ -209,12 +205,8 @@ fn signum(call: &Call<'_>) -> Result<ArrayRef> {
     let sign = |value: i64| value.signum() as f64;
     let result: PrimitiveArray<Float64Type> = match array.data_type() {
         DataType::Duration(_) => array.as_primitive::<DurationMicrosecondType>().unary(sign),
-        DataType::Interval(IntervalUnit::YearMonth) => {
-            array.as_primitive::<IntervalYearMonthType>().unary(|value| sign(value.into()))
-        }
-        DataType::Decimal128(..) => {
-            array.as_primitive::<Decimal128Type>().unary(|value| value.signum() as f64)
-        }
+        DataType::Interval(IntervalUnit::YearMonth) => array.as_primitive::<IntervalYearMonthType>().unary(|value| sign(value.into())),
+        DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().unary(|value| value.signum() as f64),
         _ => arrow::compute::cast(&array, &DataType::Float64)?
             .as_primitive::<Float64Type>()
             .unary(|value| if value == 0.0 || value.is_nan() { value } else { value.signum() }),
@@ -223,8 +215,7 @@ fn signum(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn width_bucket(call: &Call<'_>) -> Result<ArrayRef> {
-    let (values, lows, highs) =
-        (call.primitive::<Float64Type>(0)?, call.primitive::<Float64Type>(1)?, call.primitive::<Float64Type>(2)?);
+    let (values, lows, highs) = (call.primitive::<Float64Type>(0)?, call.primitive::<Float64Type>(1)?, call.primitive::<Float64Type>(2)?);
     let counts = call.primitive::<Int64Type>(3)?;
     Ok(Arc::new(number_rows::<Int64Type>(call.n_rows(), |row| {
         let (Some(value), Some(low), Some(high), Some(count)) =
@@ -382,8 +373,7 @@ fn round(call: &Call<'_>, rounding: Rounding) -> Result<ArrayRef> {
                 value.map(|value| {
                     text.clear();
                     write_double(&mut text, value);
-                    round_text(&text, value.is_finite(), places, rounding)
-                        .map_or(value, |text| text.parse().unwrap_or(value))
+                    round_text(&text, value.is_finite(), places, rounding).map_or(value, |text| text.parse().unwrap_or(value))
                 })
             }));
             Ok(Arc::new(result))

@@ -15,16 +15,10 @@ use crate::def::{Arg, Call, FunctionDef, Returns};
 
 /// Hashes and formats taken from DataFusion.
 pub const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("md5", &[Arg::Binary], Returns::String, |call| {
-        delegate(call, datafusion::functions::crypto::md5())
-    }),
-    FunctionDef::new("sha1", &[Arg::Binary], Returns::String, |call| {
-        delegate(call, datafusion_spark::function::hash::sha1())
-    })
-    .alias(&["sha"]),
-    FunctionDef::new("sha2", &[Arg::Binary, Arg::Int], Returns::String, |call| {
-        delegate(call, datafusion_spark::function::hash::sha2())
-    }),
+    FunctionDef::new("md5", &[Arg::Binary], Returns::String, |call| delegate(call, datafusion::functions::crypto::md5())),
+    FunctionDef::new("sha1", &[Arg::Binary], Returns::String, |call| delegate(call, datafusion_spark::function::hash::sha1()))
+        .alias(&["sha"]),
+    FunctionDef::new("sha2", &[Arg::Binary, Arg::Int], Returns::String, |call| delegate(call, datafusion_spark::function::hash::sha2())),
     FunctionDef::new("format_string", &[Arg::String, Arg::Any], Returns::String, |call| {
         delegate(call, datafusion_spark::function::string::format_string())
     })
@@ -41,17 +35,11 @@ pub(crate) fn delegate(call: &Call<'_>, udf: Arc<ScalarUDF>) -> Result<ArrayRef>
 }
 
 /// Calls a DataFusion function on columns.
-pub(crate) fn delegate_arrays(
-    args: Vec<ArrayRef>,
-    n_rows: usize,
-    udf: &ScalarUDF,
-    wanted: &DataType,
-) -> Result<ArrayRef> {
+pub(crate) fn delegate_arrays(args: Vec<ArrayRef>, n_rows: usize, udf: &ScalarUDF, wanted: &DataType) -> Result<ArrayRef> {
     let arg_fields: Vec<FieldRef> =
         args.iter().map(|array| Arc::new(Field::new("", array.data_type().clone(), true)) as FieldRef).collect();
     let literals = vec![None; args.len()];
-    let return_field =
-        udf.return_field_from_args(ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &literals })?;
+    let return_field = udf.return_field_from_args(ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &literals })?;
     let result = udf.invoke_with_args(ScalarFunctionArgs {
         args: args.into_iter().map(ColumnarValue::Array).collect(),
         arg_fields,

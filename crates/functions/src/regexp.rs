@@ -34,8 +34,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         let groups = group_argument(call)?;
         let mut memo = Memo::new();
         text_rows(call.n_rows(), |row, out| {
-            let (Some(value), Some(pattern), Some(group)) = (text(&values, row), text(&patterns, row), groups.at(row))
-            else {
+            let (Some(value), Some(pattern), Some(group)) = (text(&values, row), text(&patterns, row), groups.at(row)) else {
                 return Ok(false);
             };
             let regex = memo.get(pattern, |pattern| compile(pattern, "regexp_extract"))?;
@@ -54,8 +53,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         let mut memo = Memo::new();
         let mut builder = ListBuilder::new(StringBuilder::new()).with_field(element_field(DataType::Utf8));
         for row in 0..call.n_rows() {
-            let (Some(value), Some(pattern), Some(group)) = (text(&values, row), text(&patterns, row), groups.at(row))
-            else {
+            let (Some(value), Some(pattern), Some(group)) = (text(&values, row), text(&patterns, row), groups.at(row)) else {
                 builder.append(false);
                 continue;
             };
@@ -69,8 +67,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         Ok(Arc::new(builder.finish()))
     })
     .min(2),
-    FunctionDef::new("regexp_replace", &[Arg::String, Arg::String, Arg::String, Arg::Int], Returns::String, regexp_replace)
-        .min(3),
+    FunctionDef::new("regexp_replace", &[Arg::String, Arg::String, Arg::String, Arg::Int], Returns::String, regexp_replace).min(3),
     FunctionDef::new("regexp_count", TEXT_AND_PATTERN, Returns::Int, |call| {
         let (values, patterns) = (call.strings(0)?, call.strings(1)?);
         let mut memo = Memo::new();
@@ -99,9 +96,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| {
             let (Some(value), Some(pattern)) = (text(&values, row), text(&patterns, row)) else { return Ok(None) };
             let regex = memo.get(pattern, |pattern| compile(pattern, "regexp_instr"))?;
-            Ok(Some(regex.find(value).map_or(0, |found| {
-                value.get(..found.start()).map_or(0, |before| before.chars().count() as i32) + 1
-            })))
+            Ok(Some(regex.find(value).map_or(0, |found| value.get(..found.start()).map_or(0, |before| before.chars().count() as i32) + 1)))
         })?))
     })
     .min(2),
@@ -143,10 +138,7 @@ impl<'a> Translator<'a> {
     }
 
     fn invalid(&self) -> datafusion::common::DataFusionError {
-        data(
-            "INVALID_PARAMETER_VALUE.PATTERN",
-            format!("{}: the regular expression '{}' is not valid", self.function, self.pattern),
-        )
+        data("INVALID_PARAMETER_VALUE.PATTERN", format!("{}: the regular expression '{}' is not valid", self.function, self.pattern))
     }
 
     fn run(mut self) -> Result<String> {
@@ -388,10 +380,7 @@ fn group_argument(call: &Call<'_>) -> Result<GroupArgument> {
 fn checked_group(regex: &Regex, group: i32, function: &str) -> Result<usize> {
     let n_groups = regex.captures_len() - 1;
     usize::try_from(group).ok().filter(|group| *group <= n_groups).ok_or_else(|| {
-        data(
-            "INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX",
-            format!("{function}: the group {group} is not between 0 and {n_groups}"),
-        )
+        data("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX", format!("{function}: the group {group} is not between 0 and {n_groups}"))
     })
 }
 

@@ -66,16 +66,8 @@ pub(super) struct State {
 
 impl Shared {
     pub(super) fn new(first: u64, log_end: WalPosition) -> Self {
-        let state = State {
-            first,
-            rows: VecDeque::new(),
-            log_end,
-            n_stored_bytes: 0,
-            n_received: 0,
-            n_outages: 0,
-            n_cut_lines: 0,
-            failed: None,
-        };
+        let state =
+            State { first, rows: VecDeque::new(), log_end, n_stored_bytes: 0, n_received: 0, n_outages: 0, n_cut_lines: 0, failed: None };
         Self { state: Mutex::new(state), wakeup: Arc::new(Notify::new()), room: Notify::new() }
     }
 
@@ -165,10 +157,7 @@ impl Receiver {
             let Some(last) = memchr::memrchr(b'\n', bytes) else {
                 unfinished.extend_from_slice(bytes);
                 if unfinished.len() > LINE_BYTES_MAX {
-                    return Err(Error::exhausted(format!(
-                        "{}:{} sent a line of more than {LINE_BYTES_MAX} bytes",
-                        self.host, self.port
-                    )));
+                    return Err(Error::exhausted(format!("{}:{} sent a line of more than {LINE_BYTES_MAX} bytes", self.host, self.port)));
                 }
                 continue;
             };

@@ -8,9 +8,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
 use millstream_core::source::SourceMetrics;
-use millstream_core::{
-    Admission, BatchId, Clock, Error, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split,
-};
+use millstream_core::{Admission, BatchId, Clock, Error, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use millstream_state::fs::blocking;
 use millstream_state::wal::{Wal, WalOptions, WalPosition};
 use millstream_state::{FileSystem, Location};

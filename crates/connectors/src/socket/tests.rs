@@ -155,8 +155,7 @@ async fn rows_in_the_log_survive_a_restart_and_can_be_read_again() {
     drop(source);
     server.hang_up().await;
     let mut source = server.source().await.unwrap();
-    let position =
-        source.start(SourceStart::Resume { snapshot: None, ranges: vec![(BatchId(0), first.clone())] }).await.unwrap();
+    let position = source.start(SourceStart::Resume { snapshot: None, ranges: vec![(BatchId(0), first.clone())] }).await.unwrap();
     assert_eq!(position, first.end);
     assert_eq!(values(&server, source.as_mut(), &first).await, ["a", "b"]);
     let range = next(source.as_mut(), &position).await;
@@ -180,8 +179,7 @@ async fn without_a_log_what_was_not_committed_is_lost_and_nothing_comes_twice() 
     drop(source);
     server.hang_up().await;
     let mut source = server.source().await.unwrap();
-    let position =
-        source.start(SourceStart::Resume { snapshot: None, ranges: vec![(BatchId(0), range.clone())] }).await.unwrap();
+    let position = source.start(SourceStart::Resume { snapshot: None, ranges: vec![(BatchId(0), range.clone())] }).await.unwrap();
     assert!(values(&server, source.as_mut(), &range).await.is_empty());
     server.connected.notified().await;
     server.send("b\n").await;

@@ -340,8 +340,7 @@ impl MicroBatchLoop {
         let plan = fill_splits(&self.plan, &splits)?;
         timings.lap("queryPlanning", clock.monotonic());
 
-        let facts =
-            BatchFacts { query_id: self.query_id, epoch: self.epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
+        let facts = BatchFacts { query_id: self.query_id, epoch: self.epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
         let ran = tokio::select! {
             ran = self.engine.runner.run(plan, facts) => ran,
             () = stop_deadline(&self.shared) => Err(Error::cancelled(format!("batch {} was cancelled after stopTimeout", cut.batch))),

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, UInt32Array, new_empty_array};
-use arrow::datatypes::{
-    DataType, DurationMicrosecondType, Field, FieldRef, Float64Type, IntervalUnit, IntervalYearMonthType,
-};
+use arrow::datatypes::{DataType, DurationMicrosecondType, Field, FieldRef, Float64Type, IntervalUnit, IntervalYearMonthType};
 use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -70,8 +68,7 @@ impl AggregateUDFImpl for Buffered {
             },
             Finish::NearestRank | Finish::Mode => arg_types.first().cloned().unwrap_or(DataType::Null),
         };
-        let many = matches!(self.finish, Finish::Percentile | Finish::NearestRank)
-            && matches!(arg_types.get(1), Some(DataType::List(_)));
+        let many = matches!(self.finish, Finish::Percentile | Finish::NearestRank) && matches!(arg_types.get(1), Some(DataType::List(_)));
         Ok(if many { array_of(value) } else { value })
     }
 
@@ -81,13 +78,8 @@ impl AggregateUDFImpl for Buffered {
             (Finish::Percentile | Finish::NearestRank, Some(expr)) => fractions(expr)?,
             _ => vec![0.5],
         };
-        let inner = Values {
-            finish: self.finish,
-            data_type: data_type.clone(),
-            to: args.return_type().clone(),
-            fractions,
-            chunks: Vec::new(),
-        };
+        let inner =
+            Values { finish: self.finish, data_type: data_type.clone(), to: args.return_type().clone(), fractions, chunks: Vec::new() };
         if args.is_distinct {
             return Ok(Box::new(DistinctAccumulator::new(&data_type, Box::new(inner))?));
         }
@@ -107,11 +99,8 @@ impl AggregateUDFImpl for Buffered {
 /// The literal second argument: one fraction or several.
 fn fractions(expr: &Arc<dyn PhysicalExpr>) -> Result<Vec<f64>> {
     let schema = Arc::new(arrow::datatypes::Schema::empty());
-    let row = arrow::array::RecordBatch::try_new_with_options(
-        schema,
-        vec![],
-        &arrow::array::RecordBatchOptions::new().with_row_count(Some(1)),
-    )?;
+    let row =
+        arrow::array::RecordBatch::try_new_with_options(schema, vec![], &arrow::array::RecordBatchOptions::new().with_row_count(Some(1)))?;
     let value = expr
         .evaluate(&row)
         .and_then(|value| value.into_array(1))
@@ -123,10 +112,7 @@ fn fractions(expr: &Arc<dyn PhysicalExpr>) -> Result<Vec<f64>> {
     let value = arrow::compute::cast(&value, &DataType::Float64)?;
     let fractions: Vec<f64> = value.as_primitive::<Float64Type>().iter().flatten().collect();
     match fractions.iter().find(|fraction| !(0.0..=1.0).contains(*fraction)) {
-        Some(bad) => Err(invalid(
-            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
-            format!("the percentage {bad} is not between 0.0 and 1.0"),
-        )),
+        Some(bad) => Err(invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", format!("the percentage {bad} is not between 0.0 and 1.0"))),
         None => Ok(fractions),
     }
 }
@@ -151,11 +137,8 @@ impl Values {
     }
 
     fn push(&mut self, array: &ArrayRef) -> Result<()> {
-        let array = if array.null_count() > 0 {
-            arrow::compute::filter(array, &arrow::compute::is_not_null(array)?)?
-        } else {
-            Arc::clone(array)
-        };
+        let array =
+            if array.null_count() > 0 { arrow::compute::filter(array, &arrow::compute::is_not_null(array)?)? } else { Arc::clone(array) };
         if !array.is_empty() {
             self.chunks.push(array);
         }
@@ -203,11 +186,7 @@ impl Accumulator for Values {
             let position = fraction * last as f64;
             let (low, high) = (position.floor(), position.ceil());
             let (low_value, high_value) = (at(low as usize), at(high as usize));
-            if low == high || low_value == high_value {
-                low_value
-            } else {
-                (high - position) * low_value + (position - low) * high_value
-            }
+            if low == high || low_value == high_value { low_value } else { (high - position) * low_value + (position - low) * high_value }
         });
         let results = Float64Array::from_iter_values(results);
         // Intervals are cut to whole months or microseconds.
@@ -237,9 +216,7 @@ impl Accumulator for Values {
 
 fn as_doubles(values: &ArrayRef) -> Result<ArrayRef> {
     Ok(match values.data_type() {
-        DataType::Duration(_) => {
-            Arc::new(values.as_primitive::<DurationMicrosecondType>().unary::<_, Float64Type>(|us| us as f64))
-        }
+        DataType::Duration(_) => Arc::new(values.as_primitive::<DurationMicrosecondType>().unary::<_, Float64Type>(|us| us as f64)),
         DataType::Interval(IntervalUnit::YearMonth) => {
             Arc::new(values.as_primitive::<IntervalYearMonthType>().unary::<_, Float64Type>(f64::from))
         }

@@ -115,13 +115,7 @@ where
         Self { max, best: Vec::new() }
     }
 
-    fn update(
-        &mut self,
-        values: &[ArrayRef],
-        groups: Option<&[usize]>,
-        filter: Option<&BooleanArray>,
-        n_groups: usize,
-    ) -> Result<()> {
+    fn update(&mut self, values: &[ArrayRef], groups: Option<&[usize]>, filter: Option<&BooleanArray>, n_groups: usize) -> Result<()> {
         self.best.resize(n_groups, None);
         let values = values.first().and_then(|values| values.as_primitive_opt::<T>());
         let values = values.ok_or_else(|| internal("an unexpected type in an extreme"))?;
@@ -243,11 +237,7 @@ impl AggregateUDFImpl for ExtremeBy {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let type_at = |idx: usize| args.expr_fields.get(idx).map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(Box::new(Best {
-            max: self.max,
-            value: ScalarValue::try_from(&type_at(0))?,
-            order: ScalarValue::try_from(&type_at(1))?,
-        }))
+        Ok(Box::new(Best { max: self.max, value: ScalarValue::try_from(&type_at(0))?, order: ScalarValue::try_from(&type_at(1))? }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

@@ -54,24 +54,11 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
 
 /// Every aggregate, to be registered with a session and to decode plans.
 pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
-    [
-        "sum",
-        "try_sum",
-        "avg",
-        "try_avg",
-        "percentile",
-        "median",
-        "percentile_approx",
-        "mode",
-        "max",
-        "min",
-        "max_by",
-        "min_by",
-    ]
-    .into_iter()
-    .chain(Moment::ALL.into_iter().map(Moment::name))
-    .filter_map(aggregate)
-    .collect()
+    ["sum", "try_sum", "avg", "try_avg", "percentile", "median", "percentile_approx", "mode", "max", "min", "max_by", "min_by"]
+        .into_iter()
+        .chain(Moment::ALL.into_iter().map(Moment::name))
+        .filter_map(aggregate)
+        .collect()
 }
 
 #[cfg(test)]

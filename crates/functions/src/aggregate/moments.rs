@@ -93,10 +93,7 @@ impl Moment {
     }
 
     fn is_pair(self) -> bool {
-        !matches!(
-            self,
-            Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp | Self::Skewness | Self::Kurtosis
-        )
+        !matches!(self, Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp | Self::Skewness | Self::Kurtosis)
     }
 
     fn finish(self, m: &Sums) -> Option<f64> {
@@ -260,9 +257,7 @@ impl Sums {
             + delta_n * delta_n * delta_n * delta * n1 * n2 * (n1 * n1 - n1 * n2 + n2 * n2)
             + 6.0 * delta_n * delta_n * (n1 * n1 * other.m2 + n2 * n2 * self.m2)
             + 4.0 * delta_n * (n1 * other.m3 - n2 * self.m3);
-        self.m3 += other.m3
-            + delta_n * delta_n * delta * n1 * n2 * (n1 - n2)
-            + 3.0 * delta_n * (n1 * other.m2 - n2 * self.m2);
+        self.m3 += other.m3 + delta_n * delta_n * delta * n1 * n2 * (n1 - n2) + 3.0 * delta_n * (n1 * other.m2 - n2 * self.m2);
         self.m2 += other.m2 + delta * delta_n * n1 * n2;
         self.mean += delta_n * n2;
         self.y_mean += y_delta_n * n2;
@@ -282,12 +277,7 @@ fn doubles(values: &[ArrayRef], idx: usize) -> Result<Float64Array> {
 }
 
 impl Groups {
-    fn update(
-        &mut self,
-        values: &[ArrayRef],
-        group_of: impl Fn(usize) -> usize,
-        filter: Option<&BooleanArray>,
-    ) -> Result<()> {
+    fn update(&mut self, values: &[ArrayRef], group_of: impl Fn(usize) -> usize, filter: Option<&BooleanArray>) -> Result<()> {
         let x = doubles(values, 0)?;
         let y = if self.moment.is_pair() { Some(doubles(values, 1)?) } else { None };
         for row in 0..x.len() {

@@ -71,10 +71,7 @@ async fn decimals_follow_sparks_types() {
     assert_eq!(run(decimals(vec![100, 201, 301], 10, 2), "sum", vec![], false).await, "6.02 4.01 2.01");
     assert_eq!(run(decimals(vec![100, 200, 200], 10, 2), "avg", vec![], false).await, "1.666667 1.500000 2.000000");
     let top = 10i128.pow(38) - 1;
-    assert_eq!(
-        run(decimals(vec![top, 0, top, 0], 38, 0), "sum", vec![], false).await,
-        "!ARITHMETIC_OVERFLOW !ARITHMETIC_OVERFLOW"
-    );
+    assert_eq!(run(decimals(vec![top, 0, top, 0], 38, 0), "sum", vec![], false).await, "!ARITHMETIC_OVERFLOW !ARITHMETIC_OVERFLOW");
     assert_eq!(run(decimals(vec![top, 0, top, 0], 38, 0), "try_sum", vec![], false).await, "NULL NULL 0");
 }
 

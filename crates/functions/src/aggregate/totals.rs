@@ -94,10 +94,7 @@ impl AggregateUDFImpl for Total {
                 DataType::Decimal128(precision, scale)
             }
             DataType::Int64 if self.kind.is_avg() => DataType::Float64,
-            DataType::Int64
-            | DataType::Float64
-            | DataType::Duration(_)
-            | DataType::Interval(IntervalUnit::YearMonth) => data_type,
+            DataType::Int64 | DataType::Float64 | DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth) => data_type,
             other => return Err(internal(format!("{} of {other}", self.name()))),
         })
     }
@@ -236,9 +233,9 @@ impl Totals {
         Ok(match &self.to {
             DataType::Int64 => Arc::new(Int64Array::from_iter(longs())),
             DataType::Duration(_) => Arc::new(PrimitiveArray::<DurationMicrosecondType>::from_iter(longs())),
-            DataType::Interval(_) => Arc::new(PrimitiveArray::<IntervalYearMonthType>::from_iter(
-                results.iter().map(|value| value.map(|value| value as i32)),
-            )),
+            DataType::Interval(_) => {
+                Arc::new(PrimitiveArray::<IntervalYearMonthType>::from_iter(results.iter().map(|value| value.map(|value| value as i32))))
+            }
             DataType::Decimal128(precision, scale) => {
                 Arc::new(Decimal128Array::from(results).with_precision_and_scale(*precision, *scale)?)
             }
@@ -341,8 +338,7 @@ impl GroupsAccumulator for Totals {
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let array = only(values)?;
-        let mut rows =
-            Self { kind: self.kind, from: self.from.clone(), to: self.to.clone(), sums: Vec::new(), counts: Vec::new() };
+        let mut rows = Self { kind: self.kind, from: self.from.clone(), to: self.to.clone(), sums: Vec::new(), counts: Vec::new() };
         rows.resize(array.len());
         rows.update(array, Groups::Own, opt_filter, 1)?;
         let (sums, counts) = (std::mem::take(&mut rows.sums), std::mem::take(&mut rows.counts));

@@ -1,6 +1,6 @@
 //! Known answers of Spark 4.3 (gold `arithmetic-*`).
 
-use arrow::array::{Int32Array, Int8Array, Float64Array};
+use arrow::array::{Float64Array, Int8Array, Int32Array};
 
 use super::*;
 use crate::error::error_class;
@@ -28,10 +28,7 @@ fn integers_are_checked_and_null_wins() {
 #[test]
 fn small_integers_have_a_class_of_their_own() {
     let array = |value| Arc::new(Int8Array::from(vec![value])) as ArrayRef;
-    assert_eq!(
-        error_class(&call("add", &[array(127), array(1)]).unwrap_err()),
-        Some("BINARY_ARITHMETIC_OVERFLOW")
-    );
+    assert_eq!(error_class(&call("add", &[array(127), array(1)]).unwrap_err()), Some("BINARY_ARITHMETIC_OVERFLOW"));
 }
 
 #[test]
@@ -50,10 +47,7 @@ fn pmod_takes_the_sign_of_the_divisor_where_spark_does() {
     let pmod = |a, b| call("pmod", &[ints(vec![Some(a)]), ints(vec![Some(b)])]).unwrap();
     assert_eq!(pmod(-7, 3).as_ref(), &Int32Array::from(vec![2]));
     assert_eq!(pmod(7, -3).as_ref(), &Int32Array::from(vec![1]));
-    assert_eq!(
-        call("pmod", &[decimal(-75, 2, 1), decimal(3, 10, 0)]).unwrap().as_primitive::<Decimal128Type>().value(0),
-        15
-    );
+    assert_eq!(call("pmod", &[decimal(-75, 2, 1), decimal(3, 10, 0)]).unwrap().as_primitive::<Decimal128Type>().value(0), 15);
 }
 
 #[test]

@@ -17,9 +17,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     // `array[index]`.
     FunctionDef::new("get_array_item", &[Arg::Array, Arg::Int], Returns::Element(0), |call| item(call, Index::FromZero)),
     FunctionDef::new("element_at", &[Arg::ArrayOrMap, Arg::KeyOf(0)], Returns::Rule(item_type), |call| element_at(call, false)),
-    FunctionDef::new("try_element_at", &[Arg::ArrayOrMap, Arg::KeyOf(0)], Returns::Rule(item_type), |call| {
-        element_at(call, true)
-    }),
+    FunctionDef::new("try_element_at", &[Arg::ArrayOrMap, Arg::KeyOf(0)], Returns::Rule(item_type), |call| element_at(call, true)),
     // `map[key]`.
     FunctionDef::new("get_map_value", &[Arg::Map, Arg::KeyOf(0)], Returns::Rule(item_type), map_value),
     // `array.field`: the field of every struct.
@@ -59,9 +57,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("map_values", &[Arg::Map], Returns::Rule(|types| Ok(array_of(key_value_of(&types.at(0))?.1))), |call| {
         map_part(call, |map| Arc::clone(map.values()))
     }),
-    FunctionDef::new("map_entries", &[Arg::Map], Returns::Rule(entries_type), |call| {
-        map_part(call, |map| Arc::new(map.entries().clone()))
-    }),
+    FunctionDef::new("map_entries", &[Arg::Map], Returns::Rule(entries_type), |call| map_part(call, |map| Arc::new(map.entries().clone()))),
     FunctionDef::new("map_contains_key", &[Arg::Map, Arg::KeyOf(0)], Returns::Boolean, |call| {
         let (map, keys) = (as_map(&call.array(0)?)?, call.array(1)?);
         let [known, wanted] = comparable([map.keys(), &keys])?;
@@ -97,9 +93,9 @@ fn fields_type(types: &Types<'_>) -> Result<DataType> {
     let DataType::Struct(fields) = element_of(&types.at(0))? else { return Err(internal("expected an array of structs")) };
     let name = types.text(1).ok_or_else(|| internal("the field name must be a literal"))?;
     let field = fields.iter().find(|field| field.name() == name);
-    field.map(|field| array_of(field.data_type().clone())).ok_or_else(|| {
-        invalid("FIELD_NOT_FOUND", format!("there is no field '{name}' in {}", crate::types::type_name(&types.at(0))))
-    })
+    field
+        .map(|field| array_of(field.data_type().clone()))
+        .ok_or_else(|| invalid("FIELD_NOT_FOUND", format!("there is no field '{name}' in {}", crate::types::type_name(&types.at(0)))))
 }
 
 fn entries_type(types: &Types<'_>) -> Result<DataType> {
@@ -134,10 +130,7 @@ fn item(call: &Call<'_>, index: Index) -> Result<ArrayRef> {
             Index::Lenient | Index::FromZero => position,
             Index::FromOne | Index::FromOneLenient => match position {
                 0 => {
-                    return Err(data(
-                        "INVALID_INDEX_OF_ZERO",
-                        "the index 0 is invalid: elements count from 1, or from -1 backwards",
-                    ));
+                    return Err(data("INVALID_INDEX_OF_ZERO", "the index 0 is invalid: elements count from 1, or from -1 backwards"));
                 }
                 position if position > 0 => position - 1,
                 position => len + position,

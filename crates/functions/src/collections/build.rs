@@ -14,10 +14,7 @@ use crate::rows::{bytes, number, text, text_rows};
 use crate::types::{array_of, element_of, key_value_of, map_of, struct_of};
 
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("array", &[Arg::Common], Returns::Rule(|types| Ok(array_of(types.at(0)))), array)
-        .min(0)
-        .repeat(1)
-        .lenient(),
+    FunctionDef::new("array", &[Arg::Common], Returns::Rule(|types| Ok(array_of(types.at(0)))), array).min(0).repeat(1).lenient(),
     FunctionDef::new("map", &[Arg::CommonKey, Arg::Common], Returns::Rule(map_type), map).min(0).repeat(2).lenient(),
     FunctionDef::new("named_struct", &[Arg::LiteralString, Arg::Any], Returns::Rule(named_struct_type), named_struct)
         .min(0)
@@ -149,9 +146,9 @@ fn named_struct_type(types: &Types<'_>) -> Result<DataType> {
     }
     let mut fields = Vec::with_capacity(types.len() / 2);
     for idx in (0..types.len()).step_by(2) {
-        let name = types.text(idx).ok_or_else(|| {
-            invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "named_struct: names must be string literals")
-        })?;
+        let name = types
+            .text(idx)
+            .ok_or_else(|| invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "named_struct: names must be string literals"))?;
         fields.push((name.to_string(), types.at(idx + 1)));
     }
     Ok(struct_of(fields))
@@ -333,10 +330,8 @@ fn concat(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn zip_type(types: &Types<'_>) -> Result<DataType> {
-    let fields: Fields = (0..types.len())
-        .map(|idx| Ok(Field::new(idx.to_string(), element_of(&types.at(idx))?, true)))
-        .collect::<Result<Vec<_>>>()?
-        .into();
+    let fields: Fields =
+        (0..types.len()).map(|idx| Ok(Field::new(idx.to_string(), element_of(&types.at(idx))?, true))).collect::<Result<Vec<_>>>()?.into();
     Ok(array_of(DataType::Struct(fields)))
 }
 
@@ -364,11 +359,8 @@ fn arrays_zip(call: &Call<'_>) -> Result<ArrayRef> {
         .zip(picks)
         .map(|(list, picks)| Ok(arrow::compute::take(list.values(), &UInt32Array::from(picks), None)?))
         .collect::<Result<Vec<_>>>()?;
-    let structs = if fields.is_empty() {
-        StructArray::new_empty_fields(0, None)
-    } else {
-        StructArray::try_new(fields.clone(), columns, None)?
-    };
+    let structs =
+        if fields.is_empty() { StructArray::new_empty_fields(0, None) } else { StructArray::try_new(fields.clone(), columns, None)? };
     let offsets = arrow::buffer::OffsetBuffer::new(offsets.into());
     Ok(Arc::new(ListArray::try_new(Arc::clone(field), offsets, Arc::new(structs), Some(valid.into()))?))
 }

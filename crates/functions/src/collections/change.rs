@@ -46,9 +46,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         let nulls = list.values().logical_nulls();
         let mut gather = Gather::new(call.n_rows());
         for row in 0..call.n_rows() {
-            range_of(&list, row)
-                .filter(|idx| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*idx)))
-                .for_each(|idx| gather.pick(idx));
+            range_of(&list, row).filter(|idx| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*idx))).for_each(|idx| gather.pick(idx));
             gather.end_row(list.is_valid(row))?;
         }
         gather.into_list(list.values())

@@ -35,9 +35,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
 fn compare(call: &Call<'_>, test: fn(Ordering) -> bool) -> Result<ArrayRef> {
     let (a, b) = (call.array(0)?, call.array(1)?);
     let [a_rows, b_rows] = comparable([&a, &b])?;
-    bool_rows(call.n_rows(), |row| {
-        Ok((a.is_valid(row) && b.is_valid(row)).then(|| test(a_rows.row(row).cmp(&b_rows.row(row)))))
-    })
+    bool_rows(call.n_rows(), |row| Ok((a.is_valid(row) && b.is_valid(row)).then(|| test(a_rows.row(row).cmp(&b_rows.row(row))))))
 }
 
 /// The escape character must stand before `%`, `_` or itself.

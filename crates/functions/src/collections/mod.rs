@@ -12,9 +12,7 @@ mod set;
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float64Array, ListArray, MapArray, StructArray, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, ListArray, MapArray, StructArray, UInt32Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, Rows, SortField};
@@ -26,14 +24,8 @@ use crate::error::{external, internal};
 use crate::types::{element_field, map_fields, map_of};
 
 /// The tables of this module.
-pub(crate) const TABLES: &[&[FunctionDef]] = &[
-    access::FUNCTIONS,
-    build::FUNCTIONS,
-    change::FUNCTIONS,
-    compare::FUNCTIONS,
-    sequence::FUNCTIONS,
-    set::FUNCTIONS,
-];
+pub(crate) const TABLES: &[&[FunctionDef]] =
+    &[access::FUNCTIONS, build::FUNCTIONS, change::FUNCTIONS, compare::FUNCTIONS, sequence::FUNCTIONS, set::FUNCTIONS];
 
 pub(crate) use access::as_list;
 
@@ -94,22 +86,12 @@ impl Gather {
     /// The maps, their entries taken from `keys` and `values`.
     pub(super) fn into_map(self, keys: &ArrayRef, values: &ArrayRef) -> Result<ArrayRef> {
         let (picks, offsets, nulls) = self.parts();
-        make_map(
-            arrow::compute::take(keys, &picks, None)?,
-            arrow::compute::take(values, &picks, None)?,
-            offsets,
-            nulls,
-        )
+        make_map(arrow::compute::take(keys, &picks, None)?, arrow::compute::take(values, &picks, None)?, offsets, nulls)
     }
 }
 
 /// A map column of its parts.
-pub(super) fn make_map(
-    keys: ArrayRef,
-    values: ArrayRef,
-    offsets: OffsetBuffer<i32>,
-    nulls: Option<NullBuffer>,
-) -> Result<ArrayRef> {
+pub(super) fn make_map(keys: ArrayRef, values: ArrayRef, offsets: OffsetBuffer<i32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
     let (key_type, value_type) = (keys.data_type().clone(), values.data_type().clone());
     let DataType::Map(entries_field, _) = map_of(key_type.clone(), value_type.clone()) else {
         return Err(internal("a map type"));

@@ -139,7 +139,9 @@ fn temporal_row(values: &mut Vec<i64>, start: i64, stop: i64, step: Parts, zone:
         values.push(start);
         return Ok(());
     }
-    check_length((i128::from(stop) - i128::from(start)).unsigned_abs().div_euclid(i128::from(direction).unsigned_abs()).min(i64::MAX as u128) as i64)?;
+    check_length(
+        (i128::from(stop) - i128::from(start)).unsigned_abs().div_euclid(i128::from(direction).unsigned_abs()).min(i64::MAX as u128) as i64,
+    )?;
     let mut idx = 0i64;
     loop {
         // Each from the start, so that the last days of months do not drift.

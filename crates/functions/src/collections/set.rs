@@ -49,12 +49,8 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     }),
     FunctionDef::new("array_max", &[Arg::Array], Returns::Element(0), |call| extreme(call, true)),
     FunctionDef::new("array_min", &[Arg::Array], Returns::Element(0), |call| extreme(call, false)),
-    FunctionDef::new("greatest", &[Arg::Common, Arg::Common], Returns::Same(0), |call| pick_extreme(call, true))
-        .repeat(1)
-        .lenient(),
-    FunctionDef::new("least", &[Arg::Common, Arg::Common], Returns::Same(0), |call| pick_extreme(call, false))
-        .repeat(1)
-        .lenient(),
+    FunctionDef::new("greatest", &[Arg::Common, Arg::Common], Returns::Same(0), |call| pick_extreme(call, true)).repeat(1).lenient(),
+    FunctionDef::new("least", &[Arg::Common, Arg::Common], Returns::Same(0), |call| pick_extreme(call, false)).repeat(1).lenient(),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -79,12 +79,8 @@ fn sets_and_orders() {
     assert_eq!(one(call("arrays_overlap", &[nulls(), list(&[2])])), "NULL");
     assert_eq!(one(call("equal", &[nulls(), nulls()])), "true");
     assert_eq!(one(call("less", &[list(&[1, 2]), list(&[1, 3])])), "true");
-    let floats: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![
-        Some(0.0),
-        Some(-0.0),
-        Some(f64::NAN),
-        Some(-f64::NAN),
-    ])]));
+    let floats: ArrayRef =
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(0.0), Some(-0.0), Some(f64::NAN), Some(-f64::NAN)])]));
     assert_eq!(one(call("size", &[call("array_distinct", &[floats]).unwrap()])), "2");
 }
 
@@ -128,7 +124,10 @@ fn building_and_joining() {
     assert_eq!(one(call("flatten", &[call("array", &[list(&[1]), list(&[2, 3])]).unwrap()])), "[1, 2, 3]");
     assert_eq!(one(call("arrays_zip", &[list(&[1, 2]), list(&[3])])), "[{1, 3}, {2, null}]");
     assert_eq!(one(call("array_repeat", &[strings(&[Some("a")]), int(3)])), "[a, a, a]");
-    let joined = call("array_join", &[call("array", &[strings(&[Some("a")]), strings(&[None])]).unwrap(), strings(&[Some(",")]), strings(&[Some("?")])]);
+    let joined = call(
+        "array_join",
+        &[call("array", &[strings(&[Some("a")]), strings(&[None])]).unwrap(), strings(&[Some(",")]), strings(&[Some("?")])],
+    );
     assert_eq!(one(joined), "a,?");
     assert_eq!(one(call("greatest", &[int(1), int(3), int(2)])), "3");
     assert_eq!(eval("greatest", vec![S::Int32(None), S::from(1), S::from(2)]), "2");

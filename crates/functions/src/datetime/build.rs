@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalYearMonthType, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    IntervalYearMonthType, TimestampMicrosecondType,
 };
 use datafusion::common::Result;
 use millstream_formats::datetime::{Civil, MICROS_PER_DAY, MICROS_PER_SECOND, Zone, days_from_civil};
@@ -25,8 +25,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("make_date", &[Arg::Int, Arg::Int, Arg::Int], Returns::Date, |call| {
         let [years, months, days] = ints(call)?;
         Ok(Arc::new(number_rows::<Date32Type>(call.n_rows(), |row| {
-            let (Some(year), Some(month), Some(day)) = (number(&years, row), number(&months, row), number(&days, row))
-            else {
+            let (Some(year), Some(month), Some(day)) = (number(&years, row), number(&months, row), number(&days, row)) else {
                 return Ok(None);
             };
             let days = small(month)
@@ -85,23 +84,18 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         },
     )
     .min(0),
-    FunctionDef::new(
-        "make_ym_interval",
-        &[Arg::Int, Arg::Int],
-        Returns::Rule(|_: &Types<'_>| Ok(year_month_interval())),
-        |call| {
-            let parts = (0..call.len()).map(|idx| call.primitive::<Int32Type>(idx)).collect::<Result<Vec<_>>>()?;
-            Ok(Arc::new(number_rows::<IntervalYearMonthType>(call.n_rows(), |row| {
-                let mut total = 0i32;
-                for (values, unit) in parts.iter().zip([12, 1]) {
-                    let Some(value) = number(values, row) else { return Ok(None) };
-                    let months = value.checked_mul(unit).and_then(|months| total.checked_add(months));
-                    total = months.ok_or_else(|| overflow("make_ym_interval"))?;
-                }
-                Ok(Some(total))
-            })?))
-        },
-    )
+    FunctionDef::new("make_ym_interval", &[Arg::Int, Arg::Int], Returns::Rule(|_: &Types<'_>| Ok(year_month_interval())), |call| {
+        let parts = (0..call.len()).map(|idx| call.primitive::<Int32Type>(idx)).collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(number_rows::<IntervalYearMonthType>(call.n_rows(), |row| {
+            let mut total = 0i32;
+            for (values, unit) in parts.iter().zip([12, 1]) {
+                let Some(value) = number(values, row) else { return Ok(None) };
+                let months = value.checked_mul(unit).and_then(|months| total.checked_add(months));
+                total = months.ok_or_else(|| overflow("make_ym_interval"))?;
+            }
+            Ok(Some(total))
+        })?))
+    })
     .min(0),
     FunctionDef::new("timestamp_seconds", &[Arg::Numeric], Returns::Timestamp, |call| {
         let array = call.array(0)?;
@@ -189,10 +183,7 @@ fn make_timestamp(call: &Call<'_>, zoned: bool, lenient: bool) -> Result<ArrayRe
             Some(us) => builder.append_value(us),
             None if lenient => builder.append_null(),
             None => {
-                return Err(out_of_bounds(format!(
-                    "there is no time {year}-{month}-{day} {hour}:{minute}:{}",
-                    second_us as f64 / 1e6
-                )));
+                return Err(out_of_bounds(format!("there is no time {year}-{month}-{day} {hour}:{minute}:{}", second_us as f64 / 1e6)));
             }
         }
     }
@@ -237,7 +228,6 @@ fn scaled(call: &Call<'_>, unit: i64, name: &str) -> Result<ArrayRef> {
 }
 
 fn unix(call: &Call<'_>, unit: i64) -> Result<ArrayRef> {
-    let result: PrimitiveArray<Int64Type> =
-        call.primitive::<TimestampMicrosecondType>(0)?.unary(|us| us.div_euclid(unit));
+    let result: PrimitiveArray<Int64Type> = call.primitive::<TimestampMicrosecondType>(0)?.unary(|us| us.div_euclid(unit));
     Ok(Arc::new(result))
 }

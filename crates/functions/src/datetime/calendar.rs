@@ -34,9 +34,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
             sum.map(Some).ok_or_else(|| data("DATETIME_OVERFLOW", "add_months: the date is out of range"))
         })?))
     }),
-    FunctionDef::new("months_between", &[Arg::Timestamp, Arg::Timestamp, Arg::Boolean], Returns::Double, months_between)
-        .min(2)
-        .zoned(),
+    FunctionDef::new("months_between", &[Arg::Timestamp, Arg::Timestamp, Arg::Boolean], Returns::Double, months_between).min(2).zoned(),
     FunctionDef::new("last_day", &[Arg::Date], Returns::Date, |call| {
         let dates = call.primitive::<Date32Type>(0)?;
         let result: PrimitiveArray<Date32Type> = dates.unary(|days| {
@@ -59,9 +57,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
 
 fn add_days(call: &Call<'_>, add: fn(i32, i32) -> Option<i32>) -> Result<ArrayRef> {
     let (dates, days) = (call.primitive::<Date32Type>(0)?, call.primitive::<Int32Type>(1)?);
-    Ok(Arc::new(zip::<_, _, Date32Type>(&dates, &days, |date, days| {
-        add(date, days).map(Some).ok_or_else(|| overflow("date_add"))
-    })?))
+    Ok(Arc::new(zip::<_, _, Date32Type>(&dates, &days, |date, days| add(date, days).map(Some).ok_or_else(|| overflow("date_add")))?))
 }
 
 /// What a time is cut to, smallest first.
@@ -147,8 +143,7 @@ fn date_trunc(call: &Call<'_>) -> Result<ArrayRef> {
         match unit {
             None => builder.append_null(),
             Some(unit) => builder.append_value(
-                unit.truncate(us, zone)
-                    .ok_or_else(|| data("DATETIME_OVERFLOW", "date_trunc: the timestamp is out of range"))?,
+                unit.truncate(us, zone).ok_or_else(|| data("DATETIME_OVERFLOW", "date_trunc: the timestamp is out of range"))?,
             ),
         }
     }

@@ -48,8 +48,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         name(call, |days| ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].get(weekday(days) as usize - 1).copied())
     }),
     FunctionDef::new("monthname", DATE, Returns::String, |call| {
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         name(call, |days| MONTHS.get(Civil::from_days(days).month as usize - 1).copied())
     }),
     FunctionDef::new("date_part", &[Arg::LiteralString, Arg::Any], Returns::Rule(part_type), date_part)
@@ -168,17 +167,12 @@ fn field_of(name: Option<&str>, source: &DataType) -> Result<Field> {
         !is_interval(source)
             || match field {
                 Field::Year | Field::Month => !matches!(source, DataType::Duration(_)),
-                Field::Day | Field::Hour | Field::Minute | Field::Second => {
-                    source != &DataType::Interval(IntervalUnit::YearMonth)
-                }
+                Field::Day | Field::Hour | Field::Minute | Field::Second => source != &DataType::Interval(IntervalUnit::YearMonth),
                 _ => false,
             }
     });
     field.ok_or_else(|| {
-        invalid(
-            "INVALID_EXTRACT_FIELD",
-            format!("cannot extract '{name}' from {}", crate::types::type_name(source).to_uppercase()),
-        )
+        invalid("INVALID_EXTRACT_FIELD", format!("cannot extract '{name}' from {}", crate::types::type_name(source).to_uppercase()))
     })
 }
 
@@ -215,10 +209,8 @@ fn date_part(call: &Call<'_>) -> Result<ArrayRef> {
 fn interval_part(call: &Call<'_>, array: &ArrayRef, field: Field) -> Result<ArrayRef> {
     let parts = interval_parts(array)?;
     if field == Field::Second {
-        let seconds: Decimal128Array = parts
-            .iter()
-            .map(|parts| parts.map(|parts| i128::from(parts.us % (60 * MICROS_PER_SECOND))))
-            .collect();
+        let seconds: Decimal128Array =
+            parts.iter().map(|parts| parts.map(|parts| i128::from(parts.us % (60 * MICROS_PER_SECOND)))).collect();
         return Ok(Arc::new(seconds.with_precision_and_scale(8, 6)?));
     }
     let of = |parts: Parts| match field {

@@ -12,8 +12,7 @@ mod units;
 use crate::def::{Call, FunctionDef};
 
 /// The tables of this module.
-pub(crate) const TABLES: &[&[FunctionDef]] =
-    &[build::FUNCTIONS, calendar::FUNCTIONS, fields::FUNCTIONS, text::FUNCTIONS, units::FUNCTIONS];
+pub(crate) const TABLES: &[&[FunctionDef]] = &[build::FUNCTIONS, calendar::FUNCTIONS, fields::FUNCTIONS, text::FUNCTIONS, units::FUNCTIONS];
 
 /// The number of arguments without the time zone.
 fn n_user(call: &Call<'_>) -> usize {

@@ -26,17 +26,12 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("try_to_timestamp", VALUE_AND_PATTERN, Returns::Timestamp, |call| to_timestamp(call, CastMode::Try, true))
         .min(1)
         .zoned(),
-    FunctionDef::new("to_timestamp_ntz", VALUE_AND_PATTERN, Returns::TimestampNtz, |call| {
-        to_timestamp(call, CastMode::Ansi, false)
-    })
-    .min(1)
-    .zoned(),
+    FunctionDef::new("to_timestamp_ntz", VALUE_AND_PATTERN, Returns::TimestampNtz, |call| to_timestamp(call, CastMode::Ansi, false))
+        .min(1)
+        .zoned(),
     FunctionDef::new("to_date", VALUE_AND_PATTERN, Returns::Date, |call| to_date(call, CastMode::Ansi)).min(1).zoned(),
     FunctionDef::new("try_to_date", VALUE_AND_PATTERN, Returns::Date, |call| to_date(call, CastMode::Try)).min(1).zoned(),
-    FunctionDef::new("unix_timestamp", VALUE_AND_PATTERN, Returns::Long, unix_timestamp)
-        .min(1)
-        .zoned()
-        .alias(&["to_unix_timestamp"]),
+    FunctionDef::new("unix_timestamp", VALUE_AND_PATTERN, Returns::Long, unix_timestamp).min(1).zoned().alias(&["to_unix_timestamp"]),
     FunctionDef::new("date_format", &[Arg::Timestamp, Arg::String], Returns::String, |call| {
         let (values, patterns, zone) = (call.primitive::<TimestampMicrosecondType>(0)?, call.strings(1)?, zone_of(call)?);
         print(call, &patterns, zone, |row| number(&values, row))
@@ -55,12 +50,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     .zoned(),
 ];
 
-fn print(
-    call: &Call<'_>,
-    patterns: &StringArray,
-    zone: Zone,
-    value: impl Fn(usize) -> Option<i64>,
-) -> Result<ArrayRef> {
+fn print(call: &Call<'_>, patterns: &StringArray, zone: Zone, value: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
     let mut memo = Memo::new();
     text_rows(call.n_rows(), |row, out| {
         let (Some(us), Some(pattern)) = (value(row), text(patterns, row)) else { return Ok(false) };
@@ -127,8 +117,7 @@ fn to_date(call: &Call<'_>, mode: CastMode) -> Result<ArrayRef> {
     if n_user(call) > 1 && is_text(&array) {
         // Through a timestamp, as in Spark: a pattern may carry a zone.
         let parsed = parse_all(call, &call.strings(0)?, Some(zone), mode)?;
-        let days: PrimitiveArray<Date32Type> =
-            parsed.unary(|us| zone.to_local(us).div_euclid(MICROS_PER_DAY) as i32);
+        let days: PrimitiveArray<Date32Type> = parsed.unary(|us| zone.to_local(us).div_euclid(MICROS_PER_DAY) as i32);
         return Ok(Arc::new(days));
     }
     cast_array(&array, &DataType::Date32, &CastOptions::new(mode, zone))

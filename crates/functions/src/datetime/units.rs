@@ -18,11 +18,8 @@ use crate::types::UTC;
 
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("timestampadd", &[Arg::LiteralString, Arg::Long, Arg::AnyTimestamp], Returns::Same(2), timestampadd).zoned(),
-    FunctionDef::new("timestampdiff", &[Arg::LiteralString, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Long, timestampdiff)
-        .zoned(),
-    FunctionDef::new("time_bucket", &[Arg::Interval, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Same(1), time_bucket)
-        .min(2)
-        .zoned(),
+    FunctionDef::new("timestampdiff", &[Arg::LiteralString, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Long, timestampdiff).zoned(),
+    FunctionDef::new("time_bucket", &[Arg::Interval, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Same(1), time_bucket).min(2).zoned(),
     FunctionDef::new("from_utc_timestamp", &[Arg::Timestamp, Arg::String], Returns::Timestamp, |call| {
         shift(call, |us, zone| Some(zone.to_local(us)))
     }),
@@ -30,8 +27,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         shift(call, |us, zone| zone.to_utc(us))
     }),
     FunctionDef::new("convert_timezone", &[Arg::String, Arg::String, Arg::TimestampNtz], Returns::TimestampNtz, |call| {
-        let (from, to, values) =
-            (call.strings(0)?, call.strings(1)?, call.primitive::<TimestampMicrosecondType>(2)?);
+        let (from, to, values) = (call.strings(0)?, call.strings(1)?, call.primitive::<TimestampMicrosecondType>(2)?);
         let (mut from_memo, mut to_memo) = (Memo::new(), Memo::new());
         Ok(Arc::new(number_rows::<TimestampMicrosecondType>(call.n_rows(), |row| {
             let (Some(from), Some(to), Some(us)) = (text(&from, row), text(&to, row), number(&values, row)) else {
@@ -155,13 +151,12 @@ fn time_bucket(call: &Call<'_>) -> Result<ArrayRef> {
             months.and_then(|months| add_to_timestamp(origin, Parts { months, days: 0, us: 0 }, zone))
         } else {
             let step = width.days.checked_mul(MICROS_PER_DAY).and_then(|days| days.checked_add(width.us));
-            step.filter(|step| *step > 0).and_then(|step| {
-                us.checked_sub(origin).map(|since| us - since.rem_euclid(step))
-            })
+            step.filter(|step| *step > 0).and_then(|step| us.checked_sub(origin).map(|since| us - since.rem_euclid(step)))
         };
-        builder.append_value(bucket.ok_or_else(|| {
-            data("INVALID_PARAMETER_VALUE.INTERVAL", "time_bucket: the width must be positive and the time in range")
-        })?);
+        builder
+            .append_value(bucket.ok_or_else(|| {
+                data("INVALID_PARAMETER_VALUE.INTERVAL", "time_bucket: the width must be positive and the time in range")
+            })?);
     }
     Ok(Arc::new(builder.finish().with_data_type(call.data_type(1)?)))
 }

@@ -111,9 +111,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
 
 /// The schema literal: a type, or a list of columns as in a table definition.
 fn schema_argument(types: &Types<'_>) -> Result<DataType> {
-    let text = types.text(1).ok_or_else(|| {
-        invalid("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a string literal")
-    })?;
+    let text = types.text(1).ok_or_else(|| invalid("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a string literal"))?;
     parse_type(text).or_else(|error| parse_type(&format!("struct<{text}>")).map_err(|_| error))
 }
 
@@ -130,8 +128,7 @@ fn options_of(call: &Call<'_>, idx: usize) -> Result<Options> {
         return Ok(options);
     };
     let entries = map.value(0);
-    let (Some(keys), Some(values)) = (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>())
-    else {
+    let (Some(keys), Some(values)) = (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>()) else {
         return if entries.is_empty() { Ok(options) } else { Err(internal("options must be a map of strings")) };
     };
     for (key, value) in keys.iter().zip(values) {

@@ -21,9 +21,9 @@ pub(super) enum Inferred {
 /// The type of a text.
 pub(super) fn infer(text: &str, prefers_decimal: bool, primitives_as_string: bool) -> Result<Inferred> {
     let options = Options { prefers_decimal, primitives_as_string };
-    value(&mut Scanner::new(text), options).map(Inferred::finished).ok_or_else(|| {
-        data("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION", format!("schema_of_json: the text '{text}' is no JSON"))
-    })
+    value(&mut Scanner::new(text), options)
+        .map(Inferred::finished)
+        .ok_or_else(|| data("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION", format!("schema_of_json: the text '{text}' is no JSON")))
 }
 
 #[derive(Clone, Copy)]

@@ -12,14 +12,9 @@ use crate::error::{data, internal};
 use crate::rows::{TEXT_BYTES_MAX, bytes, number, text, text_rows, too_long};
 
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("concat_ws", &[Arg::String, Arg::StringOrStrings], Returns::String, concat_ws)
-        .min(1)
-        .repeat(1)
-        .lenient(),
-    FunctionDef::new("lpad", &[Arg::StringOrBinary, Arg::Int, Arg::StringOrBinary], Returns::Same(0), |call| pad(call, true))
-        .min(2),
-    FunctionDef::new("rpad", &[Arg::StringOrBinary, Arg::Int, Arg::StringOrBinary], Returns::Same(0), |call| pad(call, false))
-        .min(2),
+    FunctionDef::new("concat_ws", &[Arg::String, Arg::StringOrStrings], Returns::String, concat_ws).min(1).repeat(1).lenient(),
+    FunctionDef::new("lpad", &[Arg::StringOrBinary, Arg::Int, Arg::StringOrBinary], Returns::Same(0), |call| pad(call, true)).min(2),
+    FunctionDef::new("rpad", &[Arg::StringOrBinary, Arg::Int, Arg::StringOrBinary], Returns::Same(0), |call| pad(call, false)).min(2),
     FunctionDef::new("repeat", &[Arg::String, Arg::Int], Returns::String, |call| {
         let (values, times) = (call.strings(0)?, call.primitive::<Int32Type>(1)?);
         text_rows(call.n_rows(), |row, out| {
@@ -91,9 +86,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
                 Some(length) => number(length, row),
                 None => Some(-1),
             };
-            let (Some(value), Some(with), Some(at), Some(length)) =
-                (text(&values, row), text(&with, row), number(&at, row), length)
-            else {
+            let (Some(value), Some(with), Some(at), Some(length)) = (text(&values, row), text(&with, row), number(&at, row), length) else {
                 return Ok(false);
             };
             let length = if length >= 0 { length } else { with.chars().count() as i32 };
@@ -105,9 +98,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     })
     .min(3),
     FunctionDef::new("elt", &[Arg::Int, Arg::Common], Returns::Rule(elt_type), elt).repeat(1).lenient(),
-    FunctionDef::new("mask", &[Arg::String, Arg::String, Arg::String, Arg::String, Arg::String], Returns::String, mask)
-        .min(1)
-        .lenient(),
+    FunctionDef::new("mask", &[Arg::String, Arg::String, Arg::String, Arg::String, Arg::String], Returns::String, mask).min(1).lenient(),
     FunctionDef::new("quote", &[Arg::String], Returns::String, |call| {
         let values = call.strings(0)?;
         text_rows(call.n_rows(), |row, out| {
@@ -215,11 +206,7 @@ fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
         }
         let n_chars = value.chars().count();
         let missing = length.saturating_sub(n_chars);
-        let kept = if n_chars > length {
-            value.get(..byte_offset(value, length as i64)).unwrap_or(value)
-        } else {
-            value
-        };
+        let kept = if n_chars > length { value.get(..byte_offset(value, length as i64)).unwrap_or(value) } else { value };
         if !left {
             out.push_str(kept);
         }
@@ -239,8 +226,7 @@ fn overlay_binary(call: &Call<'_>) -> Result<ArrayRef> {
             Some(length) => number(length, row),
             None => Some(-1),
         };
-        let (Some(value), Some(with), Some(at), Some(length)) = (bytes(&values, row), bytes(&with, row), number(&at, row), length)
-        else {
+        let (Some(value), Some(with), Some(at), Some(length)) = (bytes(&values, row), bytes(&with, row), number(&at, row), length) else {
             return Ok(false);
         };
         let clip = |offset: i64| usize::try_from(offset).unwrap_or(0).min(value.len());
@@ -264,10 +250,7 @@ fn elt(call: &Call<'_>) -> Result<ArrayRef> {
         let Some(index) = number(&index, row) else { return Ok(false) };
         let column = usize::try_from(index).ok().and_then(|index| index.checked_sub(1)).and_then(|idx| values.get(idx));
         let Some(column) = column else {
-            return Err(data(
-                "INVALID_ARRAY_INDEX",
-                format!("the index {index} is out of bounds: there are {} values", values.len()),
-            ));
+            return Err(data("INVALID_ARRAY_INDEX", format!("the index {index} is out of bounds: there are {} values", values.len())));
         };
         match text(column, row) {
             Some(value) => out.push_str(value),
@@ -287,8 +270,7 @@ fn mask(call: &Call<'_>) -> Result<ArrayRef> {
     };
     text_rows(call.n_rows(), |row, out| {
         let Some(value) = text(&values, row) else { return Ok(false) };
-        let (upper, lower, digit, other) =
-            (of(0, Some('X'), row), of(1, Some('x'), row), of(2, Some('n'), row), of(3, None, row));
+        let (upper, lower, digit, other) = (of(0, Some('X'), row), of(1, Some('x'), row), of(2, Some('n'), row), of(3, None, row));
         out.extend(value.chars().map(|c| {
             let mask = if c.is_uppercase() {
                 upper

@@ -42,8 +42,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     }),
     FunctionDef::new("conv", &[Arg::String, Arg::Int, Arg::Int], Returns::String, conv),
     FunctionDef::new("str_to_map", &[Arg::String, Arg::String, Arg::String], Returns::Rule(string_map), str_to_map).min(1),
-    FunctionDef::new("sentences", &[Arg::String, Arg::String, Arg::String], Returns::Rule(sentences_type), sentences)
-        .min(1),
+    FunctionDef::new("sentences", &[Arg::String, Arg::String, Arg::String], Returns::Rule(sentences_type), sentences).min(1),
 ];
 
 fn string_map(_: &Types<'_>) -> Result<DataType> {
@@ -125,9 +124,7 @@ fn str_to_map(call: &Call<'_>) -> Result<ArrayRef> {
         let mut seen = std::collections::HashSet::new();
         for part in pair.split(value) {
             let (name, content) = match key.find(part).filter(|found| !found.is_empty()) {
-                Some(found) => {
-                    (part.get(..found.start()).unwrap_or(""), Some(part.get(found.end()..).unwrap_or("")))
-                }
+                Some(found) => (part.get(..found.start()).unwrap_or(""), Some(part.get(found.end()..).unwrap_or(""))),
                 None => (part, None),
             };
             if !seen.insert(name) {

@@ -33,10 +33,8 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         let values = call.strings(0)?;
         binary_rows(call.n_rows(), |row, out| Ok(text(&values, row).is_some_and(|value| unhex(value, out))))
     }),
-    FunctionDef::new("to_binary", &[Arg::String, Arg::LiteralString], Returns::Binary, |call| to_binary(call, false))
-        .min(1),
-    FunctionDef::new("try_to_binary", &[Arg::String, Arg::LiteralString], Returns::Binary, |call| to_binary(call, true))
-        .min(1),
+    FunctionDef::new("to_binary", &[Arg::String, Arg::LiteralString], Returns::Binary, |call| to_binary(call, false)).min(1),
+    FunctionDef::new("try_to_binary", &[Arg::String, Arg::LiteralString], Returns::Binary, |call| to_binary(call, true)).min(1),
     FunctionDef::new("make_valid_utf8", &[Arg::StringOrBinary], Returns::String, |call| {
         let values = call.binaries(0)?;
         text_rows(call.n_rows(), |row, out| {
@@ -49,9 +47,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("try_validate_utf8", &[Arg::StringOrBinary], Returns::String, |call| validate_utf8(call, true)),
     FunctionDef::new("crc32", &[Arg::Binary], Returns::Long, |call| {
         let values = call.binaries(0)?;
-        Ok(Arc::new(number_rows::<Int64Type>(call.n_rows(), |row| {
-            Ok(bytes(&values, row).map(|value| i64::from(crc32(value))))
-        })?))
+        Ok(Arc::new(number_rows::<Int64Type>(call.n_rows(), |row| Ok(bytes(&values, row).map(|value| i64::from(crc32(value)))))?))
     }),
     FunctionDef::new("encode", &[Arg::String, Arg::String], Returns::Binary, |call| {
         let (values, charsets) = (call.strings(0)?, call.strings(1)?);
@@ -239,7 +235,9 @@ impl Charset {
             _ => {
                 return Err(data(
                     "INVALID_PARAMETER_VALUE.CHARSET",
-                    format!("{function}: the charset '{name}' is not one of US-ASCII, ISO-8859-1, UTF-8, UTF-16BE, UTF-16LE, UTF-16, UTF-32"),
+                    format!(
+                        "{function}: the charset '{name}' is not one of US-ASCII, ISO-8859-1, UTF-8, UTF-16BE, UTF-16LE, UTF-16, UTF-32"
+                    ),
                 ));
             }
         })
@@ -247,9 +245,10 @@ impl Charset {
 
     fn encode(self, value: &str, out: &mut Vec<u8>) -> Result<()> {
         let narrow = |c: char, limit: u32| {
-            u8::try_from(u32::from(c)).ok().filter(|byte| u32::from(*byte) < limit).ok_or_else(|| {
-                data("MALFORMED_CHARACTER_CODING", format!("encode: the character '{c}' is not in the charset"))
-            })
+            u8::try_from(u32::from(c))
+                .ok()
+                .filter(|byte| u32::from(*byte) < limit)
+                .ok_or_else(|| data("MALFORMED_CHARACTER_CODING", format!("encode: the character '{c}' is not in the charset")))
         };
         match self {
             Self::Utf8 => out.extend_from_slice(value.as_bytes()),

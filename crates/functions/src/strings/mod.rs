@@ -68,17 +68,14 @@ const FUNCTIONS: &[FunctionDef] = &[
             Some(if length <= 0 { (1, 0) } else { (-length, i32::MAX) })
         })
     }),
-    FunctionDef::new("length", &[Arg::StringOrBinary], Returns::Int, length)
-        .alias(&["len", "char_length", "character_length"]),
+    FunctionDef::new("length", &[Arg::StringOrBinary], Returns::Int, length).alias(&["len", "char_length", "character_length"]),
     FunctionDef::new("octet_length", &[Arg::StringOrBinary], Returns::Int, |call| {
         let values = call.binaries(0)?;
         Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| Ok(bytes(&values, row).map(|b| b.len() as i32)))?))
     }),
     FunctionDef::new("bit_length", &[Arg::StringOrBinary], Returns::Int, |call| {
         let values = call.binaries(0)?;
-        Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| {
-            Ok(bytes(&values, row).map(|b| (b.len() as i32).wrapping_mul(8)))
-        })?))
+        Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| Ok(bytes(&values, row).map(|b| (b.len() as i32).wrapping_mul(8))))?))
     }),
 ];
 
@@ -106,7 +103,11 @@ fn initcap(call: &Call<'_>) -> Result<ArrayRef> {
         let Some(text) = text(&values, row) else { return Ok(false) };
         let mut start = true;
         for c in text.chars() {
-            if start { out.extend(c.to_uppercase()) } else { out.extend(c.to_lowercase()) }
+            if start {
+                out.extend(c.to_uppercase())
+            } else {
+                out.extend(c.to_lowercase())
+            }
             start = c == ' ';
         }
         Ok(true)
@@ -114,11 +115,7 @@ fn initcap(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn trim_first(call: &Call<'_>, left: bool, right: bool) -> Result<ArrayRef> {
-    if call.len() > 1 {
-        trim(&call.strings(1)?, Some(&call.strings(0)?), left, right)
-    } else {
-        trim(&call.strings(0)?, None, left, right)
-    }
+    if call.len() > 1 { trim(&call.strings(1)?, Some(&call.strings(0)?), left, right) } else { trim(&call.strings(0)?, None, left, right) }
 }
 
 fn trim(values: &StringArray, characters: Option<&StringArray>, left: bool, right: bool) -> Result<ArrayRef> {

@@ -13,12 +13,8 @@ use crate::error::{data, internal, invalid};
 use crate::rows::{text, text_rows};
 
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("to_number", &[Arg::String, Arg::LiteralString], Returns::Rule(number_type), |call| {
-        to_number(call, false)
-    }),
-    FunctionDef::new("try_to_number", &[Arg::String, Arg::LiteralString], Returns::Rule(number_type), |call| {
-        to_number(call, true)
-    }),
+    FunctionDef::new("to_number", &[Arg::String, Arg::LiteralString], Returns::Rule(number_type), |call| to_number(call, false)),
+    FunctionDef::new("try_to_number", &[Arg::String, Arg::LiteralString], Returns::Rule(number_type), |call| to_number(call, true)),
     // The form for numbers; dates go to `date_format`, bytes to `base64`, `hex` or `decode`, by the analyzer.
     FunctionDef::new("to_char", &[Arg::Numeric, Arg::LiteralString], Returns::String, to_char).alias(&["to_varchar"]),
 ];
@@ -51,7 +47,11 @@ impl NumberFormat {
         while let Some(c) = chars.next() {
             tokens.push(match c {
                 '9' | '0' => {
-                    if seen_point { fraction += 1 } else { whole += 1 }
+                    if seen_point {
+                        fraction += 1
+                    } else {
+                        whole += 1
+                    }
                     Token::Digit(c == '0')
                 }
                 ',' | 'G' => Token::Group,
@@ -202,9 +202,8 @@ impl NumberFormat {
 }
 
 fn number_type(types: &Types<'_>) -> Result<DataType> {
-    let format = types.text(1).ok_or_else(|| {
-        invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the number format must be a string literal")
-    })?;
+    let format =
+        types.text(1).ok_or_else(|| invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the number format must be a string literal"))?;
     let format = NumberFormat::parse(format)?;
     Ok(DataType::Decimal128((format.whole + format.fraction) as u8, format.fraction as i8))
 }
@@ -223,10 +222,7 @@ fn to_number(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {
             Some(unscaled) => builder.append_value(unscaled),
             None if lenient => builder.append_null(),
             None => {
-                return Err(data(
-                    "INVALID_FORMAT.MISMATCH_INPUT",
-                    format!("the text '{value}' does not have the format '{text_format}'"),
-                ));
+                return Err(data("INVALID_FORMAT.MISMATCH_INPUT", format!("the text '{value}' does not have the format '{text_format}'")));
             }
         }
     }

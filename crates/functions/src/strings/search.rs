@@ -42,9 +42,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("startswith", &[Arg::StringOrBinary, Arg::StringOrBinary], Returns::Boolean, |call| {
         bytes_test(call, <[u8]>::starts_with)
     }),
-    FunctionDef::new("endswith", &[Arg::StringOrBinary, Arg::StringOrBinary], Returns::Boolean, |call| {
-        bytes_test(call, <[u8]>::ends_with)
-    }),
+    FunctionDef::new("endswith", &[Arg::StringOrBinary, Arg::StringOrBinary], Returns::Boolean, |call| bytes_test(call, <[u8]>::ends_with)),
     FunctionDef::new("find_in_set", TWO, Returns::Int, |call| {
         let (values, sets) = (call.strings(0)?, call.strings(1)?);
         Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| {
@@ -58,9 +56,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("split_part", &[Arg::String, Arg::String, Arg::Int], Returns::String, split_part),
     FunctionDef::new("substring_index", &[Arg::String, Arg::String, Arg::Int], Returns::String, |call| {
         let (values, separators, counts) = (call.strings(0)?, call.strings(1)?, call.primitive::<Int32Type>(2)?);
-        Ok(slice_rows(call.n_rows(), |row| {
-            Some(substring_index(text(&values, row)?, text(&separators, row)?, number(&counts, row)?))
-        }))
+        Ok(slice_rows(call.n_rows(), |row| Some(substring_index(text(&values, row)?, text(&separators, row)?, number(&counts, row)?))))
     }),
     FunctionDef::new("levenshtein", &[Arg::String, Arg::String, Arg::Int], Returns::Int, |call| {
         let (a, b) = (call.strings(0)?, call.strings(1)?);
@@ -128,9 +124,7 @@ fn position_of(value: &str, wanted: &str, from: i32) -> i32 {
 /// The n-th occurrence at or behind `from`; a negative `from` searches backwards from that end.
 fn nth_position(value: &str, wanted: &str, from: i32, occurrence: i32) -> i32 {
     let Ok(skip) = usize::try_from(i64::from(occurrence) - 1) else { return 0 };
-    let starts = || {
-        value.char_indices().enumerate().filter(|(_, (at, _))| value.get(*at..).is_some_and(|rest| rest.starts_with(wanted)))
-    };
+    let starts = || value.char_indices().enumerate().filter(|(_, (at, _))| value.get(*at..).is_some_and(|rest| rest.starts_with(wanted)));
     let found = if from > 0 {
         starts().map(|(idx, _)| idx as i32 + 1).filter(|position| *position >= from).nth(skip)
     } else if from < 0 {
@@ -144,12 +138,7 @@ fn nth_position(value: &str, wanted: &str, from: i32, occurrence: i32) -> i32 {
     found.unwrap_or(0)
 }
 
-fn positions(
-    call: &Call<'_>,
-    wanted: &StringArray,
-    values: &StringArray,
-    from: Option<&arrow::array::Int32Array>,
-) -> Result<ArrayRef> {
+fn positions(call: &Call<'_>, wanted: &StringArray, values: &StringArray, from: Option<&arrow::array::Int32Array>) -> Result<ArrayRef> {
     Ok(Arc::new(number_rows::<Int32Type>(call.n_rows(), |row| {
         // A NULL start finds nothing, instead of giving NULL.
         let from = match from {
@@ -172,9 +161,7 @@ fn locate(call: &Call<'_>) -> Result<ArrayRef> {
 fn split_part(call: &Call<'_>) -> Result<ArrayRef> {
     let (values, separators, parts) = (call.strings(0)?, call.strings(1)?, call.primitive::<Int32Type>(2)?);
     text_rows(call.n_rows(), |row, out| {
-        let (Some(value), Some(separator), Some(part)) =
-            (text(&values, row), text(&separators, row), number(&parts, row))
-        else {
+        let (Some(value), Some(separator), Some(part)) = (text(&values, row), text(&separators, row), number(&parts, row)) else {
             return Ok(false);
         };
         let nth = |count: i32| usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(1);
@@ -213,9 +200,7 @@ fn substring_index<'a>(value: &'a str, separator: &str, count: i32) -> &'a str {
         for _ in 0..=nth {
             let Some(at) = value.get(..end).and_then(|head| head.rfind(separator)) else { return value };
             found = Some(at);
-            end = value.get(..at + bytes).map_or(at, |head| {
-                head.char_indices().next_back().map_or(at, |(last, _)| last.max(at))
-            });
+            end = value.get(..at + bytes).map_or(at, |head| head.char_indices().next_back().map_or(at, |(last, _)| last.max(at)));
         }
         found.and_then(|at| value.get(at + bytes..)).unwrap_or(value)
     }

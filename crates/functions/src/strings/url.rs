@@ -28,14 +28,8 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     }),
     FunctionDef::new("url_decode", &[Arg::String], Returns::String, |call| url_decode(call, false)),
     FunctionDef::new("try_url_decode", &[Arg::String], Returns::String, |call| url_decode(call, true)),
-    FunctionDef::new("parse_url", &[Arg::String, Arg::String, Arg::String], Returns::String, |call| {
-        parse_url(call, false)
-    })
-    .min(2),
-    FunctionDef::new("try_parse_url", &[Arg::String, Arg::String, Arg::String], Returns::String, |call| {
-        parse_url(call, true)
-    })
-    .min(2),
+    FunctionDef::new("parse_url", &[Arg::String, Arg::String, Arg::String], Returns::String, |call| parse_url(call, false)).min(2),
+    FunctionDef::new("try_parse_url", &[Arg::String, Arg::String, Arg::String], Returns::String, |call| parse_url(call, true)).min(2),
 ];
 
 fn url_decode(call: &Call<'_>, lenient: bool) -> Result<ArrayRef> {

@@ -54,13 +54,17 @@ async fn chained_datasets_run_in_order_and_go_on_with_new_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_circle_of_datasets_is_named() {
-    let error = run("CREATE STREAMING TABLE a AS SELECT * FROM STREAM b; CREATE STREAMING TABLE b AS SELECT * FROM STREAM a;").await.unwrap_err();
+    let error =
+        run("CREATE STREAMING TABLE a AS SELECT * FROM STREAM b; CREATE STREAMING TABLE b AS SELECT * FROM STREAM a;").await.unwrap_err();
     assert!(error.message().contains("circle") && error.message().contains("a reads b reads a"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_table_is_an_error_with_its_place() {
-    let error = run("CREATE TABLE trail (a INT) USING json OPTIONS (path '/tmp');\nCREATE STREAMING TABLE a AS SELECT * FROM STREAM trial;").await.unwrap_err();
+    let error =
+        run("CREATE TABLE trail (a INT) USING json OPTIONS (path '/tmp');\nCREATE STREAMING TABLE a AS SELECT * FROM STREAM trial;")
+            .await
+            .unwrap_err();
     assert_eq!(error.error_class(), Some("TABLE_OR_VIEW_NOT_FOUND"));
     assert!(error.to_string().contains("line 2"), "{error}");
 }

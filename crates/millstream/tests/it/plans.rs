@@ -47,14 +47,9 @@ async fn a_decoded_plan_gives_the_same_rows() {
         let want = sorted(session.sql(sql).await.unwrap().text_rows().await.unwrap());
         let filled = session.sql(sql).await.unwrap().physical_plan().await.unwrap();
         let bytes = physical_plan_to_bytes_with_extension_codec(filled, &codec).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &decoding.task_ctx(), &codec).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        let facts = BatchFacts {
-            query_id: QueryId(uuid::Uuid::nil()),
-            epoch: RunEpoch(1),
-            batch_id: BatchId(0),
-            attempt: 0,
-            clock_us: 0,
-        };
+        let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &decoding.task_ctx(), &codec)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let facts = BatchFacts { query_id: QueryId(uuid::Uuid::nil()), epoch: RunEpoch(1), batch_id: BatchId(0), attempt: 0, clock_us: 0 };
         let (rows, _) = engine.runner().collect(copy, facts).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         let frame = session.create_dataframe(rows[0].schema(), rows).unwrap();
         assert_eq!(sorted(frame.text_rows().await.unwrap()), want, "{sql}");

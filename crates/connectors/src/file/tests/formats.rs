@@ -138,8 +138,11 @@ async fn partition_values_are_written_as_sparks_casts_write_them() {
         .collect();
     folders.sort();
     // From the gold of Spark's writers.
-    assert_eq!(folders, [
-        "ts=2024-03-01 10%3A00%3A00.5/day=__HIVE_DEFAULT_PARTITION__/d=2.0/b=false",
-        "ts=2024-03-01 10%3A00%3A00/day=2020-01-02/d=1.5/b=true",
-    ]);
+    assert_eq!(
+        folders,
+        [
+            "ts=2024-03-01 10%3A00%3A00.5/day=__HIVE_DEFAULT_PARTITION__/d=2.0/b=false",
+            "ts=2024-03-01 10%3A00%3A00/day=2020-01-02/d=1.5/b=true",
+        ]
+    );
 }
