@@ -120,6 +120,8 @@ class Watch:
 
 def compare(ask):
     """Rows of the output against the oracle, as multisets, through DuckDB."""
+    # First: the folder of the last run, where we still are, may be gone.
+    os.chdir(ask["cwd"])
     fs, folder = open_folder(ask["output"]["url"])
     kind, copy = ask["output"]["format"], None
     if not isinstance(fs, pyarrow.fs.LocalFileSystem):
@@ -132,7 +134,6 @@ def compare(ask):
         folder = copy
     db = duckdb.connect()
     db.execute("set timezone = 'UTC'")
-    os.chdir(ask["cwd"])
     columns = ask["columns"]  # [[name, SQL over the files], ...]
     select = ", ".join(f"{sql} as {name}" for name, sql in columns)
     glob = f"{folder}/**/*.{kind}"
