@@ -35,14 +35,14 @@ impl Resolver<'_> {
             stream_check::set_operation(name, &left, &right, *span)?;
         }
         let (left, right, attrs) = self.sides(left, right, name, *by_name, *allow_missing, *span)?;
-        if !keeps_duplicates || name != "UNION ALL" {
-            if let Some(attr) = attrs.iter().find(|attr| !crate::coerce::is_orderable(&attr.data_type)) {
-                return Err(AnalysisError::invalid(
-                    "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
-                    format!("rows with the column '{}' of type {} cannot be compared", attr.name, attr.data_type.sql()),
-                    *span,
-                ));
-            }
+        if (!keeps_duplicates || name != "UNION ALL")
+            && let Some(attr) = attrs.iter().find(|attr| !crate::coerce::is_orderable(&attr.data_type))
+        {
+            return Err(AnalysisError::invalid(
+                "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
+                format!("rows with the column '{}' of type {} cannot be compared", attr.name, attr.data_type.sql()),
+                *span,
+            ));
         }
         let is_streaming = left.is_streaming || right.is_streaming;
         let watermarks = left.watermarks.iter().chain(&right.watermarks).cloned().collect();

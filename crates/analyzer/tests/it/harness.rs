@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::Transformed;
@@ -49,13 +49,6 @@ impl TestCatalog {
     pub fn table(mut self, name: &str, ddl: &str, is_stream: bool) -> TestCatalog {
         let table = MemTable::try_new(schema_of(ddl), vec![vec![]]).unwrap();
         self.tables.insert(name.to_owned(), (Arc::new(table), is_stream));
-        self
-    }
-
-    /// Adds a table with rows.
-    pub fn rows(mut self, name: &str, batch: RecordBatch) -> TestCatalog {
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
-        self.tables.insert(name.to_owned(), (Arc::new(table), true));
         self
     }
 }
@@ -161,9 +154,4 @@ pub fn of_datafusion(error: datafusion::error::DataFusionError) -> Error {
         Some(class) => Error::data(message).code(Box::leak(class.to_owned().into_boxed_str())),
         None => Error::internal(message),
     }
-}
-
-/// A timestamp column, for tables with rows.
-pub fn timestamps(values: Vec<Option<i64>>) -> TimestampMicrosecondArray {
-    TimestampMicrosecondArray::from(values).with_timezone("UTC")
 }

@@ -140,14 +140,14 @@ impl Encoding {
         let mut lines = line_encoder(self.format, &self.schema, &self.options, self.zone)?;
         let mut text = Vec::new();
         lines.begin(&mut text)?;
-        Ok(FileEncoder::Lines { compressor, lines, text })
+        Ok(FileEncoder::Lines { compressor: Box::new(compressor), lines, text })
     }
 }
 
 /// One output file being encoded.
 pub(super) enum FileEncoder {
     Parquet(Box<ArrowWriter<Vec<u8>>>),
-    Lines { compressor: Compressor, lines: Box<dyn Encoder>, text: Vec<u8> },
+    Lines { compressor: Box<Compressor>, lines: Box<dyn Encoder>, text: Vec<u8> },
 }
 
 impl FileEncoder {
@@ -203,7 +203,7 @@ impl FileEncoder {
             Self::Parquet(writer) => (*writer).into_inner().map_err(parquet_error),
             Self::Lines { mut compressor, text, .. } => {
                 compressor.write_all(&text)?;
-                Ok(match compressor {
+                Ok(match *compressor {
                     Compressor::None(buffer) => buffer,
                     Compressor::Gzip(encoder) => encoder.finish()?,
                     Compressor::Bzip2(encoder) => encoder.finish()?,

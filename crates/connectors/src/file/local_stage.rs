@@ -138,9 +138,11 @@ impl Books {
         let Some(staged) = &file.staged else { return Err(Error::internal("a local file was not staged")) };
         match fs.rename(&self.base.join(staged), target) {
             Ok(()) => Ok(()),
-            // Renamed before a crash.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && fs.exists(target).unwrap_or(false) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Renamed before a crash?
+                if fs.exists(target).map_err(|error| write_error(&target.to_string_lossy(), error))? {
+                    return Ok(());
+                }
                 Err(Error::internal(format!("the file of a decided batch is gone: neither '{staged}' nor '{}' is there", file.target))
                     .hint("something else removed files of this sink; the batch's rows are lost in the output"))
             }

@@ -38,7 +38,7 @@ pub(super) fn can_be_cut(format: FileFormat, options: &Options) -> bool {
     match format {
         FileFormat::Json | FileFormat::Text => !whole,
         // A header that must be compared with the columns is seen by the first piece only.
-        FileFormat::Csv => !whole && !(is_set("header") && options.get_bool("enforceSchema").ok().flatten() == Some(false)),
+        FileFormat::Csv => !(whole || is_set("header") && options.get_bool("enforceSchema").ok().flatten() == Some(false)),
         FileFormat::Parquet => false,
     }
 }
@@ -82,8 +82,8 @@ pub(super) async fn infer_schema(
     blocking(move || {
         let ignores_corrupt = options.get_bool("ignoreCorruptFiles")?.unwrap_or(false);
         let mut inferrer = match format {
-            FileFormat::Json => AnyInferrer::Json(JsonInferrer::new(JsonReadOptions::new(&options, zone)?)),
-            FileFormat::Csv => AnyInferrer::Csv(CsvInferrer::new(CsvReadOptions::new(&options, zone)?)?),
+            FileFormat::Json => AnyInferrer::Json(Box::new(JsonInferrer::new(JsonReadOptions::new(&options, zone)?))),
+            FileFormat::Csv => AnyInferrer::Csv(Box::new(CsvInferrer::new(CsvReadOptions::new(&options, zone)?)?)),
             FileFormat::Text | FileFormat::Parquet => return Err(Error::internal("this format is not inferred from lines")),
         };
         for file in &files {
@@ -111,15 +111,15 @@ pub(super) async fn infer_schema(
 }
 
 enum AnyInferrer {
-    Json(JsonInferrer),
-    Csv(CsvInferrer),
+    Json(Box<JsonInferrer>),
+    Csv(Box<CsvInferrer>),
 }
 
 impl AnyInferrer {
     fn get(&mut self) -> &mut dyn Inferrer {
         match self {
-            Self::Json(inferrer) => inferrer,
-            Self::Csv(inferrer) => inferrer,
+            Self::Json(inferrer) => inferrer.as_mut(),
+            Self::Csv(inferrer) => inferrer.as_mut(),
         }
     }
 

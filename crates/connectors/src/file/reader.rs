@@ -222,9 +222,7 @@ impl Run<'_> {
         let file = reader.columns(piece)?;
         let has_constants = file.columns.iter().any(|column| matches!(column, Column::Constant(_)));
         let is_inner = piece.range.is_some_and(|(start, _)| start > 0);
-        let fits = |open: &Open| {
-            open.file_schema == file.file_schema && !open.has_constants && !has_constants && open.is_inner == is_inner
-        };
+        let fits = |open: &Open| open.file_schema == file.file_schema && !open.has_constants && !has_constants && open.is_inner == is_inner;
         if !self.decoder.as_ref().is_some_and(fits) {
             self.finish(out)?;
             let settings = read_lines::settings(reader.batch_rows, reader.keeps_rejects);

@@ -160,6 +160,15 @@ impl Sink for FileSink {
             }
             _ => ObjectBooks::new(&self.location, ctx.query_id)?.start(ctx.epoch).await?,
         };
+        if self.options.save_mode.is_none() && run.committed > decided {
+            // Going on would cut a batch anew under the number of one that readers have seen: its rows would be lost.
+            let last = decided.map_or_else(|| "none".to_owned(), |batch| batch.to_string());
+            return Err(Error::data(format!(
+                "'{}' holds committed batches of this query behind the last one its checkpoint decided ({last}): the checkpoint lost records",
+                self.location.url()
+            ))
+            .hint("restore the checkpoint from a copy, or write to another folder with a new checkpoint"));
+        }
         *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
         Ok(())
     }

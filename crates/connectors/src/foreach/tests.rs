@@ -39,7 +39,7 @@ impl RowWriter for Logging {
 }
 
 fn output(task: u32, rows: RecordBatch) -> TaskOutput {
-    let payload = wire::rows_to_bytes(&id_name_schema(), &[rows.clone()]).unwrap();
+    let payload = wire::rows_to_bytes(&id_name_schema(), std::slice::from_ref(&rows)).unwrap();
     TaskOutput { task_id: TaskId(task), n_rows: rows.num_rows() as u64, payload }
 }
 

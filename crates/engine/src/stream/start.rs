@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millstream_core::{BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
-use millstream_state::checkpoint::{Checkpoint, Record, Recovered};
+use millstream_state::checkpoint::{self, Checkpoint, Record, Recovered};
 
 use super::definition::{QueryDefinition, Settings};
 use super::job::JobDescription;
@@ -60,13 +60,13 @@ pub async fn start_query(engine: Arc<Engine>, definition: QueryDefinition, liste
     }
 
     let now = engine.clock.monotonic();
-    let checkpoint_dir = definition.checkpoint.to_string();
     let (mut streams, mut statics) = (Vec::new(), Vec::new());
     for provider in tables {
         let table = as_source_table(&provider)?;
         if table.is_streaming() {
             let (name, description) = (table.name().to_owned(), table.description().to_owned());
-            let mut source = table.open(Some(checkpoint_dir.clone())).await?;
+            let checkpoint_dir = checkpoint::source_location(&definition.checkpoint, &name).to_string();
+            let mut source = table.open(Some(checkpoint_dir)).await?;
             let position =
                 source.start(source_start(&recovered, &name)).await.map_err(|error| error.context(format!("source '{name}'")))?;
             let remembers = source.snapshot()?.is_some();

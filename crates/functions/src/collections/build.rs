@@ -79,7 +79,7 @@ pub(super) fn stack(columns: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 fn map_type(types: &Types<'_>) -> Result<DataType> {
-    if types.len() % 2 != 0 {
+    if !types.len().is_multiple_of(2) {
         return Err(invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "map takes pairs of key and value"));
     }
     Ok(map_of(types.at(0), types.at(1)))
@@ -141,7 +141,7 @@ fn map(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn named_struct_type(types: &Types<'_>) -> Result<DataType> {
-    if types.len() % 2 != 0 {
+    if !types.len().is_multiple_of(2) {
         return Err(invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "named_struct takes pairs of name and value"));
     }
     let mut fields = Vec::with_capacity(types.len() / 2);

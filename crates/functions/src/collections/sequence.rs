@@ -119,7 +119,8 @@ fn check_length(length: i64) -> Result<()> {
 fn integer_row(values: &mut Vec<i64>, start: i64, stop: i64, step: i64) -> Result<()> {
     let forward = step > 0 && start <= stop;
     let backward = step < 0 && start >= stop;
-    if !forward && !backward && !(step == 0 && start == stop) {
+    let single = step == 0 && start == stop;
+    if !(forward || backward || single) {
         return Err(illegal(start, stop, &step.to_string()));
     }
     let length = if step == 0 { 0 } else { (i128::from(stop) - i128::from(start)) / i128::from(step) };

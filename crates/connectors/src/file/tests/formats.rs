@@ -19,7 +19,7 @@ async fn write_all(format: &str, options: &[(&str, &str)], dir: &TempDir, batch:
     let sink = sink(&registry, sink_request(format, &options, batch.schema())).await?;
     let ctx = ctx(1);
     sink.start(&ctx, None).await?;
-    write_batch(&registry, &sink, ctx.query_id, BatchId(0), &[batch.clone()]).await
+    write_batch(&registry, &sink, ctx.query_id, BatchId(0), std::slice::from_ref(batch)).await
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn every_format_and_compression_comes_back() {
         let dir = TempDir::new().unwrap();
         write_all(format, &[("compression", codec)], &dir, &batch).await.unwrap();
         let (_, chunks) = read_all(format, &[("path", dir.path().to_str().unwrap())], Some(id_name_schema())).await.unwrap();
-        assert_eq!(sorted_row_texts(&rows(&chunks)).unwrap(), sorted_row_texts(&[batch.clone()]).unwrap(), "{format} {codec}");
+        assert_eq!(sorted_row_texts(&rows(&chunks)).unwrap(), sorted_row_texts(std::slice::from_ref(&batch)).unwrap(), "{format} {codec}");
     }
     let names = batch.project(&[1]).unwrap();
     for codec in lines {
