@@ -2,7 +2,7 @@
 
     python crates/sql/gold/parser.py        (needs pyspark 4.3.0 and Java 17)
 
-Each line of parser.txt is `kind|text`: e expression, p statement, t data type, s column list. A
+Each line of parser.txt is `kind|text`: e expression, p statement, t data type, s column list, i interval string. A
 backslash-n in a text stands for a line break. Writes spark-4.3.0/parser.jsonl: for each text
 whether Spark takes it and, for expressions, the form in which Spark prints it; for statements the
 plan's nodes. Then does the same with 1,500 mutations of the texts (seeded; words left out, put in,
@@ -13,12 +13,15 @@ import os
 import random
 import re
 
+from py4j.java_gateway import get_field
 from pyspark.sql import SparkSession
 
 here = os.path.dirname(os.path.abspath(__file__))
 session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
 session.sparkContext.setLogLevel("OFF")
 parser = session._jsparkSession.sessionState().sqlParser()
+intervals = session.sparkContext._jvm.org.apache.spark.sql.catalyst.util.IntervalUtils
+to_utf8 = session.sparkContext._jvm.org.apache.spark.unsafe.types.UTF8String.fromString
 
 
 def nodes(plan):
@@ -38,6 +41,9 @@ def ask(kind, text):
             answer["ok"] = parser.parseExpression(text).sql()
         elif kind == "p":
             answer["ok"] = nodes(parser.parsePlan(text))
+        elif kind == "i":
+            interval = intervals.stringToInterval(to_utf8(text))
+            answer["ok"] = [get_field(interval, part) for part in ("months", "days", "microseconds")]
         elif kind == "t":
             answer["ok"] = parser.parseDataType(text).sql()
         else:

@@ -108,6 +108,9 @@ fn read_pairs(text: &str) -> std::result::Result<(CalendarInterval, Vec<Unit>), 
         if number.is_empty() {
             return Err(format!("expected a number at '{rest}'"));
         }
+        if tail.starts_with(|c: char| !c.is_whitespace()) {
+            return Err(format!("expected a blank behind {}", number.trim()));
+        }
         let tail = tail.trim_start();
         let word_len = tail.find(char::is_whitespace).unwrap_or(tail.len());
         let (word, tail) = tail.split_at_checked(word_len).unwrap_or((tail, ""));

@@ -1,8 +1,8 @@
 //! Compares the parser with Spark 4.3.0's on every text of `gold/parser.txt` (see `gold/parser.py`):
-//! which texts are taken, how expressions nest, how types print, and how plans nest.
+//! which texts are taken, how expressions and plans nest, how types print, what intervals come to.
 
 use millstream_sql::ir::{Command, DataType};
-use millstream_sql::{SqlError, SqlErrorKind, parse_data_type, parse_expression, parse_schema, parse_statement};
+use millstream_sql::{SqlError, SqlErrorKind, parse_data_type, parse_expression, parse_interval, parse_schema, parse_statement};
 use serde_json::Value;
 
 use super::spark_form::{expr_form, plan_nodes};
@@ -63,6 +63,7 @@ fn ours(kind: &str, text: &str) -> Result<Option<String>, SqlError> {
             Command::Query(plan) => plan_nodes(&plan).map(|n| n.join(" ")),
             _ => None,
         }),
+        "i" => parse_interval(text).map(|i| Some(format!("{} {} {}", i.months, i.days, i.micros))),
         "t" => parse_data_type(text).map(|t| Some(t.sql())),
         _ => parse_schema(text).map(|t: DataType| Some(t.to_ddl())),
     }
@@ -80,7 +81,9 @@ fn compare(row: &Value) -> (Option<Difference>, bool) {
     let (kind, text) = (row["kind"].as_str().unwrap(), row["text"].as_str().unwrap());
     let theirs = match &row["ok"] {
         Value::String(form) => Some(form.clone()),
-        Value::Array(nodes) => Some(nodes.iter().map(|n| n.as_str().unwrap()).collect::<Vec<_>>().join(" ")),
+        Value::Array(nodes) => {
+            Some(nodes.iter().map(|n| n.as_str().map_or_else(|| n.to_string(), str::to_owned)).collect::<Vec<_>>().join(" "))
+        }
         _ => None,
     };
     match (theirs, ours(kind, text)) {
