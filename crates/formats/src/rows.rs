@@ -155,7 +155,7 @@ impl Rows {
             (Rejects::None, ParseMode::DropMalformed) => self.counts.dropped += 1,
             (Rejects::None, _) => {
                 return Err(Error::data(format!("malformed record: {reason}"))
-                    .code("MALFORMED_RECORD_IN_PARSING")
+                    .code("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION")
                     .hint("set the option 'mode' to PERMISSIVE or DROPMALFORMED, or keep bad records with 'deadLetterPath'")
                     .context(format!("{}, line {}", self.origin(), raw.line)));
             }

@@ -92,7 +92,7 @@ fn one(column: &mut Structs, text: &str, options: &CsvReadOptions, splitter: &mu
     if let Some(reason) = bad {
         if options.mode == ParseMode::FailFast {
             return Err(Error::data(format!("malformed record: {reason}"))
-                .code("MALFORMED_RECORD_IN_PARSING")
+                .code("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION")
                 .hint("set the option 'mode' to PERMISSIVE"));
         }
         if let Some(Column::Str(child)) = corrupt.and_then(|at| column.children.get_mut(at)) {

@@ -101,7 +101,7 @@ impl JsonColumnDecoder {
                     Ok(_) => field.unwrap_or_default(),
                 };
                 return Err(Error::data(format!("malformed record: {reason}"))
-                    .code("MALFORMED_RECORD_IN_PARSING")
+                    .code("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION")
                     .hint("set the option 'mode' to PERMISSIVE"));
             }
             if !matches!(fate, Ok(Fate::Partial)) {

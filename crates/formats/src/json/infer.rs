@@ -163,7 +163,7 @@ impl Records {
                 }
                 ParseMode::DropMalformed => Ok(()),
                 ParseMode::FailFast => Err(Error::data(format!("malformed record: {} at byte {}", malformed.why, malformed.at + 1))
-                    .code("MALFORMED_RECORD_IN_PARSING")
+                    .code("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION")
                     .context(format!("{}, line {}", self.origin, self.line))),
             },
         }

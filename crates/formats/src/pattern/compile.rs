@@ -1,6 +1,6 @@
 //! Pattern letters to items: Spark's checks, then java.time's rules of counts and adjacent numbers.
 
-use millstream_core::{Error, Result};
+use millstream_core::{Error, ErrorKind, Result};
 
 use super::Usage;
 
@@ -98,7 +98,19 @@ pub(super) enum Item {
     Optional(Vec<Item>),
 }
 
+/// Compiles a pattern. A pattern that only Spark 2 would take is refused with the class that says so.
 pub(super) fn compile(pattern: &str, usage: Usage) -> Result<Vec<Item>> {
+    compile_items(pattern, usage).map_err(|error| {
+        let legacy =
+            error.kind() == ErrorKind::Invalid && unquoted(pattern).all(|c| !c.is_ascii_alphabetic() || LEGACY_LETTERS.contains(c));
+        if legacy { error.code("INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION") } else { error }
+    })
+}
+
+/// The letters of Java's `SimpleDateFormat`.
+const LEGACY_LETTERS: &str = "GyYMLwWDdFEuaHkKhmsSzZX";
+
+fn compile_items(pattern: &str, usage: Usage) -> Result<Vec<Item>> {
     check_letters(pattern, usage)?;
     let mut levels: Vec<Vec<Item>> = vec![Vec::new()];
     let has_era = unquoted(pattern).any(|c| c == 'G');
@@ -170,7 +182,7 @@ fn check_letters(pattern: &str, usage: Usage) -> Result<()> {
                 return Err(Error::invalid(format!(
                     "all week-based patterns are unsupported since Spark 3.0, detected '{letter}' in datetime pattern '{pattern}'"
                 ))
-                .code("INCONSISTENT_BEHAVIOR_CROSS_VERSION")
+                .code("INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_WEEK_BASED_PATTERN")
                 .hint("use the SQL function EXTRACT instead"));
             }
             'A' | 'B' | 'n' | 'N' | 'p' => return Err(illegal(pattern, letter)),
@@ -274,7 +286,7 @@ fn letter_item(pattern: &str, letter: char, count: usize, usage: Usage, has_era:
             5 => Ok(Item::Offset(OffsetStyle { colon: true, optional_minutes: false, seconds: true, zero: "Z" })),
             _ => Err(too_many()),
         },
-        other => Err(illegal(pattern, other)),
+        other => Err(illegal(pattern, other).code("INVALID_DATETIME_PATTERN.WITH_SUGGESTION")),
     }
 }
 
@@ -302,7 +314,7 @@ fn reserve_adjacent(items: &mut [Item]) {
 }
 
 fn illegal(pattern: &str, letter: char) -> Error {
-    invalid(pattern, &format!("illegal pattern character '{letter}'"))
+    invalid(pattern, &format!("illegal pattern character '{letter}'")).code("INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER")
 }
 
 fn invalid(pattern: &str, why: &str) -> Error {

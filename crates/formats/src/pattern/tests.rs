@@ -78,6 +78,15 @@ fn letters_that_spark_refuses_are_named() {
         let error = DateTimePattern::new(pattern, usage).unwrap_err().to_string();
         assert!(error.contains(part), "{pattern}: {error}");
     }
+    for (pattern, usage, class) in [
+        ("EEE, dd MMM", Usage::Parse, "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION"),
+        ("u", Usage::Format, "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION"),
+        ("e", Usage::Format, "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_WEEK_BASED_PATTERN"),
+        ("qqq", Usage::Parse, "INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER"),
+        ("b", Usage::Format, "INVALID_DATETIME_PATTERN.WITH_SUGGESTION"),
+    ] {
+        assert_eq!(DateTimePattern::new(pattern, usage).unwrap_err().error_class(), Some(class), "{pattern}");
+    }
     assert!(DateTimePattern::for_format("'Y'").is_ok());
 }
 
