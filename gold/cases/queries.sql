@@ -110,13 +110,13 @@ SELECT percentile_approx(v, 0.5), approx_percentile(v, array(0.5, 0.9), 100) FRO
 SELECT approx_count_distinct(v) FROM nums;
 SELECT count_if(v > 1), bool_and(v > 0), bool_or(v > 4), every(v > 1), some(v > 1), any(v > 9) FROM nums;
 SELECT max_by(firstName, age), min_by(firstName, age) FROM people;
-SELECT deptCode, max_by(id, salary) FROM people GROUP BY deptCode;
+SELECT deptCode, max_by(id, salary + id) FROM people GROUP BY deptCode;
 SELECT count(*) FILTER (WHERE age > 30), sum(age) FILTER (WHERE deptCode = 'eng') FROM people;
 SELECT deptCode, count(*) FILTER (WHERE age > 30) AS n FROM people GROUP BY deptCode;
 SELECT min(firstName), max(firstName), min(salary), max(eventTime) FROM people, events;
 SELECT bit_and(v), bit_or(v), bit_xor(v) FROM nums;
 SELECT round(corr(id, age), 9), round(covar_samp(id, age), 9), round(covar_pop(id, age), 9) FROM people;
-SELECT skewness(v), kurtosis(v) FROM nums;
+SELECT round(skewness(v), 9), round(kurtosis(v), 9) FROM nums;
 SELECT mode(v) FROM nums;
 SELECT try_sum(v), try_avg(v), product(v) FROM nums;
 SELECT string_agg(firstName, ',') FROM (SELECT firstName FROM people ORDER BY id);
