@@ -6,9 +6,8 @@ use datafusion::logical_expr::{Aggregate, Distinct, Expr as DfExpr, LogicalPlan}
 use millstream_sql::Span;
 use millstream_sql::ir::{DedupColumns, Expr, Plan};
 
-use super::{attribute_of, projection, with_batch_time};
+use super::projection;
 use crate::error::{AnalysisError, Result};
-use crate::expr::{Collect, ExprCx};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, not_found};
 use crate::stream_check;
@@ -16,54 +15,8 @@ use crate::stream_check;
 impl Resolver<'_> {
     /// Adds or replaces columns; all of them see the input only.
     pub(crate) fn with_columns(&mut self, input: &Plan, columns: &[(String, Expr)], span: Span) -> Result<Rel> {
-        // As a select list, so that generators and window functions work as there.
         let rel = self.plan(input)?;
-        let case = self.name_case();
-        let mut cx = ExprCx::new(&rel.attrs, "withColumns");
-        cx.windows = Collect::Allowed(vec![]);
-        let mut computed = vec![];
-        for (name, expr) in columns {
-            if crate::walk::generator_of(expr).is_some() {
-                return Err(AnalysisError::unsupported("a generator in withColumns", span).hint("use select() with the generator"));
-            }
-            if computed.iter().any(|(known, _): &(String, _)| case.same(known, name)) {
-                return Err(AnalysisError::invalid("COLUMN_ALREADY_EXISTS", format!("the column '{name}' is given twice"), span));
-            }
-            let typed = self.expr(&mut cx, expr)?;
-            computed.push((name.clone(), typed));
-        }
-        if !cx.windows.items().is_empty() {
-            return Err(AnalysisError::unsupported("a window function in withColumns", span).hint("use select() with the window function"));
-        }
-        let mut exprs: Vec<DfExpr> = vec![];
-        let mut attrs: Vec<Attribute> = vec![];
-        let mut used = vec![false; computed.len()];
-        for attr in rel.visible() {
-            match computed.iter().position(|(name, _)| case.same(name, &attr.name)) {
-                None => {
-                    exprs.push(attr.column());
-                    attrs.push(attr.clone());
-                }
-                Some(idx) => {
-                    if let (Some((name, typed)), Some(used)) = (computed.get(idx), used.get_mut(idx)) {
-                        *used = true;
-                        let new = attribute_of(self.next_id(), name, typed);
-                        exprs.push(typed.expr.clone().alias(new.plan_name()));
-                        attrs.push(new);
-                    }
-                }
-            }
-        }
-        for ((name, typed), used) in computed.iter().zip(used) {
-            if !used {
-                let new = attribute_of(self.next_id(), name, typed);
-                exprs.push(typed.expr.clone().alias(new.plan_name()));
-                attrs.push(new);
-            }
-        }
-        let plan = projection(exprs, with_batch_time(rel.plan, &cx)?)?;
-        let watermarks = rel.watermarks.into_iter().filter(|mark| attrs.iter().any(|attr| attr.id == mark.id)).collect();
-        Ok(Rel { plan, attrs, is_streaming: rel.is_streaming, watermarks })
+        self.select_with(rel, columns, span)
     }
 
     /// New names for some columns; names that do not exist are passed over.

@@ -87,6 +87,56 @@ impl Resolver<'_> {
     fn select_block(&mut self, block: &Block<'_>, order: Option<Order<'_>>) -> Result<Rel> {
         let rel = self.plan(block.input)?;
         let (rel, scope, items) = self.list_items(rel, block)?;
+        self.select_items(rel, scope, items, block, order)
+    }
+
+    /// `withColumns`: a list of the input's columns, some of them replaced, and new ones behind.
+    pub(crate) fn select_with(&mut self, rel: Rel, columns: &[(String, Expr)], span: Span) -> Result<Rel> {
+        let case = self.name_case();
+        let scope: Vec<Attribute> = rel.visible().cloned().collect();
+        let mut rel = rel;
+        let mut computed: Vec<(&str, Item<'_>)> = vec![];
+        let aliased: Vec<Expr> = columns.iter().map(|(name, expr)| expr.clone().alias(name.clone())).collect();
+        for ((name, expr), aliased) in columns.iter().zip(&aliased) {
+            if computed.iter().any(|(known, _)| case.same(known, name)) {
+                return Err(AnalysisError::invalid("COLUMN_ALREADY_EXISTS", format!("the column '{name}' is given twice"), span));
+            }
+            let item = match generator_of(expr) {
+                None => Item::Expr(aliased),
+                Some((call, _)) => {
+                    let (generated, made) = self.generate(rel, call, false, &[Ident::new(name.clone())], call.span)?;
+                    rel = generated;
+                    rel.attrs.extend(made.iter().cloned());
+                    match made.as_slice() {
+                        [attr] => Item::Column(Box::new(Typed::attribute(attr))),
+                        _ => return Err(AnalysisError::internal("a generator of several columns under one name")),
+                    }
+                }
+            };
+            computed.push((name, item));
+        }
+        let mut items = vec![];
+        for attr in &scope {
+            // A name that stands for several columns replaces all of them.
+            match computed.iter().find(|(name, _)| case.same(name, &attr.name)) {
+                None => items.push(Item::Column(Box::new(Typed::attribute(attr)))),
+                Some((_, Item::Expr(expr))) => items.push(Item::Expr(expr)),
+                Some((_, Item::Column(typed))) => items.push(Item::Column(typed.clone())),
+            }
+        }
+        items.extend(computed.into_iter().filter(|(name, _)| !scope.iter().any(|attr| case.same(name, &attr.name))).map(|(_, item)| item));
+        let block = Block { input: &Plan::OneRow, exprs: &[], grouping: None, having: vec![], qualify: vec![], windows: vec![], span };
+        self.select_items(rel, scope, items, &block, None)
+    }
+
+    fn select_items(
+        &mut self,
+        rel: Rel,
+        scope: Vec<Attribute>,
+        items: Vec<Item<'_>>,
+        block: &Block<'_>,
+        order: Option<Order<'_>>,
+    ) -> Result<Rel> {
         let mut cx = ExprCx::new(&scope, "SELECT");
         cx.aggregates = Collect::Allowed(vec![]);
         cx.windows = Collect::Allowed(vec![]);

@@ -140,3 +140,21 @@ fn legacy_mode_is_refused() {
     let plan = millstream_sql::parse_query("SELECT 1").unwrap();
     assert_eq!(Analyzer::new(settings, &catalog).analyze(&plan).unwrap_err().kind(), ErrorKind::Unsupported);
 }
+
+#[tokio::test]
+async fn columns_are_added_and_replaced_by_name() {
+    use millstream_sql::ir::Plan;
+    let catalog = catalog();
+    let columns = |pairs: &[(&str, &str)]| -> Vec<(String, Expr)> {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), millstream_sql::parse_expression(text).unwrap())).collect()
+    };
+    let plan = Plan::table("t", false).with_columns(columns(&[("V", "v * 10"), ("rn", "row_number() OVER (ORDER BY v DESC)")]));
+    let analyzed = Analyzer::new(SessionSettings::default(), &catalog).analyze(&plan).unwrap();
+    assert_eq!(schema_text(&analyzed), "V int, s string, rn int");
+    let plan = Plan::table("t", false)
+        .with_columns(columns(&[("x", "explode(array(v, v))")]))
+        .with_columns_renamed(vec![("x".into(), "y".into())]);
+    let analyzed = Analyzer::new(SessionSettings::default(), &catalog).analyze(&plan).unwrap();
+    assert_eq!(schema_text(&analyzed), "v int, s string, y int");
+    assert_eq!(crate::harness::run(&analyzed).await.unwrap().iter().map(|batch| batch.num_rows()).sum::<usize>(), 6);
+}
