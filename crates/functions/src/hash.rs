@@ -11,19 +11,19 @@ use arrow::datatypes::{
 };
 use datafusion::common::Result;
 
-use crate::def::{Arg, Call, FunctionDef, Returns};
-use crate::error::unsupported;
+use crate::def::{Arg, Call, FunctionDef, Returns, Types};
+use crate::error::{invalid, unsupported};
 
 /// The two hashes.
 pub const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("hash", &[Arg::Any], Returns::Int, |call| {
+    FunctionDef::new("hash", &[Arg::Any], Returns::Rule(|types| hashable(types, DataType::Int32)), |call| {
         let hashes = hash_rows::<Murmur3>(call)?;
         let result: PrimitiveArray<Int32Type> = hashes.into_iter().map(Some).collect();
         Ok(Arc::new(result))
     })
     .repeat(1)
     .lenient(),
-    FunctionDef::new("xxhash64", &[Arg::Any], Returns::Long, |call| {
+    FunctionDef::new("xxhash64", &[Arg::Any], Returns::Rule(|types| hashable(types, DataType::Int64)), |call| {
         let hashes = hash_rows::<XxHash64>(call)?;
         let result: PrimitiveArray<Int64Type> = hashes.into_iter().map(Some).collect();
         Ok(Arc::new(result))
@@ -31,6 +31,21 @@ pub const FUNCTIONS: &[FunctionDef] = &[
     .repeat(1)
     .lenient(),
 ];
+
+fn hashable(types: &Types<'_>, result: DataType) -> Result<DataType> {
+    fn has_map(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Map(..) => true,
+            DataType::List(field) => has_map(field.data_type()),
+            DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+            _ => false,
+        }
+    }
+    if (0..types.len()).any(|idx| has_map(&types.at(idx))) {
+        return Err(invalid("DATATYPE_MISMATCH.HASH_MAP_TYPE", "a map cannot be hashed: its entries have no order"));
+    }
+    Ok(result)
+}
 
 /// A hash function with a seed.
 trait Hasher {

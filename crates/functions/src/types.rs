@@ -155,6 +155,47 @@ fn write_name(out: &mut String, data_type: &DataType) {
     out.push_str(name);
 }
 
+/// Spark's SQL form of a type: `STRUCT<a: BIGINT, b: ARRAY<STRING>>`.
+pub(crate) fn write_sql_name(out: &mut String, data_type: &DataType) {
+    match data_type {
+        DataType::List(element) => {
+            out.push_str("ARRAY<");
+            write_sql_name(out, element.data_type());
+            out.push('>');
+        }
+        DataType::Map(..) => {
+            if let Ok((key, value)) = key_value_of(data_type) {
+                out.push_str("MAP<");
+                write_sql_name(out, &key);
+                out.push_str(", ");
+                write_sql_name(out, &value);
+                out.push('>');
+            }
+        }
+        DataType::Struct(fields) => {
+            out.push_str("STRUCT<");
+            for (idx, field) in fields.iter().enumerate() {
+                if idx > 0 {
+                    out.push_str(", ");
+                }
+                let name = field.name();
+                let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                    && !name.starts_with(|c: char| c.is_ascii_digit())
+                    && !name.is_empty();
+                if plain {
+                    out.push_str(name);
+                } else {
+                    out.push_str(&format!("`{}`", name.replace('`', "``")));
+                }
+                out.push_str(": ");
+                write_sql_name(out, field.data_type());
+            }
+            out.push('>');
+        }
+        other => out.push_str(&type_name(other).to_uppercase()),
+    }
+}
+
 /// Quotes a name only when reading it back would need the quotes.
 fn write_identifier(out: &mut String, name: &str) {
     if name.contains(['`', ',', ':', '<', '>', '(', ')', ' ']) || name.is_empty() {

@@ -8,17 +8,45 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray, StringBuilder};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimestampMicrosecondType,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::common::Result;
 use millstream_formats::datetime::{push_date, push_timestamp, push_timestamp_ntz};
 
 use super::{CastOptions, interval};
 use crate::error::internal;
+use crate::rows::text_rows;
 use crate::text::{write_decimal, write_double, write_float};
 
 /// Casts any column to STRING.
 pub(super) fn to_text(array: &ArrayRef, options: &CastOptions) -> Result<ArrayRef> {
+    macro_rules! column {
+        ($type:ty, $write:expr) => {{
+            let values = array.as_primitive::<$type>();
+            return text_rows(values.len(), |row, out| {
+                if values.is_null(row) {
+                    return Ok(false);
+                }
+                $write(out, values.value(row));
+                Ok(true)
+            });
+        }};
+    }
+    match array.data_type() {
+        // Arrow writes these as Spark does, and fast.
+        DataType::Boolean => return Ok(arrow::compute::cast(array, &DataType::Utf8)?),
+        data_type if data_type.is_integer() => return Ok(arrow::compute::cast(array, &DataType::Utf8)?),
+        DataType::Float64 => column!(Float64Type, write_double),
+        DataType::Date32 => column!(Date32Type, push_date),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+            column!(TimestampMicrosecondType, |out: &mut String, us| push_timestamp(out, us, options.zone))
+        }
+        DataType::Decimal128(_, scale) => {
+            let scale = *scale;
+            column!(Decimal128Type, |out: &mut String, value| write_decimal(out, value, scale))
+        }
+        _ => {}
+    }
     let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
     let mut text = String::new();
     for row in 0..array.len() {

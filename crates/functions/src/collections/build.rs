@@ -41,7 +41,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
             let count = number(&counts, row);
             let n_times = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
             total = total.saturating_add(n_times);
-            if total > super::ELEMENTS_MAX {
+            if total > super::NEW_ELEMENTS_MAX {
                 return Err(super::too_many());
             }
             for _ in 0..n_times {

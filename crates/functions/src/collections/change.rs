@@ -193,7 +193,7 @@ fn array_insert(call: &Call<'_>) -> Result<ArrayRef> {
         let len = range.len() as i64;
         // Where the new element goes, counted from 0; below 0 means a gap in front.
         let at = if position > 0 { i64::from(position) - 1 } else { len + i64::from(position) + 1 };
-        if at.unsigned_abs() > super::ELEMENTS_MAX as u64 {
+        if at.unsigned_abs() > super::NEW_ELEMENTS_MAX as u64 {
             return Err(super::too_many());
         }
         if at < 0 {

@@ -36,6 +36,9 @@ fn too_many() -> datafusion::common::DataFusionError {
     external(Error::exhausted("the arrays of one batch have more than 2147483647 elements").hint("use smaller batches"))
 }
 
+/// The most elements that one call may make up (`array_repeat`, a gap of `array_insert`): more is a mistake.
+const NEW_ELEMENTS_MAX: usize = 100_000_000;
+
 /// Collects, row by row, which elements of a values column make up each result array.
 pub(super) struct Gather {
     offsets: Vec<i32>,

@@ -44,7 +44,7 @@ fn sequence(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let as_long = |idx: usize| -> Result<PrimitiveArray<Int64Type>> {
         Ok(match data_type {
-            DataType::Date32 => call.primitive::<Date32Type>(idx)?.unary(|days| i64::from(days) * MICROS_PER_DAY),
+            DataType::Date32 => call.primitive::<Date32Type>(idx)?.unary(|days| i64::from(days).saturating_mul(MICROS_PER_DAY)),
             DataType::Timestamp(..) => call.primitive::<TimestampMicrosecondType>(idx)?.unary(|us| us),
             _ => call.primitive::<Int64Type>(idx)?,
         })
@@ -131,7 +131,8 @@ fn integer_row(values: &mut Vec<i64>, start: i64, stop: i64, step: i64) -> Resul
 }
 
 fn temporal_row(values: &mut Vec<i64>, start: i64, stop: i64, step: Parts, zone: Zone) -> Result<()> {
-    let direction = step.months * 28 * MICROS_PER_DAY + step.days.saturating_mul(MICROS_PER_DAY) + step.us;
+    let days = i128::from(step.months) * 28 + i128::from(step.days);
+    let direction = days * i128::from(MICROS_PER_DAY) + i128::from(step.us);
     let shown = format!("{} months {} days {} microseconds", step.months, step.days, step.us);
     if (direction > 0 && start > stop) || (direction < 0 && start < stop) || (direction == 0 && start != stop) {
         return Err(illegal(start, stop, &shown));
@@ -140,13 +141,12 @@ fn temporal_row(values: &mut Vec<i64>, start: i64, stop: i64, step: Parts, zone:
         values.push(start);
         return Ok(());
     }
-    check_length(
-        (i128::from(stop) - i128::from(start)).unsigned_abs().div_euclid(i128::from(direction).unsigned_abs()).min(i64::MAX as u128) as i64,
-    )?;
+    let length = (i128::from(stop) - i128::from(start)).unsigned_abs() / direction.unsigned_abs();
+    check_length(i64::try_from(length).unwrap_or(i64::MAX))?;
     let mut idx = 0i64;
     loop {
         // Each from the start, so that the last days of months do not drift.
-        let parts = Parts { months: step.months * idx, days: step.days * idx, us: step.us * idx };
+        let parts = Parts { months: step.months.saturating_mul(idx), days: step.days.saturating_mul(idx), us: step.us.saturating_mul(idx) };
         let Some(next) = add_to_timestamp(start, parts, zone) else { return Ok(()) };
         if (direction > 0 && next > stop) || (direction < 0 && next < stop) {
             return Ok(());

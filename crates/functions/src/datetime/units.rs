@@ -151,7 +151,7 @@ fn time_bucket(call: &Call<'_>) -> Result<ArrayRef> {
             months.and_then(|months| add_to_timestamp(origin, Parts { months, days: 0, us: 0 }, zone))
         } else {
             let step = width.days.checked_mul(MICROS_PER_DAY).and_then(|days| days.checked_add(width.us));
-            step.filter(|step| *step > 0).and_then(|step| us.checked_sub(origin).map(|since| us - since.rem_euclid(step)))
+            step.filter(|step| *step > 0).and_then(|step| us.checked_sub(origin).and_then(|since| us.checked_sub(since.rem_euclid(step))))
         };
         builder
             .append_value(bucket.ok_or_else(|| {

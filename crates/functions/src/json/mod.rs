@@ -5,7 +5,6 @@
 
 mod path;
 mod scan;
-mod schema;
 
 use std::sync::Arc;
 
@@ -13,8 +12,8 @@ use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder, StructA
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
 use millstream_core::Options;
-use millstream_formats::csv::{CsvColumnDecoder, CsvEncoder, CsvReadOptions, CsvWriteOptions};
-use millstream_formats::json::{JsonColumnDecoder, JsonEncoder, JsonReadOptions, JsonWriteOptions};
+use millstream_formats::csv::{CsvColumnDecoder, CsvEncoder, CsvInferrer, CsvReadOptions, CsvWriteOptions};
+use millstream_formats::json::{JsonColumnDecoder, JsonEncoder, JsonInferrer, JsonReadOptions, JsonWriteOptions};
 
 use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{external, internal, invalid};
@@ -43,7 +42,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
     .min(2)
     .zoned()
     .lenient(),
-    FunctionDef::new("to_json", &[Arg::Any, Arg::Map], Returns::String, |call| {
+    FunctionDef::new("to_json", &[Arg::Any, Arg::Map], Returns::Rule(json_text_type), |call| {
         let options = JsonWriteOptions::new(&options_of(call, 1)?, zone_of(call)?).map_err(external)?;
         Ok(Arc::new(JsonEncoder::for_columns(options).encode_column(&call.array(0)?).map_err(external)?))
     })
@@ -97,17 +96,35 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         Ok(Arc::new(builder.finish()))
     }),
     FunctionDef::new("schema_of_json", &[Arg::LiteralString, Arg::Map], Returns::String, |call| {
-        let options = options_of(call, 1)?;
-        let prefers_decimal = options.get_bool("prefersDecimal").map_err(external)?.unwrap_or(false);
-        let primitives_as_string = options.get_bool("primitivesAsString").map_err(external)?.unwrap_or(false);
-        let schema = schema::infer(call.required_text(0)?, prefers_decimal, primitives_as_string)?;
-        text_rows(call.n_rows(), |_, out| {
-            schema.write(out);
-            Ok(true)
-        })
+        let options = JsonReadOptions::new(&options_of(call, 1)?, zone_of(call)?).map_err(external)?;
+        schema_text(call, &JsonInferrer::type_of(call.required_text(0)?, options).map_err(external)?)
     })
-    .min(1),
+    .min(1)
+    .zoned(),
+    FunctionDef::new("schema_of_csv", &[Arg::LiteralString, Arg::Map], Returns::String, |call| {
+        let options = CsvReadOptions::new(&options_of(call, 1)?.with("inferSchema", "true"), zone_of(call)?).map_err(external)?;
+        schema_text(call, &CsvInferrer::type_of(call.required_text(0)?, options).map_err(external)?)
+    })
+    .min(1)
+    .zoned(),
 ];
+
+fn schema_text(call: &Call<'_>, data_type: &DataType) -> Result<ArrayRef> {
+    text_rows(call.n_rows(), |_, out| {
+        crate::types::write_sql_name(out, data_type);
+        Ok(true)
+    })
+}
+
+fn json_text_type(types: &Types<'_>) -> Result<DataType> {
+    match types.at(0) {
+        DataType::Struct(_) | DataType::List(_) | DataType::Map(..) | DataType::Null => Ok(DataType::Utf8),
+        other => Err(invalid(
+            "DATATYPE_MISMATCH.INVALID_JSON_SCHEMA",
+            format!("to_json takes a struct, an array or a map, not {}", crate::types::type_name(&other)),
+        )),
+    }
+}
 
 /// The schema literal: a type, or a list of columns as in a table definition.
 fn schema_argument(types: &Types<'_>) -> Result<DataType> {
@@ -118,9 +135,8 @@ fn schema_argument(types: &Types<'_>) -> Result<DataType> {
 /// The options in argument `idx`: a constant map of strings.
 fn options_of(call: &Call<'_>, idx: usize) -> Result<Options> {
     let mut options = Options::new();
-    let has_zone = matches!(call.data_type(call.len() - 1)?, DataType::Utf8);
-    let n_user = call.len() - usize::from(has_zone);
-    if idx >= n_user {
+    // The last argument is the time zone.
+    if idx + 1 >= call.len() {
         return Ok(options);
     }
     let array = call.array(idx)?;

@@ -48,6 +48,8 @@ fn lengths_keys_and_schemas() {
     assert_eq!(one("json_array_length", "[1"), "NULL");
     assert_eq!(one("json_object_keys", r#"{"a":1,"b":{"c":2}}"#), "[a, b]");
     assert_eq!(one("json_object_keys", "[1]"), "NULL");
+    let one = |name: &str, json: &str| eval(name, vec![S::from(json), S::from("UTC")]);
+    assert_eq!(one("schema_of_csv", "1,abc"), "STRUCT<_c0: INT, _c1: STRING>");
     assert_eq!(one("schema_of_json", r#"{"a":1,"b":"x"}"#), "STRUCT<a: BIGINT, b: STRING>");
     assert_eq!(one("schema_of_json", r#"[{"a":1.5},{"b":true}]"#), "ARRAY<STRUCT<a: DOUBLE, b: BOOLEAN>>");
     assert_eq!(one("schema_of_json", r#"{"a":[1,"x"],"d":"2020-01-01"}"#), "STRUCT<a: ARRAY<STRING>, d: STRING>");
