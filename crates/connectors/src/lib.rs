@@ -27,6 +27,7 @@ mod harness;
 use std::sync::Arc;
 
 use millstream_core::ConnectorRegistry;
+use millstream_state::{FileSystem, OsFileSystem};
 
 pub use console::ConsoleOutput;
 pub use foreach::{ForeachSink, RowWriter, RowWriterFactory};
@@ -42,14 +43,19 @@ pub struct InProcess {
 
 /// Puts every connector of this crate into a registry.
 pub fn register_all(registry: &mut ConnectorRegistry) -> InProcess {
+    register_all_on(registry, Arc::new(OsFileSystem))
+}
+
+/// As [`register_all`], with another local file layer (tests pass one that fails or forgets).
+pub fn register_all_on(registry: &mut ConnectorRegistry, fs: Arc<dyn FileSystem>) -> InProcess {
     let memory = Arc::new(MemoryStore::default());
     registry.register(Arc::new(rate::RateConnector));
     registry.register(Arc::new(rate_micro_batch::RateMicroBatchConnector));
     registry.register(Arc::new(memory::MemoryConnector::new(Arc::clone(&memory))));
     registry.register(Arc::new(console::ConsoleConnector::default()));
     registry.register(Arc::new(noop::NoopConnector));
-    registry.register(Arc::new(socket::SocketConnector::default()));
-    registry.register(Arc::new(file::FileConnector::default()));
+    registry.register(Arc::new(socket::SocketConnector::new(Arc::clone(&fs))));
+    registry.register(Arc::new(file::FileConnector::new(fs)));
     registry.register(Arc::new(foreach::ForeachConnector));
     registry.register(Arc::new(foreach_batch::ForeachBatchConnector));
     InProcess { memory }

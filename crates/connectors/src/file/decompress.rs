@@ -19,6 +19,9 @@ use tokio::runtime::Handle;
 use super::listing::modified_us;
 use super::splits::FilePiece;
 
+/// The class of [`changed`]: `ignoreCorruptFiles` does not hide a file that somebody writes to.
+const FILE_CHANGED: &str = "FAILED_READ_FILE.FILE_CHANGED";
+
 /// How much is read at once.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
@@ -157,12 +160,14 @@ impl OpenFile {
 /// A file that is not the one that was planned.
 pub(super) fn changed(path: &str, what: &str) -> Error {
     Error::data(format!("file '{path}' changed between planning and reading: {what}"))
+        .code(FILE_CHANGED)
         .hint("write files elsewhere and move them into the folder when they are complete")
 }
 
 /// A file that is not there any more.
 pub(super) fn vanished(path: &str) -> Error {
     Error::data(format!("file '{path}' vanished between planning and reading"))
+        .code("FAILED_READ_FILE.FILE_NOT_EXIST")
         .hint("set ignoreMissingFiles to go on without files that vanish")
 }
 

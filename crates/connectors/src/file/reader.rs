@@ -201,7 +201,7 @@ impl Run<'_> {
                 Ok(())
             }
             Ok(false) => Err(vanished(&piece.path)),
-            Err(error) if reader.ignores_corrupt && error.kind() == ErrorKind::Data && !is_parse_failure(&error) => {
+            Err(error) if reader.ignores_corrupt && error.kind() == ErrorKind::Data && !is_no_damage(&error) => {
                 tracing::warn!(file = piece.path, %error, "the rest of a damaged file is left out");
                 self.finish(out)
             }
@@ -287,8 +287,9 @@ impl PieceSink for Chunks<'_, '_> {
     }
 }
 
-/// FAILFAST is the user's wish, whatever `ignoreCorruptFiles` says.
-fn is_parse_failure(error: &Error) -> bool {
+/// FAILFAST is the user's wish, a column of another type a wrong schema, a changed file somebody's write: none of them is
+/// hidden by `ignoreCorruptFiles`.
+fn is_no_damage(error: &Error) -> bool {
     error.error_class().is_some_and(|class| class.starts_with("MALFORMED") || class.starts_with("FAILED_READ_FILE"))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Local files are written to the attempt's staging folder under names that end in `.staged`, and synced before the task
 //! says so. On object stores the parts of multipart uploads are sent; an upload shows nothing before it is completed.
-//! Nothing is created before the first row.
+//! Nothing is created before the first row, but for one
+//! file of a batch write that has none.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -51,6 +52,8 @@ pub(super) struct FileWriters {
     partitioner: Partitioner,
     encoding: Encoding,
     max_records_per_file: u64,
+    /// A batch write without rows leaves one file, so that the table can be read back.
+    writes_empty: bool,
 }
 
 impl FileWriters {
@@ -64,6 +67,7 @@ impl FileWriters {
             partitioner,
             encoding,
             max_records_per_file: options.max_records_per_file.unwrap_or(u64::MAX),
+            writes_empty: options.save_mode.is_some() && spec.partition_by.is_empty(),
         })
     }
 }
@@ -99,6 +103,7 @@ impl WriterFactory for FileWriters {
             partitioner: self.partitioner.clone(),
             encoding: self.encoding.clone(),
             max_records_per_file: self.max_records_per_file,
+            writes_empty: self.writes_empty && attempt.task_id.0 == 0,
             attempt,
             open: HashMap::new(),
             done: Vec::new(),
@@ -114,6 +119,7 @@ struct FileTaskWriter {
     partitioner: Partitioner,
     encoding: Encoding,
     max_records_per_file: u64,
+    writes_empty: bool,
     attempt: WriteAttempt,
     /// By partition folder.
     open: HashMap<String, OpenFile>,
@@ -162,6 +168,10 @@ impl TaskWriter for FileTaskWriter {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<TaskOutput> {
+        if self.writes_empty && self.n_rows == 0 {
+            let empty = self.create("").await?;
+            self.open.insert(String::new(), empty);
+        }
         let mut folders: Vec<String> = self.open.keys().cloned().collect();
         folders.sort();
         for folder in folders {

@@ -146,3 +146,16 @@ async fn partition_values_are_written_as_sparks_casts_write_them() {
         ]
     );
 }
+
+#[tokio::test]
+async fn an_empty_batch_write_can_be_read_back() {
+    for format in ["parquet", "json", "csv"] {
+        let dir = TempDir::new().unwrap();
+        write_all(format, &[], &dir, &id_name_rows(0, 0)).await.unwrap();
+        let path = dir.path().to_str().unwrap();
+        let schema = (format != "parquet").then(id_name_schema);
+        let (schema, chunks) = read_all(format, &[("path", path)], schema).await.unwrap();
+        assert_eq!(schema.fields().len(), 2);
+        assert_eq!(rows(&chunks).iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+    }
+}

@@ -328,3 +328,35 @@ async fn large_csv_files_with_a_header_are_cut_too() {
     assert_eq!(chunks.iter().map(|chunk| chunk.n_records).sum::<u64>(), 200_000);
     assert_eq!(rows(&chunks).iter().map(|rows| rows.column(0).null_count()).sum::<usize>(), 0);
 }
+
+#[tokio::test]
+async fn large_parquet_files_are_cut_at_row_groups() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("big.parquet");
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_max_row_group_row_count(Some(20_000))
+        .set_compression(parquet::basic::Compression::UNCOMPRESSED)
+        .set_dictionary_enabled(false)
+        .build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, id_name_schema(), Some(properties)).unwrap();
+    for step in 0..100 {
+        writer.write(&id_name_rows(step * 10_000, 10_000)).unwrap();
+    }
+    writer.close().unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > 16 << 20);
+    let (registry, _) = registry();
+    let options = [("path", dir.path().to_str().unwrap())];
+    let mut source = source(&registry, source_request("parquet", &options, Some(id_name_schema()))).await.unwrap();
+    let start = source.start(SourceStart::Fresh).await.unwrap();
+    let range = source.plan(&start, &Admission::default()).await.unwrap().unwrap();
+    let splits = source.splits(&range, 2).await.unwrap();
+    assert_eq!(splits.len(), 2);
+    let mut n_rows = Vec::new();
+    for split in &splits {
+        let chunks = super::read_with(&registry, source.as_ref(), std::slice::from_ref(split)).await.unwrap();
+        n_rows.push(chunks.iter().map(|chunk| chunk.n_records).sum::<u64>());
+    }
+    assert!(n_rows.iter().all(|n| *n > 400_000), "{n_rows:?}");
+    assert_eq!(n_rows.iter().sum::<u64>(), 1_000_000);
+}
