@@ -1,7 +1,7 @@
 //! A job of the kill campaign (`cargo xtask kill --job foreach-batch`): a foreach_batch writer that is exactly once.
 //!
 //! A replayed batch comes with the same id and the same rows, so the writer replaces its output by batch id: one file
-//! per batch, written elsewhere, synced, renamed over the old one. Reads `in`, writes `out`, all in the working directory.
+//! per batch, written outside of the table's folder, synced, renamed over the old one. Reads `in`, writes `out`, all in the working directory.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
@@ -29,11 +29,11 @@ async fn replace(rows: DataFrame, batch: BatchId) -> Result<()> {
         return Err(Error::internal(format!("batch {} has {n_rows} rows when read again, {n_lines} at first", batch.0)));
     }
     fs::create_dir_all("out")?;
-    let (unfinished, path) = (format!("out/batch-{:06}.unfinished", batch.0), format!("out/batch-{:06}.json", batch.0));
-    let mut file = File::create(&unfinished)?;
+    let (unfinished, path) = ("unfinished", format!("out/batch-{:06}.json", batch.0));
+    let mut file = File::create(unfinished)?;
     file.write_all(&lines)?;
     file.sync_all()?;
-    fs::rename(&unfinished, Path::new(&path))?;
+    fs::rename(unfinished, Path::new(&path))?;
     File::open("out")?.sync_all()?;
     Ok(())
 }
