@@ -16,9 +16,9 @@
 //! | DATE | Date32 |
 //! | TIMESTAMP, TIMESTAMP_NTZ | Timestamp(us, "UTC"), Timestamp(us, None) |
 //! | INTERVAL DAY TO SECOND, YEAR TO MONTH, calendar | Duration(us), Interval(YearMonth), Interval(MonthDayNano) |
-//! | ARRAY<t> | List of a nullable field `element` |
-//! | MAP<k,v> | Map of `entries` with `key` (not null) and `value`, unsorted |
-//! | STRUCT<..> | Struct |
+//! | `ARRAY<t>` | List of a nullable field `element` |
+//! | `MAP<k,v>` | Map of `entries` with `key` (not null) and `value`, unsorted |
+//! | `STRUCT<..>` | Struct |
 //! | VOID | Null |
 //!
 //! [`types::parse_type`] and [`types::type_name`] translate Spark's names.
@@ -29,7 +29,7 @@
 //!
 //! **Looking up.** [`scalar`] finds a [`FunctionDef`] by Spark's name: argument classes, result type, kernel.
 //! [`FunctionDef::udf`] makes the DataFusion function, named `spark_<name>`; [`all_scalar`] lists them for a
-//! session's registry and for decoding plans. Aggregates are in [`aggregate`].
+//! session's registry and for decoding plans. Aggregates are in [`mod@aggregate`].
 //!
 //! **Operators and casts** have names of ours: `cast` (see [`cast`]), `add`, `subtract`, `multiply`, `divide`,
 //! `div`, `remainder`, `negative` (see

@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::text_error;
 use crate::writer::{DataFrameWriter, DataStreamWriter};
 
-/// A table that is yet to be computed. See the [module's documentation](self).
+/// A table that is yet to be computed..
 #[derive(Clone)]
 pub struct DataFrame {
     pub(crate) session: Session,
