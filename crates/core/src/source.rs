@@ -10,7 +10,7 @@
 //! The same four calls carry a batch read (`plan` without a limit, once) and a stream (`plan` per micro-batch), so both
 //! read with the same code. [`SplitReader::read`] is deterministic: the same split gives the same rows, in the same order.
 //! A `Source` is owned by one task of the driver; a `SplitReader` is shared, and can be made again elsewhere from its
-//! [`ReaderSpec`](crate::ReaderSpec).
+//! [`ReaderSpec`].
 
 use std::fmt;
 use std::sync::Arc;
