@@ -40,6 +40,9 @@ async fn a_decoded_plan_gives_the_same_rows() {
     for function in millstream_functions::all_scalar() {
         decoding.register_udf(function.as_ref().clone());
     }
+    for function in millstream_functions::all_aggregate() {
+        decoding.register_udaf(function.as_ref().clone());
+    }
     for function in millstream_analyzer::functions() {
         decoding.register_udf(function.as_ref().clone());
     }
