@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::table::Table;
 use super::{Wish, data, measure, median, millstream, spark_python, workdir};
-use crate::run::{Outcome, cargo, root, shown, status, target_dir};
+use crate::run::{Outcome, root, shown, status};
 use crate::tools;
 
 const STARTS: usize = 10;
@@ -20,8 +20,7 @@ const SPARK_BATCHES: &str = "240";
 pub fn run(wish: &Wish) -> Outcome {
     let python = tools::python()?;
     let program = millstream(wish)?;
-    status(cargo().args(["build", "--release", "--locked", "--workspace", "--example", "empty_batch"]))?;
-    let floor = target_dir().join("release/examples/empty_batch");
+    let floor = program.with_file_name("examples").join("empty_batch");
     let ours = last_json(Command::new(&floor).current_dir(workdir("empty-batch-millstream", None)?))?;
     let first_ms = first_commit_ms(wish, &python, &program)?;
 

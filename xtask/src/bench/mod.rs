@@ -87,7 +87,8 @@ fn millstream(wish: &Wish) -> Outcome<PathBuf> {
     if let Some(bin) = &wish.bin {
         return Ok(bin.clone());
     }
-    status(cargo().args(["build", "--release", "--locked", "--workspace", "--bin", "millstream"]))?;
+    // Both at once: an example brings the features of dev-dependencies, and two feature sets are two builds of DataFusion.
+    status(cargo().args(["build", "--release", "--locked", "--workspace", "--bin", "millstream", "--example", "empty_batch"]))?;
     Ok(target_dir().join("release").join("millstream"))
 }
 
