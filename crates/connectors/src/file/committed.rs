@@ -1,8 +1,8 @@
-//! What our own sinks have committed in a folder: `_millstream/<query>/committed/<epoch>.json`, each `{"batch":N}`.
+//! What our own sinks have committed in a folder: `_millstream/<query>/committed/<epoch>.mark`, each `{"batch":N}`.
 //!
 //! ```text
-//!  commit of batch N:  rename staged files ─► sync folders ─► replace committed/<epoch>.json {"batch":N}
-//!  a reader of ours:   read committed/*.json ─► list files ─► of each query's files take those with batch <= N
+//!  commit of batch N:  rename staged files ─► sync folders ─► replace committed/<epoch>.mark {"batch":N}
+//!  a reader of ours:   read committed/*.mark ─► list files ─► of each query's files take those with batch <= N
 //! ```
 //! The mark is read before the files are listed, so a batch that counts is listed whole. A query without books in the
 //! folder (a finished batch write, or files that were copied here) counts as it is.
@@ -95,7 +95,7 @@ fn read_marks(folder: &Path) -> Result<Option<BatchId>> {
     let mut highest = None;
     for mark in marks {
         let path = mark?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
+        if path.extension().is_none_or(|extension| extension != "mark") {
             continue;
         }
         match std::fs::read(&path) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  <path>/_millstream/<query>/staging/<epoch>-<batch>-<attempt>/<task>-<seq>.staged
-//!                            /committed/<epoch>.json            {"batch":N}
+//!                            /committed/<epoch>.mark            {"batch":N}
 //!  <path>/[k=v/]part-<task>-<query>-<batch>-<seq>.snappy.parquet
 //! ```
 
@@ -71,12 +71,12 @@ impl Books {
     /// Reads the marks of all runs, writes this run's own, then removes the older ones.
     fn take_over_mark(&self, fs: &dyn FileSystem, epoch: RunEpoch) -> Result<Option<BatchId>> {
         let dir = self.committed();
-        let own = format!("{epoch}.json");
+        let own = format!("{epoch}.mark");
         let mut highest = None;
         let mut older = Vec::new();
         for name in list(fs, &dir)? {
             let path = dir.join(&name);
-            if !name.ends_with(".json") {
+            if !name.ends_with(".mark") {
                 // What a replacement left when it was cut off.
                 fs.remove(&path)?;
                 continue;
@@ -98,7 +98,7 @@ impl Books {
 
     /// Durable when it returns.
     pub(super) fn mark(&self, fs: &dyn FileSystem, epoch: RunEpoch, batch: BatchId) -> Result<()> {
-        let path = self.committed().join(format!("{epoch}.json"));
+        let path = self.committed().join(format!("{epoch}.mark"));
         fs.replace_synced(&path, &wire::to_json(&Mark { batch })?).map_err(|error| write_error(&path.to_string_lossy(), error))
     }
 

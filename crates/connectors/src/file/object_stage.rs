@@ -3,7 +3,7 @@
 //! ```text
 //!  task    create upload ─► put parts              nothing is visible
 //!  record  upload ids and part tags                the decision
-//!  commit  complete uploads ─► put committed/<epoch>.json {"batch":N}
+//!  commit  complete uploads ─► put committed/<epoch>.mark {"batch":N}
 //! ```
 //! An upload that was begun but never recorded is invisible, and only the store's AbortIncompleteMultipartUpload rule
 //! removes it: nobody else knows its id.
@@ -105,7 +105,7 @@ impl ObjectBooks {
     }
 
     fn mark_key(&self, epoch: RunEpoch) -> ObjectPath {
-        join_key(&join_key(&self.prefix, "committed"), &format!("{epoch}.json"))
+        join_key(&join_key(&self.prefix, "committed"), &format!("{epoch}.mark"))
     }
 
     pub(super) async fn mark(&self, epoch: RunEpoch, batch: BatchId) -> Result<()> {
