@@ -82,7 +82,10 @@ class Watch:
 
     def look(self, output, seen):
         fs, folder = open_folder(output["url"])
-        there = files_of(fs, folder, output["format"])
+        try:
+            there = files_of(fs, folder, output["format"])
+        except FileNotFoundError:
+            return  # a folder came or went between the look for it and its listing; the next look tells
         gone = set(seen) - set(there)
         if gone:
             self.wrong = f"visible files vanished: {sorted(gone)}"
