@@ -97,8 +97,9 @@ impl QueryShared {
             _ => None,
         };
         self.set_status(if exception.is_some() { "Terminated with exception" } else { "Stopped" }, false, false);
-        self.end.send_replace(end);
+        // Listeners first, as in Spark: who waits for the end finds the event already sent.
         self.listeners.send(QueryEvent::Terminated { id: self.id, run_id: self.run_id, exception });
+        self.end.send_replace(end);
     }
 }
 
