@@ -13,7 +13,7 @@ use millstream_state::checkpoint::{self, Checkpoint, Record, Recovered};
 use super::definition::{QueryDefinition, Settings};
 use super::job::JobDescription;
 use super::listener::{ListenerBus, QueryEvent};
-use super::micro_batch::{LoopParts, MicroBatchLoop, StaticLeaf, StreamLeaf};
+use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
 use crate::engine::Engine;
@@ -103,23 +103,12 @@ pub async fn start_query(engine: Arc<Engine>, definition: QueryDefinition, liste
         name: shared.name.clone(),
         timestamp: iso_timestamp(engine.clock.now_proc_us()),
     });
-    let parts = LoopParts {
-        engine,
-        shared: Arc::clone(&shared),
-        checkpoint,
-        definition,
-        plan,
-        streams,
-        statics,
-        sinks,
-        query_id: recovered.query_id,
-        epoch: recovered.epoch,
-        next_batch: next_batch(decided),
-        committed: recovered.committed,
-        roll_forward: recovered.uncommitted,
-        replay: recovered.last_intent,
-    };
-    tokio::spawn(MicroBatchLoop::new(parts).run());
+    let committed = recovered.committed;
+    let reached = Reached { next_batch: next_batch(decided), committed, committed_recorded: committed };
+    let unfinished = Unfinished { roll_forward: recovered.uncommitted, replay: recovered.last_intent };
+    let epoch = recovered.epoch;
+    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, streams, statics, sinks };
+    tokio::spawn(MicroBatchLoop::new(run, reached).run(unfinished));
     Ok(StreamingQuery { shared })
 }
 

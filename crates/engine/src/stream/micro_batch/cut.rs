@@ -1,0 +1,75 @@
+//! What a batch reads: every source cuts its next range, and the ranges become splits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_core::{Admission, BatchId, Result, SourceRange};
+
+use super::report::Phases;
+use super::{MicroBatchLoop, in_source};
+use crate::physical::SplitsBySource;
+use crate::stream::definition::Settings;
+use crate::stream::trigger::Trigger;
+
+/// What a batch reads, when it was cut, and under which settings.
+pub(super) struct BatchCut {
+    pub(super) batch: BatchId,
+    /// The batch's clock: what `current_timestamp()` says in it.
+    pub(super) clock_us: i64,
+    pub(super) ranges: BTreeMap<String, SourceRange>,
+    pub(super) static_ranges: BTreeMap<String, SourceRange>,
+    pub(super) settings: Settings,
+    /// Its intent is recorded already.
+    pub(super) is_replay: bool,
+}
+
+impl MicroBatchLoop {
+    /// Cuts the next batch, or `None` if there is nothing new.
+    pub(super) async fn cut_next(&mut self) -> Result<Option<(BatchCut, Phases)>> {
+        let mut phases = Phases::start(Arc::clone(&self.run.engine.clock));
+        let clock_us = self.run.engine.clock.now_proc_us();
+        let ranges = phases.time("latestOffset", self.plan_ranges()).await?;
+        if ranges.is_empty() {
+            return Ok(None);
+        }
+        let now = self.run.engine.clock.monotonic();
+        for leaf in &mut self.run.statics {
+            leaf.refresh(now).await?;
+        }
+        let static_ranges = self.run.statics.iter().filter_map(|leaf| Some((leaf.name.clone(), leaf.range.clone()?))).collect();
+        let settings = self.run.definition.settings.clone();
+        let cut = BatchCut { batch: self.reached.next_batch, clock_us, ranges, static_ranges, settings, is_replay: false };
+        Ok(Some((cut, phases)))
+    }
+
+    async fn plan_ranges(&mut self) -> Result<BTreeMap<String, SourceRange>> {
+        let admission = match self.run.definition.trigger {
+            Trigger::Once => Admission::ALL,
+            _ => Admission::bytes(Some(self.run.definition.batch_bytes_max)),
+        };
+        let mut ranges = BTreeMap::new();
+        for leaf in &mut self.run.streams {
+            let planned = leaf.source.plan(&leaf.position, &admission).await;
+            if let Some(range) = planned.map_err(in_source(&leaf.name))? {
+                ranges.insert(leaf.name.clone(), range);
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// The splits of every source; none for a source that the batch does not read.
+    pub(super) async fn splits(&mut self, cut: &BatchCut) -> Result<SplitsBySource> {
+        let n_tasks = self.run.engine.config.parallelism;
+        let streams = self.run.streams.iter_mut().map(|leaf| (&leaf.name, &mut leaf.source, cut.ranges.get(&leaf.name)));
+        let statics = self.run.statics.iter_mut().map(|leaf| (&leaf.name, &mut leaf.source, cut.static_ranges.get(&leaf.name)));
+        let mut splits = SplitsBySource::new();
+        for (name, source, range) in streams.chain(statics) {
+            let of_source = match range {
+                Some(range) => source.splits(range, n_tasks).await.map_err(in_source(name))?,
+                None => Vec::new(),
+            };
+            splits.insert(name.clone(), of_source);
+        }
+        Ok(splits)
+    }
+}

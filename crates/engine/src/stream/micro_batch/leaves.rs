@@ -1,0 +1,51 @@
+//! The sources of a running query: streams, which every batch reads further, and static sides, which stay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::catalog::TableProvider;
+use millstream_core::{Admission, Position, Result, Source, SourceRange, SourceStart};
+
+use crate::physical::source_table::as_source_table;
+
+/// A streaming source of the query.
+pub(in crate::stream) struct StreamLeaf {
+    pub(in crate::stream) name: String,
+    pub(in crate::stream) description: String,
+    pub(in crate::stream) source: Box<dyn Source>,
+    /// Where the next batch begins.
+    pub(in crate::stream) position: Position,
+    /// Whether it keeps more than its position (seen files): then its ranges are kept until a snapshot has them.
+    pub(in crate::stream) remembers: bool,
+}
+
+/// A finished side of a join: its range is fixed at start, recorded with each batch, and resolved again by interval.
+pub(in crate::stream) struct StaticLeaf {
+    pub(super) name: String,
+    pub(super) source: Box<dyn Source>,
+    pub(super) range: Option<SourceRange>,
+    table: Arc<dyn TableProvider>,
+    resolved_at: Duration,
+}
+
+impl StaticLeaf {
+    /// Opens the table and fixes its range to what is there.
+    pub(in crate::stream) async fn resolve(table: Arc<dyn TableProvider>, now: Duration) -> Result<Self> {
+        let (name, mut source) = {
+            let of = as_source_table(&table)?;
+            (of.name().to_owned(), of.open(None).await?)
+        };
+        let from = source.start(SourceStart::Fresh).await?;
+        let range = source.plan(&from, &Admission::ALL).await?;
+        Ok(Self { name, source, range, table, resolved_at: now })
+    }
+
+    /// Resolves it again if its `refreshInterval` has passed.
+    pub(super) async fn refresh(&mut self, now: Duration) -> Result<()> {
+        let interval = as_source_table(&self.table)?.refresh_interval();
+        if interval.is_some_and(|interval| now.saturating_sub(self.resolved_at) >= interval) {
+            *self = Self::resolve(Arc::clone(&self.table), now).await?;
+        }
+        Ok(())
+    }
+}

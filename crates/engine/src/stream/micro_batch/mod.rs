@@ -1,0 +1,145 @@
+//! The micro-batch loop. One task owns it, with the sources and the checkpoint; sinks commit in a task of their own.
+//!
+//! ```text
+//!  plan ranges ─► [INTENT N] ─► refill + run ─► sinks prepare ─► commit of N-1 awaited ─► PREPARED N ─► commit N ─┐
+//!       ▲                                                        (its fact rides here)                          │
+//!       └───────────────────────────── N+1 computes while N is being committed ◄────────────────────────────────┘
+//! ```
+//! Before PREPARED N nothing of batch N is visible and it may be cut anew (unless its intent was recorded); after it the
+//! batch is rolled forward from the record and never run again. An error ends the loop: restart recovers.
+//!
+//! This file holds the life of a run. [`recover`] finishes what the last run began; [`drive`] begins batches by the
+//! trigger; [`cut`] decides what a batch reads; [`run_batch`] goes from there to the prepared record; [`settle`] from the
+//! record to the committed batch; [`report`] counts and times; [`leaves`] are the sources.
+
+mod cut;
+mod drive;
+mod leaves;
+mod recover;
+mod report;
+mod run_batch;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::crash::CRASH;
+use millstream_core::{BatchId, Error, ErrorKind, Result, RunEpoch, Sink};
+use millstream_state::checkpoint::{Checkpoint, Record};
+
+pub(super) use leaves::{StaticLeaf, StreamLeaf};
+use settle::InFlight;
+
+use super::definition::QueryDefinition;
+use super::query::{QueryEnd, QueryShared};
+use crate::engine::Engine;
+
+/// What one run of a query works with: made by `start`, given up when the run ends.
+pub(super) struct QueryRun {
+    pub(super) engine: Arc<Engine>,
+    pub(super) shared: Arc<QueryShared>,
+    pub(super) definition: QueryDefinition,
+    pub(super) epoch: RunEpoch,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) streams: Vec<StreamLeaf>,
+    pub(super) statics: Vec<StaticLeaf>,
+    pub(super) sinks: BTreeMap<String, Arc<dyn Sink>>,
+}
+
+/// What the last run left unfinished, in the order in which it is finished.
+pub(super) struct Unfinished {
+    /// Batches that are decided and perhaps not committed.
+    pub(super) roll_forward: Vec<Record>,
+    /// A batch whose intent is recorded and that is not decided.
+    pub(super) replay: Option<Record>,
+}
+
+/// How far the query is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reached {
+    /// The batch to be cut next.
+    pub(super) next_batch: BatchId,
+    /// The highest committed batch.
+    pub(super) committed: Option<BatchId>,
+    /// The highest committed batch that a durable record tells of.
+    pub(super) committed_recorded: Option<BatchId>,
+}
+
+/// The loop of one run of one query.
+pub(super) struct MicroBatchLoop {
+    run: QueryRun,
+    reached: Reached,
+    in_flight: Option<InFlight>,
+    last_trigger_at: Option<Duration>,
+}
+
+impl MicroBatchLoop {
+    pub(super) fn new(run: QueryRun, reached: Reached) -> Self {
+        Self { run, reached, in_flight: None, last_trigger_at: None }
+    }
+
+    /// Runs until the input ends, a stop, or an error.
+    pub(super) async fn run(mut self, unfinished: Unfinished) {
+        let worked = self.work(unfinished).await;
+        if let Err(error) = &worked
+            && error.error_class() == Some(CRASH)
+        {
+            // As after a real crash: nothing is closed, cleaned or written.
+            let Self { run: QueryRun { shared, .. }, .. } = self;
+            return shared.finish(QueryEnd::Failed(error.clone()));
+        }
+        let mut end = self.end_of(worked);
+        if let Err(error) = self.close().await {
+            tracing::warn!(query = %self.run.shared.id, %error, "the query did not close cleanly");
+            if matches!(end, QueryEnd::Ended) {
+                end = QueryEnd::Failed(error);
+            }
+        }
+        // The checkpoint's lock is released before anybody hears of the end: a restart may follow at once.
+        let Self { run: QueryRun { shared, checkpoint, .. }, .. } = self;
+        checkpoint.close().await;
+        shared.finish(end);
+    }
+
+    async fn work(&mut self, unfinished: Unfinished) -> Result<()> {
+        self.recover(unfinished).await?;
+        self.drive().await
+    }
+
+    fn end_of(&self, worked: Result<()>) -> QueryEnd {
+        let shared = &self.run.shared;
+        match worked {
+            Ok(()) => QueryEnd::Ended,
+            Err(error) if shared.stop.is_cancelled() && error.kind() == ErrorKind::Cancelled => QueryEnd::Ended,
+            Err(error) => {
+                tracing::error!(query = %shared.id, name = shared.name, error = ?error, "the query failed");
+                QueryEnd::Failed(error)
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        if let Some(in_flight) = self.in_flight.take() {
+            // The query failed while a commit was under way: let it end, so that nothing is torn off in the middle.
+            let _ = in_flight.commit.await;
+        }
+        for leaf in &mut self.run.streams {
+            leaf.source.stop().await?;
+        }
+        for leaf in &mut self.run.statics {
+            leaf.source.stop().await?;
+        }
+        for sink in self.run.sinks.values() {
+            sink.stop().await?;
+        }
+        self.write_fact().await
+    }
+}
+
+/// Adds a source's name to its error.
+fn in_source(name: &str) -> impl Fn(Error) -> Error {
+    move |error| error.context(format!("source '{name}'"))
+}

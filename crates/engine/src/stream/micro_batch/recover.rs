@@ -1,0 +1,58 @@
+//! What the last run began: a prepared batch is rolled forward, a batch with an intent is run again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_core::{BatchId, CrashPoint, Result};
+use millstream_state::checkpoint::Record;
+
+use super::cut::BatchCut;
+use super::report::Phases;
+use super::settle::commit_all;
+use super::{MicroBatchLoop, Unfinished};
+use crate::stream::start::physical_plan;
+
+impl MicroBatchLoop {
+    pub(super) async fn recover(&mut self, unfinished: Unfinished) -> Result<()> {
+        for record in unfinished.roll_forward {
+            if let Some(batch) = record.batch {
+                self.roll_forward(batch, record).await?;
+            }
+        }
+        match unfinished.replay.and_then(|record| Some((record.batch?, record))) {
+            Some((batch, record)) => self.replay(batch, record).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn roll_forward(&mut self, batch: BatchId, record: Record) -> Result<()> {
+        tracing::info!(query = %self.run.shared.id, %batch, "rolling a prepared batch forward");
+        commit_all(&self.run.sinks, batch, &record.sinks).await.map_err(|error| error.context(format!("batch {batch}")))?;
+        self.reached.committed = Some(batch);
+        for (name, entry) in &record.sources {
+            if let Some(leaf) = self.run.streams.iter_mut().find(|leaf| leaf.name == *name) {
+                leaf.source.commit(batch, &entry.range).await?;
+            }
+        }
+        self.run.engine.crash_points.reach(CrashPoint::AfterRollForward)
+    }
+
+    /// The batch has the id, ranges, clock and settings that were recorded, whatever has changed since.
+    async fn replay(&mut self, batch: BatchId, record: Record) -> Result<()> {
+        tracing::info!(query = %self.run.shared.id, %batch, "running a batch again whose intent was recorded");
+        let (mut ranges, mut static_ranges) = (BTreeMap::new(), BTreeMap::new());
+        for (name, entry) in record.sources {
+            let is_stream = self.run.streams.iter().any(|leaf| leaf.name == name);
+            if is_stream { &mut ranges } else { &mut static_ranges }.insert(name, entry.range);
+        }
+        let current = Arc::clone(&self.run.plan);
+        if record.settings != self.run.definition.settings {
+            self.run.plan = physical_plan(&self.run.engine, &self.run.definition, &record.settings).await?.0;
+        }
+        let cut = BatchCut { batch, clock_us: record.clock_us, ranges, static_ranges, settings: record.settings, is_replay: true };
+        let phases = Phases::start(Arc::clone(&self.run.engine.clock));
+        self.run_batch(cut, phases).await?;
+        self.run.plan = current;
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! A batch from its cut to its prepared record: nothing of it is visible before that record is durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result};
+use millstream_state::checkpoint::{Record, Retention, SourceEntry};
+use serde_json::Value;
+
+use super::MicroBatchLoop;
+use super::cut::BatchCut;
+use super::report::Phases;
+use crate::batch::{BatchFacts, BatchReport};
+use crate::physical::fill_splits;
+use crate::runner::{MAIN_SINK, RunOutcome};
+use crate::stream::query::QueryShared;
+
+/// What the commit of a batch must know, by sink.
+pub(super) type Prepared = BTreeMap<String, Value>;
+
+/// What a batch has staged: durable, not decided.
+pub(super) struct Staged {
+    prepared: Prepared,
+    /// Rows written to the main sink.
+    pub(super) n_rows_out: u64,
+    pub(super) report: BatchReport,
+}
+
+impl MicroBatchLoop {
+    /// Runs a batch, decides it and begins its commit.
+    pub(super) async fn run_batch(&mut self, cut: BatchCut, phases: Phases) -> Result<()> {
+        let batch = cut.batch;
+        let ran = self.run_and_decide(cut, phases).await;
+        ran.map_err(|error| match error.kind() {
+            ErrorKind::Cancelled => error,
+            _ => error.context(format!("batch {batch}")),
+        })
+    }
+
+    async fn run_and_decide(&mut self, cut: BatchCut, mut phases: Phases) -> Result<()> {
+        let crash_points = Arc::clone(&self.run.engine.crash_points);
+        if !cut.is_replay && self.run.sinks.values().any(|sink| sink.needs_intent()) {
+            self.settle().await?;
+            phases.time("walCommit", self.append(Record::intent(cut.batch, cut.clock_us), &cut, Prepared::new())).await?;
+            crash_points.reach(CrashPoint::AfterIntent)?;
+        }
+        let splits = phases.time("getBatch", self.splits(&cut)).await?;
+        let plan = phases.time("queryPlanning", async { fill_splits(&self.run.plan, &splits) }).await?;
+        let staged = phases.time("addBatch", self.stage(plan, &cut)).await?;
+        crash_points.reach(CrashPoint::AfterPrepare)?;
+
+        phases.time("commitOffsets", self.settle()).await?;
+        phases.time("walCommit", self.append(Record::prepared(cut.batch, cut.clock_us), &cut, staged.prepared.clone())).await?;
+        crash_points.reach(CrashPoint::AfterPrepared)?;
+        self.decided(&cut).await?;
+        let progress = self.progress(&cut, &staged, &phases);
+        self.begin_commit(cut, staged.prepared, progress, phases);
+        Ok(())
+    }
+
+    /// Runs the tasks; the sinks make what they staged durable.
+    async fn stage(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<Staged> {
+        let RunOutcome { mut outputs, report } = self.run_tasks(plan, cut).await?;
+        self.run.engine.crash_points.reach(CrashPoint::AfterRun)?;
+        let n_rows_out = outputs.get(MAIN_SINK).map_or(0, |outputs| outputs.iter().map(|output| output.n_rows).sum());
+        let mut prepared = Prepared::new();
+        for (name, sink) in &self.run.sinks {
+            let of_sink = outputs.remove(name).unwrap_or_default();
+            let value = sink.prepare(cut.batch, of_sink).await.map_err(|error| error.context(format!("sink '{name}'")))?;
+            prepared.insert(name.clone(), value);
+        }
+        Ok(Staged { prepared, n_rows_out, report })
+    }
+
+    /// Runs the tasks of a batch; of a failed run what they staged is removed.
+    async fn run_tasks(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<RunOutcome> {
+        let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
+        let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
+        let ran = tokio::select! {
+            ran = self.run.engine.runner.run(plan, facts) => ran,
+            () = stop_deadline(&self.run.shared) => Err(Error::cancelled(format!("batch {} was cancelled after stopTimeout", cut.batch))),
+        };
+        if ran.is_err() {
+            self.abandon(cut.batch).await;
+        }
+        ran
+    }
+
+    /// Appends a record of the batch; what is committed by now rides in it.
+    async fn append(&mut self, mut record: Record, cut: &BatchCut, sinks: Prepared) -> Result<()> {
+        record.committed = self.reached.committed;
+        let ranges = cut.ranges.iter().chain(&cut.static_ranges);
+        record.sources = ranges.map(|(name, range)| (name.clone(), SourceEntry::new(range.clone(), None))).collect();
+        record.sinks = sinks;
+        record.settings = cut.settings.clone();
+        self.run.checkpoint.append(record).await?;
+        self.reached.committed_recorded = self.reached.committed;
+        Ok(())
+    }
+
+    /// The batch's record is durable: the sources move on, and their memory is saved when it is worth it.
+    async fn decided(&mut self, cut: &BatchCut) -> Result<()> {
+        let run = &mut self.run;
+        for leaf in &mut run.streams {
+            let Some(range) = cut.ranges.get(&leaf.name) else { continue };
+            leaf.source.decided(cut.batch, range).await?;
+            leaf.position = range.end.clone();
+            if leaf.source.snapshot_due()
+                && let Some(bytes) = leaf.source.snapshot()?
+            {
+                run.checkpoint.put_source_snapshot(&leaf.name, cut.batch, bytes)?;
+            }
+        }
+        let remembering: Vec<&str> = run.streams.iter().filter(|leaf| leaf.remembers).map(|leaf| leaf.name.as_str()).collect();
+        let retention = Retention { n_batches_min: run.definition.batches_retained_min, keep_from: None, remembering: &remembering };
+        run.checkpoint.retain(&retention);
+        self.reached.next_batch = cut.batch.next();
+        Ok(())
+    }
+
+    async fn abandon(&mut self, batch: BatchId) {
+        for (name, sink) in &self.run.sinks {
+            if let Err(error) = sink.abandon(batch, Vec::new()).await {
+                tracing::warn!(sink = name, %batch, %error, "could not remove what a failed batch had staged");
+            }
+        }
+    }
+}
+
+/// Ends when a stop has waited long enough for the batch.
+async fn stop_deadline(shared: &QueryShared) {
+    shared.stop.cancelled().await;
+    shared.clock.sleep(shared.stop_timeout).await;
+}

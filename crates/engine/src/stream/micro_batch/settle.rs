@@ -1,0 +1,79 @@
+//! A batch from its prepared record to the fact that it is committed: off the path of the next batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_core::{BatchId, CrashPoint, Error, Result, Sink, SourceRange};
+use millstream_state::checkpoint::Record;
+use tokio::task::JoinHandle;
+
+use super::MicroBatchLoop;
+use super::cut::BatchCut;
+use super::report::Phases;
+use super::run_batch::Prepared;
+use crate::stream::progress::StreamingQueryProgress;
+
+/// A batch whose record is durable and whose commit is under way.
+pub(super) struct InFlight {
+    batch: BatchId,
+    ranges: BTreeMap<String, SourceRange>,
+    /// Gives the time at which the last sink had committed.
+    pub(super) commit: JoinHandle<Result<Duration>>,
+    commit_from: Duration,
+    progress: StreamingQueryProgress,
+    phases: Phases,
+}
+
+impl MicroBatchLoop {
+    /// Begins the commit of a decided batch; [`Self::settle`] waits for it.
+    pub(super) fn begin_commit(&mut self, cut: BatchCut, prepared: Prepared, progress: StreamingQueryProgress, phases: Phases) {
+        let (sinks, batch, clock) = (self.run.sinks.clone(), cut.batch, Arc::clone(&self.run.engine.clock));
+        let commit_from = clock.monotonic();
+        let commit = tokio::spawn(async move { commit_all(&sinks, batch, &prepared).await.map(|()| clock.monotonic()) });
+        self.in_flight = Some(InFlight { batch, ranges: cut.ranges, commit, commit_from, progress, phases });
+    }
+
+    /// Waits for the commit that is under way, tells the sources, publishes the batch's progress.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        let InFlight { batch, ranges, commit, commit_from, mut progress, mut phases } = in_flight;
+        let committed = commit.await.map_err(|error| Error::internal(format!("the commit task died: {error}"))).flatten();
+        let committed_at = committed.map_err(|error| error.context(format!("commit of batch {batch}")))?;
+        self.run.engine.crash_points.reach(CrashPoint::AfterCommit)?;
+        self.reached.committed = Some(batch);
+        let told_from = self.run.engine.clock.monotonic();
+        for leaf in &mut self.run.streams {
+            if let Some(range) = ranges.get(&leaf.name) {
+                leaf.source.commit(batch, range).await?;
+            }
+        }
+        self.run.engine.crash_points.reach(CrashPoint::AfterSourceCommit)?;
+        let told_in = self.run.engine.clock.monotonic().saturating_sub(told_from);
+        // The batch may have been committed long ago, while the next one ran: that time is not its own.
+        phases.add("commitOffsets", committed_at.saturating_sub(commit_from) + told_in);
+        phases.finish(&mut progress, committed_at + told_in);
+        tracing::debug!(query = %self.run.shared.id, %batch, rows = progress.num_input_rows, "batch committed");
+        self.run.shared.publish(progress);
+        Ok(())
+    }
+
+    /// Writes the last fact by itself, if no record tells of it yet.
+    pub(super) async fn write_fact(&mut self) -> Result<()> {
+        let reached = &mut self.reached;
+        let Some(committed) = reached.committed.filter(|_| reached.committed != reached.committed_recorded) else { return Ok(()) };
+        self.run.checkpoint.append(Record::fact(committed, self.run.engine.clock.now_proc_us())).await?;
+        reached.committed_recorded = reached.committed;
+        self.run.engine.crash_points.reach(CrashPoint::AfterFact)
+    }
+}
+
+/// Commits a batch in all sinks, in the order of their names; each is idempotent by batch id.
+pub(super) async fn commit_all(sinks: &BTreeMap<String, Arc<dyn Sink>>, batch: BatchId, prepared: &Prepared) -> Result<()> {
+    for (name, value) in prepared {
+        let sink =
+            sinks.get(name).ok_or_else(|| Error::internal(format!("batch {batch} was prepared for a sink '{name}' that is not there")))?;
+        sink.commit(batch, value).await.map_err(|error| error.context(format!("sink '{name}'")))?;
+    }
+    Ok(())
+}
