@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! table numbers (v BIGINT)              a stream that the script feeds
+//! sql                                   statements follow, up to an empty line
+//! file in/a.json                        writes a file below the script's folder; its lines follow, up to an empty line
 //! query [FORMAT] [key=value ...]        the SQL of the query follows, up to an empty line; the sink is a table `out`
 //! add numbers                           rows follow, as SQL tuples, up to an empty line; they arrive together
 //! run                                   starts the query if it does not run, and waits until all is committed
 //! run available-now | once              starts it with that trigger and waits for its end
 //! stop
 //! crash after-prepared [n]              the next run ends there (the n-th time); `run` then expects that
-//! expect                                all rows of `out` so far, in any order, columns divided by `|`
+//! expect [SELECT ...]                   all rows of `out` so far (or of that query), in any order, columns divided by `|`
 //! progress numInputRows 2               a field of the last progress
 //! error TEXT                            the next run fails with a message that contains the text
 //! ```
+//! `$dir` stands for the script's folder.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -89,9 +92,9 @@ async fn run_script(text: &str, name: &str) {
         let first = at;
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let mut block = Vec::new();
-        if matches!(word, "add" | "query" | "expect") {
+        if matches!(word, "add" | "query" | "expect" | "sql" | "file") {
             while at < lines.len() && !lines[at].trim().is_empty() {
-                block.push(lines[at].trim());
+                block.push(lines[at].trim_end());
                 at += 1;
             }
         }
@@ -108,6 +111,12 @@ impl Script {
         match word {
             "table" => self.table(rest).await,
             "query" => self.query(rest, &block.join("\n")).await,
+            "sql" => drop(self.session.sql_script(&self.placed(&block.join("\n"))).await.unwrap_or_else(|error| panic!("{place}: {error:?}"))),
+            "file" => {
+                let path = self.dir.path().join(rest);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, block.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+            }
             "add" => self.add(rest, block, place).await,
             "run" => self.run(rest, place).await,
             "stop" => self.running.take().unwrap().stop().await,
@@ -116,7 +125,7 @@ impl Script {
                 let point = CrashPoint::from_name(point).unwrap_or_else(|| panic!("{place}: no such crash point"));
                 *self.crash.0.lock().unwrap() = Some((point, n.parse().unwrap()));
             }
-            "expect" => self.expect(block, place).await,
+            "expect" => self.expect(rest, block, place).await,
             "progress" => {
                 let (field, want) = rest.split_once(' ').unwrap();
                 let progress = self.last.as_ref().and_then(StreamingQuery::last_progress).unwrap_or_else(|| panic!("{place}: no progress"));
@@ -127,6 +136,10 @@ impl Script {
             "error" => self.expected_error = Some(rest.to_owned()),
             _ => panic!("{place}: unknown step '{word}'"),
         }
+    }
+
+    fn placed(&self, text: &str) -> String {
+        text.replace("$dir", &self.dir.path().to_string_lossy())
     }
 
     async fn table(&mut self, rest: &str) {
@@ -141,11 +154,11 @@ impl Script {
         self.options.clear();
         for word in rest.split_whitespace() {
             match word.split_once('=') {
-                Some((key, value)) => self.options.push((key.to_owned(), value.replace("$dir", &self.dir.path().to_string_lossy()))),
+                Some((key, value)) => self.options.push((key.to_owned(), self.placed(value))),
                 None => self.format = word.to_owned(),
             }
         }
-        self.frame = Some(self.session.sql(&sql.replace("$dir", &self.dir.path().to_string_lossy())).await.unwrap());
+        self.frame = Some(self.session.sql(&self.placed(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")));
     }
 
     async fn add(&mut self, name: &str, rows: &[&str], place: &str) {
@@ -185,10 +198,10 @@ impl Script {
             return query.process_all_available().await;
         }
         let mut writer = self.frame.as_ref().unwrap().write_stream().format(&self.format).query_name("out");
+        writer = writer.checkpoint(self.dir.path().join("checkpoint"));
         for (key, value) in &self.options {
             writer = writer.option(key, value);
         }
-        writer = writer.checkpoint(self.dir.path().join("checkpoint"));
         if !trigger.is_empty() {
             let query = writer.trigger(trigger.parse::<Trigger>()?).start().await?;
             self.last = Some(query.clone());
@@ -200,17 +213,15 @@ impl Script {
         query.process_all_available().await
     }
 
-    async fn expect(&self, rows: &[&str], place: &str) {
-        let table = match self.options.iter().find(|(key, _)| key == "path") {
-            Some((_, path)) => format!("{}.`{path}`", self.format),
-            None => "out".to_owned(),
+    async fn expect(&self, query: &str, rows: &[&str], place: &str) {
+        let query = match self.options.iter().find(|(key, _)| key == "path") {
+            _ if !query.is_empty() => self.placed(query),
+            Some((_, path)) => format!("SELECT * FROM {}.`{path}`", self.format),
+            None => "SELECT * FROM out".to_owned(),
         };
-        let frame = self.session.sql(&format!("SELECT * FROM {table}")).await.unwrap();
-        let mut got: Vec<String> = match frame.text_rows().await {
-            Ok(rows) => rows.iter().map(|row| row.join(" | ")).collect(),
-            Err(error) if rows.is_empty() => panic!("{place}: {error}"),
-            Err(error) => panic!("{place}: {error}"),
-        };
+        let frame = self.session.sql(&query).await.unwrap_or_else(|error| panic!("{place}: {error:?}"));
+        let got = frame.text_rows().await.unwrap_or_else(|error| panic!("{place}: {error:?}"));
+        let mut got: Vec<String> = got.iter().map(|row| row.join(" | ")).collect();
         let mut want: Vec<String> = rows.iter().map(|row| row.split('|').map(str::trim).collect::<Vec<_>>().join(" | ")).collect();
         got.sort();
         want.sort();
