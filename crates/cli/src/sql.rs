@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use millstream::{Error, Result, Session};
+use millstream::{DataFrame, Error, Result, Session};
 
 use crate::args::{RowFormat, SqlArgs};
 use crate::run::parse_settings;
@@ -21,6 +21,7 @@ pub async fn run(args: SqlArgs) -> Result<()> {
     }
     let Some(frame) = session.sql_script(&text).await? else { return Ok(()) };
     let out = match args.format {
+        RowFormat::Table if is_plan(&text, &frame).await? => plan_text(&frame).await?,
         RowFormat::Table => frame.table_string().await?.into_bytes(),
         RowFormat::Json => frame.json_lines().await?,
         RowFormat::Csv => frame.csv_lines().await?,
@@ -31,4 +32,15 @@ pub async fn run(args: SqlArgs) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::from(error)),
         _ => Ok(()),
     }
+}
+
+/// Whether the rows are the answer to EXPLAIN: a text of many lines, which a table would put into one.
+async fn is_plan(text: &str, frame: &DataFrame) -> Result<bool> {
+    let schema = frame.schema().await?;
+    Ok(text.to_ascii_lowercase().contains("explain") && schema.fields().len() == 1 && schema.field(0).name() == "plan")
+}
+
+async fn plan_text(frame: &DataFrame) -> Result<Vec<u8>> {
+    let lines: Vec<String> = frame.text_rows().await?.into_iter().flatten().collect();
+    Ok(format!("{}\n", lines.join("\n").trim_end()).into_bytes())
 }

@@ -111,7 +111,9 @@ impl Script {
         match word {
             "table" => self.table(rest).await,
             "query" => self.query(rest, &block.join("\n")).await,
-            "sql" => drop(self.session.sql_script(&self.placed(&block.join("\n"))).await.unwrap_or_else(|error| panic!("{place}: {error:?}"))),
+            "sql" => {
+                drop(self.session.sql_script(&self.placed(&block.join("\n"))).await.unwrap_or_else(|error| panic!("{place}: {error:?}")))
+            }
             "file" => {
                 let path = self.dir.path().join(rest);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
