@@ -196,42 +196,11 @@ impl Resolver<'_> {
     pub(crate) fn aggregate_call(&mut self, cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
         let span = call.span;
         let (typed, after) = self.aggregate_typed(cx, name, call)?;
-        if matches!(name, "min" | "max") && matches!(typed.data_type, DataType::Float | DataType::Double) {
-            return self.float_extreme(cx, name, typed, span);
-        }
         let column = self.collect_aggregate(cx, typed, name, span)?;
         match after {
             Some(after) => after(self, column, span),
             None => Ok(column),
         }
-    }
-
-    /// `min` and `max` with NaN as the largest number, which DataFusion's pass over.
-    fn float_extreme(&mut self, cx: &mut ExprCx, name: &str, typed: Typed, span: Span) -> Result<Typed> {
-        let DfExpr::AggregateFunction(call) = &typed.expr else { return Err(AnalysisError::internal("an aggregate that is none")) };
-        let Some(value) = call.params.args.first().cloned() else { return Err(AnalysisError::internal("an aggregate of nothing")) };
-        let is_nan = datafusion::functions::math::isnan().call(vec![value.clone()]);
-        let nan = match typed.data_type {
-            DataType::Float => lit(f32::NAN),
-            _ => lit(f64::NAN),
-        };
-        let mut numbers = call.clone();
-        let is_number = DfExpr::Not(Box::new(is_nan.clone()));
-        let case = datafusion::logical_expr::Case::new(None, vec![(Box::new(is_number), Box::new(value))], None);
-        numbers.params.args = vec![DfExpr::Case(case)];
-        let mut any_nan = call.clone();
-        any_nan.func = datafusion::functions_aggregate::bool_and_or::bool_or_udaf();
-        any_nan.params.args = vec![is_nan];
-        let number = Typed { expr: DfExpr::AggregateFunction(numbers), ..typed.clone() };
-        let number = self.collect_aggregate(cx, number, name, span)?;
-        let any_nan = Typed { expr: DfExpr::AggregateFunction(any_nan), data_type: DataType::Boolean, ..typed.clone() };
-        let any_nan = self.collect_aggregate(cx, any_nan, name, span)?;
-        let is_answer = match name {
-            "max" => DfExpr::IsTrue(Box::new(any_nan.expr)),
-            _ => DfExpr::IsTrue(Box::new(any_nan.expr)).and(DfExpr::IsNull(Box::new(number.expr.clone()))),
-        };
-        let case = datafusion::logical_expr::Case::new(None, vec![(Box::new(is_answer), Box::new(nan))], Some(Box::new(number.expr)));
-        Ok(Typed { expr: DfExpr::Case(case), ..typed })
     }
 
     fn collect_aggregate(&mut self, cx: &mut ExprCx, typed: Typed, name: &str, span: Span) -> Result<Typed> {

@@ -6,6 +6,7 @@ use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
     Expr as DfExpr, SortExpr, WindowFrame as DfFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, cast, lit,
 };
+use millstream_functions::aggregate::in_frames;
 use millstream_sql::Span;
 use millstream_sql::ir::{
     DataType, Expr, FrameBound, FrameUnits, NullOrdering, SortDirection, UnresolvedFunction, WindowFrame, WindowSpec,
@@ -15,6 +16,9 @@ use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, ExprCx, Typed, call_text};
 use crate::resolver::Resolver;
 use crate::types::arrow_type;
+
+/// Aggregates that Spark offers over whole partitions only.
+const WHOLE_PARTITION: [&str; 3] = ["median", "percentile_cont", "percentile_disc"];
 
 /// A function, before its window.
 struct Function {
@@ -77,6 +81,14 @@ impl Resolver<'_> {
             order.push((typed, key.direction == SortDirection::Ascending, key.nulls == NullOrdering::First));
         }
         let function = self.window_function(cx, call, span)?;
+        let is_framed = !order.is_empty() || spec.frame.is_some();
+        if is_framed && WHOLE_PARTITION.contains(&call.name.to_lowercase().as_str()) {
+            return Err(AnalysisError::invalid(
+                "INVALID_WINDOW_SPEC_FOR_AGGREGATION_FUNC",
+                format!("{}() is of a whole partition: its window takes neither ORDER BY nor a frame", call.name),
+                span,
+            ));
+        }
         if function.is_ranking && order.is_empty() {
             return Err(AnalysisError::invalid(
                 "WINDOW_FUNCTION_AND_FRAME_MISMATCH",
@@ -120,18 +132,19 @@ impl Resolver<'_> {
     fn window_function(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction, span: Span) -> Result<Function> {
         let name = call.name.to_lowercase();
         if crate::registry::is_aggregate(&name) {
+            if call.is_distinct {
+                return Err(AnalysisError::invalid(
+                    "DISTINCT_WINDOW_FUNCTION_UNSUPPORTED",
+                    format!("DISTINCT in {}() cannot be used over a window", call.name),
+                    span,
+                ));
+            }
             let (typed, after) = self.aggregate_typed(cx, &name, call)?;
             let DfExpr::AggregateFunction(aggregate) = typed.expr.clone() else {
                 return Err(AnalysisError::internal("an aggregate that is none"));
             };
-            // Sums over sliding frames take rows out again, which only DataFusion's own do.
-            let func = match name.as_str() {
-                "sum" => datafusion::functions_aggregate::sum::sum_udaf(),
-                "avg" | "mean" => datafusion::functions_aggregate::average::avg_udaf(),
-                _ => aggregate.func,
-            };
             return Ok(Function {
-                definition: WindowFunctionDefinition::AggregateUDF(func),
+                definition: WindowFunctionDefinition::AggregateUDF(in_frames(aggregate.func)),
                 args: aggregate.params.args,
                 distinct: aggregate.params.distinct,
                 filter: aggregate.params.filter,
@@ -167,7 +180,7 @@ impl Resolver<'_> {
             nulls,
             typed: Typed::new(lit(ScalarValue::Null), data_type, nullable, shown),
             after: None,
-            is_ranking: true,
+            is_ranking: name != "nth_value",
             frame_text,
             cast_to,
         })
@@ -179,7 +192,10 @@ impl Resolver<'_> {
         mut args: Vec<Typed>,
         span: Span,
     ) -> Result<(WindowFunctionDefinition, DataType, Vec<DfExpr>, String)> {
-        let mut shown = call_text(if name == "percent_rank" { "PERCENT_RANK" } else { name }, &args);
+        let mut shown = match name {
+            "rank" | "dense_rank" | "percent_rank" => format!("{}()", name.to_uppercase()),
+            _ => call_text(name, &args),
+        };
         let simple = |udwf| WindowFunctionDefinition::WindowUDF(udwf);
         let arity = |n: usize, args: &[Typed]| match args.len() == n {
             true => Ok(()),
@@ -200,6 +216,13 @@ impl Resolver<'_> {
                 args = vec![self.implicit_cast(args.remove(0), &DataType::Long, span)?];
                 (simple(dfw::ntile::ntile_udwf()), DataType::Int)
             }
+            "nth_value" => {
+                arity(2, &args)?;
+                let data_type = args.first().map_or(DataType::Null, |value| value.data_type.clone());
+                let n = self.implicit_cast(args.remove(1), &DataType::Long, span)?;
+                args.push(Typed { expr: DfExpr::Literal(self.evaluate(&n, span)?, None), ..n });
+                (simple(dfw::nth_value::nth_value_udwf()), data_type)
+            }
             "lag" | "lead" => {
                 if args.is_empty() || args.len() > 3 {
                     arity(3, &args)?;
@@ -219,8 +242,11 @@ impl Resolver<'_> {
             }
             _ => return Err(AnalysisError::unsupported(format!("the window function {name}()"), span)),
         };
-        if matches!(name, "row_number" | "rank" | "dense_rank" | "percent_rank" | "cume_dist") {
-            arity(0, &args)?;
+        match name {
+            "row_number" | "cume_dist" => arity(0, &args)?,
+            // Spark takes what is ranked as arguments too, and looks at the window's order only.
+            "rank" | "dense_rank" | "percent_rank" => args.clear(),
+            _ => {}
         }
         Ok((definition, data_type, args.into_iter().map(|arg| arg.expr).collect(), shown))
     }

@@ -154,7 +154,13 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
             let data_type = first.data_type.clone();
             call.args = vec![first.expr];
             call.is_distinct = false;
-            (if name == "min" { df::min_max::min_udaf() } else { df::min_max::max_udaf() }, data_type, true)
+            let udaf = match (&data_type, name) {
+                // NaN is the largest number, which DataFusion's pass over.
+                (DataType::Float | DataType::Double, _) => spark_udaf(name)?,
+                (_, "min") => df::min_max::min_udaf(),
+                _ => df::min_max::max_udaf(),
+            };
+            (udaf, data_type, true)
         }
         Kind::Pick => {
             if let Some(flag) = rest.first() {
@@ -182,8 +188,7 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
         Kind::Double => {
             let arg = resolver.implicit_cast(first, &DataType::Double, span)?;
             call.args = vec![arg.expr];
-            let udaf = millstream_functions::aggregate(name).unwrap_or_else(|| double_udaf(name));
-            (udaf, DataType::Double, true)
+            (spark_udaf(name)?, DataType::Double, true)
         }
         Kind::DoublePair => {
             let mut both = vec![resolver.implicit_cast(first, &DataType::Double, span)?.expr];
@@ -191,7 +196,7 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
                 both.push(resolver.implicit_cast(arg, &DataType::Double, span)?.expr);
             }
             call.args = both;
-            (double_udaf(name), DataType::Double, true)
+            (spark_udaf(name)?, DataType::Double, true)
         }
         Kind::Bits => {
             let data_type = first.data_type.clone();
@@ -250,16 +255,8 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
         Kind::ExtremeBy => {
             let by = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("max_by without an order"))?;
             let data_type = first.data_type.clone();
-            // Rows whose order is null never win.
-            let known = DfExpr::IsNotNull(Box::new(by.expr.clone()));
-            call.filter = Some(Box::new(match call.filter.take() {
-                Some(filter) => filter.and(known),
-                None => known,
-            }));
-            // Of rows that tie, the last one wins, as in Spark.
-            call.order = vec![SortExpr::new(by.expr, name == "max_by", false)];
-            call.args = vec![first.expr];
-            (df::first_last::last_value_udaf(), data_type, true)
+            call.args = vec![first.expr, by.expr];
+            (spark_udaf(name)?, data_type, true)
         }
     };
     let expr = call.build(udaf);
@@ -284,18 +281,6 @@ impl Call {
 /// An aggregate of our own.
 fn spark_udaf(name: &str) -> Result<Arc<AggregateUDF>> {
     millstream_functions::aggregate(name).ok_or_else(|| AnalysisError::unsupported(format!("{name}()"), Span::NONE))
-}
-
-fn double_udaf(name: &str) -> Arc<AggregateUDF> {
-    match name {
-        "stddev_pop" => df::stddev::stddev_pop_udaf(),
-        "variance" | "var_samp" => df::variance::var_samp_udaf(),
-        "var_pop" => df::variance::var_pop_udaf(),
-        "corr" => df::correlation::corr_udaf(),
-        "covar_pop" => df::covariance::covar_pop_udaf(),
-        "covar_samp" => df::covariance::covar_samp_udaf(),
-        _ => df::stddev::stddev_udaf(),
-    }
 }
 
 fn sum_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(Typed, DataType)> {

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatil
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::distinct::{self, DistinctAccumulator};
+use super::sliding::Sliding;
 use crate::collections::comparable;
 use crate::error::{internal, invalid};
 use crate::types::array_of;
@@ -39,6 +40,15 @@ pub(super) struct Buffered {
 impl Buffered {
     pub(super) fn new(finish: Finish) -> Self {
         Self { finish, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    fn values(&self, args: &AccumulatorArgs<'_>) -> Result<Values> {
+        let data_type = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
+        let fractions = match (self.finish, args.exprs.get(1)) {
+            (Finish::Percentile | Finish::NearestRank, Some(expr)) => fractions(expr)?,
+            _ => vec![0.5],
+        };
+        Ok(Values { finish: self.finish, data_type, to: args.return_type().clone(), fractions, chunks: Vec::new() })
     }
 }
 
@@ -73,17 +83,16 @@ impl AggregateUDFImpl for Buffered {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let data_type = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
-        let fractions = match (self.finish, args.exprs.get(1)) {
-            (Finish::Percentile | Finish::NearestRank, Some(expr)) => fractions(expr)?,
-            _ => vec![0.5],
-        };
-        let inner =
-            Values { finish: self.finish, data_type: data_type.clone(), to: args.return_type().clone(), fractions, chunks: Vec::new() };
+        let inner = self.values(&args)?;
         if args.is_distinct {
-            return Ok(Box::new(DistinctAccumulator::new(&data_type, Box::new(inner))?));
+            return Ok(Box::new(DistinctAccumulator::new(&inner.data_type.clone(), Box::new(inner))?));
         }
         Ok(Box::new(inner))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let empty = self.values(&args)?;
+        Ok(Box::new(Sliding::new(move || Ok(Box::new(empty.clone())))))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -118,7 +127,7 @@ fn fractions(expr: &Arc<dyn PhysicalExpr>) -> Result<Vec<f64>> {
 }
 
 /// All values of one group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Values {
     finish: Finish,
     data_type: DataType,

@@ -1,4 +1,4 @@
-//! `max` and `min` of floats, where NaN is the largest value, and `max_by`, `min_by`, where the last of equals wins.
+//! `max` and `min` of floats, where NaN is the largest value.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
-use crate::collections::comparable;
+use super::sliding::Sliding;
 use crate::error::internal;
 
 /// `max` or `min`; other types than floats are DataFusion's.
@@ -80,7 +80,12 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner().create_sliding_accumulator(args)
+        let max = self.max;
+        match first_type(args.expr_fields) {
+            DataType::Float64 => Ok(Box::new(Sliding::new(move || Ok(Box::new(Single(Floats::<Float64Type>::new(max))))))),
+            DataType::Float32 => Ok(Box::new(Sliding::new(move || Ok(Box::new(Single(Floats::<Float32Type>::new(max))))))),
+            _ => self.inner().create_sliding_accumulator(args),
+        }
     }
 }
 
@@ -202,104 +207,5 @@ where
 
     fn size(&self) -> usize {
         size_of::<Self>()
-    }
-}
-
-/// `max_by(value, order)` and `min_by`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct ExtremeBy {
-    max: bool,
-    signature: Signature,
-}
-
-impl ExtremeBy {
-    pub(super) fn new(max: bool) -> Self {
-        Self { max, signature: Signature::user_defined(Volatility::Immutable) }
-    }
-}
-
-impl AggregateUDFImpl for ExtremeBy {
-    fn name(&self) -> &str {
-        if self.max { "spark_max_by" } else { "spark_min_by" }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        Ok(arg_types.to_vec())
-    }
-
-    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        Ok(arg_types.first().cloned().unwrap_or(DataType::Null))
-    }
-
-    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let type_at = |idx: usize| args.expr_fields.get(idx).map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(Box::new(Best { max: self.max, value: ScalarValue::try_from(&type_at(0))?, order: ScalarValue::try_from(&type_at(1))? }))
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let type_at = |idx: usize| args.input_fields.get(idx).map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(vec![
-            Arc::new(Field::new(format_state_name(args.name, "value"), type_at(0), true)),
-            Arc::new(Field::new(format_state_name(args.name, "order"), type_at(1), true)),
-        ])
-    }
-}
-
-#[derive(Debug)]
-struct Best {
-    max: bool,
-    value: ScalarValue,
-    order: ScalarValue,
-}
-
-impl Accumulator for Best {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let [values, orders] = values else { return Err(internal("max_by takes two arguments")) };
-        let current = self.order.to_array()?;
-        let [known, rows] = comparable([&current, orders])?;
-        let nulls = orders.logical_nulls();
-        let mut best: Option<usize> = None;
-        for row in 0..orders.len() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                continue;
-            }
-            // Of equals the last wins: the old one stays only where it is strictly better.
-            let old_is_better = |old: arrow::row::Row<'_>| {
-                let order = old.cmp(&rows.row(row));
-                if self.max { order.is_gt() } else { order.is_lt() }
-            };
-            let stays = match best {
-                Some(best) => old_is_better(rows.row(best)),
-                None => !self.order.is_null() && old_is_better(known.row(0)),
-            };
-            if !stays {
-                best = Some(row);
-            }
-        }
-        if let Some(row) = best {
-            self.value = ScalarValue::try_from_array(values, row)?;
-            self.order = ScalarValue::try_from_array(orders, row)?;
-        }
-        Ok(())
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.value.clone())
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.value.clone(), self.order.clone()])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.update_batch(states)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>() + self.value.size() + self.order.size()
     }
 }

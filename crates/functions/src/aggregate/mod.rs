@@ -19,8 +19,11 @@
 
 mod buffered;
 mod distinct;
+mod extreme_by;
 mod extremes;
+mod framed;
 mod moments;
+mod sliding;
 mod totals;
 
 use std::sync::Arc;
@@ -28,7 +31,9 @@ use std::sync::Arc;
 use datafusion::logical_expr::AggregateUDF;
 
 use buffered::{Buffered, Finish};
-use extremes::{Extreme, ExtremeBy};
+use extreme_by::ExtremeBy;
+use extremes::Extreme;
+pub use framed::in_frames;
 use moments::{Moment, Moments};
 use totals::{Kind, Total};
 
@@ -58,6 +63,7 @@ pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
         .into_iter()
         .chain(Moment::ALL.into_iter().map(Moment::name))
         .filter_map(aggregate)
+        .chain(framed::all())
         .collect()
 }
 

@@ -173,6 +173,11 @@ impl AggregateUDFImpl for Moments {
         Ok(inner)
     }
 
+    fn create_sliding_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let moment = self.moment;
+        Ok(Box::new(super::sliding::Sliding::new(move || Ok(Box::new(Single(Groups { moment, groups: Vec::new() }))))))
+    }
+
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         if args.is_distinct {
             return Ok(super::distinct::state_fields(args.name, &DataType::Float64));

@@ -73,6 +73,10 @@ async fn decimals_follow_sparks_types() {
     let top = 10i128.pow(38) - 1;
     assert_eq!(run(decimals(vec![top, 0, top, 0], 38, 0), "sum", vec![], false).await, "!ARITHMETIC_OVERFLOW !ARITHMETIC_OVERFLOW");
     assert_eq!(run(decimals(vec![top, 0, top, 0], 38, 0), "try_sum", vec![], false).await, "NULL NULL 0");
+    // Only the whole sum must fit, whatever the order of its rows.
+    let returns = run(decimals(vec![top, 1, top, -top, -top, 2], 38, 0), "sum", vec![], false).await;
+    assert_eq!(returns, format!("3 {top} {}", 3 - top));
+    assert_eq!(run(decimals(vec![top, 0, top, 0], 38, 0), "avg", vec![], false).await, "!ARITHMETIC_OVERFLOW !ARITHMETIC_OVERFLOW");
 }
 
 #[tokio::test]

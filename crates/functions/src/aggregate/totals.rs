@@ -1,13 +1,16 @@
-//! `sum` and `avg`: one 128-bit sum and a count per group, for integers, decimals and intervals.
+//! `sum` and `avg`: one wide sum and a count per group, for integers, decimals and intervals.
 //!
-//! The wide sum makes the result independent of the order of rows and of how partial sums are merged; overflow is
-//! decided at the end. Doubles are DataFusion's own sums.
+//! The sum is wider than any number of rows can fill (128 bits for integers and intervals, 256 for decimals), so it
+//! never overflows itself: the result depends neither on the order of rows nor on how partial sums are merged, rows
+//! can be taken out again (sliding window frames, retractions), and overflow is decided once, at the end. Doubles are
+//! DataFusion's own sums, but in sliding frames, where they are added up anew ([`super::sliding`]).
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Decimal128Type, DurationMicrosecondType, Field, FieldRef, Int64Type, IntervalUnit, IntervalYearMonthType,
+    ArrowNativeTypeOp, DataType, Decimal128Type, Decimal256Type, DecimalType, DurationMicrosecondType, Field, FieldRef, Float64Type,
+    Int64Type, IntervalUnit, IntervalYearMonthType, i256,
 };
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::{average::avg_udaf, sum::sum_udaf};
@@ -16,7 +19,8 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
 use super::distinct::{self, DistinctAccumulator};
-use crate::decimal::{adjusted, div_half_up, fits, pow10};
+use super::sliding::Sliding;
+use crate::decimal::{adjusted, fits};
 use crate::error::{internal, overflow};
 
 /// Which of the four it is.
@@ -55,7 +59,7 @@ impl Total {
         if self.kind.is_avg() { avg_udaf() } else { sum_udaf() }
     }
 
-    fn totals(&self, from: &DataType, to: &DataType) -> Totals {
+    fn totals<T: DecimalType>(&self, from: &DataType, to: &DataType) -> Totals<T> {
         Totals { kind: self.kind, from: from.clone(), to: to.clone(), sums: Vec::new(), counts: Vec::new() }
     }
 }
@@ -108,7 +112,10 @@ impl AggregateUDFImpl for Total {
         if from == DataType::Float64 {
             return self.floating().accumulator(args);
         }
-        Ok(Box::new(Single(self.totals(&from, args.return_type()))))
+        Ok(match from {
+            DataType::Decimal128(..) => Box::new(Single::<Decimal256Type>(self.totals(&from, args.return_type()))),
+            _ => Box::new(Single::<Decimal128Type>(self.totals(&from, args.return_type()))),
+        })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -134,12 +141,16 @@ impl AggregateUDFImpl for Total {
         if from == DataType::Float64 {
             return self.floating().create_groups_accumulator(args);
         }
-        Ok(Box::new(self.totals(&from, args.return_type())))
+        Ok(match from {
+            DataType::Decimal128(..) => Box::new(self.totals::<Decimal256Type>(&from, args.return_type())),
+            _ => Box::new(self.totals::<Decimal128Type>(&from, args.return_type())),
+        })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if !args.is_distinct && input_type(&args) == DataType::Float64 {
-            return self.floating().create_sliding_accumulator(args);
+        let kind = self.kind;
+        if input_type(&args) == DataType::Float64 && !args.is_distinct {
+            return Ok(Box::new(Sliding::new(move || Ok(Box::new(Doubles { kind, sum: 0.0, count: 0 })))));
         }
         self.accumulator(args)
     }
@@ -147,58 +158,84 @@ impl AggregateUDFImpl for Total {
 
 fn sum_type(from: &DataType) -> DataType {
     match from {
-        DataType::Decimal128(_, scale) => DataType::Decimal128(38, *scale),
+        DataType::Decimal128(_, scale) => DataType::Decimal256(76, *scale),
         _ => DataType::Decimal128(38, 0),
     }
 }
 
-/// A count that says that the sum overflowed 128 bits (in a `try_` function).
-const OVERFLOWED: i64 = -1;
+/// The number that a sum is kept in.
+trait Wide: ArrowNativeTypeOp {
+    fn widen(value: i128) -> Self;
+    fn narrow(self) -> Option<i128>;
+}
+
+impl Wide for i128 {
+    fn widen(value: i128) -> Self {
+        value
+    }
+
+    fn narrow(self) -> Option<i128> {
+        Some(self)
+    }
+}
+
+impl Wide for i256 {
+    fn widen(value: i128) -> Self {
+        i256::from_i128(value)
+    }
+
+    fn narrow(self) -> Option<i128> {
+        self.to_i128()
+    }
+}
+
+/// Whether rows come or go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Insert,
+    Retract,
+}
 
 /// Sums and counts by group.
 #[derive(Debug)]
-struct Totals {
+struct Totals<T: DecimalType> {
     kind: Kind,
     from: DataType,
     to: DataType,
-    sums: Vec<i128>,
+    sums: Vec<T::Native>,
     counts: Vec<i64>,
 }
 
-impl Totals {
+impl<T: DecimalType> Totals<T>
+where
+    T::Native: Wide,
+{
     fn resize(&mut self, n_groups: usize) {
-        self.sums.resize(n_groups, 0);
+        self.sums.resize(n_groups, T::Native::ZERO);
         self.counts.resize(n_groups, 0);
     }
 
-    fn add(&mut self, group: usize, value: i128, count: i64) -> Result<()> {
-        let (Some(sum), Some(total)) = (self.sums.get_mut(group), self.counts.get_mut(group)) else {
-            return Err(internal("a group index out of range"));
-        };
-        if *total == OVERFLOWED {
-            return Ok(());
+    fn slot(&mut self, group: usize) -> Result<(&mut T::Native, &mut i64)> {
+        match (self.sums.get_mut(group), self.counts.get_mut(group)) {
+            (Some(sum), Some(count)) => Ok((sum, count)),
+            _ => Err(internal("a group index out of range")),
         }
-        match sum.checked_add(value) {
-            _ if count == OVERFLOWED => *total = OVERFLOWED,
-            Some(result) => {
-                *sum = result;
-                *total += count;
-            }
-            None if self.kind.is_lenient() => *total = OVERFLOWED,
-            None => return Err(overflow("sum")),
-        }
-        Ok(())
     }
 
-    /// Adds each valid row to its group, with a sign.
-    fn update(&mut self, array: &ArrayRef, groups: Groups<'_>, filter: Option<&BooleanArray>, sign: i64) -> Result<()> {
+    /// Adds each valid row to its group, or takes it out.
+    fn update(&mut self, array: &ArrayRef, groups: Groups<'_>, filter: Option<&BooleanArray>, change: Change) -> Result<()> {
         macro_rules! rows {
             ($type:ty) => {{
                 let values = array.as_primitive_opt::<$type>().ok_or_else(|| internal("an unexpected type in sum"))?;
                 for row in 0..values.len() {
                     let kept = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
                     if kept && values.is_valid(row) {
-                        self.add(groups.at(row), i128::from(values.value(row)) * i128::from(sign), sign)?;
+                        let value = T::Native::widen(i128::from(values.value(row)));
+                        let (sum, count) = self.slot(groups.at(row))?;
+                        match change {
+                            Change::Insert => (*sum, *count) = (sum.add_wrapping(value), *count + 1),
+                            Change::Retract => (*sum, *count) = (sum.sub_wrapping(value), *count - 1),
+                        }
                     }
                 }
             }};
@@ -216,17 +253,26 @@ impl Totals {
 
     fn merge(&mut self, states: &[ArrayRef], groups: Groups<'_>) -> Result<()> {
         let [sums, counts] = states else { return Err(internal("sum has two state columns")) };
-        let (sums, counts) = (sums.as_primitive::<Decimal128Type>(), counts.as_primitive::<Int64Type>());
+        let (Some(sums), Some(counts)) = (sums.as_primitive_opt::<T>(), counts.as_primitive_opt::<Int64Type>()) else {
+            return Err(internal("an unexpected state of sum"));
+        };
         for row in 0..sums.len() {
-            if counts.is_valid(row) && counts.value(row) != 0 {
-                let sum = if sums.is_valid(row) { sums.value(row) } else { 0 };
-                self.add(groups.at(row), sum, counts.value(row))?;
+            if sums.is_valid(row) && counts.is_valid(row) {
+                let (sum, count) = self.slot(groups.at(row))?;
+                (*sum, *count) = (sum.add_wrapping(sums.value(row)), *count + counts.value(row));
             }
         }
         Ok(())
     }
 
-    fn finish(&self, sums: &[i128], counts: &[i64]) -> Result<ArrayRef> {
+    fn finish(&self, sums: &[T::Native], counts: &[i64]) -> Result<ArrayRef> {
+        if self.to == DataType::Float64 {
+            let averages = sums.iter().zip(counts).map(|(sum, count)| match sum.narrow() {
+                Some(sum) if *count > 0 => Some(sum as f64 / *count as f64),
+                _ => None,
+            });
+            return Ok(Arc::new(Float64Array::from_iter(averages)));
+        }
         let results = sums.iter().zip(counts).map(|(sum, count)| self.finish_one(*sum, *count));
         let results = results.collect::<Result<Vec<Option<i128>>>>()?;
         let longs = || results.iter().map(|value| value.map(|value| value as i64));
@@ -239,18 +285,15 @@ impl Totals {
             DataType::Decimal128(precision, scale) => {
                 Arc::new(Decimal128Array::from(results).with_precision_and_scale(*precision, *scale)?)
             }
-            DataType::Float64 => Arc::new(arrow::array::Float64Array::from_iter(
-                sums.iter().zip(counts).map(|(sum, count)| (*count > 0).then(|| *sum as f64 / *count as f64)),
-            )),
             other => return Err(internal(format!("sum to {other}"))),
         })
     }
 
-    fn finish_one(&self, sum: i128, count: i64) -> Result<Option<i128>> {
-        if count == 0 || count == OVERFLOWED || self.to == DataType::Float64 {
+    fn finish_one(&self, sum: T::Native, count: i64) -> Result<Option<i128>> {
+        if count == 0 {
             return Ok(None);
         }
-        let value = if self.kind.is_avg() { self.average(sum, count) } else { Some(sum) };
+        let value = if self.kind.is_avg() { self.average(sum, count) } else { sum.narrow() };
         let in_range = value.filter(|value| match &self.to {
             DataType::Decimal128(precision, _) => fits(*value, *precision),
             DataType::Interval(_) => i32::try_from(*value).is_ok(),
@@ -265,24 +308,26 @@ impl Totals {
         }
     }
 
-    fn average(&self, sum: i128, count: i64) -> Option<i128> {
-        let (from, to) = match (&self.from, &self.to) {
-            (DataType::Decimal128(_, from), DataType::Decimal128(_, to)) => (*from, *to),
-            _ => return Some(div_half_up(sum, count.into())),
+    /// The sum by the count in the result's scale, rounded half away from zero.
+    fn average(&self, sum: T::Native, count: i64) -> Option<i128> {
+        let up = match (&self.from, &self.to) {
+            (DataType::Decimal128(_, from), DataType::Decimal128(_, to)) => u32::try_from(i32::from(*to) - i32::from(*from)).ok()?,
+            _ => 0,
         };
-        let up = u32::try_from(i32::from(to) - i32::from(from)).ok().and_then(pow10)?;
-        Some(match sum.checked_mul(up) {
-            Some(scaled) => div_half_up(scaled, count.into()),
-            None => {
-                // Whole part and rest apart, so that nothing is lost to the width.
-                let (quotient, rest) = (sum / i128::from(count), sum % i128::from(count));
-                quotient.checked_mul(up)?.checked_add(div_half_up(rest.checked_mul(up)?, count.into()))?
-            }
-        })
+        let count = T::Native::widen(count.into());
+        let scaled = sum.mul_checked(T::Native::widen(10).pow_checked(up).ok()?).ok()?;
+        let (quotient, rest) = (scaled.div_checked(count).ok()?, scaled.mod_checked(count).ok()?);
+        let rest = if rest.is_lt(T::Native::ZERO) { rest.neg_wrapping() } else { rest };
+        let quotient = match (rest.add_wrapping(rest).is_ge(count), scaled.is_lt(T::Native::ZERO)) {
+            (false, _) => quotient,
+            (true, false) => quotient.add_wrapping(T::Native::ONE),
+            (true, true) => quotient.sub_wrapping(T::Native::ONE),
+        };
+        quotient.narrow()
     }
 
-    fn states(&self, sums: Vec<i128>, counts: Vec<i64>) -> Result<Vec<ArrayRef>> {
-        let sums = Decimal128Array::from(sums).with_data_type(sum_type(&self.from));
+    fn states(&self, sums: Vec<T::Native>, counts: Vec<i64>) -> Result<Vec<ArrayRef>> {
+        let sums = PrimitiveArray::<T>::from_iter_values(sums).with_data_type(sum_type(&self.from));
         Ok(vec![Arc::new(sums), Arc::new(Int64Array::from(counts))])
     }
 }
@@ -309,7 +354,10 @@ fn only(values: &[ArrayRef]) -> Result<&ArrayRef> {
     values.first().ok_or_else(|| internal("an aggregate without an argument"))
 }
 
-impl GroupsAccumulator for Totals {
+impl<T: DecimalType + std::fmt::Debug> GroupsAccumulator for Totals<T>
+where
+    T::Native: Wide,
+{
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -318,7 +366,7 @@ impl GroupsAccumulator for Totals {
         total_num_groups: usize,
     ) -> Result<()> {
         self.resize(total_num_groups);
-        self.update(only(values)?, Groups::Indices(group_indices), opt_filter, 1)
+        self.update(only(values)?, Groups::Indices(group_indices), opt_filter, Change::Insert)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -340,40 +388,45 @@ impl GroupsAccumulator for Totals {
         let array = only(values)?;
         let mut rows = Self { kind: self.kind, from: self.from.clone(), to: self.to.clone(), sums: Vec::new(), counts: Vec::new() };
         rows.resize(array.len());
-        rows.update(array, Groups::Own, opt_filter, 1)?;
+        rows.update(array, Groups::Own, opt_filter, Change::Insert)?;
         let (sums, counts) = (std::mem::take(&mut rows.sums), std::mem::take(&mut rows.counts));
         rows.states(sums, counts)
     }
 
     fn size(&self) -> usize {
-        self.sums.capacity() * size_of::<i128>() + self.counts.capacity() * size_of::<i64>()
+        self.sums.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
     }
 }
 
 /// The totals of one group.
 #[derive(Debug)]
-struct Single(Totals);
+struct Single<T: DecimalType>(Totals<T>);
 
-impl Single {
-    fn current(&self) -> (i128, i64) {
-        (self.0.sums.first().copied().unwrap_or(0), self.0.counts.first().copied().unwrap_or(0))
+impl<T: DecimalType> Single<T>
+where
+    T::Native: Wide,
+{
+    fn current(&self) -> (T::Native, i64) {
+        (self.0.sums.first().copied().unwrap_or(T::Native::ZERO), self.0.counts.first().copied().unwrap_or(0))
     }
 }
 
-impl Accumulator for Single {
+impl<T: DecimalType + std::fmt::Debug> Accumulator for Single<T>
+where
+    T::Native: Wide,
+{
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.0.resize(1);
-        self.0.update(only(values)?, Groups::One, None, 1)
+        self.0.update(only(values)?, Groups::One, None, Change::Insert)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.0.resize(1);
-        self.0.update(only(values)?, Groups::One, None, -1)
+        self.0.update(only(values)?, Groups::One, None, Change::Retract)
     }
 
     fn supports_retract_batch(&self) -> bool {
-        // Once a lenient sum has overflowed there is no way back.
-        !self.0.kind.is_lenient()
+        true
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -393,5 +446,41 @@ impl Accumulator for Single {
 
     fn size(&self) -> usize {
         size_of::<Self>() + GroupsAccumulator::size(&self.0)
+    }
+}
+
+/// The sum of a frame's doubles. It cannot give rows back: what a NaN or a large number did to it stays.
+#[derive(Debug)]
+struct Doubles {
+    kind: Kind,
+    sum: f64,
+    count: i64,
+}
+
+impl Accumulator for Doubles {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let values = only(values)?.as_primitive_opt::<Float64Type>().ok_or_else(|| internal("an unexpected type in sum"))?;
+        for value in values.iter().flatten() {
+            self.sum += value;
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let value = if self.kind.is_avg() { self.sum / self.count as f64 } else { self.sum };
+        Ok(ScalarValue::Float64((self.count > 0).then_some(value)))
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Err(internal("a window frame has no partial sums"))
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        Err(internal("a window frame has no partial sums"))
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>()
     }
 }
