@@ -43,6 +43,7 @@ pub(crate) fn sink_request(format: &str, pairs: &[(&str, &str)], schema: SchemaR
         schema,
         partition_by: Vec::new(),
         query_name: Some("q".to_owned()),
+        is_stream: true,
         time_zone: "UTC".to_owned(),
         clock: clock(),
     }

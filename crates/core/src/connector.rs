@@ -52,6 +52,8 @@ pub struct SinkRequest {
     pub partition_by: Vec<String>,
     /// The query's name (the memory sink's table).
     pub query_name: Option<String>,
+    /// Whether a stream writes batch after batch; else it is one finished write.
+    pub is_stream: bool,
     /// The session's time zone, for text.
     pub time_zone: String,
     /// The clock.

@@ -139,6 +139,7 @@ impl DataFrameWriter {
             schema: Arc::clone(analyzed.plan.schema().inner()),
             partition_by: self.partition_by,
             query_name: None,
+            is_stream: false,
             time_zone: session.time_zone(),
             clock: Arc::clone(engine.clock()),
         };
@@ -301,6 +302,7 @@ impl DataStreamWriter {
                     schema,
                     partition_by: self.partition_by.clone(),
                     query_name: name.clone(),
+                    is_stream: true,
                     time_zone: session.time_zone(),
                     clock: Arc::clone(session.engine().clock()),
                 };

@@ -21,12 +21,13 @@ pub(super) struct ConsoleSink {
     output: ConsoleOutput,
     options: ConsoleOptions,
     schema: SchemaRef,
+    is_stream: bool,
     time_zone: String,
 }
 
 impl ConsoleSink {
     pub(super) fn new(output: ConsoleOutput, options: ConsoleOptions, request: &SinkRequest) -> Self {
-        Self { output, options, schema: Arc::clone(&request.schema), time_zone: request.time_zone.clone() }
+        Self { output, options, schema: Arc::clone(&request.schema), is_stream: request.is_stream, time_zone: request.time_zone.clone() }
     }
 }
 
@@ -67,9 +68,11 @@ impl Sink for ConsoleSink {
         let rows = wire::rows_of(outputs)?;
         let text = match self.options.format {
             ConsoleFormat::Table { num_rows, width_max } => {
-                let line = "-".repeat(43);
                 let table = show_table(&self.schema, &rows, num_rows, width_max, &self.time_zone)?;
-                format!("{line}\nBatch: {batch}\n{line}\n{table}\n")
+                let line = "-".repeat(43);
+                // As in Spark, a finished write is shown without the header of a batch.
+                let header = if self.is_stream { format!("{line}\nBatch: {batch}\n{line}\n") } else { String::new() };
+                format!("{header}{table}\n")
             }
             ConsoleFormat::Json => json_lines(batch, &self.schema, &rows, &self.time_zone)?,
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
+use millstream_core::connector::SinkRequest;
 use millstream_core::{BatchId, ConnectorRegistry, Delivery, Result, Sink, TaskId, TaskOutput};
 use millstream_testkit::sink_contract::{SinkHarness, check_sink};
 
@@ -86,6 +87,16 @@ async fn keeps_the_contract() {
     let sink = console.sink().await.unwrap();
     assert_eq!(sink.delivery(), Delivery::AtLeastOnce);
     assert!(sink.needs_intent());
+}
+
+#[tokio::test]
+async fn a_finished_write_has_no_header() {
+    let console = Console::new(&[]);
+    let request = SinkRequest { is_stream: false, ..sink_request("console", &[], id_name_schema()) };
+    let sink = sink(&console.registry, request).await.unwrap();
+    let payload = wire::rows_to_bytes(&id_name_schema(), &[id_name_rows(0, 1)]).unwrap();
+    sink.prepare(BatchId(0), vec![TaskOutput { task_id: TaskId(0), n_rows: 1, payload }]).await.unwrap();
+    assert_eq!(console.captured.text().lines().next(), Some("+---+------+"));
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ impl SourceTable {
                     schema: RejectedRecord::schema(),
                     partition_by: Vec::new(),
                     query_name: None,
+                    is_stream: true,
                     time_zone: request.time_zone.clone(),
                     clock: Arc::clone(&request.clock),
                 };

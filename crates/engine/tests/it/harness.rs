@@ -86,6 +86,7 @@ impl Harness {
             schema: schema(),
             partition_by: Vec::new(),
             query_name: Some(query_name.to_owned()),
+            is_stream: true,
             time_zone: "UTC".to_owned(),
             clock: Arc::clone(&self.clock),
         };

@@ -48,6 +48,7 @@ impl SinkHarness for Folder {
                 schema: schema(),
                 partition_by: if self.is_partitioned { vec!["name".to_owned()] } else { Vec::new() },
                 query_name: None,
+                is_stream: true,
                 time_zone: "UTC".to_owned(),
                 clock: Arc::new(SystemClock::default()),
             })
