@@ -7,9 +7,11 @@ mod args;
 mod check;
 mod checkpoint;
 mod crash;
+mod live;
 mod logging;
 mod run;
 mod sql;
+mod totals;
 
 use std::process::ExitCode;
 
