@@ -16,6 +16,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, Result, TaskOutput};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::batch::{BatchFacts, BatchReport, BatchScope};
 use crate::error::from_datafusion;
@@ -65,14 +66,15 @@ impl LocalRunner {
         let mut tasks = JoinSet::new();
         for partition in 0..n_partitions {
             let (plan, ctx) = (Arc::clone(&plan), Arc::clone(&ctx));
-            tasks.spawn(async move {
+            let task = async move {
                 let mut stream = plan.execute(partition, ctx).map_err(from_datafusion)?;
                 let mut batches = Vec::new();
                 while let Some(batch) = stream.next().await {
                     batches.push(batch.map_err(from_datafusion)?);
                 }
                 Ok::<_, Error>((partition, batches))
-            });
+            };
+            tasks.spawn(task.instrument(tracing::debug_span!("task", id = partition)));
         }
         while let Some(ended) = tasks.join_next().await {
             let (partition, batches) = ended.map_err(task_died)??;

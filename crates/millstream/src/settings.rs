@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millstream_core::options::parse_duration;
 use millstream_core::{Error, Result};
 
 /// Settings by name.
@@ -23,13 +24,17 @@ pub const SCHEMA_INFERENCE: &str = "spark.sql.streaming.schemaInference";
 pub const MIN_BATCHES_TO_RETAIN: &str = "spark.sql.streaming.minBatchesToRetain";
 /// How long a stop waits for the running batch.
 pub const STOP_TIMEOUT: &str = "spark.sql.streaming.stopTimeout";
+/// An idle query tells listeners so once in so many milliseconds.
+pub const NO_DATA_PROGRESS_EVENT_INTERVAL: &str = "spark.sql.streaming.noDataProgressEventInterval";
+/// Whether a temporary checkpoint is removed also when its query failed.
+pub const FORCE_DELETE_TEMP_CHECKPOINT: &str = "spark.sql.streaming.forceDeleteTempCheckpointLocation";
 /// The format of tables that name none.
 pub const DEFAULT_FORMAT: &str = "spark.sql.sources.default";
 
 /// The settings that change results: recorded with every batch.
 pub const RESULT_KEYS: [&str; 3] = [TIME_ZONE, ANSI, CASE_SENSITIVE];
 
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 10] = [
     (TIME_ZONE, "UTC"),
     (CASE_SENSITIVE, "false"),
     (ANSI, "true"),
@@ -37,6 +42,8 @@ const DEFAULTS: [(&str, &str); 8] = [
     (SCHEMA_INFERENCE, "false"),
     (MIN_BATCHES_TO_RETAIN, "100"),
     (STOP_TIMEOUT, "10s"),
+    (NO_DATA_PROGRESS_EVENT_INTERVAL, "10000"),
+    (FORCE_DELETE_TEMP_CHECKPOINT, "false"),
     (DEFAULT_FORMAT, "parquet"),
 ];
 
@@ -55,13 +62,16 @@ pub fn check(key: &str, value: &str) -> Result<()> {
             Err(Error::invalid(format!("'{value}' is not a time zone"))
                 .hint("use a region such as Europe/Berlin, an offset such as +01:00, or UTC"))
         }
-        STOP_TIMEOUT if millstream_core::options::parse_duration(value).is_none() => {
-            Err(Error::invalid(format!("'{value}' is not a length of time")))
-        }
+        STOP_TIMEOUT if parse_duration(value).is_none() => Err(Error::invalid(format!("'{value}' is not a length of time"))),
         MIN_BATCHES_TO_RETAIN if !value.parse::<u64>().is_ok_and(|n| n > 0) => {
             Err(Error::invalid(format!("'{value}' is not a number of batches of 1 or more")))
         }
-        CASE_SENSITIVE | SCHEMA_INFERENCE if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") => {
+        NO_DATA_PROGRESS_EVENT_INTERVAL if parse_duration(value).is_none() => {
+            Err(Error::invalid(format!("'{value}' is not a length of time")))
+        }
+        CASE_SENSITIVE | SCHEMA_INFERENCE | FORCE_DELETE_TEMP_CHECKPOINT
+            if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") =>
+        {
             Err(Error::invalid(format!("'{value}' is neither true nor false")))
         }
         _ => {

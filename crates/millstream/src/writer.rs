@@ -11,6 +11,7 @@ use millstream_connectors::{ForeachBatch, ForeachBatchSink, ForeachSink, RowWrit
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, Options, Result, Sink};
+use millstream_engine::stream::definition::CheckpointLife;
 use millstream_engine::{QueryDefinition, StreamingQuery, Trigger};
 use millstream_state::Location;
 
@@ -281,7 +282,7 @@ impl DataStreamWriter {
         let name = own.get("queryName").map(str::to_owned);
         let format = self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
         let is_file = matches!(self.target, Target::Format) && is_file_format(&format);
-        let checkpoint = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
+        let (checkpoint, checkpoint_life) = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
         let commit_interval = commit_interval(&own, is_file)?;
         let schema = Arc::clone(analyzed.plan.schema().inner());
         let sink: Arc<dyn Sink> = match &self.target {
@@ -313,6 +314,10 @@ impl DataStreamWriter {
             Some(timeout) => timeout,
             None => session.get(settings::STOP_TIMEOUT).and_then(|text| parse_duration(&text)).unwrap_or(QueryDefinition::STOP_TIMEOUT),
         };
+        let idle_event_interval = session
+            .get(settings::NO_DATA_PROGRESS_EVENT_INTERVAL)
+            .and_then(|text| parse_duration(&text))
+            .unwrap_or(QueryDefinition::IDLE_EVENT_INTERVAL);
         let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
         Ok(QueryDefinition {
             name,
@@ -322,9 +327,11 @@ impl DataStreamWriter {
             commit_interval,
             trigger,
             checkpoint,
+            checkpoint_life,
             batch_bytes_max: own.get_bytes("maxBytesPerBatch")?.unwrap_or(QueryDefinition::BATCH_BYTES_MAX),
             stop_timeout,
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
+            idle_event_interval,
         })
     }
 }
@@ -364,20 +371,27 @@ fn checkpoint_location(
     name: Option<&str>,
     sink_options: &Options,
     is_file: bool,
-) -> Result<Location> {
+) -> Result<(Location, CheckpointLife)> {
+    let kept = |path: &str| Ok((Location::parse(path, sink_options)?, CheckpointLife::Kept));
     if let Some(path) = own.get("checkpointLocation") {
-        return Location::parse(path, sink_options);
+        return kept(path);
     }
     let unnamed = || session.engine().ids().new_uuid().to_string();
     if let Some(root) = session.get(settings::CHECKPOINT_LOCATION) {
         let folder = name.map_or_else(unnamed, str::to_owned);
-        return Location::parse(&format!("{}/{folder}", root.trim_end_matches('/')), sink_options);
+        return kept(&format!("{}/{folder}", root.trim_end_matches('/')));
     }
     if is_file {
         return Err(Error::invalid("option 'checkpointLocation' is missing")
             .hint("name a folder where the query keeps what it has done, one per query"));
     }
     let folder = std::env::temp_dir().join(format!("millstream-{}", unnamed()));
-    tracing::warn!(folder = %folder.display(), "the query has a temporary checkpoint: a restart will not go on from it");
-    Location::parse(&folder.to_string_lossy(), sink_options)
+    tracing::warn!(
+        folder = %folder.display(),
+        "the query has a temporary checkpoint: a restart will not go on from it, and it is removed when the query ends without \
+         an error ({} = true: after an error, too)",
+        settings::FORCE_DELETE_TEMP_CHECKPOINT
+    );
+    let even_if_failed = session.get(settings::FORCE_DELETE_TEMP_CHECKPOINT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    Ok((Location::parse(&folder.to_string_lossy(), sink_options)?, CheckpointLife::Temporary { even_if_failed }))
 }

@@ -28,7 +28,7 @@ impl MemorySink {
 #[async_trait]
 impl Sink for MemorySink {
     fn description(&self) -> String {
-        format!("MemorySink[{}]", self.table)
+        "MemorySink".to_owned()
     }
 
     fn identity(&self) -> serde_json::Value {

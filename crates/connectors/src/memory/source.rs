@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
+use millstream_core::source::SourceMetrics;
 use millstream_core::{Admission, BatchId, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use tokio::sync::Notify;
 
@@ -110,6 +111,12 @@ impl Source for MemorySource {
     async fn fix_end(&mut self) -> Result<()> {
         self.end = Some(self.stream.n_chunks());
         Ok(())
+    }
+
+    fn metrics(&self) -> SourceMetrics {
+        let mut metrics = SourceMetrics::default();
+        metrics.latest = Some(Position(serde_json::json!(self.stream.n_chunks())));
+        metrics
     }
 
     fn wakeup(&self) -> Option<Arc<Notify>> {

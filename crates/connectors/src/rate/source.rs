@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
+use millstream_core::source::SourceMetrics;
 use millstream_core::{Admission, BatchId, Clock, Error, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use serde::{Deserialize, Serialize};
 
@@ -132,5 +133,12 @@ impl Source for RateSource {
     async fn fix_end(&mut self) -> Result<()> {
         self.end = Some(self.now_s());
         Ok(())
+    }
+
+    fn metrics(&self) -> SourceMetrics {
+        let mut metrics = SourceMetrics::default();
+        let now = RatePosition { seconds: self.now_s(), start_ms: self.start_ms };
+        metrics.latest = wire::to_value(&now).ok().map(Position);
+        metrics
     }
 }

@@ -276,6 +276,7 @@ impl Source for SocketSource {
 
     fn metrics(&self) -> SourceMetrics {
         let mut metrics = SourceMetrics::default();
+        metrics.latest = self.received().ok();
         if let Some(run) = &self.run {
             let state = run.shared.lock();
             metrics.values = vec![

@@ -40,12 +40,39 @@ pub struct QueryDefinition {
     pub trigger: Trigger,
     /// The checkpoint folder.
     pub checkpoint: Location,
+    /// What becomes of that folder when the run ends.
+    pub checkpoint_life: CheckpointLife,
     /// The most bytes of input that a batch takes when no limit option says less (not for `once`).
     pub batch_bytes_max: u64,
     /// How long a stop waits for the running batch.
     pub stop_timeout: Duration,
     /// Batches whose records are kept (Spark's `spark.sql.streaming.minBatchesToRetain`).
     pub batches_retained_min: u64,
+    /// An idle query tells listeners so once in this time (Spark's `spark.sql.streaming.noDataProgressEventInterval`).
+    pub idle_event_interval: Duration,
+}
+
+/// What becomes of a checkpoint folder when the run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckpointLife {
+    /// It stays: the next start goes on from it.
+    #[default]
+    Kept,
+    /// It was made for this run and is removed at its end, as Spark does with its temporary checkpoints.
+    Temporary {
+        /// Also when the query failed (`spark.sql.streaming.forceDeleteTempCheckpointLocation`).
+        even_if_failed: bool,
+    },
+}
+
+impl CheckpointLife {
+    /// Whether the folder is removed after this end.
+    pub(crate) fn ends_with(self, has_failed: bool) -> bool {
+        match self {
+            Self::Kept => false,
+            Self::Temporary { even_if_failed } => even_if_failed || !has_failed,
+        }
+    }
 }
 
 impl QueryDefinition {
@@ -55,4 +82,6 @@ impl QueryDefinition {
     pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
     /// 100 batches are kept, as in Spark.
     pub const BATCHES_RETAINED_MIN: u64 = 100;
+    /// Idleness is told every 10 s, as in Spark.
+    pub const IDLE_EVENT_INTERVAL: Duration = Duration::from_secs(10);
 }

@@ -30,13 +30,14 @@ pub enum QueryEvent {
     },
     /// A batch was committed.
     Progress(Box<StreamingQueryProgress>),
-    /// There was nothing to do for a while.
+    /// There was nothing to do for a while: sent when a trigger finds no data and nothing was told for
+    /// `spark.sql.streaming.noDataProgressEventInterval` (10 s).
     Idle {
         /// The query.
         id: QueryId,
         /// The run.
         run_id: RunId,
-        /// Since when, ISO 8601.
+        /// When the trigger began that found nothing, ISO 8601.
         timestamp: String,
     },
     /// It ended.

@@ -1,11 +1,12 @@
 //! What a micro-batch did: Spark's `StreamingQueryProgress`, field for field, and what Spark does not count.
 //!
 //! The JSON has Spark's names and order (`id`, `runId`, `name`, `timestamp`, `batchId`, ...). Ours in addition, per
-//! source: `metrics.numRowsDropped` and `metrics.numRowsDeadLettered`, shown only when the number is not zero.
+//! source: `metrics.numRowsDropped` and `metrics.numRowsDeadLettered`, shown only when the number is not zero. Rates have
+//! one decimal; one that is no number (rows in no time) is left out.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// The progress of one micro-batch.
@@ -28,8 +29,10 @@ pub struct StreamingQueryProgress {
     /// Rows read from all sources.
     pub num_input_rows: u64,
     /// Rows per second since the last trigger.
+    #[serde(serialize_with = "one_decimal", skip_serializing_if = "is_not_finite")]
     pub input_rows_per_second: f64,
     /// Rows per second of the batch's duration.
+    #[serde(serialize_with = "one_decimal", skip_serializing_if = "is_not_finite")]
     pub processed_rows_per_second: f64,
     /// Milliseconds by phase, under Spark's names.
     pub duration_ms: BTreeMap<&'static str, u64>,
@@ -51,17 +54,19 @@ pub struct StreamingQueryProgress {
 pub struct SourceProgress {
     /// What it is, such as `FileSource[file:/data/in]`.
     pub description: String,
-    /// Where the batch began.
+    /// Where the batch began; null if it was the source's first.
     pub start_offset: Value,
     /// Where it ended.
     pub end_offset: Value,
-    /// The newest known position.
+    /// The newest position that the source knows of; null for sources that do not say.
     pub latest_offset: Value,
     /// Rows read from this source.
     pub num_input_rows: u64,
     /// Rows per second since the last trigger.
+    #[serde(serialize_with = "one_decimal", skip_serializing_if = "is_not_finite")]
     pub input_rows_per_second: f64,
     /// Rows per second of the batch's duration.
+    #[serde(serialize_with = "one_decimal", skip_serializing_if = "is_not_finite")]
     pub processed_rows_per_second: f64,
     /// The source's own counters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -110,9 +115,19 @@ impl Default for StreamingQueryStatus {
     }
 }
 
-/// Rows per second, 0 for no time (Spark leaves the field out; JSON has no infinity).
-pub fn rate(n_rows: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { n_rows as f64 / seconds } else { 0.0 }
+/// Rows per second: 0 for endless time, no finite number for no time.
+pub(crate) fn rate(n_rows: u64, seconds: f64) -> f64 {
+    n_rows as f64 / seconds
+}
+
+/// Half up, as Spark prints rates.
+fn one_decimal<S: Serializer>(rate: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((rate * 10.0).round() / 10.0)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_not_finite(rate: &f64) -> bool {
+    !rate.is_finite()
 }
 
 /// `2026-11-21T09:00:00.123Z`.

@@ -82,8 +82,14 @@ impl QueryShared {
         status.is_trigger_active = is_trigger_active;
     }
 
+    /// Tells listeners of a batch, and remembers it.
     pub(crate) fn publish(&self, progress: StreamingQueryProgress) {
         self.listeners.send(QueryEvent::Progress(Box::new(progress.clone())));
+        self.remember(progress);
+    }
+
+    /// Remembers a progress among the recent ones.
+    pub(crate) fn remember(&self, progress: StreamingQueryProgress) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT_PROGRESS_MAX {
             recent.pop_front();
@@ -149,12 +155,13 @@ impl StreamingQuery {
         }
     }
 
-    /// The progress of the last batch.
+    /// The progress of the last batch; of an idle query, as it stands (no rows, the next batch's id).
     pub fn last_progress(&self) -> Option<StreamingQueryProgress> {
         self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
     }
 
-    /// The progress of the last 100 batches, oldest first.
+    /// The last 100 progress records, oldest first: one per batch, and one per 10 s without data
+    /// (`spark.sql.streaming.noDataProgressEventInterval`).
     pub fn recent_progress(&self) -> Vec<StreamingQueryProgress> {
         self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }

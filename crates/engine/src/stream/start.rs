@@ -8,9 +8,11 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millstream_core::{BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
+use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, Recovered};
+use tracing::Instrument;
 
-use super::definition::{QueryDefinition, Settings};
+use super::definition::{CheckpointLife, QueryDefinition, Settings};
 use super::job::JobDescription;
 use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
@@ -23,6 +25,23 @@ use crate::runner::MAIN_SINK;
 
 /// Starts a query and gives its handle.
 pub async fn start_query(engine: Arc<Engine>, definition: QueryDefinition, listeners: ListenerBus) -> Result<StreamingQuery> {
+    let (checkpoint, life) = (definition.checkpoint.clone(), definition.checkpoint_life);
+    let started = start(engine, definition, listeners).await;
+    if started.is_err() && life != CheckpointLife::Kept {
+        // Nothing has run, so nothing is in it.
+        remove_checkpoint(&checkpoint).await;
+    }
+    started
+}
+
+/// Removes a temporary checkpoint, as far as it goes.
+pub(super) async fn remove_checkpoint(location: &Location) {
+    if let Err(error) = checkpoint::remove(location).await {
+        tracing::warn!(%error, "a temporary checkpoint could not be removed");
+    }
+}
+
+async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: ListenerBus) -> Result<StreamingQuery> {
     let (plan, logical) = physical_plan(&engine, &definition, &definition.settings).await?;
     let tables = source_tables(&logical)?;
     let mut sinks: BTreeMap<String, Arc<dyn Sink>> = BTreeMap::new();
@@ -69,8 +88,12 @@ pub async fn start_query(engine: Arc<Engine>, definition: QueryDefinition, liste
             let mut source = table.open(Some(checkpoint_dir)).await?;
             let position =
                 source.start(source_start(&recovered, &name)).await.map_err(|error| error.context(format!("source '{name}'")))?;
+            let begun_in = recovered.sources.get(&name).and_then(|source| {
+                let first_range = source.ranges.first().map(|(batch, _)| *batch);
+                source.snapshot.as_ref().map(|(batch, _)| *batch).or(first_range)
+            });
             let remembers = source.snapshot()?.is_some();
-            streams.push(StreamLeaf { name, description, source, position, remembers });
+            streams.push(StreamLeaf { name, description, source, position, begun_in, remembers });
         } else {
             statics.push(StaticLeaf::resolve(Arc::clone(&provider), now).await?);
         }
@@ -108,7 +131,9 @@ pub async fn start_query(engine: Arc<Engine>, definition: QueryDefinition, liste
     let unfinished = Unfinished { roll_forward: recovered.uncommitted, replay: recovered.last_intent };
     let epoch = recovered.epoch;
     let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, streams, statics, sinks };
-    tokio::spawn(MicroBatchLoop::new(run, reached).run(unfinished));
+    // At the level of errors, so that every line of a log tells whose it is.
+    let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
+    tokio::spawn(MicroBatchLoop::new(run, reached).run(unfinished).instrument(span));
     Ok(StreamingQuery { shared })
 }
 

@@ -14,7 +14,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use millstream_connectors::{InProcess, MemoryStream, register_all};
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Clock, ConnectorRegistry, Options, RandomIds, Result, Sink, SystemClock};
-use millstream_engine::stream::{StreamPlan, definition::Settings};
+use millstream_engine::stream::StreamPlan;
+use millstream_engine::stream::definition::{CheckpointLife, Settings};
 use millstream_engine::{Engine, EngineConfig, QueryDefinition, SourceTable, StreamingQuery, StreamingQueryManager, Trigger};
 use millstream_state::Location;
 
@@ -46,9 +47,13 @@ pub fn rows(values: impl IntoIterator<Item = i64>) -> RecordBatch {
 
 impl Harness {
     pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock::default()))
+    }
+
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        crate::spans::listen();
         let mut registry = ConnectorRegistry::default();
         let in_process = register_all(&mut registry);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let config = EngineConfig { parallelism: 2, ..EngineConfig::default() };
         let engine = Arc::new(Engine::new(config, Arc::new(registry), Arc::clone(&clock), Arc::new(RandomIds)).unwrap());
         let manager = StreamingQueryManager::new(Arc::clone(&engine));
@@ -102,9 +107,11 @@ impl Harness {
             commit_interval: Duration::ZERO,
             trigger,
             checkpoint: self.checkpoint(),
+            checkpoint_life: CheckpointLife::Kept,
             batch_bytes_max: QueryDefinition::BATCH_BYTES_MAX,
             stop_timeout: QueryDefinition::STOP_TIMEOUT,
             batches_retained_min: QueryDefinition::BATCHES_RETAINED_MIN,
+            idle_event_interval: QueryDefinition::IDLE_EVENT_INTERVAL,
         }
     }
 

@@ -3,4 +3,5 @@
 
 mod harness;
 mod recovery;
+mod spans;
 mod stream;

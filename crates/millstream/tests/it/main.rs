@@ -1,9 +1,11 @@
 //! The facade as a user meets it: scripts of SQL and of streams, and the Rust API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod conservation;
 mod crash_points;
 mod gold;
 mod jobs;
 mod plans;
+mod progress;
 mod slt;
 mod stream_script;

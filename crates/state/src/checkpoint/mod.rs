@@ -31,11 +31,13 @@ mod object;
 mod open;
 mod order;
 mod record;
+mod remove;
 mod snapshot;
 
 pub use inspect::{Report, Shown, show, verify};
 pub use metadata::{FORMAT_VERSION, Metadata};
 pub use record::{IdleSource, RECORD_VERSION, Record, RecordKind, SourceEntry};
+pub use remove::remove;
 pub use snapshot::source_location;
 
 use chain::Chain;

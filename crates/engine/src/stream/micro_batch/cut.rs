@@ -1,11 +1,10 @@
 //! What a batch reads: every source cuts its next range, and the ranges become splits.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use millstream_core::{Admission, BatchId, Result, SourceRange};
 
-use super::report::Phases;
+use super::report::TriggerRun;
 use super::{MicroBatchLoop, in_source};
 use crate::physical::SplitsBySource;
 use crate::stream::definition::Settings;
@@ -25,10 +24,9 @@ pub(super) struct BatchCut {
 
 impl MicroBatchLoop {
     /// Cuts the next batch, or `None` if there is nothing new.
-    pub(super) async fn cut_next(&mut self) -> Result<Option<(BatchCut, Phases)>> {
-        let mut phases = Phases::start(Arc::clone(&self.run.engine.clock));
+    pub(super) async fn cut_next(&mut self, trigger: &mut TriggerRun) -> Result<Option<BatchCut>> {
         let clock_us = self.run.engine.clock.now_proc_us();
-        let ranges = phases.time("latestOffset", self.plan_ranges()).await?;
+        let ranges = trigger.phase("latestOffset", self.plan_ranges()).await?;
         if ranges.is_empty() {
             return Ok(None);
         }
@@ -39,7 +37,7 @@ impl MicroBatchLoop {
         let static_ranges = self.run.statics.iter().filter_map(|leaf| Some((leaf.name.clone(), leaf.range.clone()?))).collect();
         let settings = self.run.definition.settings.clone();
         let cut = BatchCut { batch: self.reached.next_batch, clock_us, ranges, static_ranges, settings, is_replay: false };
-        Ok(Some((cut, phases)))
+        Ok(Some(cut))
     }
 
     async fn plan_ranges(&mut self) -> Result<BTreeMap<String, SourceRange>> {

@@ -30,7 +30,6 @@ impl MicroBatchLoop {
             let began = self.run.engine.clock.monotonic();
             let ran = self.next_batch().await?;
             if !ran {
-                self.settle().await?;
                 self.run.shared.drained.send_if_modified(|done| std::mem::replace(done, ticket) != ticket);
             }
             match trigger {
@@ -62,12 +61,21 @@ impl MicroBatchLoop {
         self.settle().await
     }
 
-    /// Cuts the next batch and runs it; `false` if there is nothing new.
+    /// Cuts the next batch and runs it; `false` if there is nothing new and all is committed.
     async fn next_batch(&mut self) -> Result<bool> {
-        let Some((cut, phases)) = self.cut_next().await? else { return Ok(false) };
-        self.run.shared.set_status("Processing new data", true, true);
-        self.run_batch(cut, phases).await?;
-        Ok(true)
+        let mut trigger = self.begin_trigger();
+        match self.cut_next(&mut trigger).await? {
+            Some(cut) => {
+                self.run.shared.set_status("Processing new data", true, true);
+                self.run_batch(cut, trigger).await?;
+                Ok(true)
+            }
+            None => {
+                self.settle().await?;
+                self.report_idle_trigger(trigger);
+                Ok(false)
+            }
+        }
     }
 
     /// Sleeps for `duration`, or until a stop or a request to process all.
@@ -93,7 +101,7 @@ impl MicroBatchLoop {
                 () = self.pause(poll) => {}
             }
         }
-        if self.last_trigger_at.is_some_and(|at| self.since(at) >= IDLE_FACT_AFTER) {
+        if self.settled_at.is_some_and(|at| self.since(at) >= IDLE_FACT_AFTER) {
             self.write_fact().await?;
         }
         Ok(())

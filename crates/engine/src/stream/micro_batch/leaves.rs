@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
-use millstream_core::{Admission, Position, Result, Source, SourceRange, SourceStart};
+use millstream_core::{Admission, BatchId, Position, Result, Source, SourceRange, SourceStart};
 
 use crate::physical::source_table::as_source_table;
 
@@ -15,6 +15,8 @@ pub(in crate::stream) struct StreamLeaf {
     pub(in crate::stream) source: Box<dyn Source>,
     /// Where the next batch begins.
     pub(in crate::stream) position: Position,
+    /// The first batch that read it, as far as is known; `None` if it was never read.
+    pub(in crate::stream) begun_in: Option<BatchId>,
     /// Whether it keeps more than its position (seen files): then its ranges are kept until a snapshot has them.
     pub(in crate::stream) remembers: bool,
 }

@@ -34,6 +34,7 @@ use settle::InFlight;
 
 use super::definition::QueryDefinition;
 use super::query::{QueryEnd, QueryShared};
+use super::start::remove_checkpoint;
 use crate::engine::Engine;
 
 /// What one run of a query works with: made by `start`, given up when the run ends.
@@ -74,11 +75,15 @@ pub(super) struct MicroBatchLoop {
     reached: Reached,
     in_flight: Option<InFlight>,
     last_trigger_at: Option<Duration>,
+    /// When the last batch was committed.
+    settled_at: Option<Duration>,
+    /// When progress or idleness was told last.
+    told_at: Option<Duration>,
 }
 
 impl MicroBatchLoop {
     pub(super) fn new(run: QueryRun, reached: Reached) -> Self {
-        Self { run, reached, in_flight: None, last_trigger_at: None }
+        Self { run, reached, in_flight: None, last_trigger_at: None, settled_at: None, told_at: None }
     }
 
     /// Runs until the input ends, a stop, or an error.
@@ -93,14 +98,17 @@ impl MicroBatchLoop {
         }
         let mut end = self.end_of(worked);
         if let Err(error) = self.close().await {
-            tracing::warn!(query = %self.run.shared.id, %error, "the query did not close cleanly");
+            tracing::warn!(%error, "the query did not close cleanly");
             if matches!(end, QueryEnd::Ended) {
                 end = QueryEnd::Failed(error);
             }
         }
         // The checkpoint's lock is released before anybody hears of the end: a restart may follow at once.
-        let Self { run: QueryRun { shared, checkpoint, .. }, .. } = self;
+        let Self { run: QueryRun { shared, checkpoint, definition, .. }, .. } = self;
         checkpoint.close().await;
+        if definition.checkpoint_life.ends_with(matches!(end, QueryEnd::Failed(_))) {
+            remove_checkpoint(&definition.checkpoint).await;
+        }
         shared.finish(end);
     }
 
@@ -115,7 +123,7 @@ impl MicroBatchLoop {
             Ok(()) => QueryEnd::Ended,
             Err(error) if shared.stop.is_cancelled() && error.kind() == ErrorKind::Cancelled => QueryEnd::Ended,
             Err(error) => {
-                tracing::error!(query = %shared.id, name = shared.name, error = ?error, "the query failed");
+                tracing::error!(error = ?error, "the query failed");
                 QueryEnd::Failed(error)
             }
         }

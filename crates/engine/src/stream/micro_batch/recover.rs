@@ -7,7 +7,6 @@ use millstream_core::{BatchId, CrashPoint, Result};
 use millstream_state::checkpoint::Record;
 
 use super::cut::BatchCut;
-use super::report::Phases;
 use super::settle::commit_all;
 use super::{MicroBatchLoop, Unfinished};
 use crate::stream::start::physical_plan;
@@ -26,7 +25,7 @@ impl MicroBatchLoop {
     }
 
     async fn roll_forward(&mut self, batch: BatchId, record: Record) -> Result<()> {
-        tracing::info!(query = %self.run.shared.id, %batch, "rolling a prepared batch forward");
+        tracing::info!(%batch, "rolling a prepared batch forward");
         commit_all(&self.run.sinks, batch, &record.sinks).await.map_err(|error| error.context(format!("batch {batch}")))?;
         self.reached.committed = Some(batch);
         for (name, entry) in &record.sources {
@@ -39,7 +38,7 @@ impl MicroBatchLoop {
 
     /// The batch has the id, ranges, clock and settings that were recorded, whatever has changed since.
     async fn replay(&mut self, batch: BatchId, record: Record) -> Result<()> {
-        tracing::info!(query = %self.run.shared.id, %batch, "running a batch again whose intent was recorded");
+        tracing::info!(%batch, "running a batch again whose intent was recorded");
         let (mut ranges, mut static_ranges) = (BTreeMap::new(), BTreeMap::new());
         for (name, entry) in record.sources {
             let is_stream = self.run.streams.iter().any(|leaf| leaf.name == name);
@@ -50,8 +49,8 @@ impl MicroBatchLoop {
             self.run.plan = physical_plan(&self.run.engine, &self.run.definition, &record.settings).await?.0;
         }
         let cut = BatchCut { batch, clock_us: record.clock_us, ranges, static_ranges, settings: record.settings, is_replay: true };
-        let phases = Phases::start(Arc::clone(&self.run.engine.clock));
-        self.run_batch(cut, phases).await?;
+        let trigger = self.begin_trigger();
+        self.run_batch(cut, trigger).await?;
         self.run.plan = current;
         Ok(())
     }

@@ -1,36 +1,36 @@
-//! What a batch did and where its time went, as progress shows it.
+//! What a trigger did and where its time went, as progress and listeners hear of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::Clock;
+use serde_json::Value;
+use tracing::Instrument;
 
 use super::cut::BatchCut;
 use super::run_batch::Staged;
 use super::{MicroBatchLoop, StreamLeaf};
 use crate::batch::SourceCounts;
 use crate::runner::MAIN_SINK;
+use crate::stream::listener::QueryEvent;
 use crate::stream::progress::{SinkProgress, SourceProgress, StreamingQueryProgress, iso_timestamp, rate};
 
-/// Where the time of a trigger went, by Spark's phase names.
-pub(super) struct Phases {
+/// One trigger: when it began, and where its time went, by Spark's phase names.
+pub(super) struct TriggerRun {
     clock: Arc<dyn Clock>,
     started_at: Duration,
+    started_us: i64,
+    /// Since the last trigger began, with or without a batch; `None` for the first.
+    since_last: Option<Duration>,
     took: BTreeMap<&'static str, Duration>,
 }
 
-impl Phases {
-    /// The trigger begins.
-    pub(super) fn start(clock: Arc<dyn Clock>) -> Self {
-        let started_at = clock.monotonic();
-        Self { clock, started_at, took: BTreeMap::new() }
-    }
-
-    /// Does a piece of work and counts its time.
-    pub(super) async fn time<T>(&mut self, phase: &'static str, work: impl Future<Output = T>) -> T {
+impl TriggerRun {
+    /// Does a piece of work, in a span of its own, and counts its time.
+    pub(super) async fn phase<T>(&mut self, phase: &'static str, work: impl Future<Output = T>) -> T {
         let from = self.clock.monotonic();
-        let done = work.await;
+        let done = work.instrument(tracing::debug_span!("phase", name = phase)).await;
         self.add(phase, self.clock.monotonic().saturating_sub(from));
         done
     }
@@ -41,54 +41,107 @@ impl Phases {
 
     /// The trigger has ended: enters all times, and the rates that follow from them.
     pub(super) fn finish(self, progress: &mut StreamingQueryProgress, ended_at: Duration) {
-        let total = ended_at.saturating_sub(self.started_at);
+        let total_ms = millis(ended_at.saturating_sub(self.started_at));
         progress.duration_ms = self.took.iter().map(|(phase, time)| (*phase, millis(*time))).collect();
-        progress.duration_ms.insert("triggerExecution", millis(total));
-        progress.batch_duration = millis(total);
-        progress.processed_rows_per_second = rate(progress.num_input_rows, total.as_secs_f64());
+        progress.duration_ms.insert("triggerExecution", total_ms);
+        progress.batch_duration = total_ms;
+        // At least a millisecond and whole ones, as Spark counts.
+        let seconds = Duration::from_millis(total_ms.max(1)).as_secs_f64();
+        progress.processed_rows_per_second = rate(progress.num_input_rows, seconds);
         for source in &mut progress.sources {
-            source.processed_rows_per_second = rate(source.num_input_rows, total.as_secs_f64());
+            source.processed_rows_per_second = rate(source.num_input_rows, seconds);
         }
+    }
+
+    /// Seconds in which the input came; endless for the first trigger, whose rate is therefore 0.
+    fn input_seconds(&self) -> f64 {
+        self.since_last.map_or(f64::INFINITY, |since| since.as_secs_f64())
     }
 }
 
+/// What a progress tells of a batch; of a trigger without one, the query as it stands.
+#[derive(Clone, Copy)]
+enum Told<'a> {
+    Batch(&'a BatchCut, &'a Staged),
+    NoBatch,
+}
+
 impl MicroBatchLoop {
+    /// A trigger begins.
+    pub(super) fn begin_trigger(&mut self) -> TriggerRun {
+        let clock = Arc::clone(&self.run.engine.clock);
+        let (started_at, started_us) = (clock.monotonic(), clock.now_proc_us());
+        let since_last = self.last_trigger_at.replace(started_at).map(|last| started_at.saturating_sub(last));
+        TriggerRun { clock, started_at, started_us, since_last, took: BTreeMap::new() }
+    }
+
     /// The progress of a decided batch, but for its times: those are known when it is committed.
-    pub(super) fn progress(&mut self, cut: &BatchCut, staged: &Staged, phases: &Phases) -> StreamingQueryProgress {
-        let since_last = self.last_trigger_at.map(|last| phases.started_at.saturating_sub(last).as_secs_f64()).unwrap_or(0.0);
-        self.last_trigger_at = Some(phases.started_at);
+    pub(super) fn progress_of(&self, cut: &BatchCut, staged: &Staged, trigger: &TriggerRun) -> StreamingQueryProgress {
+        self.progress(Told::Batch(cut, staged), trigger)
+    }
+
+    /// A trigger found nothing to do. As in Spark, the query's progress is updated and listeners are told of idleness, but
+    /// only once per `noDataProgressEventInterval`; the first trigger of a run updates the progress and tells nobody.
+    pub(super) fn report_idle_trigger(&mut self, trigger: TriggerRun) {
+        let now = self.run.engine.clock.monotonic();
+        let interval = self.run.definition.idle_event_interval;
+        let told_at = self.told_at;
+        if told_at.is_some_and(|at| now.saturating_sub(at) < interval) {
+            return;
+        }
+        self.told_at = Some(now);
+        let timestamp = iso_timestamp(trigger.started_us);
+        let mut progress = self.progress(Told::NoBatch, &trigger);
+        trigger.finish(&mut progress, now);
+        self.run.shared.remember(progress);
+        if told_at.is_some() {
+            let (id, run_id) = (self.run.shared.id, self.run.shared.run_id);
+            tracing::debug!(interval_ms = millis(interval), "no new data for a while");
+            self.run.shared.listeners.send(QueryEvent::Idle { id, run_id, timestamp });
+        }
+    }
+
+    fn progress(&self, told: Told<'_>, trigger: &TriggerRun) -> StreamingQueryProgress {
         let run = &self.run;
-        let counts_of = |name: &str| staged.report.sources.get(name).copied().unwrap_or_default();
-        let sources: Vec<SourceProgress> =
-            run.streams.iter().map(|leaf| source_progress(leaf, cut, counts_of(&leaf.name), since_last)).collect();
-        let n_rows_in = sources.iter().map(|source| source.num_input_rows).sum();
-        let sink = run.sinks.get(MAIN_SINK).map(|sink| sink.description()).unwrap_or_default();
+        let sources: Vec<SourceProgress> = run.streams.iter().map(|leaf| source_progress(leaf, told, trigger)).collect();
+        let num_input_rows = sources.iter().map(|source| source.num_input_rows).sum();
+        let (batch, num_output_rows) = match told {
+            Told::Batch(cut, staged) => (cut.batch, i64::try_from(staged.n_rows_out).unwrap_or(i64::MAX)),
+            Told::NoBatch => (self.reached.next_batch, 0),
+        };
+        let description = run.sinks.get(MAIN_SINK).map(|sink| sink.description()).unwrap_or_default();
         StreamingQueryProgress {
             id: run.shared.id.to_string(),
             run_id: run.shared.run_id.to_string(),
             name: run.shared.name.clone(),
-            timestamp: iso_timestamp(cut.clock_us),
-            batch_id: cut.batch.0,
+            timestamp: iso_timestamp(trigger.started_us),
+            batch_id: batch.0,
             batch_duration: 0,
-            num_input_rows: n_rows_in,
-            input_rows_per_second: rate(n_rows_in, since_last),
+            num_input_rows,
+            input_rows_per_second: rate(num_input_rows, trigger.input_seconds()),
             processed_rows_per_second: 0.0,
             duration_ms: BTreeMap::new(),
             event_time: BTreeMap::new(),
             state_operators: Vec::new(),
             sources,
-            sink: SinkProgress { description: sink, num_output_rows: i64::try_from(staged.n_rows_out).unwrap_or(i64::MAX) },
+            sink: SinkProgress { description, num_output_rows },
         }
     }
 }
 
-fn source_progress(leaf: &StreamLeaf, cut: &BatchCut, counts: SourceCounts, since_last: f64) -> SourceProgress {
-    let (start, end) = match cut.ranges.get(&leaf.name) {
-        Some(range) => (range.start.clone(), range.end.clone()),
-        None => (leaf.position.clone(), leaf.position.clone()),
+fn source_progress(leaf: &StreamLeaf, told: Told<'_>, trigger: &TriggerRun) -> SourceProgress {
+    let (range, counts) = match told {
+        Told::Batch(cut, staged) => (cut.ranges.get(&leaf.name), staged.report.sources.get(&leaf.name).copied().unwrap_or_default()),
+        Told::NoBatch => (None, SourceCounts::default()),
+    };
+    let here = if leaf.begun_in.is_some() { &leaf.position.0 } else { &Value::Null };
+    let (start, end) = match (range, told) {
+        // The first range of a source begins nowhere, as in Spark.
+        (Some(range), Told::Batch(cut, _)) if leaf.begun_in == Some(cut.batch) => (&Value::Null, &range.end.0),
+        (Some(range), _) => (&range.start.0, &range.end.0),
+        (None, _) => (here, here),
     };
     let metrics = leaf.source.metrics();
-    let latest = metrics.latest.unwrap_or_else(|| end.clone());
     let mut values: BTreeMap<String, String> = metrics.values.into_iter().collect();
     for (name, n_rows) in [("numRowsDropped", counts.n_dropped), ("numRowsDeadLettered", counts.n_rejected)] {
         if n_rows > 0 {
@@ -97,11 +150,11 @@ fn source_progress(leaf: &StreamLeaf, cut: &BatchCut, counts: SourceCounts, sinc
     }
     SourceProgress {
         description: leaf.description.clone(),
-        start_offset: start.0,
-        end_offset: end.0,
-        latest_offset: latest.0,
+        start_offset: start.clone(),
+        end_offset: end.clone(),
+        latest_offset: metrics.latest.map_or(Value::Null, |latest| latest.0),
         num_input_rows: counts.n_records,
-        input_rows_per_second: rate(counts.n_records, since_last),
+        input_rows_per_second: rate(counts.n_records, trigger.input_seconds()),
         processed_rows_per_second: 0.0,
         metrics: values,
     }

@@ -7,10 +7,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result};
 use millstream_state::checkpoint::{Record, Retention, SourceEntry};
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::MicroBatchLoop;
 use super::cut::BatchCut;
-use super::report::Phases;
+use super::report::TriggerRun;
 use crate::batch::{BatchFacts, BatchReport};
 use crate::physical::fill_splits;
 use crate::runner::{MAIN_SINK, RunOutcome};
@@ -29,33 +30,33 @@ pub(super) struct Staged {
 
 impl MicroBatchLoop {
     /// Runs a batch, decides it and begins its commit.
-    pub(super) async fn run_batch(&mut self, cut: BatchCut, phases: Phases) -> Result<()> {
+    pub(super) async fn run_batch(&mut self, cut: BatchCut, trigger: TriggerRun) -> Result<()> {
         let batch = cut.batch;
-        let ran = self.run_and_decide(cut, phases).await;
+        let ran = self.run_and_decide(cut, trigger).instrument(tracing::info_span!("batch", id = batch.0)).await;
         ran.map_err(|error| match error.kind() {
             ErrorKind::Cancelled => error,
             _ => error.context(format!("batch {batch}")),
         })
     }
 
-    async fn run_and_decide(&mut self, cut: BatchCut, mut phases: Phases) -> Result<()> {
+    async fn run_and_decide(&mut self, cut: BatchCut, mut trigger: TriggerRun) -> Result<()> {
         let crash_points = Arc::clone(&self.run.engine.crash_points);
         if !cut.is_replay && self.run.sinks.values().any(|sink| sink.needs_intent()) {
             self.settle().await?;
-            phases.time("walCommit", self.append(Record::intent(cut.batch, cut.clock_us), &cut, Prepared::new())).await?;
+            trigger.phase("walCommit", self.append(Record::intent(cut.batch, cut.clock_us), &cut, Prepared::new())).await?;
             crash_points.reach(CrashPoint::AfterIntent)?;
         }
-        let splits = phases.time("getBatch", self.splits(&cut)).await?;
-        let plan = phases.time("queryPlanning", async { fill_splits(&self.run.plan, &splits) }).await?;
-        let staged = phases.time("addBatch", self.stage(plan, &cut)).await?;
+        let splits = trigger.phase("getBatch", self.splits(&cut)).await?;
+        let plan = trigger.phase("queryPlanning", async { fill_splits(&self.run.plan, &splits) }).await?;
+        let staged = trigger.phase("addBatch", self.stage(plan, &cut)).await?;
         crash_points.reach(CrashPoint::AfterPrepare)?;
 
-        phases.time("commitOffsets", self.settle()).await?;
-        phases.time("walCommit", self.append(Record::prepared(cut.batch, cut.clock_us), &cut, staged.prepared.clone())).await?;
+        trigger.phase("commitOffsets", self.settle()).await?;
+        trigger.phase("walCommit", self.append(Record::prepared(cut.batch, cut.clock_us), &cut, staged.prepared.clone())).await?;
         crash_points.reach(CrashPoint::AfterPrepared)?;
         self.decided(&cut).await?;
-        let progress = self.progress(&cut, &staged, &phases);
-        self.begin_commit(cut, staged.prepared, progress, phases);
+        let progress = self.progress_of(&cut, &staged, &trigger);
+        self.begin_commit(cut, staged.prepared, progress, trigger);
         Ok(())
     }
 
@@ -106,6 +107,7 @@ impl MicroBatchLoop {
             let Some(range) = cut.ranges.get(&leaf.name) else { continue };
             leaf.source.decided(cut.batch, range).await?;
             leaf.position = range.end.clone();
+            leaf.begun_in.get_or_insert(cut.batch);
             if leaf.source.snapshot_due()
                 && let Some(bytes) = leaf.source.snapshot()?
             {

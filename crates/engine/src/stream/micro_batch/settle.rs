@@ -7,10 +7,11 @@ use std::time::Duration;
 use millstream_core::{BatchId, CrashPoint, Error, Result, Sink, SourceRange};
 use millstream_state::checkpoint::Record;
 use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 
 use super::MicroBatchLoop;
 use super::cut::BatchCut;
-use super::report::Phases;
+use super::report::TriggerRun;
 use super::run_batch::Prepared;
 use crate::stream::progress::StreamingQueryProgress;
 
@@ -22,22 +23,30 @@ pub(super) struct InFlight {
     pub(super) commit: JoinHandle<Result<Duration>>,
     commit_from: Duration,
     progress: StreamingQueryProgress,
-    phases: Phases,
+    trigger: TriggerRun,
+    span: Span,
 }
 
 impl MicroBatchLoop {
     /// Begins the commit of a decided batch; [`Self::settle`] waits for it.
-    pub(super) fn begin_commit(&mut self, cut: BatchCut, prepared: Prepared, progress: StreamingQueryProgress, phases: Phases) {
+    pub(super) fn begin_commit(&mut self, cut: BatchCut, prepared: Prepared, progress: StreamingQueryProgress, trigger: TriggerRun) {
         let (sinks, batch, clock) = (self.run.sinks.clone(), cut.batch, Arc::clone(&self.run.engine.clock));
         let commit_from = clock.monotonic();
-        let commit = tokio::spawn(async move { commit_all(&sinks, batch, &prepared).await.map(|()| clock.monotonic()) });
-        self.in_flight = Some(InFlight { batch, ranges: cut.ranges, commit, commit_from, progress, phases });
+        let span = Span::current();
+        let commit = async move { commit_all(&sinks, batch, &prepared).await.map(|()| clock.monotonic()) };
+        let commit = tokio::spawn(commit.instrument(tracing::debug_span!("phase", name = "commit")));
+        self.in_flight = Some(InFlight { batch, ranges: cut.ranges, commit, commit_from, progress, trigger, span });
     }
 
     /// Waits for the commit that is under way, tells the sources, publishes the batch's progress.
     pub(super) async fn settle(&mut self) -> Result<()> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
-        let InFlight { batch, ranges, commit, commit_from, mut progress, mut phases } = in_flight;
+        let span = in_flight.span.clone();
+        self.settle_batch(in_flight).instrument(span).await
+    }
+
+    async fn settle_batch(&mut self, in_flight: InFlight) -> Result<()> {
+        let InFlight { batch, ranges, commit, commit_from, mut progress, mut trigger, .. } = in_flight;
         let committed = commit.await.map_err(|error| Error::internal(format!("the commit task died: {error}"))).flatten();
         let committed_at = committed.map_err(|error| error.context(format!("commit of batch {batch}")))?;
         self.run.engine.crash_points.reach(CrashPoint::AfterCommit)?;
@@ -51,9 +60,11 @@ impl MicroBatchLoop {
         self.run.engine.crash_points.reach(CrashPoint::AfterSourceCommit)?;
         let told_in = self.run.engine.clock.monotonic().saturating_sub(told_from);
         // The batch may have been committed long ago, while the next one ran: that time is not its own.
-        phases.add("commitOffsets", committed_at.saturating_sub(commit_from) + told_in);
-        phases.finish(&mut progress, committed_at + told_in);
-        tracing::debug!(query = %self.run.shared.id, %batch, rows = progress.num_input_rows, "batch committed");
+        trigger.add("commitOffsets", committed_at.saturating_sub(commit_from) + told_in);
+        trigger.finish(&mut progress, committed_at + told_in);
+        tracing::debug!(rows = progress.num_input_rows, "batch committed");
+        self.settled_at = Some(self.run.engine.clock.monotonic());
+        self.told_at = self.settled_at;
         self.run.shared.publish(progress);
         Ok(())
     }
