@@ -25,6 +25,10 @@ def text(path, schema=None, options=None, **extra):
     case("text", "text", f"text/{path}", schema, options, **extra)
 
 
+def meta(path, schema=None, fmt="json", **extra):
+    case("meta", fmt, path, schema, {}, **extra)
+
+
 def parts(path, schema=None, options=None, fmt="json", **extra):
     case("parts", fmt, f"parts/{path}", schema, options, ordered=False, **extra)
 
@@ -293,3 +297,15 @@ for number in range(24):
     if number % 4 == 0:
         case("fuzz-csv", "csv", f"fuzz/f{number:02}.csv", "a STRING, b STRING, c INT, d DOUBLE", {"mode": "DROPMALFORMED"})
         case("fuzz-csv", "csv", f"fuzz/f{number:02}.csv", None, {"inferSchema": "true", "header": "true"})
+
+# The hidden column _metadata.
+BELOW = "substring_index(_metadata.file_path, '/files/', -1) AS p"
+meta("names", "id INT", select=["*", BELOW, "_metadata.file_name"], ordered=False)
+meta("json_meta", "id INT, _metadata STRUCT<file_name: STRING>", select=["*", "_metadata.file_name"])
+meta("json_meta", "id INT, _METADATA STRING", select=["_metadata"])
+meta("json_meta", "id INT", select=["_METADATA.FILE_Name", "_metadata.file_size > 0 AS s", "count(*) OVER (PARTITION BY _metadata.file_path) AS n"])
+meta("json_meta", "id INT", select=["_metadata.nosuch"])
+meta("json_meta", "id INT", select=["_metadata.row_index"])
+meta("parquet/groups.parquet", fmt="parquet", select=["id", "_metadata.row_index", "_metadata.file_name"])
+meta("parquet/groups.parquet", fmt="parquet", select=["max(_metadata.row_index) AS m", "max(_metadata.file_block_length) - max(_metadata.file_size) AS d"])
+meta("parquet/groups.parquet", fmt="parquet", select=["explode(array(id, id)) AS e", "_metadata.row_index"])

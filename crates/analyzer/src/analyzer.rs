@@ -11,7 +11,7 @@ use crate::error::{self, AnalysisError};
 use crate::expr::{ExprCx, Typed};
 use crate::plan::projection;
 use crate::resolver::Resolver;
-use crate::scope::Attribute;
+use crate::scope::{Attribute, Visibility};
 use crate::settings::SessionSettings;
 use crate::types::spark_type;
 
@@ -106,7 +106,7 @@ impl<'a> Analyzer<'a> {
 
     fn resolve(&self, plan: &Plan) -> error::Result<Analyzed> {
         let mut resolver = Resolver::new(&self.settings, self.catalog);
-        let rel = resolver.plan(plan)?;
+        let rel = resolver.query(plan)?;
         let attrs: Vec<Attribute> = rel.visible().cloned().collect();
         let exprs = attrs
             .iter()
@@ -142,7 +142,7 @@ impl<'a> Analyzer<'a> {
                 data_type: spark_type(field.data_type())?,
                 nullable: field.is_nullable(),
                 metadata: None,
-                hidden: false,
+                visibility: Visibility::Shown,
             });
             columns.push(datafusion::common::Column::new(qualifier.cloned(), field.name()));
         }

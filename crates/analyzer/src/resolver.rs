@@ -42,11 +42,23 @@ pub(crate) struct Resolver<'a> {
     pub(crate) outer: Vec<Vec<Attribute>>,
     /// Views that are being resolved, for the error about a cycle.
     pub(crate) views: Vec<String>,
+    /// Whether the query names `_metadata`: only then are the hidden columns of its sources carried along.
+    pub(crate) names_metadata: bool,
 }
 
 impl<'a> Resolver<'a> {
     pub(crate) fn new(settings: &'a SessionSettings, catalog: &'a dyn Catalog) -> Self {
-        Resolver { settings, catalog, ids: Cell::new(0), depth: 0, ctes: None, windows: vec![], outer: vec![], views: vec![] }
+        Resolver {
+            settings,
+            catalog,
+            ids: Cell::new(0),
+            depth: 0,
+            ctes: None,
+            windows: vec![],
+            outer: vec![],
+            views: vec![],
+            names_metadata: false,
+        }
     }
 
     pub(crate) fn settings(&self) -> &'a SessionSettings {

@@ -32,8 +32,18 @@ pub(crate) struct Attribute {
     pub(crate) nullable: bool,
     /// Column metadata as JSON text.
     pub(crate) metadata: Option<String>,
-    /// Found only by qualified names and never by `*`: the right side's key of `USING`.
-    pub(crate) hidden: bool,
+    pub(crate) visibility: Visibility,
+}
+
+/// Who sees a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visibility {
+    /// `*` and every name.
+    Shown,
+    /// Qualified names only: the right side's key of `USING`.
+    Qualified,
+    /// Names that nothing else answers to: a source's `_metadata`.
+    Metadata,
 }
 
 impl Attribute {
@@ -82,7 +92,12 @@ pub(crate) struct AttributeWatermark {
 impl Rel {
     /// The columns that `*` gives.
     pub(crate) fn visible(&self) -> impl Iterator<Item = &Attribute> {
-        self.attrs.iter().filter(|attr| !attr.hidden)
+        self.attrs.iter().filter(|attr| attr.visibility == Visibility::Shown)
+    }
+
+    /// The columns of a source that only a name brings forth.
+    pub(crate) fn metadata(&self) -> impl Iterator<Item = &Attribute> {
+        self.attrs.iter().filter(|attr| attr.visibility == Visibility::Metadata)
     }
 }
 
@@ -112,13 +127,27 @@ pub(crate) struct Found<'a> {
 
 /// Finds the attribute that `parts` names: with as many parts as qualifier as match, the rest struct fields.
 pub(crate) fn find<'a>(attrs: &'a [Attribute], parts: &'a [String], case: NameCase, span: Span) -> Result<Option<Found<'a>>> {
+    let is_metadata = |attr: &&Attribute| attr.visibility == Visibility::Metadata;
+    match find_among(attrs.iter().filter(|attr| !is_metadata(attr)), parts, case, span)? {
+        None => find_among(attrs.iter().filter(is_metadata), parts, case, span),
+        found => Ok(found),
+    }
+}
+
+fn find_among<'a>(
+    attrs: impl Iterator<Item = &'a Attribute> + Clone,
+    parts: &'a [String],
+    case: NameCase,
+    span: Span,
+) -> Result<Option<Found<'a>>> {
     let longest = parts.len().saturating_sub(1).min(QUALIFIER_PARTS_MAX);
     for n_qualifiers in (0..=longest).rev() {
         let (qualifier, rest) = parts.split_at(n_qualifiers);
         let Some((name, fields)) = rest.split_first() else { continue };
         let mut found: Vec<&Attribute> = vec![];
-        for attr in attrs {
-            let matches = case.same(&attr.name, name) && (n_qualifiers > 0 || !attr.hidden) && has_qualifier(attr, qualifier, case);
+        for attr in attrs.clone() {
+            let is_seen = n_qualifiers > 0 || attr.visibility != Visibility::Qualified;
+            let matches = case.same(&attr.name, name) && is_seen && has_qualifier(attr, qualifier, case);
             if matches && !found.iter().any(|other| other.source() == attr.source()) {
                 found.push(attr);
             }
@@ -162,7 +191,7 @@ fn ambiguous(parts: &[String], found: &[&Attribute], span: Span) -> AnalysisErro
 /// The error for a name that no attribute has.
 pub(crate) fn not_found(attrs: &[Attribute], parts: &[String], span: Span) -> AnalysisError {
     let name = written(parts);
-    let names: Vec<&str> = attrs.iter().filter(|attr| !attr.hidden).map(|attr| attr.name.as_str()).collect();
+    let names: Vec<&str> = attrs.iter().filter(|attr| attr.visibility == Visibility::Shown).map(|attr| attr.name.as_str()).collect();
     if names.is_empty() {
         return AnalysisError::invalid("UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", format!("column '{name}' cannot be found"), span);
     }

@@ -1,6 +1,6 @@
 //! Walks over unresolved expressions and plans: what they contain, which relations they name.
 
-use millstream_sql::ir::{Expr, FrameBound, Ident, JoinCondition, Plan, Read, ReadSource, UnresolvedFunction};
+use millstream_sql::ir::{Expr, FrameBound, Grouping, Ident, JoinCondition, Plan, Read, ReadSource, UnresolvedFunction, WindowSpec};
 
 /// A relation that a plan reads by name, or a data source.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,23 @@ fn collect_relations(plan: &Plan, ctes: &mut Vec<String>, out: &mut Vec<Relation
     }
 }
 
+/// Whether a column or field of this name (in any case) is named anywhere in `plan`, subqueries included, views not.
+pub(crate) fn names_column(plan: &Plan, name: &str) -> bool {
+    let mut found = false;
+    for expr in plan_exprs(plan) {
+        visit(expr, &mut |node| {
+            found |= match node {
+                Expr::UnresolvedAttribute { parts, .. } | Expr::UnresolvedStar { target: Some(parts), .. } => {
+                    parts.iter().any(|part| part.eq_ignore_ascii_case(name))
+                }
+                Expr::ScalarSubquery { plan, .. } | Expr::Exists { plan, .. } | Expr::InSubquery { plan, .. } => names_column(plan, name),
+                _ => false,
+            };
+        });
+    }
+    found || plan_inputs(plan).into_iter().any(|input| names_column(input, name))
+}
+
 /// The relations right below a relation.
 fn plan_inputs(plan: &Plan) -> Vec<&Plan> {
     match plan {
@@ -98,14 +115,37 @@ fn plan_exprs(plan: &Plan) -> Vec<&Expr> {
         Plan::Values { rows, .. } => rows.iter().flatten().collect(),
         Plan::Project { exprs, .. } => exprs.iter().collect(),
         Plan::Filter { condition, .. } | Plan::Having { condition, .. } | Plan::Qualify { condition, .. } => vec![condition],
-        Plan::Aggregate { aggregates, .. } => aggregates.iter().collect(),
+        Plan::Aggregate { grouping, aggregates, .. } => grouping_exprs(grouping).into_iter().chain(aggregates).collect(),
         Plan::Join { condition: JoinCondition::On(condition), .. } => vec![condition],
         Plan::Sort { order, .. } => order.iter().map(|key| &key.expr).collect(),
         Plan::Generate { generator, .. } => vec![generator],
         Plan::WithColumns { columns, .. } => columns.iter().map(|(_, expr)| expr).collect(),
         Plan::WithWatermark { event_time, .. } => vec![event_time],
+        Plan::WindowDefinitions { definitions, .. } => definitions.iter().flat_map(|(_, spec)| window_exprs(spec)).collect(),
         _ => vec![],
     }
+}
+
+fn grouping_exprs(grouping: &Grouping) -> Vec<&Expr> {
+    match grouping {
+        Grouping::Plain(exprs) => exprs.iter().collect(),
+        Grouping::Rollup(sets) | Grouping::Cube(sets) => sets.iter().flatten().collect(),
+        Grouping::Sets { keys, sets } => keys.iter().chain(sets.iter().flatten()).collect(),
+        Grouping::Several(groupings) => groupings.iter().flat_map(grouping_exprs).collect(),
+        _ => vec![],
+    }
+}
+
+fn window_exprs(spec: &WindowSpec) -> Vec<&Expr> {
+    let mut out: Vec<&Expr> = spec.partition_by.iter().chain(spec.order_by.iter().map(|key| &key.expr)).collect();
+    if let Some(frame) = &spec.frame {
+        for bound in [&frame.start, &frame.end] {
+            if let FrameBound::Preceding(n) | FrameBound::Following(n) = bound {
+                out.push(n);
+            }
+        }
+    }
+    out
 }
 
 /// Calls `f` for `expr` and everything in it, but not for what is inside subqueries.
@@ -130,15 +170,7 @@ fn children(expr: &Expr) -> Vec<&Expr> {
         Expr::Lambda { body, .. } => vec![body],
         Expr::Window { function, spec, .. } => {
             let mut out = vec![function.as_ref()];
-            out.extend(&spec.partition_by);
-            out.extend(spec.order_by.iter().map(|key| &key.expr));
-            if let Some(frame) = &spec.frame {
-                for bound in [&frame.start, &frame.end] {
-                    if let FrameBound::Preceding(n) | FrameBound::Following(n) = bound {
-                        out.push(n);
-                    }
-                }
-            }
+            out.extend(window_exprs(spec));
             out
         }
         Expr::SortOrder(order) => vec![&order.expr],

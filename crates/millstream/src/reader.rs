@@ -15,6 +15,9 @@ use crate::session::Session;
 use crate::settings;
 use crate::text_error;
 
+/// The option of sources that have a hidden column `_metadata`.
+const METADATA_COLUMN: &str = "metadataColumn";
+
 macro_rules! reader {
     ($(#[$doc:meta])* $name:ident, $is_streaming:expr) => {
         $(#[$doc])*
@@ -153,6 +156,10 @@ pub(crate) async fn open_source(
         options.set("streamingSchemaInference", "true");
     }
     let engine = session.engine();
+    // The analyzer asks for it only where a query names it.
+    if engine.registry().for_format(format)?.source_options(format).iter().any(|spec| spec.name == METADATA_COLUMN) {
+        options.set(METADATA_COLUMN, "true");
+    }
     let request = SourceRequest {
         format: format.to_owned(),
         options,

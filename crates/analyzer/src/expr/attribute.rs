@@ -7,7 +7,7 @@ use millstream_sql::ir::{DataType, Expr, ObjectName};
 use super::{ExprCx, Typed};
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
-use crate::scope::{self, Attribute, Found, has_qualifier, written};
+use crate::scope::{self, Attribute, Found, Visibility, has_qualifier, written};
 
 /// One entry of a select list: an unresolved expression, or a column that a star gave.
 #[derive(Debug)]
@@ -88,9 +88,13 @@ impl Resolver<'_> {
         let Expr::UnresolvedStar { target, except, span, .. } = expr else { return Ok(None) };
         let case = self.name_case();
         let columns = match target {
-            None => scope.iter().filter(|attr| !attr.hidden).map(Typed::attribute).collect(),
+            None => scope.iter().filter(|attr| attr.visibility == Visibility::Shown).map(Typed::attribute).collect(),
             Some(target) => {
-                let of_relation: Vec<Typed> = scope.iter().filter(|attr| has_qualifier(attr, target, case)).map(Typed::attribute).collect();
+                let of_relation: Vec<Typed> = scope
+                    .iter()
+                    .filter(|attr| attr.visibility != Visibility::Metadata && has_qualifier(attr, target, case))
+                    .map(Typed::attribute)
+                    .collect();
                 if of_relation.is_empty() { self.struct_star(scope, target, *span)? } else { of_relation }
             }
         };

@@ -11,7 +11,7 @@ use crate::coerce::common_type_of;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, column, plan_name};
+use crate::scope::{Attribute, Rel, Visibility, column, plan_name};
 
 /// A column that a generator makes, before it has an id.
 struct Made {
@@ -121,7 +121,7 @@ impl Resolver<'_> {
                 data_type: column.data_type,
                 nullable: column.nullable || is_outer,
                 metadata: None,
-                hidden: false,
+                visibility: Visibility::Shown,
             });
         }
         Ok((Rel { plan: projection(exprs, plan)?, ..rel }, made))

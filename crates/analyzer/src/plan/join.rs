@@ -14,7 +14,7 @@ use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel};
+use crate::scope::{Attribute, Rel, Visibility};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -99,13 +99,14 @@ impl Resolver<'_> {
             keys.push((l, r));
         }
         // Spark puts the keys first, then the rest of the left, then the rest of the right.
-        let is_key = |attr: &Attribute| keys.iter().any(|(l, r)| l.id == attr.id || r.id == attr.id);
-        let rest_left: Vec<Attribute> = left.attrs.iter().filter(|attr| !is_key(attr)).cloned().collect();
-        let rest_right: Vec<Attribute> = right.attrs.iter().filter(|attr| !is_key(attr)).cloned().collect();
+        let is_other =
+            |attr: &Attribute| attr.visibility != Visibility::Metadata && !keys.iter().any(|(l, r)| l.id == attr.id || r.id == attr.id);
+        let rest_left: Vec<Attribute> = left.attrs.iter().filter(|attr| is_other(attr)).cloned().collect();
+        let rest_right: Vec<Attribute> = right.attrs.iter().filter(|attr| is_other(attr)).cloned().collect();
         left.attrs = left.visible().cloned().collect();
         right.attrs = right.visible().cloned().collect();
         let out = joined(left, right, kind, condition)?;
-        let hidden = |attr: &Attribute| Attribute { hidden: true, ..attr.clone() };
+        let hidden = |attr: &Attribute| Attribute { visibility: Visibility::Qualified, ..attr.clone() };
         let (mut attrs, mut exprs) = (vec![], vec![]);
         for (l, r) in &keys {
             match kind {

@@ -20,8 +20,11 @@ use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use crate::resolver::{CteNode, Resolver};
-use crate::scope::{Attribute, AttributeWatermark, Rel, plan_name};
+use crate::scope::{Attribute, AttributeWatermark, Rel, Visibility, plan_name};
 use crate::stream_check;
+
+/// What file sources call their hidden column.
+const METADATA: &str = "_metadata";
 
 impl Resolver<'_> {
     /// Resolves a relation.
@@ -31,6 +34,14 @@ impl Resolver<'_> {
         let out = self.plan_unbounded(plan).map_err(|error| error.at(span));
         self.leave();
         out
+    }
+
+    /// A whole query: what the user wrote, or a view.
+    pub(crate) fn query(&mut self, plan: &Plan) -> Result<Rel> {
+        let before = std::mem::replace(&mut self.names_metadata, crate::walk::names_column(plan, METADATA));
+        let rel = self.plan(plan);
+        self.names_metadata = before;
+        rel
     }
 
     fn plan_unbounded(&mut self, plan: &Plan) -> Result<Rel> {
@@ -228,8 +239,14 @@ impl Resolver<'_> {
 
 /// The relation under a new qualifier.
 pub(crate) fn qualified(rel: Rel, qualifiers: &[String]) -> Rel {
-    let attrs =
-        rel.attrs.into_iter().filter(|attr| !attr.hidden).map(|attr| Attribute { qualifiers: qualifiers.to_vec(), ..attr }).collect();
+    let seen = |attr: &Attribute| attr.visibility != Visibility::Qualified;
+    let attrs = rel.attrs.into_iter().filter(seen).map(|attr| Attribute { qualifiers: qualifiers.to_vec(), ..attr }).collect();
+    Rel { attrs, ..rel }
+}
+
+/// The relation as its name alone stands for it: what its sources hide stays within.
+pub(crate) fn closed(rel: Rel) -> Rel {
+    let attrs = rel.attrs.into_iter().filter(|attr| attr.visibility != Visibility::Metadata).collect();
     Rel { attrs, ..rel }
 }
 
@@ -243,7 +260,7 @@ pub(crate) fn attribute_of(id: u64, name: &str, typed: &Typed) -> Attribute {
         data_type: typed.data_type.clone(),
         nullable: typed.nullable,
         metadata: typed.metadata.clone(),
-        hidden: false,
+        visibility: Visibility::Shown,
     }
 }
 

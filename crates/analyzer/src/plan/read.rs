@@ -6,16 +6,17 @@ use std::sync::Arc;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr as DfExpr, LogicalPlan, LogicalPlanBuilder};
+use millstream_core::connector::HIDDEN_FIELD;
 use millstream_sql::Span;
 use millstream_sql::error::nearest;
 use millstream_sql::ir::{ObjectName, Read, ReadSource};
 
-use super::{projection, qualified};
+use super::{closed, projection, qualified};
 use crate::catalog::Relation;
 use crate::error::{AnalysisError, Result};
 use crate::expr::ExprCx;
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, plan_name};
+use crate::scope::{Attribute, Rel, Visibility, plan_name};
 use crate::types::{arrow_type, spark_type};
 
 impl Resolver<'_> {
@@ -44,7 +45,7 @@ impl Resolver<'_> {
             self.outer = outer;
             let rel = self.renamed(rel?, &cte.columns, read.span)?;
             check_streaming(read.is_streaming, &rel, name, read.span)?;
-            return Ok(qualified(rel, std::slice::from_ref(&cte.name)));
+            return Ok(qualified(closed(rel), std::slice::from_ref(&cte.name)));
         }
         if let Some(relation) = self.catalog().relation(&name.parts, read.is_streaming)? {
             let rel = self.relation(relation, &name.parts, read.is_streaming, read.span)?;
@@ -135,7 +136,7 @@ impl Resolver<'_> {
                 let outer = std::mem::take(&mut self.outer);
                 let windows = std::mem::take(&mut self.windows);
                 self.views.push(key);
-                let rel = self.plan(&plan);
+                let rel = self.query(&plan);
                 self.views.pop();
                 self.ctes = ctes;
                 self.outer = outer;
@@ -144,7 +145,7 @@ impl Resolver<'_> {
                 let names: Vec<millstream_sql::ir::Ident> = column_names.into_iter().map(Into::into).collect();
                 let rel = self.renamed(rel, &names, span)?;
                 let qualifier = if name.is_empty() { written.to_vec() } else { name };
-                Ok(qualified(rel, &qualifier))
+                Ok(qualified(closed(rel), &qualifier))
             }
             Relation::Plan(plan) => self.leaf(plan, written.to_vec(), streaming, span),
         }
@@ -155,6 +156,10 @@ impl Resolver<'_> {
         let mut attrs = vec![];
         let mut exprs = vec![];
         for (column, field) in plan.schema().columns().into_iter().zip(plan.schema().fields().iter()) {
+            let is_metadata = field.metadata().contains_key(HIDDEN_FIELD);
+            if is_metadata && !self.names_metadata {
+                continue;
+            }
             let data_type = spark_type(field.data_type()).map_err(|error| error.at(span))?;
             let id = self.next_id();
             let wanted = arrow_type(&data_type)?;
@@ -171,7 +176,7 @@ impl Resolver<'_> {
                 data_type,
                 nullable: field.is_nullable(),
                 metadata: None,
-                hidden: false,
+                visibility: if is_metadata { Visibility::Metadata } else { Visibility::Shown },
             });
         }
         check_columns(&attrs, span)?;

@@ -21,7 +21,7 @@ use crate::aggregate::Grouped;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, ExprCx, Item, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, column, plan_name};
+use crate::scope::{Attribute, Rel, Visibility, column, plan_name};
 use crate::stream_check;
 use crate::walk::{contains_aggregate, generator_of};
 
@@ -204,8 +204,14 @@ impl Resolver<'_> {
         if order.is_some() {
             stream_check::sort(&rel, order.map_or(Span::NONE, |order| order.span))?;
         }
-        let plan = list_plan(plan, &outs, keys)?;
-        let attrs: Vec<Attribute> = outs.into_iter().map(|out| out.attr).collect();
+        // What a source hides can still be named above the list, though never above an aggregation.
+        let is_shown = |attr: &Attribute| outs.iter().any(|out| out.attr.id == attr.id);
+        let metadata: Vec<Attribute> = match grouped {
+            Some(_) => vec![],
+            None => rel.metadata().filter(|attr| !is_shown(attr)).cloned().collect(),
+        };
+        let plan = list_plan(plan, &outs, &metadata, keys)?;
+        let attrs: Vec<Attribute> = outs.into_iter().map(|out| out.attr).chain(metadata).collect();
         let watermarks = watermarks.into_iter().filter(|mark| attrs.iter().any(|attr| attr.id == mark.id)).collect();
         Ok(Rel { plan, attrs, is_streaming, watermarks })
     }
@@ -273,7 +279,7 @@ impl Resolver<'_> {
         if let (Some(source), None) = (source, alias)
             && used.insert(source.id)
         {
-            return Out { attr: Attribute { hidden: false, name, ..source.clone() }, typed, is_kept: true };
+            return Out { attr: Attribute { visibility: Visibility::Shown, name, ..source.clone() }, typed, is_kept: true };
         }
         let mut attr = attribute_of(self.next_id(), &name, &typed);
         if let (Some(source), None) = (source, alias) {
@@ -419,7 +425,12 @@ pub(crate) fn window_plan(expr: DfExpr, id: u64, input: LogicalPlan) -> Result<L
 }
 
 /// The projections that compute the list, level by level of lateral aliases, then the sort.
-fn list_plan(plan: LogicalPlan, outs: &[Out], keys: Vec<datafusion::logical_expr::SortExpr>) -> Result<LogicalPlan> {
+fn list_plan(
+    plan: LogicalPlan,
+    outs: &[Out],
+    metadata: &[Attribute],
+    keys: Vec<datafusion::logical_expr::SortExpr>,
+) -> Result<LogicalPlan> {
     let levels = levels(outs);
     let top = levels.iter().copied().max().unwrap_or(0);
     let mut plan = plan;
@@ -439,10 +450,12 @@ fn list_plan(plan: LogicalPlan, outs: &[Out], keys: Vec<datafusion::logical_expr
             false => out.typed.expr.clone().alias(out.attr.plan_name()),
         });
     }
+    exprs.extend(metadata.iter().map(Attribute::column));
     if keys.is_empty() {
         return projection(exprs, plan);
     }
-    let shown: HashSet<String> = outs.iter().map(|out| out.attr.plan_name()).collect();
+    let kept = || outs.iter().map(|out| &out.attr).chain(metadata);
+    let shown: HashSet<String> = kept().map(Attribute::plan_name).collect();
     let mut hidden: Vec<Column> = keys.iter().flat_map(|key| key.expr.column_refs().into_iter().cloned().collect::<Vec<_>>()).collect();
     hidden.retain(|column| !shown.contains(&column.name));
     hidden.sort();
@@ -451,7 +464,7 @@ fn list_plan(plan: LogicalPlan, outs: &[Out], keys: Vec<datafusion::logical_expr
     exprs.extend(hidden.into_iter().map(DfExpr::Column));
     let plan = projection(exprs, plan)?;
     let plan = LogicalPlan::Sort(DfSort { expr: keys, input: Arc::new(plan), fetch: None });
-    if has_hidden { projection(outs.iter().map(|out| out.attr.column()).collect(), plan) } else { Ok(plan) }
+    if has_hidden { projection(kept().map(Attribute::column).collect(), plan) } else { Ok(plan) }
 }
 
 /// How many projections must lie below the one that computes each column.

@@ -12,7 +12,7 @@ use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
 use crate::expr::Typed;
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, NameCase, Rel, column};
+use crate::scope::{Attribute, NameCase, Rel, Visibility, column};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -104,7 +104,7 @@ impl Resolver<'_> {
                 qualifiers: vec![],
                 data_type: common.clone(),
                 nullable,
-                hidden: false,
+                visibility: Visibility::Shown,
                 ..named
             };
             for (side, exprs) in [(l, &mut left_exprs), (r, &mut right_exprs)] {

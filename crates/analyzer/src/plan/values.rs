@@ -15,7 +15,7 @@ use crate::coerce::common_type_of;
 use crate::error::{AnalysisError, Result};
 use crate::expr::ExprCx;
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, plan_name};
+use crate::scope::{Attribute, Rel, Visibility, plan_name};
 use crate::types::arrow_type;
 
 /// Rows of a `range` that are kept in memory at most; larger ones are computed in the plan.
@@ -60,7 +60,7 @@ impl Resolver<'_> {
                 data_type,
                 nullable,
                 metadata: None,
-                hidden: false,
+                visibility: Visibility::Shown,
             });
         }
         let mut values = vec![];
@@ -108,7 +108,7 @@ impl Resolver<'_> {
             data_type: DataType::Long,
             nullable: false,
             metadata: None,
-            hidden: false,
+            visibility: Visibility::Shown,
         };
         Ok(Rel { plan, attrs: vec![attr], is_streaming: false, watermarks: vec![] })
     }

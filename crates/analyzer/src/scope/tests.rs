@@ -10,7 +10,7 @@ fn attr(id: u64, name: &str, qualifiers: &[&str]) -> Attribute {
         data_type: DataType::Int,
         nullable: true,
         metadata: None,
-        hidden: false,
+        visibility: Visibility::Shown,
     }
 }
 
@@ -34,7 +34,7 @@ fn two_columns_of_one_name_are_ambiguous_unless_one_is_hidden() {
     let mut attrs = [attr(1, "k", &["l"]), attr(2, "K", &["r"])];
     assert_eq!(look(&attrs, "k").unwrap_err().class(), Some("AMBIGUOUS_REFERENCE"));
     if let Some(right) = attrs.last_mut() {
-        right.hidden = true;
+        right.visibility = Visibility::Qualified;
     }
     assert_eq!(look(&attrs, "k").unwrap(), Some((1, 0)));
     assert_eq!(look(&attrs, "r.k").unwrap(), Some((2, 0)));

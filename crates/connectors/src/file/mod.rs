@@ -13,6 +13,7 @@ mod clean;
 mod committed;
 mod glob_path;
 mod listing;
+mod metadata;
 mod names;
 mod options;
 mod partition;

@@ -55,7 +55,7 @@ const SOURCE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("inferSchema", "infer the schema (csv: the types) from the files"),
     OptionSpec::new("streamingSchemaInference", "whether a stream may infer its schema (spark.sql.streaming.schemaInference)"),
     OptionSpec::new("partitionColumnTypeInference", "infer the types of partition columns, default true"),
-    OptionSpec::new("metadataColumn", "add the hidden column _metadata, default false"),
+    OptionSpec::new("metadataColumn", "whether the hidden column _metadata can be named; readers and tables set it"),
     OptionSpec::new("pathMustExist", "false: a folder that is not there yet is empty (tables that a job will write), default true"),
     OptionSpec::new("deadLetter", "set bad records aside, default false"),
 ];

@@ -2,10 +2,11 @@
 //!
 //! Local files are read page by page; objects row group by row group, with the parquet crate's own asynchronous reader.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -43,13 +44,14 @@ pub(super) async fn schema_of(base: &Location, file: &FoundFile) -> Result<Schem
     }
 }
 
-/// Gives the rows of a piece, in the columns of `schema`, to `out`. `Ok(false)` if the file is gone.
+/// Gives the rows of a piece, in the columns of `schema`, and their numbers in the file to `out`. `Ok(false)` if the file
+/// is gone.
 pub(super) fn read_piece(
     base: &Location,
     piece: &FilePiece,
     schema: &SchemaRef,
     batch_rows: usize,
-    out: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    out: &mut dyn FnMut(RecordBatch, Int64Array) -> Result<()>,
 ) -> Result<bool> {
     match base {
         Location::Object { store, .. } => {
@@ -62,20 +64,21 @@ pub(super) fn read_piece(
             let builder = handle
                 .block_on(ParquetRecordBatchStreamBuilder::new_with_options(reader, reader_options()))
                 .map_err(|error| damaged(&piece.path, error))?;
-            let (builder, columns) = configure(builder, piece, schema, batch_rows)?;
+            let (builder, columns, mut numbers) = configure(builder, piece, schema, batch_rows)?;
             let mut stream = builder.build().map_err(|error| damaged(&piece.path, error))?;
             while let Some(batch) = handle.block_on(stream.next()) {
-                out(columns.adapt(&batch.map_err(|error| damaged(&piece.path, error))?)?)?;
+                let batch = batch.map_err(|error| damaged(&piece.path, error))?;
+                out(columns.adapt(&batch)?, numbers.next(batch.num_rows()))?;
             }
         }
         _ => {
             let Some(file) = open_local(piece)? else { return Ok(false) };
             let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, reader_options())
                 .map_err(|error| damaged(&piece.path, error))?;
-            let (builder, columns) = configure(builder, piece, schema, batch_rows)?;
+            let (builder, columns, mut numbers) = configure(builder, piece, schema, batch_rows)?;
             for batch in builder.build().map_err(|error| damaged(&piece.path, error))? {
                 let batch = batch.map_err(|error| damaged(&piece.path, ParquetError::General(error.to_string())))?;
-                out(columns.adapt(&batch)?)?;
+                out(columns.adapt(&batch)?, numbers.next(batch.num_rows()))?;
             }
         }
     }
@@ -127,7 +130,7 @@ fn configure<T>(
     piece: &FilePiece,
     schema: &SchemaRef,
     batch_rows: usize,
-) -> Result<(ArrowReaderBuilder<T>, Columns)> {
+) -> Result<(ArrowReaderBuilder<T>, Columns, RowNumbers)> {
     let file_schema = Arc::clone(builder.schema());
     let names = file_schema.fields().iter().map(|field| field.name().as_str());
     let wanted: Vec<Option<usize>> = schema.fields().iter().map(|field| position(names.clone(), field.name())).collect();
@@ -135,23 +138,40 @@ fn configure<T>(
     roots.sort_unstable();
     roots.dedup();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
-    let row_groups: Vec<usize> = builder
-        .metadata()
-        .row_groups()
-        .iter()
-        .enumerate()
-        .filter(|(_, group)| {
-            let Some((start, end)) = piece.range else { return true };
-            let first = group.columns().iter().map(|column| column.byte_range().0).min().unwrap_or(0);
-            let length: u64 = group.columns().iter().map(|column| column.byte_range().1).sum();
-            (start..end).contains(&(first + length / 2))
-        })
-        .map(|(idx, _)| idx)
-        .collect();
+    let mut row_groups: Vec<usize> = Vec::new();
+    let mut numbers = RowNumbers(VecDeque::new());
+    let mut n_before = 0;
+    for (idx, group) in builder.metadata().row_groups().iter().enumerate() {
+        let first = group.columns().iter().map(|column| column.byte_range().0).min().unwrap_or(0);
+        let length: u64 = group.columns().iter().map(|column| column.byte_range().1).sum();
+        if piece.range.is_none_or(|(start, end)| (start..end).contains(&(first + length / 2))) {
+            row_groups.push(idx);
+            numbers.0.push_back(n_before..n_before + group.num_rows());
+        }
+        n_before += group.num_rows();
+    }
     let builder = builder.with_projection(mask).with_row_groups(row_groups).with_batch_size(batch_rows);
     // In the batches only the chosen columns are left, in the file's order.
     let columns = wanted.into_iter().map(|root| root.and_then(|root| roots.binary_search(&root).ok())).collect();
-    Ok((builder, Columns { schema: Arc::clone(schema), columns, path: piece.path.clone() }))
+    Ok((builder, Columns { schema: Arc::clone(schema), columns, path: piece.path.clone() }, numbers))
+}
+
+/// The numbers of the rows that are read: those of the chosen row groups.
+struct RowNumbers(VecDeque<Range<i64>>);
+
+impl RowNumbers {
+    fn next(&mut self, n_rows: usize) -> Int64Array {
+        let mut numbers = Vec::with_capacity(n_rows);
+        while numbers.len() < n_rows
+            && let Some(mut group) = self.0.pop_front()
+        {
+            numbers.extend(group.by_ref().take(n_rows - numbers.len()));
+            if !group.is_empty() {
+                self.0.push_front(group);
+            }
+        }
+        Int64Array::from(numbers)
+    }
 }
 
 struct Columns {

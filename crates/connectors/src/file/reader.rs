@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
-use millstream_core::connector::HIDDEN_FIELD;
 use millstream_core::{Error, ErrorKind, Options, ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream};
 use millstream_formats::Decoder;
 use millstream_formats::datetime::Zone;
@@ -17,11 +16,11 @@ use millstream_state::Location;
 use tokio::sync::mpsc;
 
 use super::decompress::vanished;
+use super::metadata::{MetadataColumn, is_metadata};
 use super::options::FileFormat;
 use super::partition::{batch_of, constant, repeat};
 use super::read_lines::{self, PieceSink};
 use super::read_parquet;
-use super::schema::metadata_fields;
 use super::source::location_of;
 use super::splits::{FilePiece, FileSplit};
 use crate::wire;
@@ -125,6 +124,14 @@ struct FileColumns {
 enum Column {
     Data(usize),
     Constant(ArrayRef),
+    Metadata(MetadataColumn),
+}
+
+impl Column {
+    /// Whether it is the same in all rows of this file, and another in the next file.
+    fn is_of_one_file(&self) -> bool {
+        !matches!(self, Self::Data(_))
+    }
 }
 
 impl ReaderInner {
@@ -139,13 +146,13 @@ impl ReaderInner {
     /// The columns of a file, and how its rows are put together.
     fn columns(&self, piece: &FilePiece) -> Result<FileColumns> {
         let value_of = |name: &str| piece.values.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        let is_data = |field: &Field| !field.metadata().contains_key(HIDDEN_FIELD) && value_of(field.name()).is_none();
+        let is_data = |field: &Field| !is_metadata(field) && value_of(field.name()).is_none();
         let in_file: Vec<Arc<Field>> = self.whole.fields().iter().filter(|field| is_data(field)).cloned().collect();
         let mut projection = Vec::new();
         let mut columns = Vec::new();
         for field in self.schema.fields() {
-            columns.push(if field.metadata().contains_key(HIDDEN_FIELD) {
-                Column::Constant(metadata(&self.base, piece)?)
+            columns.push(if is_metadata(field) {
+                Column::Metadata(MetadataColumn::new(&self.base, piece, self.format)?)
             } else if let Some((_, value)) = value_of(field.name()) {
                 let one = constant(value.as_deref(), field.data_type(), self.zone, 1);
                 Column::Constant(one.map_err(|error| error.context(format!("column '{}' of '{}'", field.name(), piece.path)))?)
@@ -160,13 +167,14 @@ impl ReaderInner {
         Ok(FileColumns { file_schema, projection, data_schema, columns })
     }
 
-    fn assemble(&self, columns: &[Column], data: &RecordBatch) -> Result<RecordBatch> {
+    fn assemble(&self, columns: &[Column], data: &RecordBatch, row_numbers: Option<&Int64Array>) -> Result<RecordBatch> {
         let n_rows = data.num_rows();
         let arrays = columns
             .iter()
             .map(|column| match column {
                 Column::Data(idx) => data.columns().get(*idx).cloned().ok_or_else(|| Error::internal("a decoder gives too few columns")),
                 Column::Constant(one) => repeat(one, n_rows),
+                Column::Metadata(metadata) => metadata.rows(n_rows, row_numbers),
             })
             .collect::<Result<Vec<_>>>()?;
         batch_of(&self.schema, arrays, n_rows)
@@ -211,8 +219,8 @@ impl Run<'_> {
 
     fn parquet(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
         let columns = self.reader.columns(piece)?;
-        read_parquet::read_piece(&self.reader.base, piece, &columns.data_schema, self.reader.batch_rows, &mut |data| {
-            let rows = self.reader.assemble(&columns.columns, &data)?;
+        read_parquet::read_piece(&self.reader.base, piece, &columns.data_schema, self.reader.batch_rows, &mut |data, row_numbers| {
+            let rows = self.reader.assemble(&columns.columns, &data, Some(&row_numbers))?;
             out(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
         })
     }
@@ -220,7 +228,7 @@ impl Run<'_> {
     fn lines(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
         let reader = self.reader;
         let file = reader.columns(piece)?;
-        let has_constants = file.columns.iter().any(|column| matches!(column, Column::Constant(_)));
+        let has_constants = file.columns.iter().any(Column::is_of_one_file);
         let is_inner = piece.range.is_some_and(|(start, _)| start > 0);
         let fits = |open: &Open| open.file_schema == file.file_schema && !open.has_constants && !has_constants && open.is_inner == is_inner;
         if !self.decoder.as_ref().is_some_and(fits) {
@@ -264,7 +272,7 @@ struct Chunks<'a, 'b> {
 
 impl PieceSink for Chunks<'_, '_> {
     fn rows(&mut self, rows: RecordBatch) -> Result<()> {
-        let rows = self.reader.assemble(self.columns, &rows)?;
+        let rows = self.reader.assemble(self.columns, &rows, None)?;
         let n_records = rows.num_rows() as u64;
         *self.n_given += n_records;
         (self.out)(SplitChunk { rows, n_records, n_dropped: 0, rejected: Vec::new() })
@@ -291,30 +299,4 @@ impl PieceSink for Chunks<'_, '_> {
 /// hidden by `ignoreCorruptFiles`.
 fn is_no_damage(error: &Error) -> bool {
     error.error_class().is_some_and(|class| class.starts_with("MALFORMED") || class.starts_with("FAILED_READ_FILE"))
-}
-
-/// One row of `_metadata`.
-fn metadata(base: &Location, piece: &FilePiece) -> Result<ArrayRef> {
-    let path = match base {
-        Location::Object { url, prefix, .. } => {
-            format!("{}{}", url.strip_suffix(prefix.as_ref()).unwrap_or(url), piece.path)
-        }
-        _ => format!("file:{}", piece.path),
-    };
-    let name = piece.path.rsplit('/').next().unwrap_or_default().to_owned();
-    let (start, end) = piece.range.unwrap_or((0, piece.size));
-    let number = |value: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap_or(i64::MAX)])) };
-    // Milliseconds, as Spark has them.
-    let modified = TimestampMicrosecondArray::from(vec![piece.mtime_us.div_euclid(1000) * 1000]).with_timezone("UTC");
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![path])),
-        Arc::new(StringArray::from(vec![name])),
-        number(piece.size),
-        number(start),
-        number(end - start),
-        Arc::new(modified),
-    ];
-    let one = StructArray::try_new(metadata_fields(), columns, None)?;
-    debug_assert_eq!(one.len(), 1);
-    Ok(Arc::new(one))
 }

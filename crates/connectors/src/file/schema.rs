@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use millstream_core::connector::{HIDDEN_FIELD, SourceRequest};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_core::connector::SourceRequest;
 use millstream_core::{Error, Result};
 use millstream_formats::datetime::Zone;
 
 use super::committed::Committed;
 use super::listing::{FoundFile, Lister};
+use super::metadata::{with_metadata, without_metadata};
 use super::names::OwnName;
 use super::options::{FileFormat, FileSourceOptions};
 use super::partition::{partition_fields, partition_values};
 use super::{read_lines, read_parquet};
-
-/// The hidden struct column that tells which file a row came from.
-pub(super) const METADATA: &str = "_metadata";
 
 /// See the [module](self).
 pub(super) async fn resolve(
@@ -60,7 +58,7 @@ pub(super) async fn resolve(
             })
             .await?;
         match &request.schema {
-            Some(schema) => Arc::clone(schema),
+            Some(schema) => without_metadata(schema),
             None => Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)])),
         }
     };
@@ -74,7 +72,7 @@ pub(super) async fn resolve(
     if format == FileFormat::Text {
         check_text(&schema, lister, &folders)?;
     }
-    Ok(if options.metadata_column { with_metadata(&schema) } else { schema })
+    Ok(if options.metadata_column { with_metadata(&schema, format) } else { schema })
 }
 
 fn folder_of(path: &str) -> &str {
@@ -91,27 +89,6 @@ fn with_partitions(data: &Schema, partitions: Vec<Field>) -> SchemaRef {
         fields.push(given.cloned().unwrap_or_else(|| Arc::new(partition)));
     }
     Arc::new(Schema::new_with_metadata(fields, data.metadata().clone()))
-}
-
-/// `_metadata` at the end, marked as hidden from `*`.
-fn with_metadata(schema: &SchemaRef) -> SchemaRef {
-    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
-    let hidden = [(HIDDEN_FIELD.to_owned(), "true".to_owned())].into_iter().collect();
-    fields.push(Arc::new(Field::new(METADATA, DataType::Struct(metadata_fields()), false).with_metadata(hidden)));
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-/// The fields of `_metadata`, as in Spark.
-pub(super) fn metadata_fields() -> Fields {
-    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    Fields::from(vec![
-        Field::new("file_path", DataType::Utf8, false),
-        Field::new("file_name", DataType::Utf8, false),
-        Field::new("file_size", DataType::Int64, false),
-        Field::new("file_block_start", DataType::Int64, false),
-        Field::new("file_block_length", DataType::Int64, false),
-        Field::new("file_modification_time", utc, false),
-    ])
 }
 
 async fn infer(format: FileFormat, request: &SourceRequest, lister: &Lister, files: &[FoundFile], zone: Zone) -> Result<SchemaRef> {

@@ -5,6 +5,7 @@ mod conservation;
 mod crash_points;
 mod gold;
 mod jobs;
+mod metadata_column;
 mod plans;
 mod progress;
 mod slt;
