@@ -23,6 +23,7 @@ mod seen;
 mod sink;
 mod source;
 mod splits;
+mod waiting;
 mod writer;
 
 mod decompress;

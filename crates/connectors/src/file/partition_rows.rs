@@ -12,6 +12,29 @@ use millstream_formats::datetime::{Zone, push_date, push_timestamp, push_timesta
 
 use super::names::partition_folder;
 
+/// Rows of one partition.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// Empty, or `k=v/` for each key.
+    pub(super) folder: String,
+    /// Which rows, in order.
+    pub(super) rows: Vec<u32>,
+}
+
+impl Group {
+    /// The rows themselves, out of those that were divided.
+    pub(super) fn of(&self, divided: &RecordBatch) -> Result<RecordBatch> {
+        if self.rows.len() == divided.num_rows() {
+            return Ok(divided.clone());
+        }
+        Ok(arrow::compute::take_record_batch(divided, &UInt32Array::from(self.rows.clone()))?)
+    }
+}
+
+fn too_many_rows() -> Error {
+    Error::internal("a batch has more than 2^32 rows")
+}
+
 /// Divides rows by some columns.
 #[derive(Debug, Clone)]
 pub(super) struct Partitioner {
@@ -56,10 +79,11 @@ impl Partitioner {
         &self.data_schema
     }
 
-    /// Folder (empty, or `k=v/` for each key) and rows, in the order of first appearance.
-    pub(super) fn divide(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
+    /// The rows without the keys, and which of them go where, in the order of first appearance.
+    pub(super) fn divide(&self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<Group>)> {
         if self.keys.is_empty() {
-            return Ok(vec![(String::new(), rows.clone())]);
+            let all = (0..u32::try_from(rows.num_rows()).map_err(|_| too_many_rows())?).collect();
+            return Ok((rows.clone(), vec![Group { folder: String::new(), rows: all }]));
         }
         let data = rows.project(&self.data)?;
         let columns: Vec<ArrayRef> = self.keys.iter().filter_map(|(idx, _)| rows.columns().get(*idx).cloned()).collect();
@@ -81,20 +105,14 @@ impl Partitioner {
             };
             last = Some((key, group));
             if let Some(rows) = indices.get_mut(group) {
-                rows.push(u32::try_from(row_idx).map_err(|_| Error::internal("a batch has more than 2^32 rows"))?);
+                rows.push(u32::try_from(row_idx).map_err(|_| too_many_rows())?);
             }
         }
-        indices
-            .into_iter()
-            .map(|indices| {
-                let first = indices.first().map_or(0, |idx| *idx as usize);
-                let folder = self.folder(&columns, first)?;
-                if indices.len() == data.num_rows() {
-                    return Ok((folder, data.clone()));
-                }
-                Ok((folder, arrow::compute::take_record_batch(&data, &UInt32Array::from(indices))?))
-            })
-            .collect()
+        let groups = indices.into_iter().map(|rows| {
+            let first = rows.first().map_or(0, |idx| *idx as usize);
+            Ok(Group { folder: self.folder(&columns, first)?, rows })
+        });
+        Ok((data, groups.collect::<Result<_>>()?))
     }
 
     fn folder(&self, columns: &[ArrayRef], row_idx: usize) -> Result<String> {

@@ -2,8 +2,8 @@
 //!
 //! Local files are written to the attempt's staging folder under names that end in `.staged`, and synced before the task
 //! says so. On object stores the parts of multipart uploads are sent; an upload shows nothing before it is completed.
-//! Nothing is created before the first row, but for one
-//! file of a batch write that has none.
+//! Nothing is created before the first row, but for one file of a batch write that has none. Rows of more partitions than
+//! files may be open at once wait until the input has ended ([`super::waiting`]).
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -29,11 +29,15 @@ use super::names::OwnName;
 use super::options::{FileFormat, FileSinkOptions};
 use super::partition_rows::Partitioner;
 use super::staged::{StagedFile, StagedFiles, Upload};
+use super::waiting::WaitingRows;
 
 pub(super) use super::encode::write_options;
 
-/// Open files of a task; beyond it the one written longest ago is closed.
+/// Open files of a task; rows of further partitions wait. As many may be written and not yet synced.
 const OPEN_FILES_MAX: usize = 100;
+
+/// Bytes of rows that wait in memory.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// What all encoders of a task may hold in memory; beyond it the largest is flushed.
 const HELD_BYTES_MAX: usize = 64 << 20;
@@ -106,10 +110,11 @@ impl WriterFactory for FileWriters {
             writes_empty: self.writes_empty && attempt.task_id.0 == 0,
             attempt,
             open: HashMap::new(),
+            waiting: None,
             done: Vec::new(),
+            n_unsynced: 0,
             next_seq: 0,
             n_rows: 0,
-            n_writes: 0,
         }))
     }
 }
@@ -123,10 +128,11 @@ struct FileTaskWriter {
     attempt: WriteAttempt,
     /// By partition folder.
     open: HashMap<String, OpenFile>,
+    waiting: Option<WaitingRows>,
     done: Vec<Finished>,
+    n_unsynced: usize,
     next_seq: u32,
     n_rows: u64,
-    n_writes: u64,
 }
 
 enum Target {
@@ -140,7 +146,6 @@ struct OpenFile {
     target: String,
     n_rows: u64,
     n_bytes: u64,
-    last_write: u64,
 }
 
 enum Out {
@@ -161,10 +166,20 @@ impl TaskWriter for FileTaskWriter {
             return Ok(());
         }
         self.n_rows += rows.num_rows() as u64;
-        for (folder, rows) in self.partitioner.divide(&rows)? {
-            self.write_partition(folder, rows).await?;
+        let (rows, groups) = self.partitioner.divide(&rows)?;
+        let mut waiting = Vec::new();
+        for group in groups {
+            if self.open.len() < OPEN_FILES_MAX || self.open.contains_key(&group.folder) {
+                self.write_partition(&group.folder, group.of(&rows)?).await?;
+            } else {
+                waiting.push(group);
+            }
         }
-        self.keep_within_bounds().await
+        if !waiting.is_empty() {
+            let schema = self.partitioner.data_schema();
+            self.waiting.get_or_insert_with(|| WaitingRows::new(schema, WAITING_BYTES_MAX)).push(&rows, waiting)?;
+        }
+        self.bound_held_bytes().await
     }
 
     async fn finish(mut self: Box<Self>) -> Result<TaskOutput> {
@@ -172,27 +187,20 @@ impl TaskWriter for FileTaskWriter {
             let empty = self.create("").await?;
             self.open.insert(String::new(), empty);
         }
-        let mut folders: Vec<String> = self.open.keys().cloned().collect();
-        folders.sort();
-        for folder in folders {
-            self.close(&folder).await?;
+        self.close_all().await?;
+        if let Some(waiting) = self.waiting.take() {
+            let mut partitions = waiting.into_partitions()?;
+            while let Some((folder, rows)) = partitions.next()? {
+                if !self.open.contains_key(folder) {
+                    self.close_all().await?;
+                }
+                self.write_partition(folder, rows).await?;
+                self.bound_held_bytes().await?;
+            }
+            self.close_all().await?;
         }
-        let done = std::mem::take(&mut self.done);
-        let files = if done.iter().any(|finished| finished.unsynced.is_some()) {
-            blocking(move || {
-                done.into_iter()
-                    .map(|mut finished| {
-                        if let Some(file) = &mut finished.unsynced {
-                            file.sync_data().map_err(|error| write_error(&finished.file.target, error))?;
-                        }
-                        Ok(finished.file)
-                    })
-                    .collect::<Result<Vec<_>>>()
-            })
-            .await?
-        } else {
-            done.into_iter().map(|finished| finished.file).collect()
-        };
+        self.sync().await?;
+        let files = self.done.into_iter().map(|finished| finished.file).collect();
         let payload = StagedFiles { files, ignored: false }.to_payload()?;
         Ok(TaskOutput { task_id: self.attempt.task_id, n_rows: self.n_rows, payload })
     }
@@ -215,23 +223,21 @@ impl TaskWriter for FileTaskWriter {
 }
 
 impl FileTaskWriter {
-    async fn write_partition(&mut self, folder: String, rows: RecordBatch) -> Result<()> {
+    async fn write_partition(&mut self, folder: &str, rows: RecordBatch) -> Result<()> {
         let mut at = 0;
         while at < rows.num_rows() {
-            if self.open.get(&folder).is_some_and(|open| open.n_rows >= self.max_records_per_file) {
-                self.close(&folder).await?;
+            if self.open.get(folder).is_some_and(|open| open.n_rows >= self.max_records_per_file) {
+                self.close(folder).await?;
             }
-            if !self.open.contains_key(&folder) {
-                let opened = self.create(&folder).await?;
-                self.open.insert(folder.clone(), opened);
+            if !self.open.contains_key(folder) {
+                let opened = self.create(folder).await?;
+                self.open.insert(folder.to_owned(), opened);
             }
-            self.n_writes += 1;
-            let Some(open) = self.open.get_mut(&folder) else { return Err(Error::internal("an open file is gone")) };
+            let Some(open) = self.open.get_mut(folder) else { return Err(Error::internal("an open file is gone")) };
             let room = usize::try_from(self.max_records_per_file - open.n_rows).unwrap_or(usize::MAX);
             let n = (rows.num_rows() - at).min(room);
             open.encoder.write(&rows.slice(at, n))?;
             open.n_rows += n as u64;
-            open.last_write = self.n_writes;
             open.drain().await?;
             at += n;
         }
@@ -263,22 +269,46 @@ impl FileTaskWriter {
                 (Out::Object { store: Arc::clone(store), key, id: None, parts: Vec::new() }, target)
             }
         };
-        Ok(OpenFile { encoder: self.encoding.start()?, out, target, n_rows: 0, n_bytes: 0, last_write: self.n_writes })
+        Ok(OpenFile { encoder: self.encoding.start()?, out, target, n_rows: 0, n_bytes: 0 })
     }
 
     async fn close(&mut self, folder: &str) -> Result<()> {
-        if let Some(open) = self.open.remove(folder) {
-            self.done.push(open.close().await?);
+        let Some(open) = self.open.remove(folder) else { return Ok(()) };
+        let finished = open.close().await?;
+        self.n_unsynced += usize::from(finished.unsynced.is_some());
+        self.done.push(finished);
+        if self.n_unsynced >= OPEN_FILES_MAX { self.sync().await } else { Ok(()) }
+    }
+
+    async fn close_all(&mut self) -> Result<()> {
+        let mut folders: Vec<String> = self.open.keys().cloned().collect();
+        folders.sort();
+        for folder in folders {
+            self.close(&folder).await?;
         }
         Ok(())
     }
 
-    async fn keep_within_bounds(&mut self) -> Result<()> {
-        while self.open.len() > OPEN_FILES_MAX {
-            let oldest = self.open.iter().min_by_key(|(_, open)| open.last_write).map(|(folder, _)| folder.clone());
-            let Some(oldest) = oldest else { break };
-            self.close(&oldest).await?;
+    /// Syncs what is written, and lets its file handles go.
+    async fn sync(&mut self) -> Result<()> {
+        if self.n_unsynced == 0 {
+            return Ok(());
         }
+        let mut done = std::mem::take(&mut self.done);
+        let (done, synced) = blocking(move || {
+            let synced = done.iter_mut().try_for_each(|finished| match finished.unsynced.take() {
+                Some(mut file) => file.sync_data().map_err(|error| write_error(&finished.file.target, error)),
+                None => Ok(()),
+            });
+            Ok((done, synced))
+        })
+        .await?;
+        self.done = done;
+        self.n_unsynced = 0;
+        synced
+    }
+
+    async fn bound_held_bytes(&mut self) -> Result<()> {
         while self.open.values().map(|open| open.encoder.held_bytes()).sum::<usize>() > HELD_BYTES_MAX {
             let largest = self.open.values_mut().max_by_key(|open| open.encoder.held_bytes());
             let Some(largest) = largest.filter(|open| open.encoder.held_bytes() > 0) else { break };

@@ -155,15 +155,33 @@ async fn partitions_and_row_limits_shape_the_files() {
     assert!(names.iter().any(|name| name.starts_with("name=name 0/part-00000-")), "{names:#?}");
 }
 
+/// Files below `dir` that this process has open.
+fn open_files(dir: &Path) -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    links.filter(|path| path.starts_with(dir)).count()
+}
+
 #[tokio::test]
-async fn many_partitions_do_not_keep_many_files_open() {
+async fn many_partitions_make_one_file_each_and_few_are_open_at_once() {
     let folder = Folder::new(&["id"], &[]);
     let sink = folder.sink().await.unwrap();
     let ctx = ctx(1);
     sink.start(&ctx, None).await.unwrap();
-    write_batch(&folder.registry, &sink, ctx.query_id, BatchId(0), &[id_name_rows(0, 150), id_name_rows(0, 150)]).await.unwrap();
+    let attempt = WriteAttempt { query_id: ctx.query_id, epoch: ctx.epoch, batch_id: BatchId(0), attempt: 0, task_id: TaskId(0) };
+    let mut writer = folder.registry.writer(&sink.writer()).unwrap().open(attempt).await.unwrap();
+    for _ in 0..3 {
+        writer.write(id_name_rows(0, 350)).await.unwrap();
+        assert_eq!(open_files(folder.path()), 100);
+    }
+    let outputs = vec![writer.finish().await.unwrap()];
+    let prepared = sink.prepare(BatchId(0), outputs).await.unwrap();
+    sink.commit(BatchId(0), &prepared).await.unwrap();
+    let files = files_below(folder.path()).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    assert_eq!(files.count(), 350);
     let (_, chunks) = read_all("parquet", &[("path", folder.path().to_str().unwrap())], None).await.unwrap();
-    assert_eq!(rows(&chunks).iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
+    // Partition columns come last.
+    let expected = [(); 3].map(|()| id_name_rows(0, 350).project(&[1, 0]).unwrap());
+    assert!(sorted_row_texts(&rows(&chunks)).unwrap() == sorted_row_texts(&expected).unwrap());
 }
 
 #[tokio::test]
