@@ -4,6 +4,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::TableReference;
 use datafusion::logical_expr::{Expr as DfExpr, LogicalPlan};
 use millstream_core::Result;
+use millstream_core::stack::with_room_for_query;
 use millstream_sql::ir::{CalendarInterval, DataType, Expr, Plan};
 
 use crate::catalog::Catalog;
@@ -82,7 +83,7 @@ impl<'a> Analyzer<'a> {
     /// Resolves a query.
     pub fn analyze(&self, plan: &Plan) -> Result<Analyzed> {
         self.check_settings()?;
-        self.resolve(plan).map_err(|error| error.into_core(self.text))
+        with_room_for_query(|| self.resolve(plan)).map_err(|error| error.into_core(self.text))
     }
 
     /// Resolves one expression over the columns of `schema`.
@@ -94,7 +95,7 @@ impl<'a> Analyzer<'a> {
     /// Resolves expressions over the columns of `schema`; stars become several.
     pub fn analyze_exprs(&self, exprs: &[Expr], schema: &DFSchema) -> Result<Vec<AnalyzedExpr>> {
         self.check_settings()?;
-        self.resolve_exprs(exprs, schema).map_err(|error| error.into_core(self.text))
+        with_room_for_query(|| self.resolve_exprs(exprs, schema)).map_err(|error| error.into_core(self.text))
     }
 
     fn check_settings(&self) -> Result<()> {

@@ -39,6 +39,12 @@ impl AnalysisError {
         Self::new(ErrorKind::Unsupported, None, format!("{feature} is not supported"), span)
     }
 
+    /// A query that nests or chains more than we dare to run.
+    pub(crate) fn too_deep(limit: usize, span: Span) -> Self {
+        Self::invalid("EXCEEDED_NESTING_LIMIT", format!("the query nests deeper than the limit of {limit} levels"), span)
+            .hint("compute parts of it in views with few columns, or in several queries")
+    }
+
     /// A broken invariant of the analyzer.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, None, message, Span::NONE)

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use millstream_core::stack::with_room;
 use millstream_sql::Span;
 use millstream_sql::ir::{Ident, Plan, WindowSpec};
 
@@ -14,8 +15,9 @@ use crate::error::{AnalysisError, Result};
 use crate::scope::{Attribute, NameCase};
 use crate::settings::SessionSettings;
 
-/// How deep plans and expressions may nest before the stack is in danger.
-const DEPTH_MAX: usize = 400;
+/// How deep plans and expressions may nest, those of views and named queries included. Resolving finds room on the stack
+/// at any depth; the operators of the running query, one in the other, do not.
+const DEPTH_MAX: usize = 1000;
 
 /// One named query of `WITH`.
 pub(crate) struct CteNode {
@@ -80,21 +82,15 @@ impl<'a> Resolver<'a> {
         id
     }
 
-    /// One level deeper; paired with [`Resolver::leave`].
-    pub(crate) fn enter(&mut self, span: Span) -> Result<()> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(AnalysisError::invalid(
-                "EXCEEDED_NESTING_LIMIT",
-                format!("the query nests deeper than the limit of {DEPTH_MAX} levels"),
-                span,
-            ));
+    /// Runs `f` one level deeper; what it refuses was written at `span`.
+    pub(crate) fn nested<T>(&mut self, span: Span, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth >= DEPTH_MAX {
+            return Err(AnalysisError::too_deep(DEPTH_MAX, span));
         }
-        Ok(())
-    }
-
-    pub(crate) fn leave(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
+        self.depth += 1;
+        let out = with_room(|| f(self));
+        self.depth -= 1;
+        out.map_err(|error| error.at(span))
     }
 
     /// The columns of the query right around this one, when this one is a subquery.

@@ -1,5 +1,6 @@
 //! Walks over unresolved expressions and plans: what they contain, which relations they name.
 
+use millstream_core::stack::with_room;
 use millstream_sql::ir::{Expr, FrameBound, Grouping, Ident, JoinCondition, Plan, Read, ReadSource, UnresolvedFunction, WindowSpec};
 
 /// A relation that a plan reads by name, or a data source.
@@ -27,6 +28,10 @@ pub fn referenced_relations(plan: &Plan) -> Vec<RelationRef> {
 }
 
 fn collect_relations(plan: &Plan, ctes: &mut Vec<String>, out: &mut Vec<RelationRef>) {
+    with_room(|| collect_relations_here(plan, ctes, out));
+}
+
+fn collect_relations_here(plan: &Plan, ctes: &mut Vec<String>, out: &mut Vec<RelationRef>) {
     if let Plan::With { ctes: named, recursive, input, .. } = plan {
         let n_outer = ctes.len();
         for cte in named {
@@ -82,6 +87,7 @@ pub(crate) fn names_column(plan: &Plan, name: &str) -> bool {
 fn plan_inputs(plan: &Plan) -> Vec<&Plan> {
     match plan {
         Plan::Join { left, right, .. } | Plan::SetOp { left, right, .. } => vec![left, right],
+        Plan::UnionAll { inputs, .. } => inputs.iter().collect(),
         Plan::With { ctes, input, .. } => ctes.iter().map(|cte| &cte.plan).chain([input.as_ref()]).collect(),
         Plan::SubqueryAlias { input, .. }
         | Plan::Project { input, .. }
@@ -150,10 +156,12 @@ fn window_exprs(spec: &WindowSpec) -> Vec<&Expr> {
 
 /// Calls `f` for `expr` and everything in it, but not for what is inside subqueries.
 pub(crate) fn visit<'e>(expr: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
-    f(expr);
-    for child in children(expr) {
-        visit(child, f);
-    }
+    with_room(|| {
+        f(expr);
+        for child in children(expr) {
+            visit(child, f);
+        }
+    });
 }
 
 fn children(expr: &Expr) -> Vec<&Expr> {
@@ -182,7 +190,7 @@ fn children(expr: &Expr) -> Vec<&Expr> {
 
 /// Whether an aggregate is called outside of `OVER`.
 pub(crate) fn contains_aggregate(expr: &Expr) -> bool {
-    match expr {
+    with_room(|| match expr {
         Expr::Window { function, spec, .. } => {
             // The windowed call itself is no aggregation, but its arguments may hold one.
             let args = match function.as_ref() {
@@ -193,7 +201,7 @@ pub(crate) fn contains_aggregate(expr: &Expr) -> bool {
         }
         Expr::UnresolvedFunction(call) if crate::registry::is_aggregate(&call.name.to_lowercase()) => true,
         other => children(other).into_iter().any(contains_aggregate),
-    }
+    })
 }
 
 /// The generator that an entry of a select list is, with the names given to its columns.

@@ -3,7 +3,7 @@
 //! Everything above speaks these words; this crate speaks to nothing above it. It does no I/O, knows no
 //! connector, no SQL and no DataFusion, so a connector can be written and tested without building an engine.
 //!
-//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`].
+//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`], [`stack`].
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -15,6 +15,7 @@ pub mod options;
 pub mod reject;
 pub mod sink;
 pub mod source;
+pub mod stack;
 
 pub use clock::{Clock, SystemClock};
 pub use connector::{Connector, ConnectorRegistry, ReaderSpec, WriterSpec};

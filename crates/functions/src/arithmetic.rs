@@ -27,9 +27,9 @@ const NUMBER: &[Arg] = &[Arg::NumericOrInterval];
 
 /// The operators and their function forms.
 pub const FUNCTIONS: &[FunctionDef] = &[
-    FunctionDef::new("add", BOTH, Returns::Rule(add_rule), |call| binary(call, Op::Add, false)),
+    FunctionDef::new("add", BOTH, Returns::Rule(add_rule), |call| chain(call, Op::Add)).repeat(1),
     FunctionDef::new("subtract", BOTH, Returns::Rule(add_rule), |call| binary(call, Op::Subtract, false)),
-    FunctionDef::new("multiply", BOTH, Returns::Rule(multiply_rule), |call| binary(call, Op::Multiply, false)),
+    FunctionDef::new("multiply", BOTH, Returns::Rule(multiply_rule), |call| chain(call, Op::Multiply)).repeat(1),
     FunctionDef::new("divide", BOTH, Returns::Rule(divide_rule), |call| binary(call, Op::Divide, false)),
     FunctionDef::new("div", BOTH, Returns::Long, |call| binary(call, Op::Whole, false)),
     FunctionDef::new("remainder", BOTH, Returns::Rule(remainder_rule), |call| binary(call, Op::Remainder, false)).alias(&["mod"]),
@@ -75,7 +75,10 @@ fn shape(data_type: &DataType) -> Option<Shape> {
 }
 
 fn rule(types: &Types<'_>, decimals: fn(Shape, Shape) -> Shape) -> DataType {
-    let (a, b) = (types.at(0), types.at(1));
+    (2..types.len()).fold(step_type(types.at(0), types.at(1), decimals), |left, idx| step_type(left, types.at(idx), decimals))
+}
+
+fn step_type(a: DataType, b: DataType, decimals: fn(Shape, Shape) -> Shape) -> DataType {
     match (shape(&a), shape(&b)) {
         (Some(a), Some(b)) => {
             let (precision, scale) = decimals(a, b);
@@ -107,29 +110,44 @@ fn divide_rule(types: &Types<'_>) -> Result<DataType> {
 }
 
 fn binary(call: &Call<'_>, op: Op, lenient: bool) -> Result<ArrayRef> {
-    let (a, b) = (call.array(0)?, call.array(1)?);
+    operate(call.array(0)?, &call.array(1)?, op, lenient, call.return_type())
+}
+
+/// `a + b + c ...` from the left: one call, because a chain of thousands of calls in calls needs as much stack.
+fn chain(call: &Call<'_>, op: Op) -> Result<ArrayRef> {
+    let decimals = if op == Op::Multiply { decimal::multiply_type } else { decimal::add_type };
+    let mut left = call.array(0)?;
+    for idx in 1..call.len() {
+        let right = call.array(idx)?;
+        let to = step_type(left.data_type().clone(), right.data_type().clone(), decimals);
+        left = operate(left, &right, op, false, &to)?;
+    }
+    Ok(left)
+}
+
+fn operate(a: ArrayRef, b: &ArrayRef, op: Op, lenient: bool, to: &DataType) -> Result<ArrayRef> {
     if a.data_type() == &DataType::Null || b.data_type() == &DataType::Null {
-        return Ok(arrow::array::new_null_array(call.return_type(), call.n_rows()));
+        return Ok(arrow::array::new_null_array(to, a.len()));
     }
     match (a.data_type(), b.data_type()) {
         (DataType::Decimal128(_, sa), DataType::Decimal128(_, sb)) => {
-            decimals(a.as_primitive(), *sa, b.as_primitive(), *sb, op, lenient, call.return_type())
+            decimals(a.as_primitive(), *sa, b.as_primitive(), *sb, op, lenient, to)
         }
         _ if op == Op::Divide => {
             let options = CastOptions::new(CastMode::Ansi, millstream_formats::datetime::Zone::UTC);
             let a = cast_array(&a, &DataType::Float64, &options)?;
-            let b = cast_array(&b, &DataType::Float64, &options)?;
+            let b = cast_array(b, &DataType::Float64, &options)?;
             floats::<Float64Type>(a.as_primitive(), b.as_primitive(), op, lenient)
         }
         (a_type, b_type) if a_type != b_type => Err(internal(format!("{} of {a_type} and {b_type}: sides must have one type", op.name()))),
-        (DataType::Int8, _) => integers::<Int8Type>(&a, &b, op, lenient),
-        (DataType::Int16, _) => integers::<Int16Type>(&a, &b, op, lenient),
-        (DataType::Int32, _) => integers::<Int32Type>(&a, &b, op, lenient),
-        (DataType::Int64, _) => integers::<Int64Type>(&a, &b, op, lenient),
+        (DataType::Int8, _) => integers::<Int8Type>(&a, b, op, lenient),
+        (DataType::Int16, _) => integers::<Int16Type>(&a, b, op, lenient),
+        (DataType::Int32, _) => integers::<Int32Type>(&a, b, op, lenient),
+        (DataType::Int64, _) => integers::<Int64Type>(&a, b, op, lenient),
         (DataType::Float32, _) => floats::<Float32Type>(a.as_primitive(), b.as_primitive(), op, lenient),
         (DataType::Float64, _) => floats::<Float64Type>(a.as_primitive(), b.as_primitive(), op, lenient),
-        (DataType::Duration(_), _) => integers::<DurationMicrosecondType>(&a, &b, op, lenient),
-        (DataType::Interval(IntervalUnit::YearMonth), _) => integers::<IntervalYearMonthType>(&a, &b, op, lenient),
+        (DataType::Duration(_), _) => integers::<DurationMicrosecondType>(&a, b, op, lenient),
+        (DataType::Interval(IntervalUnit::YearMonth), _) => integers::<IntervalYearMonthType>(&a, b, op, lenient),
         (other, _) => Err(internal(format!("no {} of {other}", op.name()))),
     }
 }

@@ -7,6 +7,7 @@
 mod attribute;
 mod call;
 mod cast;
+mod chain;
 mod extract;
 mod guard;
 mod lambda;
@@ -199,11 +200,7 @@ impl ExprCx {
 impl Resolver<'_> {
     /// Resolves one expression.
     pub(crate) fn expr(&mut self, cx: &mut ExprCx, expr: &Expr) -> Result<Typed> {
-        let span = expr.span();
-        self.enter(span)?;
-        let out = self.expr_unbounded(cx, expr).map_err(|error| error.at(span));
-        self.leave();
-        out
+        self.nested(expr.span(), |resolver| resolver.expr_unbounded(cx, expr))
     }
 
     fn expr_unbounded(&mut self, cx: &mut ExprCx, expr: &Expr) -> Result<Typed> {

@@ -27,6 +27,8 @@ impl Resolver<'_> {
                 let right = self.expr(cx, r)?;
                 self.arithmetic(&name, left, right, span)?
             }
+            ("+" | "*", [first, rest @ ..]) if rest.len() > 1 => self.arithmetic_chain(cx, &name, first, rest)?,
+            ("||", terms) => self.concat_chain(cx, terms, span)?,
             ("-" | "negative", [x]) => {
                 let arg = self.expr(cx, x)?;
                 let shown = if name == "-" { format!("(- {})", arg.name) } else { format!("negative({})", arg.name) };

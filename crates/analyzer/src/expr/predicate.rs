@@ -32,14 +32,7 @@ impl Resolver<'_> {
                 let equal = self.compare("==", left, right, span)?;
                 negated(equal)
             }
-            ("and" | "or", [l, r]) => {
-                let left = self.boolean(cx, l, &name)?;
-                let right = self.boolean(cx, r, &name)?;
-                let op = if name == "and" { Operator::And } else { Operator::Or };
-                let shown = format!("({} {} {})", left.name, name.to_uppercase(), right.name);
-                let nullable = left.nullable || right.nullable;
-                Typed::new(guard::connect(left.expr, op, right.expr)?, DataType::Boolean, nullable, shown)
-            }
+            ("and" | "or", [_, _]) => self.connected(cx, &name, call)?,
             ("not" | "!", [Expr::InSubquery { values, .. }]) if values.len() > 1 => {
                 return Err(AnalysisError::unsupported("NOT IN (SELECT ...) with several columns on the left", span)
                     .hint("write NOT EXISTS with a condition per column"));
@@ -179,7 +172,7 @@ impl Resolver<'_> {
         exprs.iter().map(|expr| self.expr(cx, expr)).collect()
     }
 
-    fn boolean(&mut self, cx: &mut ExprCx, expr: &Expr, op: &str) -> Result<Typed> {
+    pub(super) fn boolean(&mut self, cx: &mut ExprCx, expr: &Expr, op: &str) -> Result<Typed> {
         let arg = self.expr(cx, expr)?;
         match arg.data_type {
             DataType::Boolean => Ok(arg),
@@ -226,7 +219,7 @@ impl Resolver<'_> {
         let at_least = self.compare(">=", value.clone(), low, span)?;
         let at_most = self.compare("<=", value, high, span)?;
         let nullable = at_least.nullable || at_most.nullable;
-        Ok(Typed::new(guard::connect(at_least.expr, Operator::And, at_most.expr)?, DataType::Boolean, nullable, shown))
+        Ok(Typed::new(guard::connect(Operator::And, vec![at_least, at_most])?, DataType::Boolean, nullable, shown))
     }
 
     fn like(&mut self, cx: &mut ExprCx, name: &str, value: &Expr, pattern: &Expr, escape: Option<&Expr>, span: Span) -> Result<Typed> {
@@ -279,21 +272,18 @@ impl Resolver<'_> {
         let bare = name.trim_start_matches("not");
         let op = if bare.ends_with("any") { Operator::Or } else { Operator::And };
         let value = self.implicit_cast(value, &DataType::String, span)?;
-        let mut out: Option<DfExpr> = None;
-        let mut nullable = value.nullable;
+        let mut terms = vec![];
         for pattern in patterns {
             let pattern = self.expr(cx, pattern)?;
             let pattern = self.implicit_cast(pattern, &DataType::String, span)?;
             let like = self.like_typed(bare.starts_with("ilike"), value.clone(), pattern, '\\', String::new(), span)?;
-            nullable |= like.nullable;
-            let like = if negated { DfExpr::Not(Box::new(like.expr)) } else { like.expr };
-            out = Some(match out {
-                None => like,
-                Some(left) => DfExpr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(like))),
-            });
+            terms.push(if negated { Typed { expr: DfExpr::Not(Box::new(like.expr)), ..like } } else { like });
         }
-        let expr = out.ok_or_else(|| AnalysisError::invalid("PARSE_SYNTAX_ERROR", "LIKE ANY and ALL want at least one pattern", span))?;
-        Ok(Typed::new(expr, DataType::Boolean, nullable, shown))
+        if terms.is_empty() {
+            return Err(AnalysisError::invalid("PARSE_SYNTAX_ERROR", "LIKE ANY and ALL want at least one pattern", span));
+        }
+        let nullable = terms.iter().any(|term| term.nullable);
+        Ok(Typed::new(guard::connect(op, terms)?, DataType::Boolean, nullable, shown))
     }
 
     fn case_when(&mut self, cx: &mut ExprCx, args: &[Expr], span: Span) -> Result<Typed> {

@@ -63,21 +63,26 @@ impl Resolver<'_> {
             ("uuid", []) => Typed::new(datafusion::functions::string::uuid().call(vec![]), DataType::String, false, "uuid()"),
             ("concat", [_, ..]) => {
                 let args = self.exprs(cx, &call.args)?;
-                let is_array = |arg: &Typed| matches!(arg.data_type, DataType::Array { .. });
-                let shown = call_text(name, &args);
-                let args = match (args.iter().any(is_array), args.iter().all(is_array)) {
-                    (true, true) => self.in_common_type(args, name, span)?.0,
-                    (true, false) => return Err(super::cast::different_types(&args, name, span)),
-                    _ => args,
-                };
-                let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
-                self.scalar_call(def, name, args, span)?.named(shown)
+                self.concat(args, span)?
             }
             ("decode", [_, _, _, ..]) => self.decode(cx, call)?,
             ("window", _) => self.time_window(cx, call)?,
             _ => return Ok(None),
         };
         Ok(Some(out))
+    }
+
+    /// `concat(a, b, ...)` of strings, bytes or arrays.
+    pub(super) fn concat(&mut self, args: Vec<Typed>, span: Span) -> Result<Typed> {
+        let is_array = |arg: &Typed| matches!(arg.data_type, DataType::Array { .. });
+        let shown = call_text("concat", &args);
+        let args = match (args.iter().any(is_array), args.iter().all(is_array)) {
+            (true, true) => self.in_common_type(args, "concat", span)?.0,
+            (true, false) => return Err(super::cast::different_types(&args, "concat", span)),
+            _ => args,
+        };
+        let Some(def) = millstream_functions::scalar("concat") else { return Err(AnalysisError::internal("no concat")) };
+        Ok(self.scalar_call(def, "concat", args, span)?.named(shown))
     }
 
     /// `int(x)`, `date(x)`: a cast that does not show in the name.

@@ -29,11 +29,7 @@ const METADATA: &str = "_metadata";
 impl Resolver<'_> {
     /// Resolves a relation.
     pub(crate) fn plan(&mut self, plan: &Plan) -> Result<Rel> {
-        let span = plan.span();
-        self.enter(span)?;
-        let out = self.plan_unbounded(plan).map_err(|error| error.at(span));
-        self.leave();
-        out
+        self.nested(plan.span(), |resolver| resolver.plan_unbounded(plan))
     }
 
     /// A whole query: what the user wrote, or a view.
@@ -66,6 +62,7 @@ impl Resolver<'_> {
                 self.filter(rel, condition, "WHERE", *span)
             }
             Plan::Join { .. } => self.join(plan),
+            Plan::UnionAll { inputs, span } => self.union_all(inputs, *span),
             Plan::SetOp { .. } => self.set_op(plan),
             Plan::Repartition { input, .. } | Plan::Hint { input, .. } => self.plan(input),
             Plan::Limit { input, limit, span } => {

@@ -16,6 +16,23 @@ use crate::scope::{Attribute, NameCase, Rel, Visibility, column};
 use crate::stream_check;
 
 impl Resolver<'_> {
+    /// `UNION ALL` of any number of relations, by position.
+    pub(crate) fn union_all(&mut self, inputs: &[Plan], span: Span) -> Result<Rel> {
+        const NAME: &str = "UNION ALL";
+        let rels = inputs.iter().map(|input| self.plan(input)).collect::<Result<Vec<_>>>()?;
+        let columns: Vec<Vec<Attribute>> = rels.iter().map(|rel| rel.visible().cloned().collect()).collect();
+        let width = columns.first().map_or(0, Vec::len);
+        if let Some(other) = columns.iter().find(|columns| columns.len() != width) {
+            return Err(different_widths(NAME, width, other.len(), span));
+        }
+        let is_streaming = rels.iter().any(|rel| rel.is_streaming);
+        let watermarks = rels.iter().flat_map(|rel| rel.watermarks.iter().cloned()).collect();
+        let columns = (0..width).map(|idx| columns.iter().map(|of| of.get(idx).cloned()).collect()).collect();
+        let (plans, attrs) = self.aligned(rels.into_iter().map(|rel| rel.plan).collect(), columns, NAME, span)?;
+        let plan = LogicalPlan::Union(Union::try_new_with_loose_types(plans.into_iter().map(Arc::new).collect())?);
+        Ok(Rel { plan, attrs, is_streaming, watermarks })
+    }
+
     /// A set operation.
     pub(crate) fn set_op(&mut self, plan: &Plan) -> Result<Rel> {
         let Plan::SetOp { left, right, kind, all, by_name, allow_missing, span } = plan else {
@@ -75,29 +92,48 @@ impl Resolver<'_> {
         let pairs = match by_name {
             true => pairs_by_name(&lefts, &rights, allow_missing, case, span)?,
             false if lefts.len() == rights.len() => {
-                lefts.iter().zip(&rights).map(|(left, right)| (Some(left.clone()), Some(right.clone()))).collect()
+                lefts.into_iter().zip(rights).map(|(left, right)| vec![Some(left), Some(right)]).collect()
             }
-            false => {
-                return Err(AnalysisError::invalid(
-                    "NUM_COLUMNS_MISMATCH",
-                    format!("{name} needs the same number of columns on both sides, but there are {} and {}", lefts.len(), rights.len()),
-                    span,
-                ));
-            }
+            false => return Err(different_widths(name, lefts.len(), rights.len(), span)),
         };
-        let (mut attrs, mut left_exprs, mut right_exprs) = (vec![], vec![], vec![]);
-        for (idx, (l, r)) in pairs.into_iter().enumerate() {
+        let (plans, attrs) = self.aligned(vec![left.plan, right.plan], pairs, name, span)?;
+        match <[LogicalPlan; 2]>::try_from(plans) {
+            Ok([l, r]) => Ok((Rel { plan: l, ..left }, Rel { plan: r, ..right }, attrs)),
+            Err(_) => Err(AnalysisError::internal("a set operation without two sides")),
+        }
+    }
+
+    /// The inputs with the same columns in the same order and types, under the result's ids. For each column of the
+    /// result there is one of each input, or none where the input lacks it.
+    fn aligned(
+        &mut self,
+        inputs: Vec<LogicalPlan>,
+        columns: Vec<Vec<Option<Attribute>>>,
+        name: &str,
+        span: Span,
+    ) -> Result<(Vec<LogicalPlan>, Vec<Attribute>)> {
+        let mut exprs: Vec<Vec<DfExpr>> = inputs.iter().map(|_| vec![]).collect();
+        let mut attrs = vec![];
+        for (idx, of_inputs) in columns.into_iter().enumerate() {
+            let Some(named) = of_inputs.iter().flatten().next().cloned() else { continue };
             let type_of = |attr: &Option<Attribute>| attr.as_ref().map_or(DataType::Null, |attr| attr.data_type.clone());
-            let (lt, rt) = (type_of(&l), type_of(&r));
-            let Some(common) = common_type(&lt, &rt).or_else(|| by_position(&lt, &rt)) else {
-                return Err(AnalysisError::invalid(
-                    "INCOMPATIBLE_COLUMN_TYPE",
-                    format!("column {} of {name} is of type {} on one side and {} on the other", idx + 1, lt.sql(), rt.sql()),
-                    span,
-                ));
-            };
-            let Some(named) = l.clone().or_else(|| r.clone()) else { continue };
-            let nullable = l.as_ref().is_none_or(|attr| attr.nullable) || r.as_ref().is_none_or(|attr| attr.nullable);
+            let mut common: Option<DataType> = None;
+            for next in of_inputs.iter().map(type_of) {
+                let Some(left) = common else {
+                    common = Some(next);
+                    continue;
+                };
+                common = common_type(&left, &next).or_else(|| by_position(&left, &next));
+                if common.is_none() {
+                    return Err(AnalysisError::invalid(
+                        "INCOMPATIBLE_COLUMN_TYPE",
+                        format!("column {} of {name} is of type {} on one side and {} on the other", idx + 1, left.sql(), next.sql()),
+                        span,
+                    ));
+                }
+            }
+            let common = common.unwrap_or(DataType::Null);
+            let nullable = of_inputs.iter().any(|attr| attr.as_ref().is_none_or(|attr| attr.nullable));
             let attr = Attribute {
                 id: self.next_id(),
                 origin: None,
@@ -107,8 +143,8 @@ impl Resolver<'_> {
                 visibility: Visibility::Shown,
                 ..named
             };
-            for (side, exprs) in [(l, &mut left_exprs), (r, &mut right_exprs)] {
-                let typed = match side {
+            for (of_input, exprs) in of_inputs.into_iter().zip(&mut exprs) {
+                let typed = match of_input {
                     Some(attr) => Typed::attribute(&attr),
                     None => Typed::new(lit(datafusion::common::ScalarValue::Null), DataType::Null, true, "NULL"),
                 };
@@ -116,9 +152,8 @@ impl Resolver<'_> {
             }
             attrs.push(attr);
         }
-        let left = Rel { plan: projection(left_exprs, left.plan)?, ..left };
-        let right = Rel { plan: projection(right_exprs, right.plan)?, ..right };
-        Ok((left, right, attrs))
+        let plans = inputs.into_iter().zip(exprs).map(|(plan, exprs)| projection(exprs, plan)).collect::<Result<Vec<_>>>()?;
+        Ok((plans, attrs))
     }
 
     /// Distinct rows of the left that are (not) among the right's; nulls are equal.
@@ -157,7 +192,16 @@ impl Resolver<'_> {
     }
 }
 
-type Pair = (Option<Attribute>, Option<Attribute>);
+fn different_widths(name: &str, left: usize, right: usize, span: Span) -> AnalysisError {
+    AnalysisError::invalid(
+        "NUM_COLUMNS_MISMATCH",
+        format!("{name} needs the same number of columns on both sides, but there are {left} and {right}"),
+        span,
+    )
+}
+
+/// A column of the result: one of the left and one of the right, where they have it.
+type Pair = Vec<Option<Attribute>>;
 
 fn pairs_by_name(lefts: &[Attribute], rights: &[Attribute], allow_missing: bool, case: NameCase, span: Span) -> Result<Vec<Pair>> {
     for side in [lefts, rights] {
@@ -181,13 +225,13 @@ fn pairs_by_name(lefts: &[Attribute], rights: &[Attribute], allow_missing: bool,
         if right.is_none() && !allow_missing {
             return Err(missing(&left.name));
         }
-        pairs.push((Some(left.clone()), right));
+        pairs.push(vec![Some(left.clone()), right]);
     }
     for right in rights.iter().filter(|right| !lefts.iter().any(|left| case.same(&left.name, &right.name))) {
         if !allow_missing {
             return Err(missing(&right.name));
         }
-        pairs.push((None, Some(right.clone())));
+        pairs.push(vec![None, Some(right.clone())]);
     }
     Ok(pairs)
 }

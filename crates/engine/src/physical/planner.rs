@@ -15,6 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use millstream_analyzer::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use millstream_core::Result;
+use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
 use super::batch_time::BatchTimeExec;
 use crate::error::from_datafusion;
@@ -40,13 +41,14 @@ impl PhysicalPlans {
 
     /// The optimised logical plan, as EXPLAIN shows it.
     pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
-        self.state.optimize(plan).map_err(from_datafusion)
+        with_room_for_query(|| self.state.optimize(plan)).map_err(from_datafusion)
     }
 
     /// The physical plan of a logical plan.
     pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let optimized = self.optimize(plan)?;
-        self.planner.create_physical_plan(&optimized, &self.state).await.map_err(from_datafusion)
+        let planned = self.planner.create_physical_plan(&optimized, &self.state);
+        poll_with_room_for_query(planned).await.map_err(from_datafusion)
     }
 
     /// The session that DataFusion's planner saw (for codecs and tests).

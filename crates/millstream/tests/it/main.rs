@@ -3,6 +3,7 @@
 
 mod conservation;
 mod crash_points;
+mod depth;
 mod gold;
 mod jobs;
 mod metadata_column;

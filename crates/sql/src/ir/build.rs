@@ -200,7 +200,13 @@ impl Plan {
     /// `UNION ALL` by position.
     #[must_use]
     pub fn union(self, right: Plan) -> Plan {
-        self.set_op(right, SetOpKind::Union, true)
+        match self {
+            Plan::UnionAll { mut inputs, span } => {
+                inputs.push(right);
+                Plan::UnionAll { inputs, span }
+            }
+            left => Plan::UnionAll { inputs: vec![left, right], span: Span::NONE },
+        }
     }
 
     /// `UNION ALL BY NAME`; `allow_missing` fills columns that one side lacks with null.
@@ -220,6 +226,9 @@ impl Plan {
     /// A set operation by position.
     #[must_use]
     pub fn set_op(self, right: Plan, kind: SetOpKind, all: bool) -> Plan {
+        if kind == SetOpKind::Union && all {
+            return self.union(right);
+        }
         Plan::SetOp { left: Box::new(self), right: Box::new(right), kind, all, by_name: false, allow_missing: false, span: Span::NONE }
     }
 

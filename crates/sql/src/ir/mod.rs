@@ -12,13 +12,14 @@
 //! | text | call |
 //! |---|---|
 //! | `a + b`, `-`, `*`, `/`, `%`, `&`, `\|`, `^`, `<<`, `>>`, `>>>` | the operator |
+//! | `a + b + c`, `a * b * c`, `a \|\| b \|\| c` | one call of the operator, which means the same from the left |
 //! | `a DIV b` | `div` |
 //! | `-a`, `+a`, `~a` | the operator, with one argument |
 //! | `a = b`, `a == b` | `==` |
 //! | `a != b`, `a <> b` | `not(==(a, b))` |
 //! | `<`, `<=`, `>`, `>=`, `<=>` | the operator |
 //! | `a AND b`, `OR`, `NOT a`, `!a` | `and`, `or`, `not` |
-//! | `a \|\| b` | `concat` |
+//! | `a \|\| b` | `\|\|`, which is `concat` of two |
 //! | `a IS NULL`, `IS NOT NULL` | `isnull`, `isnotnull` |
 //! | `a IS TRUE`, `IS DISTINCT FROM b` | `<=>(a, true)`, `not(<=>(a, b))` |
 //! | `a IS UNKNOWN`, `IS NOT UNKNOWN` | `isunknown`, `isnotunknown`: `isnull` of a boolean under another name |

@@ -148,7 +148,14 @@ pub enum Plan {
         /// Where.
         span: Span,
     },
-    /// `UNION`, `INTERSECT`, `EXCEPT`
+    /// `a UNION ALL b UNION ALL c`: types are widened from the left, two at a time.
+    UnionAll {
+        /// Two or more relations.
+        inputs: Vec<Plan>,
+        /// Where.
+        span: Span,
+    },
+    /// `UNION`, `INTERSECT`, `EXCEPT`, and unions by name.
     SetOp {
         /// Left side.
         left: Box<Plan>,
@@ -513,6 +520,7 @@ impl Plan {
             | Plan::Having { span, .. }
             | Plan::Qualify { span, .. }
             | Plan::Join { span, .. }
+            | Plan::UnionAll { span, .. }
             | Plan::SetOp { span, .. }
             | Plan::Sort { span, .. }
             | Plan::Repartition { span, .. }

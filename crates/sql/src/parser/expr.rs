@@ -23,10 +23,7 @@ const PRODUCT: u8 = 7;
 impl Parser<'_> {
     /// Any expression.
     pub(super) fn expr(&mut self) -> Result<Expr> {
-        let outside = self.enter()?;
-        let result = self.or_expr();
-        self.leave(outside)?;
-        result
+        self.nested(Self::or_expr)
     }
 
     /// `expr [AS] name`, `expr AS (a, b)`
@@ -300,21 +297,25 @@ impl Parser<'_> {
     }
 
     fn operators(&mut self, first: Expr) -> Result<Expr> {
-        let mut operands = vec![first];
+        // What `first` is taller than the text before it, nobody knows; so it counts whole.
+        let mut operands = vec![Operand { expr: first, height: self.height }];
         let mut waiting: Vec<(&'static str, u8)> = vec![];
         while let Some((name, binding, tokens)) = self.binary_operator() {
             self.skip(tokens);
             while let Some((waiting_name, _)) = waiting.pop_if(|(_, w)| *w >= binding) {
-                reduce(&mut operands, waiting_name);
+                self.height = reduce(&mut operands, waiting_name);
+                self.check_height()?;
             }
             waiting.push((name, binding));
-            self.grow()?;
-            operands.push(self.unary()?);
+            self.height = 0;
+            let expr = self.unary()?;
+            operands.push(Operand { expr, height: self.height });
         }
         while let Some((name, _)) = waiting.pop() {
-            reduce(&mut operands, name);
+            self.height = reduce(&mut operands, name);
+            self.check_height()?;
         }
-        operands.pop().ok_or_else(|| self.unexpected("an expression"))
+        operands.pop().map(|operand| operand.expr).ok_or_else(|| self.unexpected("an expression"))
     }
 
     /// Name, binding and number of tokens of the operator at hand.
@@ -332,7 +333,7 @@ impl Parser<'_> {
             "%" => ("%", PRODUCT),
             "+" => ("+", SUM),
             "-" => ("-", SUM),
-            "||" => ("concat", SUM),
+            "||" => ("||", SUM),
             "<<" => ("<<", SHIFT),
             "&" => ("&", BIT_AND),
             "^" => ("^", BIT_XOR),
@@ -405,14 +406,28 @@ fn lower_literal(pattern: Expr) -> Expr {
     }
 }
 
-/// Puts the two last operands under their operator.
-fn reduce(operands: &mut Vec<Expr>, name: &str) {
-    let Some(right) = operands.pop() else { return };
-    let Some(left) = operands.pop() else { return };
-    operands.push(match name {
-        "!=" => binary("==", left, right).negate(),
-        name => binary(name, left, right),
-    });
+/// An operand of value operators, and how high it is.
+struct Operand {
+    expr: Expr,
+    height: u32,
+}
+
+/// Puts the two last operands under their operator. Gives the height of the result.
+fn reduce(operands: &mut Vec<Operand>, name: &str) -> u32 {
+    let Some(right) = operands.pop() else { return 0 };
+    let Some(left) = operands.pop() else { return 0 };
+    let (expr, height) = match (name, left.expr) {
+        ("!=", expr) => (binary("==", expr, right.expr).negate(), left.height.max(right.height) + 2),
+        // `a + b + c` is one call, which means the same from the left: generated sums have thousands of terms.
+        ("+" | "*" | "||", Expr::UnresolvedFunction(mut call)) if call.name == name && call.args.len() > 1 => {
+            call.span = call.span.to(right.expr.span());
+            call.args.push(right.expr);
+            (Expr::UnresolvedFunction(call), left.height.max(right.height + 1))
+        }
+        (name, expr) => (binary(name, expr, right.expr), left.height.max(right.height) + 1),
+    };
+    operands.push(Operand { expr, height });
+    height
 }
 
 fn binary(name: &str, left: Expr, right: Expr) -> Expr {

@@ -34,15 +34,16 @@ use crate::span::Span;
 
 pub(crate) use interval::parse_interval_text;
 
-/// How deeply parentheses, subqueries and types may nest.
-///
-/// Measured: a level takes 5 kB (types) to 18 kB (subqueries) of stack in a debug build, and tokio's
-/// and the test runner's threads have 2 MiB, which the parser shares with its callers.
-const DEPTH_MAX: u32 = 64;
+/// How deeply parentheses, subqueries and types may nest. Parser and analyzer find room on the stack however deep that is;
+/// what runs the query in the end, operator in operator, does not.
+const DEPTH_MAX: u32 = 250;
 
-/// How high the resulting tree may be, chains such as `a + b + c ...` included: whoever walks the
-/// tree after us recurses. Measured: resolving and planning a sum in a debug build takes 28 kB of
-/// stack per term, and a main thread has 8 MiB. `AND`, `OR` and lists do not grow in height.
+/// What must be left of the stack for one level (a debug build takes up to 20 kB), and what is added when it is not.
+const LEVEL_BYTES: usize = 128 << 10;
+const STACK_BYTES: usize = 4 << 20;
+
+/// How high the resulting tree may be, chains such as `a - b - c ...` included, for the same reason. Lists do not grow in
+/// height, nor do chains of one associative operator: `AND`, `OR`, `+`, `*`, `||`, `UNION ALL`.
 const HEIGHT_MAX: u32 = 250;
 
 pub(crate) type Result<T> = std::result::Result<T, SqlError>;
@@ -219,7 +220,7 @@ impl<'a> Parser<'a> {
     /// Runs `f` one level deeper.
     fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let outside = self.enter()?;
-        let result = f(self);
+        let result = stacker::maybe_grow(LEVEL_BYTES, STACK_BYTES, || f(self));
         self.leave(outside)?;
         result
     }

@@ -71,9 +71,23 @@ impl Parser<'_> {
         };
         let all = self.set_quantifier();
         let right = self.beside(if kind == SetOpKind::Intersect { Self::query_primary } else { Self::intersect_term })?;
+        if kind == SetOpKind::Union && all {
+            return self.union_all(left, right, word.span);
+        }
         self.grow()?;
         let (left, right) = (Box::new(left), Box::new(right));
         Ok(Plan::SetOp { left, right, kind, all, by_name: false, allow_missing: false, span: word.span })
+    }
+
+    /// `a UNION ALL b UNION ALL c` is one relation of three inputs: generated ones have thousands.
+    fn union_all(&mut self, left: Plan, right: Plan, span: Span) -> Result<Plan> {
+        if !matches!(left, Plan::UnionAll { .. }) {
+            self.grow()?;
+        }
+        Ok(match left.union(right) {
+            Plan::UnionAll { inputs, .. } => Plan::UnionAll { inputs, span },
+            other => other,
+        })
     }
 
     /// `INTERSECT` binds tighter.

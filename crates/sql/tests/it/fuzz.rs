@@ -125,8 +125,8 @@ fn deep_texts_are_refused_and_do_not_overflow_the_stack() {
 fn the_deepest_allowed_texts_fit_a_small_stack() {
     // tokio's workers have 2 MiB, and others stand on the stack already.
     let run = || {
-        let n = 60;
-        let nested = format!("{}1{}", "1 = 1 | 1 ^ 1 & 1 << 1 + 1 * (".repeat(n), ")".repeat(n));
+        let n = 240;
+        let nested = format!("{}1{}", "1 = 1 | 1 ^ 1 & 1 << 1 + 1 * (".repeat(n / 8), ")".repeat(n / 8));
         parse_expression(&nested).unwrap();
         let cases = format!("{}1{}", "CASE WHEN a IN (".repeat(n / 2), ") THEN 1 END".repeat(n / 2));
         parse_expression(&cases).unwrap();

@@ -136,6 +136,8 @@ fn function(function: &str, args: &[Expr], filter: Option<&Expr>, within: &[Sort
         ("+", [a]) => format!("(+ {a})"),
         ("~", [a]) => format!("~{a}"),
         ("when", _) => case(&forms),
+        ("||", [first, rest @ ..]) => rest.iter().fold(first.clone(), |left, right| format!("concat({left}, {right})")),
+        (op @ ("+" | "*"), [first, rest @ ..]) => rest.iter().fold(first.clone(), |left, right| format!("({left} {op} {right})")),
         (op, [a, b]) if infix.contains(&op) => format!("({a} {op} {b})"),
         ("locate", [a, b]) => format!("locate({a}, {b}, 1)"),
         ("timestampadd" | "timestampdiff", [unit, a, b]) => format!("{function}({}, {a}, {b})", unit.trim_matches('\'')),
@@ -324,6 +326,12 @@ fn walk_named(plan: &Plan, out: &mut Vec<String>, named: bool) -> Option<()> {
             }
             walk(left, out)?;
             walk(right, out)?;
+        }
+        Plan::UnionAll { inputs, .. } => {
+            inputs.iter().skip(1).for_each(|_| node("Union"));
+            for input in inputs {
+                walk(input, out)?;
+            }
         }
         Plan::SetOp { left, right, kind, all, .. } => {
             match (kind, all) {
