@@ -14,6 +14,7 @@
 
 mod analyzer;
 pub mod catalog;
+pub mod nested_pruning;
 pub mod nodes;
 mod settings;
 
@@ -34,6 +35,7 @@ mod walk;
 
 pub use analyzer::{Analyzed, AnalyzedExpr, Analyzer, OutputColumn, Watermark};
 pub use catalog::{Catalog, Relation, UserFunction};
+pub use nested_pruning::prune_nested_fields;
 pub use nodes::{BatchTimeNode, EventTimeWatermarkNode};
 pub use settings::SessionSettings;
 pub use walk::{RelationRef, referenced_relations};

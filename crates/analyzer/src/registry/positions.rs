@@ -10,6 +10,9 @@ use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUD
 
 use crate::types::{ELEMENT, list_of};
 
+/// The function's name.
+pub(crate) const NAME: &str = "millstream_positions";
+
 /// The function; stateless, so it is found by its name when a plan is decoded.
 pub(crate) fn udf() -> Arc<ScalarUDF> {
     static UDF: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::new_from_impl(Positions::new())));
@@ -34,7 +37,7 @@ impl Positions {
 
 impl ScalarUDFImpl for Positions {
     fn name(&self) -> &str {
-        "millstream_positions"
+        NAME
     }
 
     fn signature(&self) -> &Signature {

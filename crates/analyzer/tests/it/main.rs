@@ -3,6 +3,7 @@
 
 mod gold;
 mod harness;
+mod pruning;
 mod queries;
 mod streams;
 mod traps;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -137,7 +137,7 @@ fn configure<T>(
     let mut roots: Vec<usize> = wanted.iter().flatten().copied().collect();
     roots.sort_unstable();
     roots.dedup();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
+    let mask = ProjectionMask::leaves(builder.parquet_schema(), wanted_leaves(&file_schema, schema, &wanted));
     let mut row_groups: Vec<usize> = Vec::new();
     let mut numbers = RowNumbers(VecDeque::new());
     let mut n_before = 0;
@@ -171,6 +171,61 @@ impl RowNumbers {
             }
         }
         Int64Array::from(numbers)
+    }
+}
+
+/// The leaves of the file that the wanted columns need: of structs only the wanted fields.
+fn wanted_leaves(file: &Schema, schema: &Schema, roots: &[Option<usize>]) -> Vec<usize> {
+    let mut first_leaf = vec![];
+    let mut n_leaves = 0;
+    for field in file.fields() {
+        first_leaf.push(n_leaves);
+        n_leaves += leaves(field.data_type());
+    }
+    let mut out = vec![];
+    for (field, root) in schema.fields().iter().zip(roots) {
+        if let Some(root) = *root
+            && let (Some(first), Some(in_file)) = (first_leaf.get(root), file.fields().get(root))
+        {
+            collect_leaves(in_file.data_type(), field.data_type(), *first, &mut out);
+        }
+    }
+    out
+}
+
+/// How many leaves a column of the file has.
+fn leaves(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
+        DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) | DataType::Map(element, _) => {
+            leaves(element.data_type())
+        }
+        _ => 1,
+    }
+}
+
+fn collect_leaves(file: &DataType, wanted: &DataType, first: usize, out: &mut Vec<usize>) {
+    match (file, wanted) {
+        (
+            DataType::List(file) | DataType::LargeList(file) | DataType::FixedSizeList(file, _),
+            DataType::List(wanted) | DataType::LargeList(wanted) | DataType::FixedSizeList(wanted, _),
+        ) => collect_leaves(file.data_type(), wanted.data_type(), first, out),
+        (DataType::Struct(in_file), DataType::Struct(fields)) => {
+            let before = out.len();
+            let mut at = first;
+            for field in in_file {
+                let names = fields.iter().map(|wanted| wanted.name().as_str());
+                if let Some(wanted) = position(names, field.name()).and_then(|idx| fields.get(idx)) {
+                    collect_leaves(field.data_type(), wanted.data_type(), at, out);
+                }
+                at += leaves(field.data_type());
+            }
+            if out.len() == before {
+                // None of the wanted fields is in the file; something must tell which structs are null.
+                out.extend(first..at);
+            }
+        }
+        (file, _) => out.extend(first..first + leaves(file)),
     }
 }
 

@@ -3,21 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{LogicalPlan, TableSource, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use millstream_analyzer::nodes::{BatchTimeNode, EventTimeWatermarkNode};
+use millstream_analyzer::prune_nested_fields;
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
 use super::batch_time::BatchTimeExec;
+use super::source_table::SourceTable;
 use crate::error::from_datafusion;
 
 /// Makes physical plans. Knows our logical nodes; everything else is DataFusion's.
@@ -41,7 +45,7 @@ impl PhysicalPlans {
 
     /// The optimised logical plan, as EXPLAIN shows it.
     pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
-        with_room_for_query(|| self.state.optimize(plan)).map_err(from_datafusion)
+        with_room_for_query(|| self.state.optimize(&prune_nested_fields(plan, &narrowed)?)).map_err(from_datafusion)
     }
 
     /// The physical plan of a logical plan.
@@ -55,6 +59,13 @@ impl PhysicalPlans {
     pub fn session(&self) -> &SessionState {
         &self.state
     }
+}
+
+/// The source that reads only the fields in `schema`.
+fn narrowed(source: &Arc<dyn TableSource>, schema: SchemaRef) -> DfResult<Option<Arc<dyn TableSource>>> {
+    let Ok(provider) = source_as_provider(source) else { return Ok(None) };
+    let narrowed = provider.downcast_ref::<SourceTable>().and_then(|table| table.narrowed(schema));
+    Ok(narrowed.map(|table| provider_as_source(Arc::new(table))))
 }
 
 /// Plans the analyzer's stream nodes.

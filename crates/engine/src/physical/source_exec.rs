@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -92,8 +93,26 @@ impl SourceExec {
 
 impl DisplayAs for SourceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(", ");
+        let columns = self.schema().fields().iter().map(|field| shown(field)).collect::<Vec<_>>().join(", ");
         write!(f, "SourceExec: source={}, format={}, columns=[{columns}]", self.name, self.spec.format)
+    }
+}
+
+/// A column with the fields that are read of it: `Records.{eventTime, userIdentity.{arn}}`.
+fn shown(field: &Field) -> String {
+    fn fields_of(data_type: &DataType) -> Option<&Fields> {
+        match data_type {
+            DataType::Struct(fields) => Some(fields),
+            DataType::List(element) | DataType::LargeList(element) => fields_of(element.data_type()),
+            _ => None,
+        }
+    }
+    match fields_of(field.data_type()) {
+        Some(fields) => {
+            let fields = fields.iter().map(|field| shown(field)).collect::<Vec<_>>().join(", ");
+            format!("{}.{{{fields}}}", field.name())
+        }
+        None => field.name().clone(),
     }
 }
 

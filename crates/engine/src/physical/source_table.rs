@@ -22,7 +22,7 @@ use super::splits::split_leaf;
 use crate::error::to_datafusion;
 
 /// A source with its options and resolved schema. See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SourceTable {
     name: String,
     request: SourceRequest,
@@ -69,6 +69,13 @@ impl SourceTable {
         // From here on the schema is fixed: opening the source again must not infer another one.
         request.schema = request.schema.or_else(|| connector_takes_schema(&request.format).then(|| source.schema()));
         Ok(Self { name, request, reader, identity, description, registry, dead_letters, refresh_interval })
+    }
+
+    /// The same source, of whose structs only the fields in `schema` are read; none if it must give them whole.
+    pub fn narrowed(&self, schema: SchemaRef) -> Option<Self> {
+        // The other formats have no nested columns, or their connector makes the rows itself.
+        let reads_fields = matches!(self.request.format.to_ascii_lowercase().as_str(), "json" | "parquet");
+        reads_fields.then(|| Self { reader: ReaderSpec { schema, ..self.reader.clone() }, ..self.clone() })
     }
 
     /// What the checkpoint calls it.

@@ -7,6 +7,7 @@ mod depth;
 mod gold;
 mod jobs;
 mod metadata_column;
+mod nested_pruning;
 mod plans;
 mod progress;
 mod slt;
