@@ -65,6 +65,8 @@ impl SourceCounts {
 pub struct BatchReport {
     /// Counts per source name.
     pub sources: BTreeMap<String, SourceCounts>,
+    /// Rows that were set aside because an expression failed on them.
+    pub n_failed_rows: u64,
     /// Outputs of side sinks: (sink name, output).
     pub side_outputs: Vec<(String, TaskOutput)>,
 }
@@ -97,6 +99,11 @@ impl BatchScope {
                 report.sources.insert(source.to_owned(), counts);
             }
         }
+    }
+
+    /// Adds rows that were set aside because an expression failed on them.
+    pub fn count_failed_rows(&self, n_rows: u64) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).n_failed_rows += n_rows;
     }
 
     /// Adds an output of a side sink.

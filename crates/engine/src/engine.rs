@@ -1,5 +1,6 @@
 //! What a session runs with, and the batch life of a plan: every source read whole, once.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,7 +16,7 @@ use millstream_core::{
 use crate::batch::{BatchFacts, BatchReport};
 use crate::error::from_datafusion;
 use crate::physical::source_table::{as_source_table, source_tables};
-use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits};
+use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits, guard_rows};
 use crate::runner::{LocalRunner, MAIN_SINK, StageRunner};
 
 /// How much of the machine the engine may use.
@@ -33,6 +34,28 @@ impl Default for EngineConfig {
     fn default() -> Self {
         let parallelism = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self { parallelism, batch_rows: 8192, memory_limit_bytes: None }
+    }
+}
+
+/// What becomes of rows on which an expression fails (a bad cast, an overflow, a user's function).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowErrors {
+    /// The query stops, as in Spark.
+    #[default]
+    Fail,
+    /// They are set aside in the dead-letter table of their source, and the other rows go on.
+    DeadLetter,
+}
+
+impl FromStr for RowErrors {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "fail" => Ok(Self::Fail),
+            "deadletter" => Ok(Self::DeadLetter),
+            _ => Err(Error::invalid(format!("rowErrors '{text}' is not one of fail, deadLetter"))),
+        }
     }
 }
 
@@ -129,9 +152,23 @@ impl Engine {
         Ok(BatchResult { batches, report })
     }
 
-    /// Runs a plan over finished data into a sink, as batch 0 of a query of its own. Gives the rows written.
-    pub async fn write(&self, plan: &LogicalPlan, sink: &Arc<dyn Sink>) -> Result<u64> {
+    /// The physical plan of a query, with guards where rows may fail: above the streams of a streaming query (its static
+    /// sides are not guarded), above all sources of a batch query.
+    pub async fn guarded_plan(&self, plan: &LogicalPlan, row_errors: RowErrors) -> Result<Arc<dyn ExecutionPlan>> {
         let physical = self.plans.plan(plan).await?;
+        if row_errors == RowErrors::Fail {
+            return Ok(physical);
+        }
+        let providers = source_tables(plan)?;
+        let tables = providers.iter().map(as_source_table).collect::<Result<Vec<_>>>()?;
+        let is_streaming = tables.iter().any(|table| table.is_streaming());
+        let guarded = tables.into_iter().filter(|table| table.is_streaming() == is_streaming);
+        guard_rows(&physical, &guarded.map(|table| (table.name().to_owned(), table.description().to_owned())).collect())
+    }
+
+    /// Runs a plan over finished data into a sink, as batch 0 of a query of its own. Gives the rows written.
+    pub async fn write(&self, plan: &LogicalPlan, sink: &Arc<dyn Sink>, row_errors: RowErrors) -> Result<u64> {
+        let physical = self.guarded_plan(plan, row_errors).await?;
         let facts = self.one_off_facts();
         let physical = self.fill_whole(plan, physical, &facts.sink_context()).await?;
         let spec = sink.writer();

@@ -15,7 +15,7 @@ pub mod runner;
 pub mod stream;
 
 pub use batch::{BatchFacts, BatchReport, SourceCounts};
-pub use engine::{BatchResult, Engine, EngineConfig};
+pub use engine::{BatchResult, Engine, EngineConfig, RowErrors};
 pub use error::{from_datafusion, to_datafusion};
 pub use physical::SourceTable;
 pub use runner::{LocalRunner, MAIN_SINK, RunOutcome, StageRunner};

@@ -12,7 +12,7 @@ use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, Options, Result, Sink};
 use millstream_engine::stream::definition::CheckpointLife;
-use millstream_engine::{QueryDefinition, StreamingQuery, Trigger};
+use millstream_engine::{QueryDefinition, RowErrors, StreamingQuery, Trigger};
 use millstream_state::Location;
 
 use crate::dataframe::DataFrame;
@@ -87,7 +87,8 @@ impl DataFrameWriter {
         self
     }
 
-    /// An option of the format.
+    /// An option of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
+    /// dead-letter table of their source, which needs `deadLetterPath`).
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value.to_string());
@@ -133,6 +134,8 @@ impl DataFrameWriter {
         let analyzed = self.frame.analyze().await?;
         let format = self.format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
         self.options.set("mode", self.mode.as_str());
+        let row_errors = row_errors(&self.options)?;
+        self.options.remove(ROW_ERRORS);
         let engine = session.engine();
         let request = SinkRequest {
             format: format.clone(),
@@ -145,13 +148,16 @@ impl DataFrameWriter {
             clock: Arc::clone(engine.clock()),
         };
         let sink = engine.registry().for_format(&format)?.sink(request).await?;
-        engine.write(&analyzed.plan, &sink).await
+        engine.write(&analyzed.plan, &sink, row_errors).await
     }
 }
 
+/// What becomes of rows on which an expression fails: `fail` or `deadLetter`.
+const ROW_ERRORS: &str = "rowErrors";
+
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
 const ENGINE_OPTIONS: [&str; 8] =
-    ["checkpointLocation", "outputMode", "trigger", "queryName", "stopTimeout", "commitInterval", "maxBytesPerBatch", "rowErrors"];
+    ["checkpointLocation", "outputMode", "trigger", "queryName", "stopTimeout", "commitInterval", "maxBytesPerBatch", ROW_ERRORS];
 
 /// Where a stream's rows go.
 #[derive(Clone, Default)]
@@ -193,7 +199,8 @@ impl DataStreamWriter {
     }
 
     /// An option: of the format, or `checkpointLocation`, `outputMode`, `trigger`, `queryName`, `stopTimeout`,
-    /// `commitInterval`, `maxBytesPerBatch`.
+    /// `commitInterval`, `maxBytesPerBatch`, `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
+    /// dead-letter table of their source, which needs `deadLetterPath`).
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value.to_string());
@@ -275,9 +282,6 @@ impl DataStreamWriter {
         let own: Options =
             ENGINE_OPTIONS.iter().filter_map(|name| self.options.remove(name).map(|value| ((*name).to_owned(), value))).collect();
         check_output_mode(&own)?;
-        if own.get("rowErrors").is_some_and(|value| !value.eq_ignore_ascii_case("fail")) {
-            return Err(Error::unsupported("rowErrors 'deadLetter' is not supported yet").hint("use try_cast and its like"));
-        }
         let trigger: Trigger = own.get("trigger").map_or(Ok(Trigger::default()), str::parse)?;
         let name = own.get("queryName").map(str::to_owned);
         let format = self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
@@ -323,6 +327,7 @@ impl DataStreamWriter {
             name,
             plan: Arc::new(AnalyzedStream::new(self.frame, analyzed)),
             settings: session.result_settings(),
+            row_errors: row_errors(&own)?,
             sink,
             commit_interval,
             trigger,
@@ -334,6 +339,10 @@ impl DataStreamWriter {
             idle_event_interval,
         })
     }
+}
+
+fn row_errors(options: &Options) -> Result<RowErrors> {
+    options.get(ROW_ERRORS).map_or(Ok(RowErrors::default()), str::parse)
 }
 
 fn is_file_format(format: &str) -> bool {

@@ -1,3 +1,5 @@
+//! The texts of the live view.
+
 use super::{Standing, size};
 
 #[test]

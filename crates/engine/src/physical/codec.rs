@@ -16,7 +16,8 @@ use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConve
 use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, WriterSpec};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchTimeExec, DeadLetters, SinkExec, SourceExec};
+use super::row_guard::RowGuardSpec;
+use super::{BatchTimeExec, DeadLetters, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -38,6 +39,7 @@ enum Node {
     Source { name: String, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
     BatchTime { schema: Vec<u8> },
+    RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,14 +101,7 @@ impl PlanCodec {
             Node::Source { name, reader, dead_letters } => {
                 let spec = from_reader_wire(reader)?;
                 let reader = self.registry.reader(&spec)?;
-                let dead_letters = match dead_letters {
-                    None => None,
-                    Some(DeadLettersWire { sink, writer }) => {
-                        let spec = from_writer_wire(writer)?;
-                        let writers = self.registry.writer(&spec)?;
-                        Some(DeadLetters { sink, spec, writers })
-                    }
-                };
+                let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
                 Arc::new(SourceExec::new(name, spec, reader, dead_letters, input))
             }
             Node::Sink { writer } => {
@@ -114,26 +109,48 @@ impl PlanCodec {
                 let writers = self.registry.writer(&spec)?;
                 Arc::new(SinkExec::new(input, spec, writers))
             }
+            Node::RowGuard { depth, sources, origin, columns, writer_no, dead_letters } => {
+                let dead_letters = self.dead_letters_of(dead_letters)?;
+                Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
+            }
             Node::BatchTime { schema } => Arc::new(BatchTimeExec::new(input, schema_from_bytes(&schema)?)),
         })
+    }
+
+    fn dead_letters_of(&self, wire: DeadLettersWire) -> Result<DeadLetters> {
+        let spec = from_writer_wire(wire.writer)?;
+        let writers = self.registry.writer(&spec)?;
+        Ok(DeadLetters { sink: wire.sink, spec, writers })
     }
 }
 
 fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
-        let dead_letters = match source.dead_letters() {
-            None => None,
-            Some(target) => Some(DeadLettersWire { sink: target.sink.clone(), writer: to_writer_wire(&target.spec)? }),
-        };
+        let dead_letters = source.dead_letters().map(to_dead_letters_wire).transpose()?;
         return Ok(Node::Source { name: source.source_name().to_owned(), reader: to_reader_wire(source.spec())?, dead_letters });
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });
     }
+    if let Some(guard) = plan.downcast_ref::<RowGuardExec>() {
+        let RowGuardSpec { depth, sources, origin, columns, writer_no } = guard.spec().clone();
+        return Ok(Node::RowGuard {
+            depth,
+            sources,
+            origin,
+            columns,
+            writer_no,
+            dead_letters: to_dead_letters_wire(guard.dead_letters())?,
+        });
+    }
     if plan.is::<BatchTimeExec>() {
         return Ok(Node::BatchTime { schema: schema_to_bytes(&plan.schema())? });
     }
     Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
+}
+
+fn to_dead_letters_wire(target: &DeadLetters) -> Result<DeadLettersWire> {
+    Ok(DeadLettersWire { sink: target.sink.clone(), writer: to_writer_wire(&target.spec)? })
 }
 
 fn to_reader_wire(spec: &ReaderSpec) -> Result<ReaderWire> {

@@ -3,6 +3,7 @@
 //! ```text
 //!   SinkExec            rows -> TaskWriter; gives one commit message per partition
 //!     ... stock DataFusion operators ...
+//!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
 //!       BatchTimeExec   appends the batch's clock (current_timestamp)
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
 //!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
@@ -10,7 +11,9 @@
 
 pub mod batch_time;
 pub mod codec;
+pub mod dead_letters;
 pub mod planner;
+pub mod row_guard;
 pub mod sink_exec;
 pub mod source_exec;
 pub mod source_table;
@@ -18,8 +21,10 @@ pub mod splits;
 
 pub use batch_time::BatchTimeExec;
 pub use codec::PlanCodec;
+pub use dead_letters::DeadLetters;
 pub use planner::PhysicalPlans;
+pub use row_guard::{RowGuardExec, guard_rows};
 pub use sink_exec::SinkExec;
-pub use source_exec::{DeadLetters, SourceExec};
+pub use source_exec::SourceExec;
 pub use source_table::SourceTable;
 pub use splits::{SplitsBySource, fill_splits};

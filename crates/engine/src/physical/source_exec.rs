@@ -20,24 +20,12 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::{StreamExt, stream};
-use millstream_core::{
-    ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream, TaskId, TaskWriter, WriterFactory, WriterSpec,
-};
+use millstream_core::{ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream};
 
+use super::dead_letters::{DeadLetterWriter, DeadLetters};
 use super::splits::{split_leaf, splits_of};
 use crate::batch::{BatchScope, SourceCounts};
 use crate::error::to_datafusion;
-
-/// Where a source's bad records go.
-#[derive(Debug, Clone)]
-pub struct DeadLetters {
-    /// The side sink's name in the checkpoint.
-    pub sink: String,
-    /// How to make its writers elsewhere.
-    pub spec: WriterSpec,
-    /// Its writers.
-    pub writers: Arc<dyn WriterFactory>,
-}
 
 /// Reads the splits of one source. See the module's documentation.
 #[derive(Debug, Clone)]
@@ -155,16 +143,16 @@ impl ExecutionPlan for SourceExec {
     }
 
     fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let scope = BatchScope::of(&ctx).map_err(to_datafusion)?;
+        let letters = self.dead_letters.clone().map(|target| DeadLetterWriter::new(target, Arc::clone(&scope), 0, partition));
         let run = SplitRun {
-            scope: BatchScope::of(&ctx).map_err(to_datafusion)?,
+            letters: letters.transpose().map_err(to_datafusion)?,
+            scope,
             splits: self.splits.execute(partition, ctx)?,
             name: self.name.clone(),
             reader: Arc::clone(&self.reader),
-            dead_letters: self.dead_letters.clone(),
-            task_id: TaskId(u32::try_from(partition).unwrap_or(u32::MAX)),
             waiting: VecDeque::new(),
             open: None,
-            rejects: None,
             counts: SourceCounts::default(),
         };
         let rows = stream::try_unfold(Some(run), |run| async move {
@@ -188,11 +176,9 @@ struct SplitRun {
     splits: SendableRecordBatchStream,
     name: String,
     reader: Arc<dyn SplitReader>,
-    dead_letters: Option<DeadLetters>,
-    task_id: TaskId,
+    letters: Option<DeadLetterWriter>,
     waiting: VecDeque<Split>,
     open: Option<SplitStream>,
-    rejects: Option<Box<dyn TaskWriter>>,
     counts: SourceCounts,
 }
 
@@ -243,30 +229,23 @@ impl SplitRun {
     }
 
     async fn set_aside(&mut self, rejected: &[RejectedRecord]) -> Result<()> {
-        let Some(target) = &self.dead_letters else {
-            return Err(millstream_core::Error::internal(format!("source '{}' rejected records without a dead-letter table", self.name)));
-        };
-        let facts = self.scope.facts;
-        let writer = match &mut self.rejects {
-            Some(writer) => writer,
-            none => none.insert(target.writers.open(facts.write_attempt(self.task_id)).await?),
-        };
-        writer.write(RejectedRecord::to_batch(rejected, &self.name, facts.batch_id)?).await
+        match &mut self.letters {
+            Some(letters) => letters.write(rejected, &self.name).await,
+            None => Err(millstream_core::Error::internal(format!("source '{}' rejected records without a dead-letter table", self.name))),
+        }
     }
 
     async fn end(&mut self) -> Result<()> {
         self.scope.count(&self.name, self.counts);
-        if let (Some(writer), Some(target)) = (self.rejects.take(), &self.dead_letters) {
-            self.scope.side_output(&target.sink, writer.finish().await?);
+        match &mut self.letters {
+            Some(letters) => letters.finish().await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn abort(&mut self) {
-        if let Some(writer) = self.rejects.take()
-            && let Err(error) = writer.abort().await
-        {
-            tracing::warn!(source = self.name, %error, "could not remove staged dead letters");
+        if let Some(letters) = &mut self.letters {
+            letters.abort().await;
         }
     }
 }

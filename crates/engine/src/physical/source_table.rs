@@ -17,7 +17,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, RejectedRecord, Result, Sink, Source};
 
-use super::source_exec::{DeadLetters, SourceExec};
+use super::dead_letters::DeadLetters;
+use super::source_exec::SourceExec;
 use super::splits::split_leaf;
 use crate::error::to_datafusion;
 
@@ -49,7 +50,10 @@ impl SourceTable {
         let dead_letters = match dead_letter_path {
             None => None,
             Some(path) => {
-                request.options.set("deadLetter", "true");
+                // Other sources have no records that can be bad; their rows may still fail in expressions.
+                if reads_files(&request.format) {
+                    request.options.set("deadLetter", "true");
+                }
                 let sink = SinkRequest {
                     format: "parquet".to_owned(),
                     options: Options::new().with("path", path),
@@ -67,7 +71,7 @@ impl SourceTable {
         let source = registry.for_format(&request.format)?.source(request.clone()).await?;
         let (reader, identity, description) = (source.reader(), source.identity(), source.description());
         // From here on the schema is fixed: opening the source again must not infer another one.
-        request.schema = request.schema.or_else(|| connector_takes_schema(&request.format).then(|| source.schema()));
+        request.schema = request.schema.or_else(|| reads_files(&request.format).then(|| source.schema()));
         Ok(Self { name, request, reader, identity, description, registry, dead_letters, refresh_interval })
     }
 
@@ -134,8 +138,8 @@ impl SourceTable {
     }
 }
 
-/// Formats whose columns are the connector's own refuse a schema from the user.
-fn connector_takes_schema(format: &str) -> bool {
+/// Formats of files: they take a schema from the user, and have records that may be bad.
+fn reads_files(format: &str) -> bool {
     matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "parquet" | "text")
 }
 

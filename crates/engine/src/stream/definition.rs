@@ -11,6 +11,7 @@ use millstream_core::{Result, Sink};
 use millstream_state::Location;
 
 use super::trigger::Trigger;
+use crate::engine::RowErrors;
 
 /// The settings that change a query's results (time zone, ...), by Spark's names; recorded with every batch.
 pub type Settings = BTreeMap<String, String>;
@@ -32,6 +33,8 @@ pub struct QueryDefinition {
     pub plan: Arc<dyn StreamPlan>,
     /// The session's settings that change results.
     pub settings: Settings,
+    /// What becomes of rows on which an expression fails.
+    pub row_errors: RowErrors,
     /// Where the rows go.
     pub sink: Arc<dyn Sink>,
     /// The least time between the starts of two batches under the default trigger (file sinks: `commitInterval`).

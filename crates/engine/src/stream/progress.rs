@@ -1,7 +1,8 @@
 //! What a micro-batch did: Spark's `StreamingQueryProgress`, field for field, and what Spark does not count.
 //!
 //! The JSON has Spark's names and order (`id`, `runId`, `name`, `timestamp`, `batchId`, ...). Ours in addition, per
-//! source: `metrics.numRowsDropped` and `metrics.numRowsDeadLettered`, shown only when the number is not zero. Rates have
+//! source: `metrics.numRowsDropped` and `metrics.numRowsDeadLettered` (records), and for the sink
+//! `metrics.numRowsDeadLettered` (rows on which an expression failed), shown only when the number is not zero. Rates have
 //! one decimal; one that is no number (rows in no time) is left out.
 
 use std::collections::BTreeMap;
@@ -82,6 +83,9 @@ pub struct SinkProgress {
     pub description: String,
     /// Rows written. (Spark says -1 for files; we know.)
     pub num_output_rows: i64,
+    /// `numRowsDeadLettered`: rows that were set aside because an expression failed on them, when not zero.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, String>,
 }
 
 impl StreamingQueryProgress {

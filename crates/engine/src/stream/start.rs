@@ -144,7 +144,7 @@ pub(super) async fn physical_plan(
     settings: &Settings,
 ) -> Result<(Arc<dyn ExecutionPlan>, LogicalPlan)> {
     let logical = definition.plan.logical_plan(settings).await?;
-    let rows = engine.plans.plan(&logical).await?;
+    let rows = engine.guarded_plan(&logical, definition.row_errors).await?;
     let spec = definition.sink.writer();
     let writers = engine.registry.writer(&spec)?;
     Ok((Arc::new(SinkExec::new(rows, spec, writers)), logical))

@@ -16,7 +16,7 @@ use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Clock, ConnectorRegistry, Options, RandomIds, Result, Sink, SystemClock};
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::{CheckpointLife, Settings};
-use millstream_engine::{Engine, EngineConfig, QueryDefinition, SourceTable, StreamingQuery, StreamingQueryManager, Trigger};
+use millstream_engine::{Engine, EngineConfig, QueryDefinition, RowErrors, SourceTable, StreamingQuery, StreamingQueryManager, Trigger};
 use millstream_state::Location;
 
 pub struct Harness {
@@ -103,6 +103,7 @@ impl Harness {
             name: None,
             plan: Arc::new(Fixed(plan)),
             settings: BTreeMap::new(),
+            row_errors: RowErrors::Fail,
             sink,
             commit_interval: Duration::ZERO,
             trigger,

@@ -10,5 +10,6 @@ mod metadata_column;
 mod nested_pruning;
 mod plans;
 mod progress;
+mod row_errors;
 mod slt;
 mod stream_script;

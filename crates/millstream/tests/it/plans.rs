@@ -1,13 +1,16 @@
 //! Every physical plan can be sent elsewhere: encoded with our codec, decoded, the copy gives the same rows.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use millstream::Session;
 use millstream_core::{BatchId, QueryId, RunEpoch};
 use millstream_engine::BatchFacts;
-use millstream_engine::physical::PlanCodec;
+use millstream_engine::physical::{PlanCodec, guard_rows};
 
 const QUERIES: &[&str] = &[
     "SELECT * FROM people",
@@ -46,9 +49,13 @@ async fn a_decoded_plan_gives_the_same_rows() {
     for function in millstream_analyzer::functions() {
         decoding.register_udf(function.as_ref().clone());
     }
+    let mut plans = Vec::new();
     for sql in QUERIES {
         let want = sorted(session.sql(sql).await.unwrap().text_rows().await.unwrap());
-        let filled = session.sql(sql).await.unwrap().physical_plan().await.unwrap();
+        plans.push((*sql, want, session.sql(sql).await.unwrap().physical_plan().await.unwrap()));
+    }
+    plans.push(guarded_plan(&session, dir.path()).await);
+    for (sql, want, filled) in plans {
         let bytes = physical_plan_to_bytes_with_extension_codec(filled, &codec).unwrap_or_else(|error| panic!("{sql}: {error}"));
         let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &decoding.task_ctx(), &codec)
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -57,6 +64,17 @@ async fn a_decoded_plan_gives_the_same_rows() {
         let frame = session.create_dataframe(rows[0].schema(), rows).unwrap();
         assert_eq!(sorted(frame.text_rows().await.unwrap()), want, "{sql}");
     }
+}
+
+/// A plan that sets rows aside, its source filled as for a batch; one of its rows fails.
+async fn guarded_plan(session: &Session, dir: &Path) -> (&'static str, Vec<Vec<String>>, Arc<dyn ExecutionPlan>) {
+    let sql = "SELECT 10 DIV (id - 2) AS n FROM letters WHERE name IS NOT NULL";
+    let create = "CREATE TABLE letters (id BIGINT, name STRING) USING json OPTIONS (path '{0}', deadLetterPath '{0}/_dead')";
+    session.sql(&create.replace("{0}", &dir.display().to_string())).await.unwrap();
+    let filled = session.sql(sql).await.unwrap().physical_plan().await.unwrap();
+    let guarded = guard_rows(&filled, &BTreeMap::from([("letters".to_owned(), "some files".to_owned())])).unwrap();
+    assert_eq!(guarded.name(), "RowGuardExec");
+    (sql, vec![vec!["-10".to_owned()], vec!["10".to_owned()]], guarded)
 }
 
 fn sorted(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {

@@ -59,6 +59,9 @@ impl TriggerRun {
     }
 }
 
+/// The name of the number of records or rows that were set aside.
+const DEAD_LETTERED: &str = "numRowsDeadLettered";
+
 /// What a progress tells of a batch; of a trigger without one, the query as it stands.
 #[derive(Clone, Copy)]
 enum Told<'a> {
@@ -105,10 +108,12 @@ impl MicroBatchLoop {
         let run = &self.run;
         let sources: Vec<SourceProgress> = run.streams.iter().map(|leaf| source_progress(leaf, told, trigger)).collect();
         let num_input_rows = sources.iter().map(|source| source.num_input_rows).sum();
-        let (batch, num_output_rows) = match told {
-            Told::Batch(cut, staged) => (cut.batch, i64::try_from(staged.n_rows_out).unwrap_or(i64::MAX)),
-            Told::NoBatch => (self.reached.next_batch, 0),
+        let (batch, n_rows_out, n_failed) = match told {
+            Told::Batch(cut, staged) => (cut.batch, staged.n_rows_out, staged.report.n_failed_rows),
+            Told::NoBatch => (self.reached.next_batch, 0, 0),
         };
+        let num_output_rows = i64::try_from(n_rows_out).unwrap_or(i64::MAX);
+        let metrics = (n_failed > 0).then(|| (DEAD_LETTERED.to_owned(), n_failed.to_string())).into_iter().collect();
         let description = run.sinks.get(MAIN_SINK).map(|sink| sink.description()).unwrap_or_default();
         StreamingQueryProgress {
             id: run.shared.id.to_string(),
@@ -124,7 +129,7 @@ impl MicroBatchLoop {
             event_time: BTreeMap::new(),
             state_operators: Vec::new(),
             sources,
-            sink: SinkProgress { description, num_output_rows },
+            sink: SinkProgress { description, num_output_rows, metrics },
         }
     }
 }
@@ -143,7 +148,7 @@ fn source_progress(leaf: &StreamLeaf, told: Told<'_>, trigger: &TriggerRun) -> S
     };
     let metrics = leaf.source.metrics();
     let mut values: BTreeMap<String, String> = metrics.values.into_iter().collect();
-    for (name, n_rows) in [("numRowsDropped", counts.n_dropped), ("numRowsDeadLettered", counts.n_rejected)] {
+    for (name, n_rows) in [("numRowsDropped", counts.n_dropped), (DEAD_LETTERED, counts.n_rejected)] {
         if n_rows > 0 {
             values.insert(name.to_owned(), n_rows.to_string());
         }

@@ -1,0 +1,245 @@
+//! Rows on which an expression fails are set aside (`rowErrors 'deadLetter'`).
+//!
+//! ```text
+//!   RowGuardExec: depth=2        evaluates the two operators below it itself, chunk by chunk:
+//!     ProjectionExec             all rows of the chunk pass ─► they go on
+//!       FilterExec               one fails ─► each half by itself, ... down to the rows that fail: dead letters
+//!         (input)                executed as ever
+//! ```
+//! The guarded operators are row-wise ([`steps`]), so a row's result does not depend on the rows beside it, and no row
+//! goes on before its whole chunk has passed. Errors that are not a row's fault (storage, memory, defects) still stop the
+//! query. [`place`] says where in a plan guards stand.
+
+mod names;
+mod place;
+mod steps;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::writer::{LineDelimited, WriterBuilder};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::{StreamExt, stream};
+use millstream_core::{Error, ErrorKind, RejectedRecord, Result};
+
+pub use place::guard_rows;
+use steps::RowStep;
+
+use super::dead_letters::{DeadLetterWriter, DeadLetters};
+use crate::batch::BatchScope;
+use crate::error::{from_datafusion, to_datafusion};
+
+/// Evaluates row-wise operators and sets aside the rows that fail. See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct RowGuardExec {
+    guarded: Arc<dyn ExecutionPlan>,
+    spec: RowGuardSpec,
+    dead_letters: DeadLetters,
+    steps: Arc<[RowStep]>,
+}
+
+/// What a guard is, beside its input and its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowGuardSpec {
+    /// How many operators below it are guarded.
+    pub depth: usize,
+    /// The sources whose rows come here, divided by commas.
+    pub sources: String,
+    /// What those sources read.
+    pub origin: String,
+    /// What the columns of the guarded rows are called in a dead letter.
+    pub columns: Vec<String>,
+    /// Tells apart the guards of a plan that write to one table: from 1.
+    pub writer_no: u32,
+}
+
+impl RowGuardExec {
+    /// Guards the top `spec.depth` operators of `guarded`, which must be row-wise.
+    pub fn try_new(guarded: Arc<dyn ExecutionPlan>, spec: RowGuardSpec, dead_letters: DeadLetters) -> Result<Self> {
+        let steps = steps::steps_of(&guarded, spec.depth)?.into();
+        Ok(Self { guarded, spec, dead_letters, steps })
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &RowGuardSpec {
+        &self.spec
+    }
+
+    /// Where bad rows go.
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
+    }
+
+    /// The operator below the guarded ones.
+    fn input(&self) -> Result<&Arc<dyn ExecutionPlan>> {
+        steps::below(&self.guarded, self.spec.depth)
+    }
+}
+
+impl DisplayAs for RowGuardExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RowGuardExec: depth={}, dead_letters={}", self.spec.depth, self.dead_letters.sink)
+    }
+}
+
+impl ExecutionPlan for RowGuardExec {
+    fn name(&self) -> &str {
+        "RowGuardExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.guarded.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.guarded]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let guard = Self::try_new(children.swap_remove(0), self.spec.clone(), self.dead_letters.clone());
+        Ok(Arc::new(guard.map_err(to_datafusion)?))
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let guard = Self::try_new(children.swap_remove(0), self.spec.clone(), self.dead_letters.clone());
+        Ok(Arc::new(guard.map_err(to_datafusion)?))
+    }
+
+    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let scope = BatchScope::of(&ctx).map_err(to_datafusion)?;
+        let letters = DeadLetterWriter::new(self.dead_letters.clone(), Arc::clone(&scope), self.spec.writer_no, partition);
+        let run = GuardRun {
+            input: self.input().map_err(to_datafusion)?.execute(partition, ctx)?,
+            steps: Arc::clone(&self.steps),
+            schema: self.schema(),
+            spec: self.spec.clone(),
+            scope,
+            letters: letters.map_err(to_datafusion)?,
+            n_set_aside: 0,
+        };
+        let rows = stream::try_unfold(Some(run), |run| async move {
+            let Some(mut run) = run else { return Ok(None) };
+            match run.next_rows().await {
+                Ok(Some(rows)) => Ok(Some((rows, Some(run)))),
+                Ok(None) => Ok(None),
+                Err(error) => {
+                    run.letters.abort().await;
+                    Err(to_datafusion(error))
+                }
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+/// One task's walk over the chunks of its input.
+struct GuardRun {
+    input: SendableRecordBatchStream,
+    steps: Arc<[RowStep]>,
+    schema: SchemaRef,
+    spec: RowGuardSpec,
+    scope: Arc<BatchScope>,
+    letters: DeadLetterWriter,
+    n_set_aside: u64,
+}
+
+impl GuardRun {
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(chunk) = self.input.next().await {
+            let Passed { rows, failed } = pass(&self.steps, chunk.map_err(from_datafusion)?)?;
+            if !failed.is_empty() {
+                self.n_set_aside += failed.len() as u64;
+                let records: Vec<_> = failed.iter().map(|(row, error)| self.dead_letter(row, error)).collect();
+                self.letters.write(&records, &self.spec.sources).await?;
+            }
+            match rows.as_slice() {
+                [] => {}
+                [rows] => return Ok(Some(rows.clone())),
+                pieces => return Ok(Some(concat_batches(&self.schema, pieces)?)),
+            }
+        }
+        self.scope.count_failed_rows(self.n_set_aside);
+        self.letters.finish().await?;
+        Ok(None)
+    }
+
+    fn dead_letter(&self, row: &RecordBatch, error: &Error) -> RejectedRecord {
+        let class = error.error_class().map(|class| format!("[{class}] ")).unwrap_or_default();
+        RejectedRecord::new(&row_as_json(row, &self.spec.columns), format!("{class}{}", error.message()), self.spec.origin.as_str(), None)
+    }
+}
+
+/// What became of the rows of a chunk, in their order.
+struct Passed {
+    rows: Vec<RecordBatch>,
+    failed: Vec<(RecordBatch, Error)>,
+}
+
+/// Evaluates the steps on a chunk, and on ever smaller parts of it where they fail.
+fn pass(steps: &[RowStep], chunk: RecordBatch) -> Result<Passed> {
+    let mut passed = Passed { rows: Vec::new(), failed: Vec::new() };
+    let mut waiting = vec![chunk];
+    while let Some(part) = waiting.pop() {
+        let n_rows = part.num_rows();
+        match steps::apply(steps, part.clone()) {
+            Ok(rows) if rows.num_rows() == 0 => {}
+            Ok(rows) => passed.rows.push(rows),
+            Err(error) if n_rows == 0 || !is_fault_of_a_row(&error) => return Err(error),
+            Err(error) if n_rows == 1 => passed.failed.push((part, error)),
+            Err(_) => {
+                let half = n_rows / 2;
+                waiting.push(part.slice(half, n_rows - half));
+                waiting.push(part.slice(0, half));
+            }
+        }
+    }
+    Ok(passed)
+}
+
+/// Data that an expression cannot take. A function that is refused, or lacks memory, fails on every row.
+fn is_fault_of_a_row(error: &Error) -> bool {
+    error.kind() == ErrorKind::Data
+}
+
+/// The row as a JSON object of the columns that the query uses.
+fn row_as_json(row: &RecordBatch, columns: &[String]) -> Vec<u8> {
+    let as_json = || {
+        let schema = row.schema();
+        let fields = schema.fields().iter().zip(columns).map(|(field, name)| field.as_ref().clone().with_name(name));
+        let named = RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), row.columns().to_vec())?;
+        let mut text = Vec::new();
+        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut text);
+        writer.write(&named).and_then(|()| writer.finish())?;
+        drop(writer);
+        text.truncate(text.trim_ascii_end().len());
+        Ok::<_, ArrowError>(text)
+    };
+    // A type without a JSON form: better told so than lost.
+    as_json().unwrap_or_else(|error| format!("{row:?} ({error})").into_bytes())
+}
