@@ -52,13 +52,14 @@ impl Resolver<'_> {
             check_streaming(read.is_streaming, &rel, name, read.span)?;
             return Ok(rel);
         }
-        // json.`path` is a format and a path.
-        if let [format, path] = name.parts.as_slice()
-            && path.contains(['/', '.', '*'])
-        {
+        // json.`path` is a format and a path; what is neither a known format nor looks like a path is a missing table.
+        if let [format, path] = name.parts.as_slice() {
             let source = ReadSource::DataSource { format: Some(format.clone()), paths: vec![path.clone()] };
-            let relation = self.catalog().data_source(&Read { source, ..read.clone() })?;
-            return self.relation(relation, &name.parts, read.is_streaming, read.span);
+            match self.catalog().data_source(&Read { source, ..read.clone() }) {
+                Ok(relation) => return self.relation(relation, &name.parts, read.is_streaming, read.span),
+                Err(error) if path.contains(['/', '.', '*']) => return Err(error.into()),
+                Err(_) => {}
+            }
         }
         let mut known = self.catalog().relation_names();
         let mut env = self.ctes.clone();
