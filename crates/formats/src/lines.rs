@@ -121,6 +121,35 @@ impl LineCutter {
     }
 }
 
+/// Goes through the regions of an input line by line, and counts.
+#[derive(Debug)]
+pub(crate) struct LineWalk {
+    pub(crate) end: LineEnd,
+    /// The line that was given last, from 1.
+    pub(crate) line: u64,
+}
+
+impl LineWalk {
+    pub fn new(end: LineEnd) -> Self {
+        Self { end, line: 0 }
+    }
+
+    /// The line of `region` that begins at `at`, which moves behind it: where its bytes begin, and they, without the
+    /// terminator and the byte order mark of an input's first line.
+    #[inline]
+    pub fn next<'a>(&mut self, region: &'a [u8], at: &mut usize) -> Option<(usize, &'a [u8])> {
+        let rest = region.get(*at..).filter(|rest| !rest.is_empty())?;
+        let (line, length) = self.end.first_line(rest);
+        let start = *at;
+        *at += length;
+        self.line += 1;
+        match line.strip_prefix(BOM) {
+            Some(rest) if self.line == 1 => Some((start + BOM.len(), rest)),
+            _ => Some((start, line)),
+        }
+    }
+}
+
 /// The bound of the option `maxRecordBytes`.
 pub(crate) fn check_record_bytes(length: usize, max: usize) -> Result<()> {
     if length <= max {

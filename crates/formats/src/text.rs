@@ -10,7 +10,7 @@ use millstream_core::{Error, OptionSpec, Options, ParseMode, RejectedRecord, Res
 use crate::column::Column;
 use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
 use crate::encoder::{Encoder, Typed, write_line_separator};
-use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
+use crate::lines::{LineCutter, LineEnd, LineWalk, check_record_bytes};
 use crate::read_options::{check_encoding, line_separator, record_bytes_max};
 use crate::rows::{Raw, Rows, Verdict};
 
@@ -64,8 +64,7 @@ pub struct TextDecoder {
 #[derive(Debug)]
 struct Records {
     rows: Rows,
-    line_end: LineEnd,
-    line: u64,
+    walk: LineWalk,
 }
 
 impl TextDecoder {
@@ -83,7 +82,7 @@ impl TextDecoder {
             whole: options.whole_text.then(Vec::new),
             record_bytes_max: options.record_bytes_max,
             // No column of bad records: no name is that long.
-            records: Records { rows: Rows::new(schema, "", ParseMode::Permissive, settings)?, line_end, line: 0 },
+            records: Records { rows: Rows::new(schema, "", ParseMode::Permissive, settings)?, walk: LineWalk::new(line_end) },
         })
     }
 }
@@ -98,7 +97,7 @@ impl Decoder for TextDecoder {
         if let Some(whole) = &mut self.whole {
             whole.clear();
         }
-        self.records.line = 0;
+        self.records.walk.line = 0;
         self.records.rows.begin(origin);
     }
 
@@ -115,7 +114,7 @@ impl Decoder for TextDecoder {
         if let Some(whole) = &mut self.whole {
             // An empty input is a row too.
             let whole = std::mem::take(whole);
-            self.records.line = 1;
+            self.records.walk.line = 1;
             self.records.record(&whole)?;
             return self.records.rows.give_full(sink);
         }
@@ -138,14 +137,8 @@ impl Decoder for TextDecoder {
 
 impl Records {
     fn region(&mut self, region: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        let mut rest = region;
-        while !rest.is_empty() {
-            let (mut line, length) = self.line_end.first_line(rest);
-            rest = rest.get(length..).unwrap_or_default();
-            self.line += 1;
-            if self.line == 1 {
-                line = line.strip_prefix(BOM).unwrap_or(line);
-            }
+        let mut at = 0;
+        while let Some((_, line)) = self.walk.next(region, &mut at) {
             self.record(line)?;
             self.rows.give_full(sink)?;
         }
@@ -160,7 +153,7 @@ impl Records {
             }
         }
         self.rows.root.close(true);
-        self.rows.close(Verdict::Good, Raw { bytes: line, line: self.line })
+        self.rows.close(Verdict::Good, Raw { bytes: line, line: self.walk.line })
     }
 }
 

@@ -8,7 +8,7 @@ use super::convert::{bad_value, check_flat, push_value};
 use super::options::CsvReadOptions;
 use super::split::{Splitter, Value};
 use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
-use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
+use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
 use crate::rows::{Raw, Rows, Verdict};
 
 /// CSV bytes to record batches.
@@ -25,10 +25,9 @@ struct Records {
     options: CsvReadOptions,
     splitter: Splitter,
     rows: Rows,
-    line_end: LineEnd,
+    walk: LineWalk,
     /// The columns of the files, and which child of the rows each fills.
     columns: Vec<(String, Option<usize>)>,
-    line: u64,
     header_seen: bool,
     at_start: bool,
 }
@@ -56,9 +55,8 @@ impl CsvDecoder {
                 splitter: Splitter::new(&options),
                 options,
                 rows,
-                line_end,
+                walk: LineWalk::new(line_end),
                 columns,
-                line: 0,
                 header_seen: false,
                 at_start: true,
             },
@@ -74,7 +72,7 @@ impl Decoder for CsvDecoder {
     fn begin(&mut self, origin: &str) {
         self.lines.begin();
         self.tail.clear();
-        self.records.line = 0;
+        self.records.walk.line = 0;
         self.records.header_seen = false;
         self.records.at_start = true;
         self.records.rows.begin(origin);
@@ -118,19 +116,13 @@ impl Decoder for CsvDecoder {
 impl Records {
     /// Whole lines.
     fn region(&mut self, region: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        let mut rest = region;
-        while !rest.is_empty() {
-            let (mut line, length) = self.line_end.first_line(rest);
-            rest = rest.get(length..).unwrap_or_default();
-            self.line += 1;
-            if self.line == 1 {
-                line = line.strip_prefix(BOM).unwrap_or(line);
-            }
+        let mut at = 0;
+        while let Some((_, line)) = self.walk.next(region, &mut at) {
             let first = line.first().copied();
             if line.iter().all(|byte| *byte <= b' ') || (first.is_some() && first == self.options.comment) {
                 continue;
             }
-            self.splitter.cut(line).map_err(|error| error.context(format!("{}, line {}", self.rows.origin(), self.line)))?;
+            self.splitter.cut(line).map_err(|error| error.context(format!("{}, line {}", self.rows.origin(), self.walk.line)))?;
             self.record(line)?;
             self.rows.give_full(sink)?;
         }
@@ -151,7 +143,7 @@ impl Records {
         }
         while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
             // Blank lines and comments end at the next line end even if they hold quotes.
-            let (line, length) = self.line_end.first_line(rest);
+            let (line, length) = self.walk.end.first_line(rest);
             let first = line.first().copied();
             let skipped = line.is_empty() || (first.is_some() && first == self.options.comment);
             let whole = length > line.len();
@@ -159,18 +151,19 @@ impl Records {
                 if !whole && !end {
                     break;
                 }
-                self.line += 1;
+                self.walk.line += 1;
                 at += length;
                 continue;
             }
-            let cut = self.splitter.cut(rest).map_err(|error| error.context(format!("{}, line {}", self.rows.origin(), self.line + 1)))?;
+            let cut =
+                self.splitter.cut(rest).map_err(|error| error.context(format!("{}, line {}", self.rows.origin(), self.walk.line + 1)))?;
             if cut.open && !end {
                 break;
             }
             let record = rest.get(..cut.consumed).unwrap_or_default();
-            self.line += 1;
+            self.walk.line += 1;
             self.record(record)?;
-            self.line += memchr::memchr_iter(b'\n', record.strip_suffix(b"\n").unwrap_or(record)).count() as u64;
+            self.walk.line += memchr::memchr_iter(b'\n', record.strip_suffix(b"\n").unwrap_or(record)).count() as u64;
             self.rows.give_full(sink)?;
             at += cut.consumed;
         }
@@ -200,7 +193,7 @@ impl Records {
             }
         }
         self.rows.root.close(true);
-        let raw = Raw { bytes: without_line_end(raw), line: self.line };
+        let raw = Raw { bytes: without_line_end(raw), line: self.walk.line };
         let verdict = if partial { Verdict::Partial(bad.as_deref().unwrap_or_default()) } else { Verdict::Good };
         self.rows.close(verdict, raw)
     }

@@ -8,7 +8,7 @@ use super::options::CsvReadOptions;
 use super::split::{Splitter, Value};
 use crate::datetime;
 use crate::infer::{Inferrer, Sample, Seen, decimal_shape};
-use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
+use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
 use crate::number::parse_java_double;
 use crate::pattern::DateTimePattern;
 
@@ -26,12 +26,11 @@ struct Records {
     /// Dates are inferred strictly, so that timestamps are not taken for dates.
     date: DateTimePattern,
     splitter: Splitter,
-    line_end: LineEnd,
+    walk: LineWalk,
     sample: Sample,
     /// The values of the very first record.
     names: Option<Vec<String>>,
     types: Vec<Seen>,
-    line: u64,
     header_seen: bool,
     at_start: bool,
 }
@@ -51,10 +50,9 @@ impl CsvInferrer {
                 splitter: Splitter::new(&options),
                 sample: Sample::new(options.sampling_ratio),
                 options,
-                line_end,
+                walk: LineWalk::new(line_end),
                 names: None,
                 types: Vec::new(),
-                line: 0,
                 header_seen: false,
                 at_start: true,
             },
@@ -79,7 +77,7 @@ impl Inferrer for CsvInferrer {
     fn begin(&mut self, _origin: &str) {
         self.lines.begin();
         self.tail.clear();
-        self.records.line = 0;
+        self.records.walk.line = 0;
         self.records.header_seen = false;
         self.records.at_start = true;
     }
@@ -128,14 +126,8 @@ impl Inferrer for CsvInferrer {
 
 impl Records {
     fn region(&mut self, region: &[u8]) -> Result<()> {
-        let mut rest = region;
-        while !rest.is_empty() {
-            let (mut line, length) = self.line_end.first_line(rest);
-            rest = rest.get(length..).unwrap_or_default();
-            self.line += 1;
-            if self.line == 1 {
-                line = line.strip_prefix(BOM).unwrap_or(line);
-            }
+        let mut at = 0;
+        while let Some((_, line)) = self.walk.next(region, &mut at) {
             let first = line.first().copied();
             if line.iter().all(|byte| *byte <= b' ') || (first.is_some() && first == self.options.comment) {
                 continue;
@@ -158,7 +150,7 @@ impl Records {
             self.at_start = false;
         }
         while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
-            let (line, length) = self.line_end.first_line(rest);
+            let (line, length) = self.walk.end.first_line(rest);
             let first = line.first().copied();
             if line.is_empty() || (first.is_some() && first == self.options.comment) {
                 if length == line.len() && !end {

@@ -9,7 +9,7 @@ use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Token};
 use crate::column::Structs;
 use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
-use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
+use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
 use crate::rows::{Raw, Rows, Verdict};
 
 /// JSON bytes to record batches.
@@ -28,8 +28,7 @@ struct Records {
     options: JsonReadOptions,
     converter: Converter,
     rows: Rows,
-    line_end: LineEnd,
-    line: u64,
+    walk: LineWalk,
 }
 
 impl JsonDecoder {
@@ -44,8 +43,7 @@ impl JsonDecoder {
                 rows: Rows::new(schema, &options.corrupt_record_column, options.mode, settings)?,
                 converter: Converter::new(options.clone()),
                 options,
-                line_end,
-                line: 0,
+                walk: LineWalk::new(line_end),
             },
         })
     }
@@ -53,7 +51,7 @@ impl JsonDecoder {
     /// One record that is not a line of a file, such as the value of a message; `position` names it when it is bad.
     pub fn push_record(&mut self, record: &[u8], position: u64, sink: &mut BatchSink<'_>) -> Result<()> {
         check_record_bytes(record.len(), self.record_bytes_max)?;
-        self.records.line = position;
+        self.records.walk.line = position;
         let mut scan = Scanner::new(self.records.options.dialect);
         self.records.record(&mut scan, record, std::str::from_utf8(record).ok())?;
         self.records.rows.give_full(sink)
@@ -70,7 +68,7 @@ impl Decoder for JsonDecoder {
         if let Some(whole) = &mut self.whole {
             whole.clear();
         }
-        self.records.line = 0;
+        self.records.walk.line = 0;
         self.records.rows.begin(origin);
     }
 
@@ -86,7 +84,7 @@ impl Decoder for JsonDecoder {
     fn end(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
         if let Some(whole) = &mut self.whole {
             let whole = std::mem::take(whole);
-            self.records.line = 1;
+            self.records.walk.line = 1;
             let record = whole.strip_prefix(BOM).unwrap_or(&whole);
             let mut scan = Scanner::new(self.records.options.dialect);
             self.records.record(&mut scan, record, std::str::from_utf8(record).ok())?;
@@ -119,17 +117,7 @@ impl Records {
         let text = std::str::from_utf8(region).ok();
         let mut scan = Scanner::new(self.options.dialect);
         let mut at = 0;
-        while at < region.len() {
-            let (mut line, length) = self.line_end.first_line(region.get(at..).unwrap_or_default());
-            let mut start = at;
-            at += length;
-            self.line += 1;
-            if self.line == 1
-                && let Some(rest) = line.strip_prefix(BOM)
-            {
-                start += BOM.len();
-                line = rest;
-            }
+        while let Some((start, line)) = self.walk.next(region, &mut at) {
             let line_text = match text {
                 Some(text) => text.get(start..start + line.len()),
                 None => std::str::from_utf8(line).ok(),
@@ -142,7 +130,7 @@ impl Records {
 
     /// One record; a blank one is none.
     fn record<'a>(&mut self, scan: &mut Scanner<'a>, bytes: &'a [u8], text: Option<&'a str>) -> Result<()> {
-        let raw = Raw { bytes, line: self.line };
+        let raw = Raw { bytes, line: self.walk.line };
         let Some(text) = text else {
             return self.rows.close(Verdict::Malformed("invalid UTF-8"), raw);
         };

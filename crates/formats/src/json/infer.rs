@@ -11,7 +11,7 @@ use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Token};
 use crate::datetime;
 use crate::infer::{Inferrer, Sample, Seen, check_names, decimal_shape, fields_of};
-use crate::lines::{BOM, LineCutter, LineEnd, check_record_bytes};
+use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
 
 /// Values nested deeper than this are inferred as strings: a type of a thousand levels helps nobody.
 const TYPE_DEPTH_MAX: usize = 100;
@@ -27,14 +27,13 @@ pub struct JsonInferrer {
 #[derive(Debug)]
 struct Records {
     options: JsonReadOptions,
-    line_end: LineEnd,
+    walk: LineWalk,
     sample: Sample,
     scratch: String,
     seen: Seen,
     /// A record that is no object, or no JSON at all, was met.
     corrupt: bool,
     origin: String,
-    line: u64,
 }
 
 /// One member twice in one object.
@@ -50,12 +49,11 @@ impl JsonInferrer {
             records: Records {
                 sample: Sample::new(options.sampling_ratio),
                 options,
-                line_end,
+                walk: LineWalk::new(line_end),
                 scratch: String::new(),
                 seen: Seen::Null,
                 corrupt: false,
                 origin: String::new(),
-                line: 0,
             },
         }
     }
@@ -79,7 +77,7 @@ impl Inferrer for JsonInferrer {
         if let Some(whole) = &mut self.whole {
             whole.clear();
         }
-        self.records.line = 0;
+        self.records.walk.line = 0;
         self.records.origin = origin.to_owned();
     }
 
@@ -95,7 +93,7 @@ impl Inferrer for JsonInferrer {
     fn end(&mut self) -> Result<()> {
         if let Some(whole) = &mut self.whole {
             let whole = std::mem::take(whole);
-            self.records.line = 1;
+            self.records.walk.line = 1;
             return self.records.record(whole.strip_prefix(BOM).unwrap_or(&whole));
         }
         let last = self.lines.end();
@@ -121,14 +119,8 @@ impl Inferrer for JsonInferrer {
 
 impl Records {
     fn region(&mut self, region: &[u8]) -> Result<()> {
-        let mut rest = region;
-        while !rest.is_empty() {
-            let (mut line, length) = self.line_end.first_line(rest);
-            rest = rest.get(length..).unwrap_or_default();
-            self.line += 1;
-            if self.line == 1 {
-                line = line.strip_prefix(BOM).unwrap_or(line);
-            }
+        let mut at = 0;
+        while let Some((_, line)) = self.walk.next(region, &mut at) {
             self.record(line)?;
         }
         Ok(())
@@ -155,7 +147,7 @@ impl Records {
             Err(malformed) if malformed.why == DUPLICATE => Err(Error::invalid(format!("{DUPLICATE}, up to byte {}", malformed.at))
                 .code("COLUMN_ALREADY_EXISTS")
                 .hint("give a schema: then the last one counts")
-                .context(format!("{}, line {}", self.origin, self.line))),
+                .context(format!("{}, line {}", self.origin, self.walk.line))),
             Err(malformed) => match self.options.mode {
                 ParseMode::Permissive => {
                     self.corrupt = true;
@@ -164,7 +156,7 @@ impl Records {
                 ParseMode::DropMalformed => Ok(()),
                 ParseMode::FailFast => Err(Error::data(format!("malformed record: {} at byte {}", malformed.why, malformed.at + 1))
                     .code("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION")
-                    .context(format!("{}, line {}", self.origin, self.line))),
+                    .context(format!("{}, line {}", self.origin, self.walk.line))),
             },
         }
     }
