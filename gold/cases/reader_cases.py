@@ -309,3 +309,16 @@ meta("json_meta", "id INT", select=["_metadata.row_index"])
 meta("parquet/groups.parquet", fmt="parquet", select=["id", "_metadata.row_index", "_metadata.file_name"])
 meta("parquet/groups.parquet", fmt="parquet", select=["max(_metadata.row_index) AS m", "max(_metadata.file_block_length) - max(_metadata.file_size) AS d"])
 meta("parquet/groups.parquet", fmt="parquet", select=["explode(array(id, id)) AS e", "_metadata.row_index"])
+
+
+def parquet(path, schema=None, options=None, **extra):
+    case("parquet", "parquet", f"parquet/{path}", schema, options, ordered=False, **extra)
+
+
+MERGE = {"mergeSchema": "true"}
+for folder in ("merge", "types", "longs", "decimals", "scales", "keyed"):
+    parquet(folder)
+    parquet(folder, None, MERGE)
+parquet("merge", conf={"spark.sql.parquet.mergeSchema": "true"})
+parquet("merge", None, {"mergeSchema": "false"}, conf={"spark.sql.parquet.mergeSchema": "true"})
+parquet("merge", "last DOUBLE, s STRUCT<y: STRING>", MERGE)

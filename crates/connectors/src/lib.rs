@@ -9,6 +9,7 @@
 //! [`Connector`]: millstream_core::Connector
 #![forbid(unsafe_code)]
 
+mod in_process;
 pub mod wire;
 
 pub mod console;
@@ -30,8 +31,8 @@ use millstream_core::ConnectorRegistry;
 use millstream_state::{FileSystem, OsFileSystem};
 
 pub use console::ConsoleOutput;
-pub use foreach::{ForeachSink, RowWriter, RowWriterFactory};
-pub use foreach_batch::{ForeachBatch, ForeachBatchSink};
+pub use foreach::{RowWriter, RowWriterFactory, foreach_sink};
+pub use foreach_batch::{ForeachBatch, foreach_batch_sink};
 pub use memory::{MemoryStore, MemoryStream};
 
 /// What the connectors of one session share with its user: tables and streams in memory.

@@ -115,6 +115,11 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// The formats it answers to (`json`, `csv`, ... for files), lower case.
     fn formats(&self) -> &'static [&'static str];
 
+    /// Whether its formats are those of files: they have a `path`, and take a schema from the user.
+    fn is_of_files(&self) -> bool {
+        false
+    }
+
     /// The options its source knows for a format.
     fn source_options(&self, format: &str) -> Vec<OptionSpec> {
         let _ = format;
@@ -174,6 +179,11 @@ impl ConnectorRegistry {
                 None => error,
             }
         })
+    }
+
+    /// Whether this is the name of a file format.
+    pub fn is_file_format(&self, format: &str) -> bool {
+        self.for_format(format).is_ok_and(|connector| connector.is_of_files())
     }
 
     /// The connector that made a spec.

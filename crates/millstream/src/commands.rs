@@ -141,7 +141,7 @@ pub(crate) fn table_definition(session: &Session, table: &CreateTable) -> Result
     if let Some(location) = &table.location {
         options.set("path", location);
     }
-    let is_file = matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "text" | "parquet");
+    let is_file = session.engine().registry().is_file_format(&format);
     if is_file && options.get("path").is_none() {
         options.set("path", session.warehouse_path(&name));
         options.set("pathMustExist", "false");

@@ -156,8 +156,18 @@ pub(crate) async fn open_source(
         options.set("streamingSchemaInference", "true");
     }
     let engine = session.engine();
+    let known = engine.registry().for_format(format)?.source_options(format);
+    let takes = |option: &str| known.iter().any(|spec| spec.name == option);
+    for (option, setting) in settings::SOURCE_OPTIONS {
+        if let Some(value) = session.get(setting)
+            && takes(option)
+            && options.get(option).is_none()
+        {
+            options.set(option, value);
+        }
+    }
     // The analyzer asks for it only where a query names it.
-    if engine.registry().for_format(format)?.source_options(format).iter().any(|spec| spec.name == METADATA_COLUMN) {
+    if takes(METADATA_COLUMN) {
         options.set(METADATA_COLUMN, "true");
     }
     let request = SourceRequest {

@@ -77,7 +77,7 @@ impl ResolvedCatalog {
                 return Ok(None);
             }
         }
-        let read = &as_data_source(read);
+        let read = &self.as_data_source(read);
         if self.sources.iter().any(|(known, _)| known == read) {
             return Ok(None);
         }
@@ -86,6 +86,20 @@ impl ResolvedCatalog {
             self.sources.push((read.clone(), relation));
         }
         Ok(None)
+    }
+
+    /// ``json.`path` `` in the form in which the analyzer asks for it.
+    fn as_data_source(&self, read: &Read) -> Read {
+        match &read.source {
+            ReadSource::Table(name) => match name.parts.as_slice() {
+                [format, path] if self.session.engine().registry().is_file_format(format) => {
+                    let source = ReadSource::DataSource { format: Some(format.clone()), paths: vec![path.clone()] };
+                    Read { source, ..read.clone() }
+                }
+                _ => read.clone(),
+            },
+            _ => read.clone(),
+        }
     }
 }
 
@@ -135,20 +149,6 @@ fn options_of(read: &Read) -> Options {
     read.options.iter().map(|property| (property.key.clone(), property.value.clone())).collect()
 }
 
-/// ``json.`path` `` in the form in which the analyzer asks for it.
-fn as_data_source(read: &Read) -> Read {
-    match &read.source {
-        ReadSource::Table(name) => match name.parts.as_slice() {
-            [format, path] if is_path_format(format) => {
-                let source = ReadSource::DataSource { format: Some(format.clone()), paths: vec![path.clone()] };
-                Read { source, ..read.clone() }
-            }
-            _ => read.clone(),
-        },
-        _ => read.clone(),
-    }
-}
-
 type Source = (String, Options, Option<arrow::datatypes::SchemaRef>);
 
 /// Format, options and schema of a leaf that is no named table: a reader, ``json.`path` ``, `read_files(...)`.
@@ -173,10 +173,6 @@ fn source_of(read: &Read) -> Result<Option<Source>> {
         }
         _ => Ok(None),
     }
-}
-
-fn is_path_format(format: &str) -> bool {
-    matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "text" | "parquet" | "orc" | "avro" | "xml")
 }
 
 /// `read_files('path', format => 'json', schema => '...', option => 'value')`

@@ -20,6 +20,14 @@ pub const WAREHOUSE_DIR: &str = "spark.sql.warehouse.dir";
 pub const CHECKPOINT_LOCATION: &str = "spark.sql.streaming.checkpointLocation";
 /// Whether streams over files may infer their schema.
 pub const SCHEMA_INFERENCE: &str = "spark.sql.streaming.schemaInference";
+/// Whether the schema of parquet tables is that of all their files.
+pub const PARQUET_MERGE_SCHEMA: &str = "spark.sql.parquet.mergeSchema";
+/// Whether partition columns get types.
+pub const PARTITION_TYPES: &str = "spark.sql.sources.partitionColumnTypeInference.enabled";
+/// Whether the unreadable rest of damaged files is left out.
+pub const IGNORE_CORRUPT_FILES: &str = "spark.sql.files.ignoreCorruptFiles";
+/// Whether files that vanish are left out.
+pub const IGNORE_MISSING_FILES: &str = "spark.sql.files.ignoreMissingFiles";
 /// Batches whose records are kept.
 pub const MIN_BATCHES_TO_RETAIN: &str = "spark.sql.streaming.minBatchesToRetain";
 /// How long a stop waits for the running batch.
@@ -45,6 +53,14 @@ const DEFAULTS: [(&str, &str); 10] = [
     (NO_DATA_PROGRESS_EVENT_INTERVAL, "10000"),
     (FORCE_DELETE_TEMP_CHECKPOINT, "false"),
     (DEFAULT_FORMAT, "parquet"),
+];
+
+/// The options of sources that take their default from a setting.
+pub const SOURCE_OPTIONS: [(&str, &str); 4] = [
+    ("mergeSchema", PARQUET_MERGE_SCHEMA),
+    ("partitionColumnTypeInference", PARTITION_TYPES),
+    ("ignoreCorruptFiles", IGNORE_CORRUPT_FILES),
+    ("ignoreMissingFiles", IGNORE_MISSING_FILES),
 ];
 
 /// The default of a setting that has one.
@@ -75,7 +91,8 @@ pub fn check(key: &str, value: &str) -> Result<()> {
             Err(Error::invalid(format!("'{value}' is neither true nor false")))
         }
         _ => {
-            if default_of(key).is_none() && key != CHECKPOINT_LOCATION && key.starts_with("spark.") {
+            let is_known = key == CHECKPOINT_LOCATION || SOURCE_OPTIONS.iter().any(|(_, setting)| *setting == key);
+            if default_of(key).is_none() && !is_known && key.starts_with("spark.") {
                 tracing::warn!(key, "this setting is kept but has no effect");
             }
             Ok(())

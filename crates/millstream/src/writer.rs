@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_connectors::{ForeachBatch, ForeachBatchSink, ForeachSink, RowWriterFactory};
+use millstream_connectors::{ForeachBatch, RowWriterFactory, foreach_batch_sink, foreach_sink};
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, Options, Result, Sink};
@@ -285,7 +285,7 @@ impl DataStreamWriter {
         let trigger: Trigger = own.get("trigger").map_or(Ok(Trigger::default()), str::parse)?;
         let name = own.get("queryName").map(str::to_owned);
         let format = self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
-        let is_file = matches!(self.target, Target::Format) && is_file_format(&format);
+        let is_file = matches!(self.target, Target::Format) && session.engine().registry().is_file_format(&format);
         let (checkpoint, checkpoint_life) = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
         let commit_interval = commit_interval(&own, is_file)?;
         let schema = Arc::clone(analyzed.plan.schema().inner());
@@ -297,9 +297,9 @@ impl DataStreamWriter {
                         Ok(frame) => function(frame, batch),
                         Err(error) => Box::pin(std::future::ready(Err(error))),
                     });
-                Arc::new(ForeachBatchSink::new(call, schema, session.time_zone()))
+                Arc::new(foreach_batch_sink(call, schema, &session.time_zone()))
             }
-            Target::Foreach(writers) => Arc::new(ForeachSink::new(Arc::clone(writers), schema, session.time_zone())),
+            Target::Foreach(writers) => Arc::new(foreach_sink(Arc::clone(writers), schema, &session.time_zone())),
             Target::Format => {
                 let request = SinkRequest {
                     format: format.clone(),
@@ -343,10 +343,6 @@ impl DataStreamWriter {
 
 fn row_errors(options: &Options) -> Result<RowErrors> {
     options.get(ROW_ERRORS).map_or(Ok(RowErrors::default()), str::parse)
-}
-
-fn is_file_format(format: &str) -> bool {
-    matches!(format.to_ascii_lowercase().as_str(), "parquet" | "json" | "csv" | "text")
 }
 
 fn check_output_mode(own: &Options) -> Result<()> {

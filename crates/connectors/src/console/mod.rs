@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
 use millstream_core::{Connector, Error, OptionSpec, Result, Sink, WriterFactory, WriterSpec};
 
+use crate::in_process::InProcessSink;
 use crate::wire::RowsToDriver;
 
 pub use table::show_table;
@@ -82,7 +83,9 @@ impl Connector for ConsoleConnector {
         if !request.partition_by.is_empty() {
             return Err(Error::unsupported("partitionBy does not apply to the console sink"));
         }
-        Ok(Arc::new(sink::ConsoleSink::new(self.output.clone(), options, &request)))
+        let (output, is_stream, time_zone) = (self.output.clone(), request.is_stream, request.time_zone.clone());
+        let printer = sink::ConsolePrinter { output, options, is_stream, time_zone };
+        Ok(Arc::new(InProcessSink::new(printer, request.schema, request.time_zone)))
     }
 
     fn writer(&self, spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {

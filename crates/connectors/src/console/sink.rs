@@ -1,87 +1,56 @@
 //! Prints the rows that the tasks handed over.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use millstream_core::connector::SinkRequest;
-use millstream_core::{BatchId, Delivery, Error, Options, Result, Sink, SinkContext, TaskOutput, WriterSpec};
+use millstream_core::{BatchId, Delivery, Error, Options, Result, TaskOutput};
 use millstream_formats::Encoder;
 use millstream_formats::datetime::Zone;
 use millstream_formats::json::{JsonEncoder, JsonWriteOptions};
 
 use super::options::{ConsoleFormat, ConsoleOptions};
 use super::{ConsoleOutput, show_table};
+use crate::in_process::RowTaker;
 use crate::wire;
 
 #[derive(Debug)]
-pub(super) struct ConsoleSink {
-    output: ConsoleOutput,
-    options: ConsoleOptions,
-    schema: SchemaRef,
-    is_stream: bool,
-    time_zone: String,
-}
-
-impl ConsoleSink {
-    pub(super) fn new(output: ConsoleOutput, options: ConsoleOptions, request: &SinkRequest) -> Self {
-        Self { output, options, schema: Arc::clone(&request.schema), is_stream: request.is_stream, time_zone: request.time_zone.clone() }
-    }
+pub(super) struct ConsolePrinter {
+    pub(super) output: ConsoleOutput,
+    pub(super) options: ConsoleOptions,
+    pub(super) is_stream: bool,
+    pub(super) time_zone: String,
 }
 
 #[async_trait]
-impl Sink for ConsoleSink {
-    fn description(&self) -> String {
-        "ConsoleSink".to_owned()
+impl RowTaker for ConsolePrinter {
+    fn format(&self) -> &'static str {
+        "console"
     }
 
-    fn identity(&self) -> serde_json::Value {
-        serde_json::json!({ "format": "console" })
+    fn description(&self) -> String {
+        "ConsoleSink".to_owned()
     }
 
     fn delivery(&self) -> Delivery {
         Delivery::AtLeastOnce
     }
 
-    fn needs_intent(&self) -> bool {
-        true
-    }
-
-    fn writer(&self) -> WriterSpec {
-        WriterSpec {
-            connector: "console".to_owned(),
-            format: "console".to_owned(),
-            options: Options::new(),
-            schema: Arc::clone(&self.schema),
-            partition_by: Vec::new(),
-            time_zone: self.time_zone.clone(),
-        }
-    }
-
-    async fn start(&self, _ctx: &SinkContext, _decided: Option<BatchId>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn prepare(&self, batch: BatchId, outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
+    async fn take(&self, batch: BatchId, schema: &SchemaRef, outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
         let rows = wire::rows_of(outputs)?;
         let text = match self.options.format {
             ConsoleFormat::Table { num_rows, width_max } => {
-                let table = show_table(&self.schema, &rows, num_rows, width_max, &self.time_zone)?;
+                let table = show_table(schema, &rows, num_rows, width_max, &self.time_zone)?;
                 let line = "-".repeat(43);
                 // As in Spark, a finished write is shown without the header of a batch.
                 let header = if self.is_stream { format!("{line}\nBatch: {batch}\n{line}\n") } else { String::new() };
                 format!("{header}{table}\n")
             }
-            ConsoleFormat::Json => json_lines(batch, &self.schema, &rows, &self.time_zone)?,
+            ConsoleFormat::Json => json_lines(batch, schema, &rows, &self.time_zone)?,
         };
         self.output.print(&text)?;
         Ok(serde_json::Value::Null)
-    }
-
-    async fn commit(&self, _batch: BatchId, _prepared: &serde_json::Value) -> Result<()> {
-        Ok(())
     }
 }
 

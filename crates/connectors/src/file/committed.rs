@@ -7,7 +7,7 @@
 //! The mark is read before the files are listed, so a batch that counts is listed whole. A query without books in the
 //! folder (a finished batch write, or files that were copied here) counts as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use futures::TryStreamExt;
@@ -24,18 +24,38 @@ use super::names::BOOKS;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Mark {
     pub(super) batch: BatchId,
+    /// Files that this batch replaces (whole paths or keys): from the mark on they do not count, removed or not.
+    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
+    pub(super) retired: HashSet<String>,
 }
 
-/// For each query with books in a folder, the highest committed batch; `None` = nothing yet.
+/// What counts in a folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Committed(HashMap<QueryId, Option<BatchId>>);
+pub(super) struct Committed {
+    /// For each query with books, the highest committed batch; `None` = nothing yet.
+    queries: HashMap<QueryId, Option<BatchId>>,
+    retired: HashSet<String>,
+}
 
 impl Committed {
     /// Whether a file of this query and batch counts.
     pub(super) fn counts(&self, query: QueryId, batch: BatchId) -> bool {
-        match self.0.get(&query) {
+        match self.queries.get(&query) {
             None => true,
             Some(highest) => highest.is_some_and(|highest| batch <= highest),
+        }
+    }
+
+    /// Whether an `overwrite` has taken this file's place.
+    pub(super) fn is_retired(&self, path: &str) -> bool {
+        self.retired.contains(path)
+    }
+
+    fn add(&mut self, query: QueryId, mark: Option<Mark>) {
+        let highest = self.queries.entry(query).or_default();
+        if let Some(mark) = mark {
+            *highest = (*highest).max(Some(mark.batch));
+            self.retired.extend(mark.retired);
         }
     }
 
@@ -52,10 +72,10 @@ impl Committed {
                     let segments: Vec<String> = segments.map(|segment| segment.as_ref().to_owned()).collect();
                     let [query, folder, ..] = segments.as_slice() else { continue };
                     let Ok(query) = Uuid::try_parse(query) else { continue };
-                    let highest = committed.0.entry(QueryId(query)).or_default();
+                    committed.add(QueryId(query), None);
                     if folder == "committed" {
                         let bytes = store.get(&meta.location).await.map_err(store_error)?.bytes().await.map_err(store_error)?;
-                        *highest = (*highest).max(Some(parse_mark(&bytes, meta.location.as_ref())?));
+                        committed.add(QueryId(query), Some(parse_mark(&bytes, meta.location.as_ref())?));
                     }
                 }
                 Ok(committed)
@@ -78,38 +98,39 @@ impl Committed {
         for query in queries {
             let query = query?;
             let Some(id) = query.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()) else { continue };
-            let highest = read_marks(&query.path().join("committed"))?;
-            committed.0.insert(QueryId(id), highest);
+            committed.add(QueryId(id), None);
+            for mark in read_marks(&query.path().join("committed"))? {
+                committed.add(QueryId(id), Some(mark));
+            }
         }
         Ok(committed)
     }
 }
 
-/// The highest mark in a local folder.
-fn read_marks(folder: &Path) -> Result<Option<BatchId>> {
+/// The marks in a local folder.
+fn read_marks(folder: &Path) -> Result<Vec<Mark>> {
     let marks = match std::fs::read_dir(folder) {
         Ok(marks) => marks,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::from(error).context(format!("reading '{}'", folder.display()))),
     };
-    let mut highest = None;
+    let mut read = Vec::new();
     for mark in marks {
         let path = mark?.path();
         if path.extension().is_none_or(|extension| extension != "mark") {
             continue;
         }
         match std::fs::read(&path) {
-            Ok(bytes) => highest = highest.max(Some(parse_mark(&bytes, &path.to_string_lossy())?)),
+            Ok(bytes) => read.push(parse_mark(&bytes, &path.to_string_lossy())?),
             // An older run's mark, removed after a newer one was written: listed again next time.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::from(error).context(format!("reading '{}'", path.display()))),
         }
     }
-    Ok(highest)
+    Ok(read)
 }
 
-/// A mark's batch; `path` is for the message.
-pub(super) fn parse_mark(bytes: &[u8], path: &str) -> Result<BatchId> {
-    let mark: Mark = serde_json::from_slice(bytes).map_err(|error| Error::data(format!("committed mark '{path}' is damaged: {error}")))?;
-    Ok(mark.batch)
+/// A mark; `path` is for the message.
+pub(super) fn parse_mark(bytes: &[u8], path: &str) -> Result<Mark> {
+    serde_json::from_slice(bytes).map_err(|error| Error::data(format!("committed mark '{path}' is damaged: {error}")))
 }

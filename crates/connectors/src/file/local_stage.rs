@@ -6,7 +6,7 @@
 //!  <path>/[k=v/]part-<task>-<query>-<batch>-<seq>.snappy.parquet
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use millstream_state::FileSystem;
 use millstream_state::fs::parent_of;
 
 use super::committed::{Mark, parse_mark};
+use super::known_folders::KnownFolders;
 use super::names::BOOKS;
 use super::staged::{StagedFile, StagedFiles};
 use super::writer::write_error;
@@ -82,13 +83,13 @@ impl Books {
                 continue;
             }
             let bytes = fs.read(&path).map_err(|error| write_error(&path.to_string_lossy(), error))?;
-            highest = highest.max(Some(parse_mark(&bytes, &path.to_string_lossy())?));
+            highest = highest.max(Some(parse_mark(&bytes, &path.to_string_lossy())?.batch));
             if name != own {
                 older.push(path);
             }
         }
         if let Some(batch) = highest.filter(|_| !older.is_empty()) {
-            self.mark(fs, epoch, batch)?;
+            self.mark(fs, epoch, batch, HashSet::new())?;
             for path in older {
                 fs.remove(&path).map_err(|error| write_error(&path.to_string_lossy(), error))?;
             }
@@ -96,10 +97,10 @@ impl Books {
         Ok(highest)
     }
 
-    /// Durable when it returns.
-    pub(super) fn mark(&self, fs: &dyn FileSystem, epoch: RunEpoch, batch: BatchId) -> Result<()> {
+    /// Durable when it returns. `retired` are the files that the batch replaces.
+    pub(super) fn mark(&self, fs: &dyn FileSystem, epoch: RunEpoch, batch: BatchId, retired: HashSet<String>) -> Result<()> {
         let path = self.committed().join(format!("{epoch}.mark"));
-        fs.replace_synced(&path, &wire::to_json(&Mark { batch })?).map_err(|error| write_error(&path.to_string_lossy(), error))
+        fs.replace_synced(&path, &wire::to_json(&Mark { batch, retired })?).map_err(|error| write_error(&path.to_string_lossy(), error))
     }
 
     /// Makes the names of staged files durable.
@@ -116,15 +117,16 @@ impl Books {
     }
 
     /// Gives staged files their final names; again and again with the same end. Durable when it returns.
-    pub(super) fn publish(&self, fs: &dyn FileSystem, files: &StagedFiles) -> Result<()> {
+    pub(super) fn publish(&self, fs: &dyn FileSystem, known: &KnownFolders, files: &StagedFiles) -> Result<()> {
         let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
         for file in &files.files {
             let target = self.base.join(&file.target);
             let dir = parent_of(&target).to_owned();
-            if dirs.insert(dir.clone()) && dir != self.base {
-                fs.create_dir_all(&dir).map_err(|error| write_error(&dir.to_string_lossy(), error))?;
+            if dir != self.base {
+                known.make(fs, &dir).map_err(|error| write_error(&dir.to_string_lossy(), error))?;
             }
-            self.rename(fs, file, &target)?;
+            self.rename(fs, known, file, &target)?;
+            dirs.insert(dir);
         }
         // A rename is durable when both of its folders are.
         dirs.extend(self.staging_dirs(files).into_iter().filter(|dir| fs.exists(dir).unwrap_or(false)));
@@ -134,10 +136,16 @@ impl Books {
         Ok(())
     }
 
-    fn rename(&self, fs: &dyn FileSystem, file: &StagedFile, target: &Path) -> Result<()> {
+    fn rename(&self, fs: &dyn FileSystem, known: &KnownFolders, file: &StagedFile, target: &Path) -> Result<()> {
         let Some(staged) = &file.staged else { return Err(Error::internal("a local file was not staged")) };
-        match fs.rename(&self.base.join(staged), target) {
+        let (from, dir) = (self.base.join(staged), parent_of(target));
+        match fs.rename(&from, target) {
             Ok(()) => Ok(()),
+            // Somebody removed a folder that we knew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !fs.is_dir(dir).unwrap_or(true) => {
+                known.forget(dir);
+                known.make(fs, dir).and_then(|()| fs.rename(&from, target)).map_err(|error| write_error(&target.to_string_lossy(), error))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Renamed before a crash?
                 if fs.exists(target).map_err(|error| write_error(&target.to_string_lossy(), error))? {

@@ -28,10 +28,12 @@ mod writer;
 
 mod decompress;
 mod encode;
+mod known_folders;
 mod local_stage;
 mod object_stage;
 mod overwrite;
 mod parquet_cast;
+mod parquet_schema;
 mod partition_rows;
 mod read_lines;
 mod read_parquet;
@@ -77,6 +79,10 @@ impl Connector for FileConnector {
     fn formats(&self) -> &'static [&'static str] {
         // The last three answer with a clear error: a user of Spark looks for them here.
         &["json", "csv", "text", "parquet", "orc", "xml", "avro"]
+    }
+
+    fn is_of_files(&self) -> bool {
+        true
     }
 
     fn source_options(&self, format: &str) -> Vec<OptionSpec> {

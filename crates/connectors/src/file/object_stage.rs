@@ -8,6 +8,8 @@
 //! An upload that was begun but never recorded is invisible, and only the store's AbortIncompleteMultipartUpload rule
 //! removes it: nobody else knows its id.
 
+use std::collections::HashSet;
+
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch};
 use millstream_state::Location;
@@ -90,13 +92,13 @@ impl ObjectBooks {
         let marks: Vec<_> = store.list(Some(&committed)).try_collect().await.map_err(store_error)?;
         for meta in marks {
             let bytes = store.get(&meta.location).await.map_err(store_error)?.bytes().await.map_err(store_error)?;
-            highest = highest.max(Some(parse_mark(&bytes, meta.location.as_ref())?));
+            highest = highest.max(Some(parse_mark(&bytes, meta.location.as_ref())?.batch));
             if meta.location != own {
                 older.push(meta.location);
             }
         }
         if let Some(batch) = highest.filter(|_| !older.is_empty()) {
-            self.mark(epoch, batch).await?;
+            self.mark(epoch, batch, HashSet::new()).await?;
             for key in older {
                 store.delete(&key).await.map_err(store_error)?;
             }
@@ -108,8 +110,9 @@ impl ObjectBooks {
         join_key(&join_key(&self.prefix, "committed"), &format!("{epoch}.mark"))
     }
 
-    pub(super) async fn mark(&self, epoch: RunEpoch, batch: BatchId) -> Result<()> {
-        let bytes = wire::to_json(&Mark { batch })?;
+    /// `retired` are the keys that the batch replaces.
+    pub(super) async fn mark(&self, epoch: RunEpoch, batch: BatchId, retired: HashSet<String>) -> Result<()> {
+        let bytes = wire::to_json(&Mark { batch, retired })?;
         self.store()?.put(&self.mark_key(epoch), bytes.into()).await.map_err(store_error)?;
         Ok(())
     }

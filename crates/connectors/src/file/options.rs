@@ -82,7 +82,10 @@ const SINK_OPTIONS: &[OptionSpec] = &[
 pub(super) fn source_specs(format: FileFormat) -> Vec<OptionSpec> {
     let mut specs = [SOURCE_OPTIONS, STORE_OPTIONS, read_lines::read_options(format)].concat();
     if format == FileFormat::Parquet {
-        specs.push(OptionSpec::new("mergeSchema", "false: the schema is that of one file"));
+        specs.push(OptionSpec::new(
+            "mergeSchema",
+            "the schema is that of all files together, default false: that of the first by path (spark.sql.parquet.mergeSchema)",
+        ));
     }
     specs
 }
@@ -151,9 +154,6 @@ impl FileSourceOptions {
             if value == Some(0) {
                 return Err(Error::invalid(format!("option '{name}' is 0: expected a positive number")));
             }
-        }
-        if flag("mergeSchema")? {
-            return Err(Error::unsupported("option 'mergeSchema' is not supported yet").hint("give a schema"));
         }
         let latest_first = flag("latestFirst")?;
         let age = options.get_duration("maxFileAge")?.unwrap_or(Duration::from_secs(7 * 86_400));

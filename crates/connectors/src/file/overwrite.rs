@@ -1,6 +1,7 @@
-//! Batch writes and what is there already: whether a place holds something, and removing it for `overwrite`.
+//! Batch writes and what is there already: whether a place holds something, and its replacement by `overwrite`.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 use millstream_core::{QueryId, Result};
@@ -10,7 +11,6 @@ use object_store::ObjectStoreExt;
 
 use super::local_stage::remove_tree;
 use super::names::BOOKS;
-use super::staged::StagedFiles;
 use super::writer::write_error;
 
 /// Whether a path exists, as Spark's save modes see it; our own books do not count.
@@ -37,34 +37,73 @@ pub(super) async fn holds_something(location: &Location) -> Result<bool> {
     }
 }
 
-/// Empties a folder, but for what this write has staged.
-pub(super) fn remove_all_but(fs: &dyn FileSystem, base: &Path, query: QueryId) -> Result<()> {
-    let entries = fs.list(base).map_err(|error| write_error(&base.to_string_lossy(), error))?;
-    for entry in entries.iter().filter(|entry| entry.name != BOOKS) {
-        remove_entry(fs, &base.join(&entry.name), entry.is_dir)?;
-    }
-    let books = base.join(BOOKS);
-    let own = query.to_string();
-    for entry in fs.list(&books).unwrap_or_default().iter().filter(|entry| entry.name != own) {
-        remove_entry(fs, &books.join(&entry.name), entry.is_dir)?;
-    }
-    Ok(())
+/// The files that a local `overwrite` is to replace. Our own books do not count.
+#[derive(Debug)]
+pub(super) struct OldFiles {
+    files: Vec<PathBuf>,
+    /// Parents before their children.
+    folders: Vec<PathBuf>,
 }
 
-fn remove_entry(fs: &dyn FileSystem, path: &Path, is_dir: bool) -> Result<()> {
-    if is_dir {
-        return remove_tree(fs, path);
+impl OldFiles {
+    /// Everything that is there now.
+    pub(super) fn find(fs: &dyn FileSystem, base: &Path) -> Result<Self> {
+        let mut found = Self { files: Vec::new(), folders: Vec::new() };
+        let mut waiting = vec![base.to_owned()];
+        while let Some(dir) = waiting.pop() {
+            for entry in fs.list(&dir).map_err(|error| write_error(&dir.to_string_lossy(), error))? {
+                let path = dir.join(&entry.name);
+                match entry.is_dir {
+                    true if entry.name == BOOKS && dir == base => {}
+                    true => {
+                        found.folders.push(path.clone());
+                        waiting.push(path);
+                    }
+                    false => found.files.push(path),
+                }
+            }
+        }
+        Ok(found)
     }
-    fs.remove(path).map_err(|error| write_error(&path.to_string_lossy(), error))
+
+    /// As a reader's listing names them.
+    pub(super) fn names(&self) -> HashSet<String> {
+        self.files.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Removes them, the folders that are empty then, and the books of all other queries.
+    pub(super) fn remove(&self, fs: &dyn FileSystem, base: &Path, query: QueryId) -> Result<()> {
+        for path in &self.files {
+            match fs.remove(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&path.to_string_lossy(), error)),
+                _ => {}
+            }
+        }
+        for folder in self.folders.iter().rev() {
+            // Not empty if the new files have the same partition.
+            let _ = fs.remove_dir(folder);
+        }
+        let (books, own) = (base.join(BOOKS), query.to_string());
+        for entry in fs.list(&books).unwrap_or_default().iter().filter(|entry| entry.name != own && entry.is_dir) {
+            remove_tree(fs, &books.join(&entry.name))?;
+        }
+        Ok(())
+    }
 }
 
-/// Removes all objects below a prefix but the ones about to be completed.
-pub(super) async fn remove_objects(location: &Location, but: &StagedFiles) -> Result<()> {
-    let Location::Object { store, prefix, .. } = location else { return Ok(()) };
-    let objects: Vec<_> = store.list(Some(prefix)).try_collect().await.map_err(store_error)?;
-    for meta in objects {
-        if but.files.iter().all(|file| file.target != meta.location.as_ref()) {
-            store.delete(&meta.location).await.map_err(store_error)?;
+/// The keys of the objects that an `overwrite` is to replace, other queries' books among them.
+pub(super) async fn old_objects(location: &Location) -> Result<HashSet<String>> {
+    let Location::Object { store, prefix, .. } = location else { return Ok(HashSet::new()) };
+    store.list(Some(prefix)).map_ok(|meta| meta.location.to_string()).try_collect().await.map_err(store_error)
+}
+
+/// Removes these objects.
+pub(super) async fn remove_objects(location: &Location, keys: HashSet<String>) -> Result<()> {
+    let Location::Object { store, .. } = location else { return Ok(()) };
+    for key in keys {
+        match store.delete(&object_store::path::Path::parse(&key).unwrap_or_default()).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(store_error(error)),
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use super::metadata::{with_metadata, without_metadata};
 use super::names::OwnName;
 use super::options::{FileFormat, FileSourceOptions};
 use super::partition::{partition_fields, partition_values};
-use super::{read_lines, read_parquet};
+use super::{parquet_schema, read_lines};
 
 /// See the [module](self).
 pub(super) async fn resolve(
@@ -39,7 +39,7 @@ pub(super) async fn resolve(
             let committed = Committed::read(&lister.base).await?;
             files.retain(|file| {
                 let own = OwnName::parse(file.path.rsplit('/').next().unwrap_or_default());
-                own.is_none_or(|own| committed.counts(own.query_id, own.batch_id))
+                own.is_none_or(|own| committed.counts(own.query_id, own.batch_id)) && !committed.is_retired(&file.path)
             });
         }
         files.sort_by(|left, right| (left.mtime_us, &left.path).cmp(&(right.mtime_us, &right.path)));
@@ -102,11 +102,7 @@ async fn infer(format: FileFormat, request: &SourceRequest, lister: &Lister, fil
         return Err(nothing());
     }
     match format {
-        // Spark takes any file's footer; the newest of ours is the least surprising after a column was added.
-        FileFormat::Parquet => match files.iter().rfind(|file| file.size > 0) {
-            Some(file) => read_parquet::schema_of(&lister.base, file).await,
-            None => Err(nothing()),
-        },
+        FileFormat::Parquet => parquet_schema::schema_of_files(&lister.base, files, &request.options).await?.ok_or_else(nothing),
         _ => read_lines::infer_schema(format, &request.options, &lister.base, files, zone).await,
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //! Every step may be cut off and done again. Batch writes are the same with one batch; their books go with the commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -16,6 +16,7 @@ use millstream_core::{BatchId, Clock, Delivery, Error, Result, Sink, SinkContext
 use millstream_state::fs::blocking;
 use millstream_state::{FileSystem, Location};
 
+use super::known_folders::KnownFolders;
 use super::local_stage::{Books, remove_staged};
 use super::object_stage::{self, ObjectBooks};
 use super::options::{FileFormat, FileSinkOptions, SaveMode};
@@ -38,6 +39,7 @@ pub(super) struct FileSink {
     location: Location,
     clock: Arc<dyn Clock>,
     run: Mutex<Option<RunState>>,
+    folders: Arc<KnownFolders>,
     small: Mutex<SmallFiles>,
 }
 
@@ -65,7 +67,8 @@ impl FileSink {
             partition_by: request.partition_by,
             time_zone: request.time_zone,
         };
-        Ok(Self { fs, format, options, spec, location, clock: request.clock, run: Mutex::default(), small: Mutex::default() })
+        let (folders, clock) = (Arc::default(), request.clock);
+        Ok(Self { fs, format, options, spec, location, clock, run: Mutex::default(), folders, small: Mutex::default() })
     }
 
     fn run(&self) -> Result<RunState> {
@@ -85,30 +88,41 @@ impl FileSink {
     }
 
     async fn commit_local(&self, run: RunState, batch: BatchId, files: StagedFiles) -> Result<()> {
-        let (fs, books) = (Arc::clone(&self.fs), self.local_books(&run)?);
+        let (fs, books, folders) = (Arc::clone(&self.fs), self.local_books(&run)?, Arc::clone(&self.folders));
         let save_mode = self.options.save_mode;
         blocking(move || {
             let fs = fs.as_ref();
-            if save_mode == Some(SaveMode::Overwrite) {
-                overwrite::remove_all_but(fs, &books.base, run.ctx.query_id)?;
+            let old = match save_mode {
+                Some(SaveMode::Overwrite) => Some(overwrite::OldFiles::find(fs, &books.base)?),
+                _ => None,
+            };
+            books.publish(fs, &folders, &files)?;
+            if let Some(old) = old {
+                // For readers of ours the mark puts the new in the place of the old, whatever comes after.
+                books.mark(fs, run.ctx.epoch, batch, old.names())?;
+                old.remove(fs, &books.base, run.ctx.query_id)?;
             }
-            books.publish(fs, &files)?;
             if save_mode.is_some() {
                 return books.remove(fs);
             }
-            books.mark(fs, run.ctx.epoch, batch)?;
+            books.mark(fs, run.ctx.epoch, batch, HashSet::new())?;
             books.clear_staging(fs, batch)
         })
         .await
     }
 
     async fn commit_object(&self, run: RunState, batch: BatchId, files: &StagedFiles) -> Result<()> {
-        if self.options.save_mode == Some(SaveMode::Overwrite) {
-            overwrite::remove_objects(&self.location, files).await?;
-        }
+        let old = match self.options.save_mode {
+            Some(SaveMode::Overwrite) => overwrite::old_objects(&self.location).await?,
+            _ => HashSet::new(),
+        };
         object_stage::publish(&self.location, files).await?;
         let books = ObjectBooks::new(&self.location, run.ctx.query_id)?;
-        if self.options.save_mode.is_some() { books.remove().await } else { books.mark(run.ctx.epoch, batch).await }
+        if self.options.save_mode.is_none() || !old.is_empty() {
+            books.mark(run.ctx.epoch, batch, old.clone()).await?;
+        }
+        overwrite::remove_objects(&self.location, old).await?;
+        if self.options.save_mode.is_some() { books.remove().await } else { Ok(()) }
     }
 
     fn local_books(&self, run: &RunState) -> Result<Books> {

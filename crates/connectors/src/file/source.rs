@@ -150,7 +150,7 @@ impl FileSource {
         if !self.lister.is_glob() {
             self.committed = Committed::read(&self.lister.base).await?;
         }
-        let Self { lister, seen, pending, options, clock, .. } = self;
+        let Self { lister, committed, seen, pending, options, clock, .. } = self;
         let key_of = |path: &str| if options.file_name_only { name_key(path.rsplit('/').next().unwrap_or(path)) } else { name_key(path) };
         let is_new = |path: &str| {
             let key = key_of(path);
@@ -158,7 +158,7 @@ impl FileSource {
         };
         let found = lister.list(clock.now_proc_us(), &is_new).await?;
         for file in found {
-            if seen.is_young(file.mtime_us) && pending.keys.insert(key_of(&file.path)) {
+            if seen.is_young(file.mtime_us) && !committed.is_retired(&file.path) && pending.keys.insert(key_of(&file.path)) {
                 pending.add(file);
             }
         }

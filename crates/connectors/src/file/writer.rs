@@ -24,6 +24,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path as ObjectPath;
 
 use super::encode::{Encoding, FileEncoder};
+use super::known_folders::KnownFolders;
 use super::local_stage::staging_dir;
 use super::names::OwnName;
 use super::options::{FileFormat, FileSinkOptions};
@@ -58,6 +59,8 @@ pub(super) struct FileWriters {
     max_records_per_file: u64,
     /// A batch write without rows leaves one file, so that the table can be read back.
     writes_empty: bool,
+    /// The tasks of an attempt share its staging folder.
+    folders: Arc<KnownFolders>,
 }
 
 impl FileWriters {
@@ -72,6 +75,7 @@ impl FileWriters {
             encoding,
             max_records_per_file: options.max_records_per_file.unwrap_or(u64::MAX),
             writes_empty: options.save_mode.is_some() && spec.partition_by.is_empty(),
+            folders: Arc::default(),
         })
     }
 }
@@ -99,7 +103,7 @@ impl WriterFactory for FileWriters {
                     fs: Arc::clone(&self.fs),
                     base: path.clone(),
                     staging: staging_dir(attempt.query_id, attempt.epoch, attempt.batch_id, attempt.attempt),
-                    is_made: false,
+                    folders: Arc::clone(&self.folders),
                 },
                 Location::Object { multipart, prefix, .. } => Target::Object { store: Arc::clone(multipart), prefix: prefix.clone() },
                 _ => return Err(Error::unsupported("this kind of location cannot be written")),
@@ -136,7 +140,7 @@ struct FileTaskWriter {
 }
 
 enum Target {
-    Local { fs: Arc<dyn FileSystem>, base: PathBuf, staging: String, is_made: bool },
+    Local { fs: Arc<dyn FileSystem>, base: PathBuf, staging: String, folders: Arc<KnownFolders> },
     Object { store: Arc<dyn MultipartStore>, prefix: ObjectPath },
 }
 
@@ -249,17 +253,23 @@ impl FileTaskWriter {
         self.next_seq += 1;
         let name = OwnName::new(&self.attempt, seq).format(self.encoding.suffix());
         let (out, target) = match &mut self.target {
-            Target::Local { fs, base, staging, is_made } => {
+            Target::Local { fs, base, staging, folders } => {
                 let staged = format!("{staging}/{:05}-{seq:03}.staged", self.attempt.task_id.0);
-                let (fs, path, dir, has_dir) = (Arc::clone(fs), base.join(&staged), base.join(&*staging), *is_made);
+                let (fs, path, dir, folders) = (Arc::clone(fs), base.join(&staged), base.join(&*staging), Arc::clone(folders));
                 let file = blocking(move || {
-                    if !has_dir {
-                        fs.create_dir_all(&dir).map_err(|error| write_error(&dir.to_string_lossy(), error))?;
-                    }
-                    fs.create_new(&path).map_err(|error| write_error(&path.to_string_lossy(), error))
+                    let make = || folders.make(fs.as_ref(), &dir).map_err(|error| write_error(&dir.to_string_lossy(), error));
+                    make()?;
+                    let created = match fs.create_new(&path) {
+                        // Another task of a failed attempt took the folder away with its last file.
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folders.forget(&dir) => {
+                            make()?;
+                            fs.create_new(&path)
+                        }
+                        other => other,
+                    };
+                    created.map_err(|error| write_error(&path.to_string_lossy(), error))
                 })
                 .await?;
-                *is_made = true;
                 (Out::Local { file, staged }, format!("{folder}{name}"))
             }
             Target::Object { store, prefix } => {

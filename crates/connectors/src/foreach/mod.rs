@@ -10,10 +10,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use millstream_core::{
-    BatchId, Connector, Delivery, Error, Options, Result, Sink, SinkContext, TaskId, TaskOutput, WriterFactory, WriterSpec,
-};
+use millstream_core::{BatchId, Connector, Delivery, Error, Result, Sink, TaskId, TaskOutput, WriterFactory, WriterSpec};
 
+use crate::in_process::{InProcessSink, RowTaker};
 use crate::wire::{self, RowsToDriver};
 
 /// A user's writer of rows, for one partition of one micro-batch.
@@ -59,22 +58,17 @@ impl Connector for ForeachConnector {
     }
 }
 
-/// See the [module](self).
-pub struct ForeachSink {
-    factory: Arc<dyn RowWriterFactory>,
-    schema: SchemaRef,
-    time_zone: String,
+/// A sink that gives rows of `schema` to writers made by `factory`.
+pub fn foreach_sink(factory: Arc<dyn RowWriterFactory>, schema: SchemaRef, time_zone: &str) -> impl Sink + 'static {
+    InProcessSink::new(RowByRow(factory), schema, time_zone)
 }
 
-impl ForeachSink {
-    /// Gives rows of `schema` to writers made by `factory`.
-    pub fn new(factory: Arc<dyn RowWriterFactory>, schema: SchemaRef, time_zone: impl Into<String>) -> Self {
-        Self { factory, schema, time_zone: time_zone.into() }
-    }
+struct RowByRow(Arc<dyn RowWriterFactory>);
 
+impl RowByRow {
     async fn write_partition(&self, batch: BatchId, output: &TaskOutput) -> Result<()> {
         let rows = wire::rows_from_bytes(&output.payload)?;
-        let mut writer = self.factory.new_writer();
+        let mut writer = self.0.new_writer();
         let written = process_all(writer.as_mut(), batch, output.task_id, &rows).await;
         let closed = writer.close(written.as_ref().err()).await;
         written.and(closed)
@@ -93,46 +87,27 @@ async fn process_all(writer: &mut dyn RowWriter, batch: BatchId, task: TaskId, r
     Ok(())
 }
 
-impl fmt::Debug for ForeachSink {
+impl fmt::Debug for RowByRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForeachSink").finish_non_exhaustive()
+        f.write_str("RowByRow")
     }
 }
 
 #[async_trait]
-impl Sink for ForeachSink {
-    fn description(&self) -> String {
-        "ForeachSink".to_owned()
+impl RowTaker for RowByRow {
+    fn format(&self) -> &'static str {
+        "foreach"
     }
 
-    fn identity(&self) -> serde_json::Value {
-        serde_json::json!({ "format": "foreach" })
+    fn description(&self) -> String {
+        "ForeachSink".to_owned()
     }
 
     fn delivery(&self) -> Delivery {
         Delivery::AtLeastOnce
     }
 
-    fn needs_intent(&self) -> bool {
-        true
-    }
-
-    fn writer(&self) -> WriterSpec {
-        WriterSpec {
-            connector: "foreach".to_owned(),
-            format: "foreach".to_owned(),
-            options: Options::new(),
-            schema: Arc::clone(&self.schema),
-            partition_by: Vec::new(),
-            time_zone: self.time_zone.clone(),
-        }
-    }
-
-    async fn start(&self, _ctx: &SinkContext, _decided: Option<BatchId>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn prepare(&self, batch: BatchId, mut outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
+    async fn take(&self, batch: BatchId, _schema: &SchemaRef, mut outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
         outputs.sort_by_key(|output| output.task_id);
         for output in &outputs {
             self.write_partition(batch, output)
@@ -140,10 +115,6 @@ impl Sink for ForeachSink {
                 .map_err(|error| error.context(format!("in foreach, batch {batch}, partition {}", output.task_id)))?;
         }
         Ok(serde_json::Value::Null)
-    }
-
-    async fn commit(&self, _batch: BatchId, _prepared: &serde_json::Value) -> Result<()> {
-        Ok(())
     }
 }
 

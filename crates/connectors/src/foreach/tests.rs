@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use millstream_core::{BatchId, Error, Result, Sink, TaskId, TaskOutput};
 
-use super::{ForeachSink, RowWriter};
+use super::{RowWriter, foreach_sink};
 use crate::harness::{id_name_rows, id_name_schema};
 use crate::wire;
 
@@ -48,7 +48,7 @@ async fn opens_processes_and_closes_each_partition() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let for_writers = Arc::clone(&log);
     let factory = move || Box::new(Logging(for_writers.clone())) as Box<dyn RowWriter>;
-    let sink = ForeachSink::new(Arc::new(factory), id_name_schema(), "UTC");
+    let sink = foreach_sink(Arc::new(factory), id_name_schema(), "UTC");
     let outputs = vec![output(1, id_name_rows(5, 2)), output(0, id_name_rows(0, 2))];
     sink.prepare(BatchId(7), outputs).await.unwrap();
     let expected = ["open 0 7", "row 0", "row 1", "close well", "open 1 7", "close well"];

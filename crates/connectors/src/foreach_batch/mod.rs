@@ -11,8 +11,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use millstream_core::{BatchId, Connector, Delivery, Error, Options, Result, Sink, SinkContext, TaskOutput, WriterFactory, WriterSpec};
+use millstream_core::{BatchId, Connector, Delivery, Error, Result, Sink, TaskOutput, WriterFactory, WriterSpec};
 
+use crate::in_process::{InProcessSink, RowTaker};
 use crate::wire::{self, RowsToDriver};
 
 /// The user's function: the rows of a micro-batch, and its id.
@@ -36,67 +37,37 @@ impl Connector for ForeachBatchConnector {
     }
 }
 
-/// See the [module](self).
-pub struct ForeachBatchSink {
-    function: ForeachBatch,
-    schema: SchemaRef,
-    time_zone: String,
+/// A sink that gives batches of rows of `schema` to `function`.
+pub fn foreach_batch_sink(function: ForeachBatch, schema: SchemaRef, time_zone: &str) -> impl Sink + 'static {
+    InProcessSink::new(BatchByBatch(function), schema, time_zone)
 }
 
-impl ForeachBatchSink {
-    /// Gives batches of rows of `schema` to `function`.
-    pub fn new(function: ForeachBatch, schema: SchemaRef, time_zone: impl Into<String>) -> Self {
-        Self { function, schema, time_zone: time_zone.into() }
-    }
-}
+struct BatchByBatch(ForeachBatch);
 
-impl fmt::Debug for ForeachBatchSink {
+impl fmt::Debug for BatchByBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForeachBatchSink").finish_non_exhaustive()
+        f.write_str("BatchByBatch")
     }
 }
 
 #[async_trait]
-impl Sink for ForeachBatchSink {
-    fn description(&self) -> String {
-        "ForeachBatchSink".to_owned()
+impl RowTaker for BatchByBatch {
+    fn format(&self) -> &'static str {
+        "foreach_batch"
     }
 
-    fn identity(&self) -> serde_json::Value {
-        serde_json::json!({ "format": "foreach_batch" })
+    fn description(&self) -> String {
+        "ForeachBatchSink".to_owned()
     }
 
     fn delivery(&self) -> Delivery {
         Delivery::IdempotentByBatch
     }
 
-    fn needs_intent(&self) -> bool {
-        true
-    }
-
-    fn writer(&self) -> WriterSpec {
-        WriterSpec {
-            connector: "foreach_batch".to_owned(),
-            format: "foreach_batch".to_owned(),
-            options: Options::new(),
-            schema: Arc::clone(&self.schema),
-            partition_by: Vec::new(),
-            time_zone: self.time_zone.clone(),
-        }
-    }
-
-    async fn start(&self, _ctx: &SinkContext, _decided: Option<BatchId>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn prepare(&self, batch: BatchId, outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
+    async fn take(&self, batch: BatchId, _schema: &SchemaRef, outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
         let rows = wire::rows_of(outputs)?;
-        (self.function)(rows, batch).await.map_err(|error: Error| error.context(format!("in foreach_batch of batch {batch}")))?;
+        (self.0)(rows, batch).await.map_err(|error: Error| error.context(format!("in foreach_batch of batch {batch}")))?;
         Ok(serde_json::Value::Null)
-    }
-
-    async fn commit(&self, _batch: BatchId, _prepared: &serde_json::Value) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use millstream_core::{BatchId, ConnectorRegistry, Error, Result, Sink};
 use millstream_testkit::sink_contract::{SinkHarness, check_sink};
 
-use super::{ForeachBatch, ForeachBatchSink};
+use super::{ForeachBatch, foreach_batch_sink};
 use crate::harness::{id_name_rows, id_name_schema, registry};
 
 struct ReplacesByBatch {
@@ -25,7 +25,7 @@ impl SinkHarness for ReplacesByBatch {
             output.lock().unwrap().insert(batch, rows);
             async { Ok(()) }.boxed()
         });
-        Ok(Arc::new(ForeachBatchSink::new(function, id_name_schema(), "UTC")))
+        Ok(Arc::new(foreach_batch_sink(function, id_name_schema(), "UTC")))
     }
 
     fn registry(&self) -> &ConnectorRegistry {
@@ -49,7 +49,7 @@ async fn keeps_the_contract() {
 #[tokio::test]
 async fn an_error_names_the_batch() {
     let function: ForeachBatch = Arc::new(|_, _| async { Err(Error::unavailable("the database is away")) }.boxed());
-    let sink = ForeachBatchSink::new(function, id_name_schema(), "UTC");
+    let sink = foreach_batch_sink(function, id_name_schema(), "UTC");
     let error = sink.prepare(BatchId(4), Vec::new()).await.unwrap_err();
     assert_eq!(error.to_string(), "in foreach_batch of batch 4: the database is away");
 }

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
+use crate::in_process::InProcessSink;
 use crate::wire::RowsToDriver;
 
 pub use store::{MemoryStore, MemoryStream};
@@ -75,7 +76,8 @@ impl Connector for MemoryConnector {
         let name = request.options.get("table").or(request.query_name.as_deref());
         let name =
             name.ok_or_else(|| Error::invalid("the memory sink needs a query name: it is the table's name").hint("set queryName"))?;
-        Ok(Arc::new(sink::MemorySink::new(Arc::clone(&self.store), name, &request)))
+        let table = sink::MemoryTable { store: Arc::clone(&self.store), name: name.to_owned() };
+        Ok(Arc::new(InProcessSink::new(table, request.schema, request.time_zone)))
     }
 
     fn reader(&self, spec: &ReaderSpec) -> Result<Arc<dyn SplitReader>> {

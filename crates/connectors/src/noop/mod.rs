@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millstream_core::connector::SinkRequest;
 use millstream_core::sink::WriteAttempt;
-use millstream_core::{
-    BatchId, Connector, Delivery, Options, Result, Sink, SinkContext, TaskId, TaskOutput, TaskWriter, WriterFactory, WriterSpec,
-};
+use millstream_core::{BatchId, Connector, Delivery, Result, Sink, TaskId, TaskOutput, TaskWriter, WriterFactory, WriterSpec};
+
+use crate::in_process::{InProcessSink, RowTaker};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Connector for NoopConnector {
 
     async fn sink(&self, request: SinkRequest) -> Result<Arc<dyn Sink>> {
         // As in Spark, any option is accepted: a job keeps its own when its sink is swapped for this one.
-        Ok(Arc::new(NoopSink { schema: request.schema, time_zone: request.time_zone }))
+        Ok(Arc::new(InProcessSink::new(Nothing, request.schema, request.time_zone)))
     }
 
     fn writer(&self, _spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {
@@ -37,46 +37,24 @@ impl Connector for NoopConnector {
 }
 
 #[derive(Debug)]
-struct NoopSink {
-    schema: SchemaRef,
-    time_zone: String,
-}
+struct Nothing;
 
 #[async_trait]
-impl Sink for NoopSink {
-    fn description(&self) -> String {
-        "NoopSink".to_owned()
+impl RowTaker for Nothing {
+    fn format(&self) -> &'static str {
+        "noop"
     }
 
-    fn identity(&self) -> serde_json::Value {
-        serde_json::json!({ "format": "noop" })
+    fn description(&self) -> String {
+        "NoopSink".to_owned()
     }
 
     fn delivery(&self) -> Delivery {
         Delivery::Transactional
     }
 
-    fn writer(&self) -> WriterSpec {
-        WriterSpec {
-            connector: "noop".to_owned(),
-            format: "noop".to_owned(),
-            options: Options::new(),
-            schema: Arc::clone(&self.schema),
-            partition_by: Vec::new(),
-            time_zone: self.time_zone.clone(),
-        }
-    }
-
-    async fn start(&self, _ctx: &SinkContext, _decided: Option<BatchId>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn prepare(&self, _batch: BatchId, _outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
+    async fn take(&self, _batch: BatchId, _schema: &SchemaRef, _outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {
         Ok(serde_json::Value::Null)
-    }
-
-    async fn commit(&self, _batch: BatchId, _prepared: &serde_json::Value) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -51,7 +51,7 @@ impl SourceTable {
             None => None,
             Some(path) => {
                 // Other sources have no records that can be bad; their rows may still fail in expressions.
-                if reads_files(&request.format) {
+                if registry.is_file_format(&request.format) {
                     request.options.set("deadLetter", "true");
                 }
                 let sink = SinkRequest {
@@ -70,8 +70,9 @@ impl SourceTable {
         };
         let source = registry.for_format(&request.format)?.source(request.clone()).await?;
         let (reader, identity, description) = (source.reader(), source.identity(), source.description());
-        // From here on the schema is fixed: opening the source again must not infer another one.
-        request.schema = request.schema.or_else(|| reads_files(&request.format).then(|| source.schema()));
+        // From here on the schema is fixed: opening the source again must not infer another one. Formats whose columns are
+        // the connector's own refuse one.
+        request.schema = request.schema.or_else(|| registry.is_file_format(&request.format).then(|| source.schema()));
         Ok(Self { name, request, reader, identity, description, registry, dead_letters, refresh_interval })
     }
 
@@ -136,11 +137,6 @@ impl SourceTable {
         };
         Ok(SourceExec::new(self.name.clone(), spec, reader, dead_letters, split_leaf(&[], n_partitions)?))
     }
-}
-
-/// Formats of files: they take a schema from the user, and have records that may be bad.
-fn reads_files(format: &str) -> bool {
-    matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "parquet" | "text")
 }
 
 #[async_trait]

@@ -206,7 +206,7 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
     }
     let format = dataset.format.as_ref().map(|format| format.name.clone());
     let format = format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
-    let is_file = matches!(format.to_ascii_lowercase().as_str(), "json" | "csv" | "text" | "parquet");
+    let is_file = session.engine().registry().is_file_format(&format);
     if let Some(location) = &dataset.location {
         options.set("path", location);
     } else if is_file && options.get("path").is_none() {

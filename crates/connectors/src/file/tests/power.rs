@@ -144,3 +144,53 @@ async fn a_full_disk_stops_the_sink_and_loses_nothing() {
     }
     assert!(n_op > 20, "{n_op} operations were tried");
 }
+
+/// One batch write over what is there.
+async fn overwrite(fs: &PowerLossFs, dir: &Path, query: u128, first: usize) -> Result<()> {
+    let mut registry = ConnectorRegistry::default();
+    registry.register(Arc::new(FileConnector::new(Arc::new(fs.clone()))));
+    let options = [("path", dir.to_str().unwrap()), ("mode", "overwrite")];
+    let mut request = sink_request("parquet", &options, id_name_schema());
+    request.partition_by = vec!["name".to_owned()];
+    let sink = sink(&registry, request).await?;
+    let ctx = SinkContext { query_id: QueryId(Uuid::from_u128(query)), epoch: RunEpoch(1) };
+    sink.start(&ctx, None).await?;
+    let attempt = WriteAttempt { query_id: ctx.query_id, epoch: ctx.epoch, batch_id: BatchId(0), attempt: 0, task_id: TaskId(0) };
+    let mut writer = registry.writer(&sink.writer())?.open(attempt).await?;
+    writer.write(id_name_rows(first, 3)).await?;
+    let prepared = sink.prepare(BatchId(0), vec![writer.finish().await?]).await?;
+    sink.commit(BatchId(0), &prepared).await
+}
+
+#[tokio::test]
+async fn an_overwrite_that_is_cut_off_anywhere_leaves_the_old_or_the_new() {
+    let of = |first: usize| ids(&[id_name_rows(first, 3)]);
+    let mut n_op = 1;
+    for fault in [Fault::PowerLoss, Fault::NoSpace] {
+        n_op = 1;
+        loop {
+            let tmp = TempDir::new().unwrap();
+            let dir = tmp.path().join("out");
+            overwrite(&PowerLossFs::new(), &dir, 1, 0).await.unwrap();
+            let fs = PowerLossFs::with_fault(n_op, fault);
+            let written = overwrite(&fs, &dir, 2, 3).await;
+            if written.is_err() && fault == Fault::PowerLoss {
+                fs.crash(n_op).unwrap();
+            }
+            let what = format!("{fault:?} at operation {n_op}");
+            let (seen, foreign) = (ours(&dir).await, ids(&foreign_rows(&dir)));
+            assert!(seen == of(0) || seen == of(3), "{what}: we see {seen:?}");
+            let holds = |rows: &[String]| rows.iter().all(|row| foreign.contains(row));
+            assert!(holds(&of(0)) || holds(&of(3)), "{what}: others see {foreign:?}");
+            // The next one clears up.
+            overwrite(&PowerLossFs::new(), &dir, 3, 6).await.unwrap();
+            assert_eq!((ours(&dir).await, ids(&foreign_rows(&dir))), (of(6), of(6)), "{what}");
+            if written.is_ok() {
+                assert_eq!(seen, of(3), "{what}");
+                break;
+            }
+            n_op += 1;
+        }
+    }
+    assert!(n_op > 20, "{n_op} operations were tried");
+}

@@ -210,6 +210,18 @@ async fn save_modes_of_batch_writes() {
 }
 
 #[tokio::test]
+async fn a_folder_that_somebody_removes_is_made_again() {
+    let folder = Folder::new(&["name"], &[]);
+    let sink = folder.sink().await.unwrap();
+    let ctx = ctx(1);
+    sink.start(&ctx, None).await.unwrap();
+    write_batch(&folder.registry, &sink, ctx.query_id, BatchId(0), &[id_name_rows(0, 1)]).await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("name=name 0")).unwrap();
+    write_batch(&folder.registry, &sink, ctx.query_id, BatchId(1), &[id_name_rows(0, 1)]).await.unwrap();
+    assert_eq!(folder.visible().await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+}
+
+#[tokio::test]
 async fn wrong_requests_are_refused_before_a_row_is_written() {
     let (registry, _) = registry();
     let message = async |format: &str, options: &[(&str, &str)], partition_by: &[&str]| {

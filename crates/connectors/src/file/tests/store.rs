@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use millstream_core::{ConnectorRegistry, Options, Result, Sink, Source};
+use futures::TryStreamExt;
+use millstream_core::sink::WriteAttempt;
+use millstream_core::{
+    Admission, BatchId, ConnectorRegistry, Options, QueryId, Result, RunEpoch, Sink, SinkContext, Source, SourceStart, TaskId,
+};
 use millstream_state::Location;
 use millstream_testkit::ManualClock;
+use millstream_testkit::rows::row_texts;
 use millstream_testkit::sink_contract::{SinkHarness, check_sink};
 use millstream_testkit::source_contract::{SourceHarness, check_source};
-use object_store::ObjectStoreExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+use uuid::Uuid;
 
 use super::{read_all, rows};
 use crate::harness::{id_name_rows, id_name_schema, registry, sink, sink_request, source, source_request};
@@ -112,5 +118,54 @@ async fn stores_keep_the_contract_of_sources() {
     check_source(&Store::memory("source-contract")).await.unwrap();
     if let Some(s3) = Store::s3("source") {
         check_source(&s3).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overwrite_on_a_store_replaces_what_is_there() {
+    for store in [Some(Store::memory("overwrite")), Store::s3("overwrite")].into_iter().flatten() {
+        for first in [0, 10] {
+            let options = store.options(&[("mode", "overwrite")]);
+            let sink = sink(&store.registry, sink_request("parquet", &options, id_name_schema())).await.unwrap();
+            let ctx = SinkContext { query_id: QueryId(Uuid::from_u128(first as u128 + 1)), epoch: RunEpoch(1) };
+            sink.start(&ctx, None).await.unwrap();
+            let attempt = WriteAttempt { query_id: ctx.query_id, epoch: ctx.epoch, batch_id: BatchId(0), attempt: 0, task_id: TaskId(0) };
+            let mut writer = store.registry.writer(&sink.writer()).unwrap().open(attempt).await.unwrap();
+            writer.write(id_name_rows(first, 2)).await.unwrap();
+            let prepared = sink.prepare(BatchId(0), vec![writer.finish().await.unwrap()]).await.unwrap();
+            sink.commit(BatchId(0), &prepared).await.unwrap();
+            let expected = row_texts(&[id_name_rows(first, 2)]).unwrap();
+            assert_eq!(row_texts(&store.visible().await.unwrap()).unwrap(), expected);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_were_read_are_archived_on_a_store() {
+    for store in [Some(Store::memory("archive")), Store::s3("archive")].into_iter().flatten() {
+        let archive = format!("{}-read", store.url);
+        let options = store.options(&[("cleanSource", "archive"), ("sourceArchiveDir", &archive)]);
+        let mut source = source(&store.registry, source_request("json", &options, Some(id_name_schema()))).await.unwrap();
+        store.add_data(0).await.unwrap();
+        let start = source.start(SourceStart::Fresh).await.unwrap();
+        let range = source.plan(&start, &Admission::default()).await.unwrap().unwrap();
+        source.decided(BatchId(0), &range).await.unwrap();
+        source.commit(BatchId(0), &range).await.unwrap();
+        let own: Options = store.options(&[]).into_iter().collect();
+        let names = async |url: &str| -> Vec<String> {
+            let Location::Object { store, prefix, .. } = Location::parse(url, &own).unwrap() else { panic!("not a store") };
+            let mut names: Vec<String> = store.list(Some(&prefix)).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&store.url).await, Vec::<String>::new());
+        let archived = names(&archive).await;
+        assert_eq!(archived.len(), 3, "{archived:?}");
+        // The whole path is kept below the archive.
+        let Location::Object { prefix, .. } = Location::parse(&store.url, &own).unwrap() else { panic!("not a store") };
+        assert!(archived.iter().all(|name| name.contains(prefix.as_ref()) && name.contains("-read/")), "{archived:?}");
+        // Told again after a crash.
+        source.commit(BatchId(0), &range).await.unwrap();
+        assert_eq!(names(&archive).await, archived);
     }
 }
