@@ -266,6 +266,13 @@ WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELE
 SELECT sum(n) FROM (SELECT deptCode, count(*) AS n FROM people GROUP BY deptCode);
 SELECT * FROM (SELECT v, v AS v FROM nums) WHERE true;
 SELECT max(a) FROM (SELECT age + 1 AS a FROM people WHERE age IS NOT NULL) sub;
+SELECT id, (SELECT deptName FROM depts d WHERE d.deptCode = p.deptCode) FROM people p;
+SELECT id, (SELECT lv FROM left_t l WHERE l.id = p.id) FROM people p;
+SELECT id FROM people p WHERE (SELECT deptName FROM depts d WHERE d.deptCode = p.deptCode) = 'Operations';
+SELECT id, (SELECT max(lv) FROM left_t l WHERE l.id = p.id GROUP BY lv) FROM people p;
+SELECT id, (SELECT floorNo FROM depts d WHERE d.deptCode = p.deptCode AND floorNo > 1) + 1 AS x FROM people p;
+SELECT (SELECT v FROM nums WHERE v = 2);
+SELECT id, (SELECT lv FROM left_t l WHERE l.id = p.id AND p.id <> 2) FROM people p;
 
 -- section: generate
 SELECT explode(tags) FROM events;
@@ -414,3 +421,67 @@ SELECT k, lag(v) IGNORE NULLS OVER (ORDER BY k) AS a, lead(v, 1) IGNORE NULLS OV
 SELECT k, stddev(v) OVER (ORDER BY k ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS sd, corr(v, k) OVER (ORDER BY k ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS c, percentile(v, 0.5) OVER (ORDER BY k ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS m FROM VALUES (1, 5), (2, 3), (3, NULL), (4, 1), (5, 2) AS t(k, v);
 SELECT k, rank() OVER (ORDER BY k), dense_rank() OVER (ORDER BY k), row_number() OVER (ORDER BY k), ntile(2) OVER (ORDER BY k), cume_dist() OVER (ORDER BY k) FROM VALUES (1), (2), (2) AS t(k);
 SELECT k, median(v) OVER (PARTITION BY k) AS m FROM VALUES (1, 5), (1, 3), (3, NULL), (4, 1), (5, 2) AS t(k, v);
+
+-- section: pivot
+SELECT * FROM (SELECT deptCode, age, salary FROM people) PIVOT (sum(salary) FOR deptCode IN ('eng', 'ops'));
+SELECT * FROM (SELECT deptCode, firstName, age FROM people) PIVOT (max(age) AS a FOR (deptCode, firstName) IN (('eng', 'Ann') AS ann, ('ops', 'Bob')));
+SELECT * FROM (SELECT deptCode, age FROM people) PIVOT (sum(age) + 1 AS s FOR deptCode IN ('eng', NULL));
+SELECT * FROM people PIVOT (max(age) FOR deptCode IN ('eng'));
+SELECT * FROM (SELECT deptCode, age FROM people) PIVOT (age FOR deptCode IN ('eng'));
+SELECT * FROM (SELECT deptCode, age FROM people) PIVOT (max(age) FOR deptCode IN (1));
+SELECT * FROM (SELECT deptCode, age FROM people) PIVOT (max(age) FOR deptCode IN (id));
+SELECT * FROM (SELECT age, deptCode FROM people) PIVOT (count(1) AS n, avg(age) AS a FOR deptCode IN ('eng', 'hr')) AS p;
+SELECT * FROM (SELECT floorNo, deptCode, deptName FROM depts) UNPIVOT (val FOR name IN (deptCode, deptName));
+SELECT * FROM depts UNPIVOT INCLUDE NULLS (val FOR name IN (deptCode AS dc, deptName));
+SELECT * FROM (SELECT 1 AS id, 2 AS a, 3L AS b, 'x' AS c, 'y' AS d) UNPIVOT ((n, s) FOR w IN ((a, c) AS ac, (b, d)));
+SELECT * FROM (SELECT 1 AS id, 2 AS a, 'x' AS c) UNPIVOT (n FOR w IN (a, c));
+SELECT * FROM (SELECT 1 AS a, 2 AS b) UNPIVOT (n FOR w IN (zz));
+SELECT * FROM (SELECT deptCode, firstName, age FROM people) PIVOT (count(age) AS n, collect_list(age) AS ages FOR deptCode IN ('eng', 'hr'));
+SELECT eng FROM (SELECT deptCode, firstName FROM people) PIVOT (max(firstName) FOR deptCode IN ('eng', 'ops'));
+SELECT * FROM (SELECT k, v, d FROM pairs) PIVOT (sum(v) FOR k IN ('a', 'b')) WHERE a > 1;
+SELECT * FROM (SELECT deptCode, age FROM people) PIVOT (max(age) FOR deptCode IN (upper('x'), 'o' || 'ps'));
+
+-- section: sample
+SELECT id FROM people TABLESAMPLE (100 PERCENT) REPEATABLE (5);
+SELECT count(*) FROM people TABLESAMPLE (0 PERCENT);
+SELECT id FROM people TABLESAMPLE (3 ROWS);
+SELECT id FROM people TABLESAMPLE (BUCKET 4 OUT OF 4);
+SELECT id FROM people TABLESAMPLE (101 PERCENT);
+SELECT p.id FROM people TABLESAMPLE (100 PERCENT) AS p WHERE p.id < 3;
+SELECT count(*) FROM (SELECT * FROM people) TABLESAMPLE (BUCKET 1 OUT OF 1);
+
+-- section: timewindow
+SELECT window(TIMESTAMP'2020-01-01 10:07:00', '10 minutes', '5 minutes');
+SELECT window.start, window.end, count(*) FROM events GROUP BY window(eventTime, '2 hours', '1 hour') ORDER BY 1;
+SELECT window(eventTime, '10 minutes', '5 minutes') AS w, eventId FROM events WHERE eventId < 3;
+SELECT window_time(w) FROM (SELECT window(eventTime, '1 day') AS w FROM events);
+SELECT window(eventTime, '1 day') AS w1, window(eventTime, '2 days') AS w2 FROM events;
+SELECT window(eventTime, '10 minutes', '20 minutes') FROM events;
+SELECT window(eventTime, '7 minutes', '5 minutes', '1 minute') AS w, eventId FROM events WHERE eventId < 3;
+SELECT window.end, count(*) FROM events WHERE eventName = 'login' GROUP BY window(eventTime, '1 day', '12 hours', '6 hours') ORDER BY 1;
+SELECT window_time(w), n FROM (SELECT window(eventTime, '1 day') AS w, count(*) AS n FROM events GROUP BY window(eventTime, '1 day')) ORDER BY 1;
+
+-- section: recursive
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r;
+WITH RECURSIVE r AS (SELECT 1 AS n, 'a' AS s UNION ALL SELECT n + 1, s || 'b' FROM r WHERE n < 4) SELECT * FROM r;
+WITH RECURSIVE r(n) AS (VALUES (1), (10) UNION ALL SELECT n + 1 FROM r WHERE n % 10 < 3) SELECT n, count(*) FROM r GROUP BY n;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT 1 FROM r) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r LIMIT 5;
+WITH RECURSIVE r(n) MAX RECURSION LEVEL 3 AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT n + 1 FROM r) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT count(*) FROM r WHERE n < 3) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT a.n + b.n FROM r a JOIN r b ON a.n = b.n WHERE a.n < 3) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT r.n + l.id FROM r JOIN left_t l ON r.n < l.id) SELECT n FROM r;
+WITH RECURSIVE a AS (SELECT 1 AS x), r(n) AS (SELECT x FROM a UNION ALL SELECT n + 1 FROM r WHERE n < 2) SELECT * FROM r, a;
+WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1.5 FROM r WHERE n < 3) SELECT n FROM r;
+WITH RECURSIVE r(n) AS (SELECT 1Y UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r;
+
+-- section: lateral
+SELECT * FROM left_t l, LATERAL (SELECT rv FROM right_t r WHERE r.id = l.id) s;
+SELECT * FROM left_t l LEFT JOIN LATERAL (SELECT rv FROM right_t r WHERE r.id = l.id) s ON true;
+SELECT * FROM left_t l JOIN LATERAL (SELECT max(rv) m FROM right_t r WHERE r.id = l.id) s ON l.id > 1;
+SELECT eventId FROM events QUALIFY row_number() OVER (ORDER BY eventId) < 3;
+SELECT v IS UNKNOWN FROM (SELECT v > 1 AS v FROM nums);
+SELECT v IS NOT UNKNOWN FROM nums;
+SELECT ~v FROM nums;

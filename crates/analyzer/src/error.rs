@@ -90,7 +90,7 @@ impl AnalysisError {
                 _ => error,
             };
         }
-        let place = SqlError { kind: SqlErrorKind::Invalid, message: inner.message, span: inner.span, near: inner.near };
+        let place = SqlError { near: inner.near, ..SqlError::invalid(inner.message, inner.span) };
         let message = match text {
             Some(text) if inner.span.is_known() => place.render(text),
             _ => place.to_string(),
@@ -117,7 +117,7 @@ impl From<Error> for AnalysisError {
 impl From<SqlError> for AnalysisError {
     fn from(error: SqlError) -> Self {
         let kind = if error.kind == SqlErrorKind::Unsupported { ErrorKind::Unsupported } else { ErrorKind::Invalid };
-        Self::new(kind, Some("PARSE_SYNTAX_ERROR"), error.message, error.span).near(error.near)
+        Self::new(kind, Some(error.class), error.message, error.span).near(error.near)
     }
 }
 

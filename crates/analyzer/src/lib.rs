@@ -42,5 +42,5 @@ pub use walk::{RelationRef, referenced_relations};
 
 /// Functions of the analyzer's own that plans may call; a session registers them to decode plans.
 pub fn functions() -> Vec<std::sync::Arc<datafusion::logical_expr::ScalarUDF>> {
-    vec![registry::positions::udf()]
+    vec![registry::positions::udf(), registry::recursion_level::udf(), registry::single_row::udf()]
 }

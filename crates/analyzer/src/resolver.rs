@@ -12,6 +12,7 @@ use millstream_sql::ir::{Ident, Plan, WindowSpec};
 
 use crate::catalog::Catalog;
 use crate::error::{AnalysisError, Result};
+use crate::plan::Recursion;
 use crate::scope::{Attribute, NameCase};
 use crate::settings::SessionSettings;
 
@@ -24,6 +25,9 @@ pub(crate) struct CteNode {
     pub(crate) name: String,
     pub(crate) columns: Vec<Ident>,
     pub(crate) plan: Plan,
+    /// Whether it may name itself, and how many rounds it may take then.
+    pub(crate) is_recursive: bool,
+    pub(crate) level_max: Option<u32>,
     /// What is visible inside it: the ones before it.
     pub(crate) parent: CteEnv,
 }
@@ -42,6 +46,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) windows: Vec<Vec<(Ident, WindowSpec)>>,
     /// Columns of the queries around a subquery, innermost last.
     pub(crate) outer: Vec<Vec<Attribute>>,
+    /// Recursive queries that are being resolved, outermost first.
+    pub(crate) recursions: Vec<Recursion>,
     /// Views that are being resolved, for the error about a cycle.
     pub(crate) views: Vec<String>,
     /// Whether the query names `_metadata`: only then are the hidden columns of its sources carried along.
@@ -58,6 +64,7 @@ impl<'a> Resolver<'a> {
             ctes: None,
             windows: vec![],
             outer: vec![],
+            recursions: vec![],
             views: vec![],
             names_metadata: false,
         }

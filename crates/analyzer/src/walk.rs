@@ -108,6 +108,7 @@ fn plan_inputs(plan: &Plan) -> Vec<&Plan> {
         | Plan::Generate { input, .. }
         | Plan::Hint { input, .. }
         | Plan::Sample { input, .. }
+        | Plan::NamedStream { input, .. }
         | Plan::WindowDefinitions { input, .. }
         | Plan::Pivot { input, .. }
         | Plan::Unpivot { input, .. } => vec![input],

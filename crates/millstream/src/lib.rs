@@ -44,7 +44,7 @@ pub fn type_name(data_type: &arrow::datatypes::DataType) -> String {
 /// The public error of a text that does not parse, with its line and a caret.
 pub(crate) fn text_error(error: SqlError, text: &str) -> Error {
     let kind = if error.kind == SqlErrorKind::Unsupported { ErrorKind::Unsupported } else { ErrorKind::Invalid };
-    Error::new(kind, error.render(text)).code("PARSE_SYNTAX_ERROR")
+    Error::new(kind, error.render(text)).code(error.class)
 }
 
 /// The README's Rust is compiled and run as a test.

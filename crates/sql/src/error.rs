@@ -29,22 +29,34 @@ pub struct SqlError {
     pub span: Span,
     /// The nearest known word, when one is near.
     pub near: Option<String>,
+    /// Spark's error class.
+    pub class: &'static str,
 }
+
+/// Spark's error class of texts that do not follow the grammar, and of most others that its parser refuses.
+const SYNTAX_ERROR: &str = "PARSE_SYNTAX_ERROR";
 
 impl SqlError {
     /// A violation of the grammar.
     pub fn syntax(message: impl Into<String>, span: Span) -> SqlError {
-        SqlError { kind: SqlErrorKind::Syntax, message: message.into(), span, near: None }
+        SqlError { kind: SqlErrorKind::Syntax, message: message.into(), span, near: None, class: SYNTAX_ERROR }
     }
 
     /// A value that cannot be.
     pub fn invalid(message: impl Into<String>, span: Span) -> SqlError {
-        SqlError { kind: SqlErrorKind::Invalid, message: message.into(), span, near: None }
+        SqlError { kind: SqlErrorKind::Invalid, message: message.into(), span, near: None, class: SYNTAX_ERROR }
     }
 
     /// A feature of Spark that Millstream lacks.
     pub fn unsupported(feature: impl fmt::Display, span: Span) -> SqlError {
-        SqlError { kind: SqlErrorKind::Unsupported, message: format!("{feature} is not supported"), span, near: None }
+        let message = format!("{feature} is not supported");
+        SqlError { kind: SqlErrorKind::Unsupported, message, span, near: None, class: SYNTAX_ERROR }
+    }
+
+    /// The same error with another class of Spark's.
+    #[must_use]
+    pub fn with_class(self, class: &'static str) -> SqlError {
+        SqlError { class, ..self }
     }
 
     /// The same error with the candidate that is nearest to `word`, if one is near enough.

@@ -256,7 +256,7 @@ impl Resolver<'_> {
                 },
                 span,
             )),
-            _ => Err(AnalysisError::unsupported("this expression", span)),
+            _ => Err(AnalysisError::unsupported(expr.kind(), span)),
         }
     }
 

@@ -38,18 +38,11 @@ impl Resolver<'_> {
                     .hint("write NOT EXISTS with a condition per column"));
             }
             ("not" | "!", [x]) => negated(self.boolean(cx, x, "not")?),
-            ("isnull", [x]) => {
+            ("isnull" | "isunknown", [x]) => {
                 let arg = self.expr(cx, x)?;
                 Typed::new(DfExpr::IsNull(Box::new(arg.expr)), DataType::Boolean, false, format!("({} IS NULL)", arg.name))
             }
-            ("isunknown" | "isnotunknown", [x]) => {
-                let arg = self.boolean(cx, x, "is unknown")?;
-                let shown = format!("({} IS {}NULL)", arg.name, if name == "isunknown" { "" } else { "NOT " });
-                let is_null = DfExpr::IsNull(Box::new(arg.expr.clone()));
-                let expr = if name == "isunknown" { is_null } else { DfExpr::IsNotNull(Box::new(arg.expr)) };
-                Typed::new(expr, DataType::Boolean, false, shown)
-            }
-            ("isnotnull", [x]) => {
+            ("isnotnull" | "isnotunknown", [x]) => {
                 let arg = self.expr(cx, x)?;
                 Typed::new(DfExpr::IsNotNull(Box::new(arg.expr)), DataType::Boolean, false, format!("({} IS NOT NULL)", arg.name))
             }

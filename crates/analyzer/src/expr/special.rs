@@ -67,6 +67,10 @@ impl Resolver<'_> {
             }
             ("decode", [_, _, _, ..]) => self.decode(cx, call)?,
             ("window", _) => self.time_window(cx, call)?,
+            ("window_time", [window]) => {
+                let window = self.expr(cx, window)?;
+                self.window_time(window, span)?
+            }
             _ => return Ok(None),
         };
         Ok(Some(out))

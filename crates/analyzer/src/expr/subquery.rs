@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::common::Spans;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Case, Expr as DfExpr, Filter, LogicalPlan, Operator, Subquery, lit};
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, Expr, Plan};
@@ -22,13 +23,43 @@ impl Resolver<'_> {
     pub(crate) fn scalar_subquery(&mut self, cx: &mut ExprCx, plan: &Plan, span: Span) -> Result<Typed> {
         let rel = self.subquery(cx, plan, span)?;
         let attr = single_column(&rel, "SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN", span)?;
-        let subquery = subquery_of(rel)?;
-        if !subquery.outer_ref_columns.is_empty() && !gives_one_row(&subquery.subquery) {
-            return Err(AnalysisError::unsupported("a correlated scalar subquery without an aggregate", span)
-                .hint("aggregate in it, such as with max() or first(), or write a LEFT JOIN"));
+        let name_of = |column: &DfExpr| match column {
+            DfExpr::OuterReferenceColumn(_, column) => cx.scope.iter().find(|attr| attr.plan_name() == column.name),
+            _ => None,
+        };
+        let outer = rel.plan.all_out_ref_exprs();
+        let names: Vec<&str> = outer.iter().filter_map(name_of).map(|attr| attr.name.as_str()).collect();
+        let shown = format!("scalarsubquery({})", names.join(", "));
+        if !outer.is_empty() && filters_by_outer_alone(&rel.plan) {
+            return Err(AnalysisError::unsupported("a condition on outer columns alone in a correlated scalar subquery", span)
+                .hint("write CASE WHEN condition THEN (SELECT ...) END"));
         }
-        let expr = DfExpr::ScalarSubquery(subquery);
-        Ok(Typed::new(expr, attr.data_type, true, "scalarsubquery()"))
+        if gives_one_row(&rel.plan) {
+            return Ok(Typed::new(DfExpr::ScalarSubquery(subquery_of(rel)?), attr.data_type, true, shown));
+        }
+        if !outer.is_empty() && limits_rows(&rel.plan) {
+            return Err(AnalysisError::unsupported("LIMIT in a correlated scalar subquery", span)
+                .hint("aggregate in it instead, such as with max() or max_by()"));
+        }
+        let expr = self.checked_row(rel, &attr, span)?;
+        Ok(Typed::new(expr, attr.data_type, true, shown))
+    }
+
+    /// The value of a subquery that has at most one row, and an error where it has more: whether it has, only the rows
+    /// around it tell, so the subquery gives its first value and a count.
+    fn checked_row(&mut self, rel: Rel, attr: &Attribute, span: Span) -> Result<DfExpr> {
+        let (value, count, both) = (self.next_id(), self.next_id(), self.next_id());
+        let first = datafusion::functions_aggregate::first_last::first_value_udaf().call(vec![attr.column()]);
+        let n_rows = datafusion::functions_aggregate::count::count_udaf().call(vec![lit(1_i64)]);
+        let calls = vec![first.alias(crate::scope::plan_name(value)), n_rows.alias(crate::scope::plan_name(count))];
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rel.plan), vec![], calls)?);
+        let text = |text: &str| lit(text);
+        let args = vec![text("n"), crate::scope::column(count), text("value"), crate::scope::column(value)];
+        let row = self.kernel("named_struct", args, span)?.alias(crate::scope::plan_name(both));
+        let plan = projection(vec![row], plan)?;
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        let subquery = DfExpr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() });
+        Ok(crate::registry::single_row::call(subquery))
     }
 
     /// `EXISTS (SELECT ...)`
@@ -165,6 +196,21 @@ fn gives_one_row(plan: &LogicalPlan) -> bool {
         LogicalPlan::Limit(limit) => gives_one_row(&limit.input),
         _ => false,
     }
+}
+
+/// Whether a number of rows is cut off, which DataFusion cannot do for each row of the query around.
+fn limits_rows(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_)))).unwrap_or(true)
+}
+
+/// Whether a condition names columns of the query around and none of its own, which DataFusion cannot make a join of.
+fn filters_by_outer_alone(plan: &LogicalPlan) -> bool {
+    let is_outer_alone = |part: &DfExpr| part.contains_outer() && part.column_refs().is_empty();
+    let found = plan.exists(|node| match node {
+        LogicalPlan::Filter(filter) => Ok(split_conjunction(&filter.predicate).into_iter().any(is_outer_alone)),
+        _ => Ok(false),
+    });
+    found.unwrap_or(true)
 }
 
 /// The outer query's columns as a subquery sees them.

@@ -1,7 +1,7 @@
 //! `window(time, '10 minutes')`: the window of fixed length that a time falls into, as a struct of start and end.
 //!
-//! Windows are aligned to 1970-01-01T00:00:00Z, whatever the session's time zone. Only tumbling windows here: a row in
-//! several windows is several rows, which is an operator's work.
+//! Windows are aligned to 1970-01-01T00:00:00Z, whatever the session's time zone. A row in several windows (windows that
+//! slide by less than their length) is several rows: the plan below unnests a list of its windows.
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr as DfExpr, Operator, binary_expr, cast, lit};
@@ -13,6 +13,7 @@ use super::{ExprCx, Typed};
 use crate::coerce::is_string;
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
+use crate::scope::column;
 use crate::types::arrow_type;
 
 /// A window of time that an expression made.
@@ -22,7 +23,23 @@ pub(crate) struct TimeWindow {
     pub(crate) typed: Typed,
     /// Rows for which this is null fall into no window.
     pub(crate) time: DfExpr,
+    /// The windows of one row, when there may be several.
+    pub(crate) sliding: Option<Sliding>,
 }
+
+/// The windows that one time falls into.
+#[derive(Clone, Debug)]
+pub(crate) struct Sliding {
+    /// The column of one window, after unnesting.
+    pub(crate) id: u64,
+    /// The list of windows that may hold the time.
+    pub(crate) windows: DfExpr,
+    /// Whether the time is in the window, over the unnested column.
+    pub(crate) is_inside: DfExpr,
+}
+
+/// Most windows that one time may fall into.
+const OVERLAP_MAX: i64 = 1000;
 
 impl Resolver<'_> {
     /// A call of `window`.
@@ -51,29 +68,67 @@ impl Resolver<'_> {
                 span,
             ));
         }
-        if slide != length {
-            return Err(AnalysisError::unsupported("window() with a slide", span)
-                .hint("sliding windows come with event-time state; until then use windows of the slide's length"));
-        }
         let time = match time.data_type {
             DataType::Timestamp | DataType::TimestampNtz => time.clone(),
             _ => self.implicit_cast(time.clone(), &DataType::Timestamp, span)?,
         };
-        let typed = self.window_struct(&time, length, offset, span)?;
+        let (typed, sliding) = match slide == length {
+            true => (self.window_struct(&time, length, slide, offset, 0, span)?, None),
+            false => self.sliding_window(cx, &time, length, slide, offset, span)?,
+        };
         if !cx.time_windows.iter().any(|known| known.typed.expr == typed.expr) {
-            cx.time_windows.push(TimeWindow { typed: typed.clone(), time: time.expr });
+            if !cx.time_windows.is_empty() {
+                return Err(AnalysisError::invalid(
+                    "_LEGACY_ERROR_TEMP_1039",
+                    "several different windows of time in one query would multiply its rows",
+                    span,
+                ));
+            }
+            cx.time_windows.push(TimeWindow { typed: typed.clone(), time: time.expr, sliding });
         }
         Ok(typed)
     }
 
-    fn window_struct(&mut self, time: &Typed, length: i64, offset: i64, span: Span) -> Result<Typed> {
+    /// The column of one of several windows; the same call is the same column.
+    fn sliding_window(
+        &mut self,
+        cx: &ExprCx,
+        time: &Typed,
+        length: i64,
+        slide: i64,
+        offset: i64,
+        span: Span,
+    ) -> Result<(Typed, Option<Sliding>)> {
+        let n_windows = length.saturating_add(slide - 1) / slide;
+        if n_windows > OVERLAP_MAX {
+            return Err(AnalysisError::unsupported(format!("window() with more than {OVERLAP_MAX} windows at a time"), span));
+        }
+        // The latest window first, as Spark.
+        let windows = (0..n_windows)
+            .map(|back| self.window_struct(time, length, slide, offset, back.saturating_mul(slide), span))
+            .collect::<Result<Vec<_>>>()?;
+        let Some(first) = windows.first().cloned() else { return Err(AnalysisError::internal("a time in no window")) };
+        let list = self.kernel("array", windows.into_iter().map(|window| window.expr).collect(), span)?;
+        let known = cx.time_windows.iter().find(|known| known.sliding.as_ref().is_some_and(|sliding| sliding.windows == list));
+        if let Some(known) = known {
+            return Ok((known.typed.clone(), known.sliding.clone()));
+        }
+        let id = self.next_id();
+        let is_inside = time.expr.clone().lt(crate::plan::field(column(id), "end"));
+        let typed = Typed { expr: column(id), ..first };
+        Ok((typed, Some(Sliding { id, windows: list, is_inside })))
+    }
+
+    /// The window that begins `back` before the latest one that holds the time.
+    fn window_struct(&mut self, time: &Typed, length: i64, slide: i64, offset: i64, back: i64, span: Span) -> Result<Typed> {
         let arrow = arrow_type(&time.data_type)?;
         let op = |left: DfExpr, op: Operator, right: i64| binary_expr(left, op, lit(right));
         let micros = cast(time.expr.clone(), arrow::datatypes::DataType::Int64);
         // The remainder of a time before the epoch is negative, so it is lifted once more.
         let since = op(micros.clone(), Operator::Minus, offset);
-        let rest = op(op(op(since, Operator::Modulo, length), Operator::Plus, length), Operator::Modulo, length);
-        let start = binary_expr(micros, Operator::Minus, rest);
+        let rest = op(op(op(since, Operator::Modulo, slide), Operator::Plus, slide), Operator::Modulo, slide);
+        let latest = binary_expr(micros, Operator::Minus, rest);
+        let start = if back == 0 { latest } else { op(latest, Operator::Minus, back) };
         let end = op(start.clone(), Operator::Plus, length);
         let bound = |micros: DfExpr| Typed::new(cast(micros, arrow.clone()), time.data_type.clone(), time.nullable, "");
         let pairs = vec![text_arg("start"), bound(start), text_arg("end"), bound(end)];
@@ -82,6 +137,25 @@ impl Resolver<'_> {
         typed.own_name = Some("window".to_owned());
         typed.nullable = false;
         Ok(typed)
+    }
+
+    /// `window_time(window)`: the last moment that belongs to a window.
+    pub(crate) fn window_time(&mut self, window: Typed, span: Span) -> Result<Typed> {
+        let shown = format!("window_time({})", window.name);
+        let end = match &window.data_type {
+            DataType::Struct(fields) => fields.iter().find(|field| field.name == "end").cloned(),
+            _ => None,
+        };
+        let Some(end) = end.filter(|end| matches!(end.data_type, DataType::Timestamp | DataType::TimestampNtz)) else {
+            return Err(AnalysisError::invalid(
+                "_LEGACY_ERROR_TEMP_3182",
+                format!("window_time() wants a window of time, but '{}' is of type {}", window.name, window.data_type.sql()),
+                span,
+            ));
+        };
+        let micros = cast(crate::plan::field(window.expr.clone(), "end"), arrow::datatypes::DataType::Int64);
+        let last = binary_expr(micros, Operator::Minus, lit(1_i64));
+        Ok(Typed::new(cast(last, arrow_type(&end.data_type)?), end.data_type, window.nullable, shown))
     }
 
     /// A length of time, written as text or interval, in microseconds.

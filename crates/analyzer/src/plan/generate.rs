@@ -241,14 +241,14 @@ impl Resolver<'_> {
     }
 }
 
-fn unnest(plan: LogicalPlan, ids: impl Iterator<Item = u64>, outer: bool) -> Result<LogicalPlan> {
+pub(super) fn unnest(plan: LogicalPlan, ids: impl Iterator<Item = u64>, outer: bool) -> Result<LogicalPlan> {
     let null_handling = if outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
     let options = UnnestOptions::new().with_null_handling(null_handling);
     let columns = ids.map(|id| Column::new_unqualified(plan_name(id))).collect();
     Ok(LogicalPlanBuilder::from(plan).unnest_columns_with_options(columns, options)?.build()?)
 }
 
-fn field(expr: DfExpr, name: &str) -> DfExpr {
+pub(crate) fn field(expr: DfExpr, name: &str) -> DfExpr {
     datafusion::functions::core::get_field().call(vec![expr, DfExpr::Literal(ScalarValue::Utf8(Some(name.to_owned())), None)])
 }
 

@@ -148,14 +148,26 @@ impl Resolver<'_> {
 
     fn lateral_join(&mut self, left: Rel, right: &Plan, kind: JoinKind, condition: &JoinCondition, span: Span) -> Result<Rel> {
         // `t, LATERAL explode(arr) AS x(c)` is a generator over t's rows.
-        let outer = match (kind, condition) {
-            (JoinKind::Inner | JoinKind::Cross, JoinCondition::None) => false,
-            (JoinKind::LeftOuter, JoinCondition::None) => true,
-            _ => return Err(AnalysisError::unsupported("a LATERAL join with a condition", span)),
-        };
         if let Some((call, alias, columns)) = lateral_generator(right) {
-            return self.lateral_view(left, &call, outer, alias, columns, span);
+            let outer = match kind {
+                JoinKind::Inner | JoinKind::Cross => false,
+                JoinKind::LeftOuter => true,
+                _ => return Err(AnalysisError::unsupported("a LATERAL join of this kind", span)),
+            };
+            return match condition {
+                JoinCondition::None => self.lateral_view(left, &call, outer, alias, columns, span),
+                JoinCondition::On(condition) if !outer || is_true(condition) => {
+                    let rel = self.lateral_view(left, &call, outer, alias, columns, span)?;
+                    if outer { Ok(rel) } else { self.filter(rel, condition, "JOIN", span) }
+                }
+                _ => Err(AnalysisError::unsupported("a LEFT JOIN LATERAL of a generator with a condition", span)),
+            };
         }
+        let condition = match condition {
+            JoinCondition::None => None,
+            JoinCondition::On(condition) => Some(condition),
+            _ => return Err(AnalysisError::unsupported("a LATERAL join with USING or NATURAL", span)),
+        };
         if left.is_streaming {
             return Err(AnalysisError::unsupported("a LATERAL subquery over a stream", span));
         }
@@ -173,8 +185,22 @@ impl Resolver<'_> {
             outer_ref_columns,
             spans: datafusion::common::Spans::new(),
         });
-        joined(left, Rel { plan: subquery, ..right }, kind, None)
+        let right = Rel { plan: subquery, ..right };
+        match condition {
+            // A constant needs no scope, and DataFusion wants none for it.
+            Some(condition) if !is_true(condition) => {
+                let mut scope = left.attrs.clone();
+                scope.extend(right.attrs.iter().cloned());
+                let condition = self.condition(&mut ExprCx::new(&scope, "JOIN"), condition, "JOIN")?;
+                joined(left, right, kind, Some(condition.expr))
+            }
+            _ => joined(left, right, kind, None),
+        }
     }
+}
+
+fn is_true(condition: &millstream_sql::ir::Expr) -> bool {
+    matches!(condition, millstream_sql::ir::Expr::Literal { value: millstream_sql::ir::Literal::Boolean(true), .. })
 }
 
 /// The generator behind `LATERAL`, with the names given to it.

@@ -3,11 +3,17 @@
 mod columns;
 mod generate;
 mod join;
+mod pivot;
 mod read;
+mod recursive;
+mod sample;
 mod select;
 mod set_op;
+mod unpivot;
 mod values;
 
+pub(crate) use generate::field;
+pub(crate) use recursive::Recursion;
 pub(crate) use select::position;
 
 use std::sync::Arc;
@@ -22,6 +28,8 @@ use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use crate::resolver::{CteNode, Resolver};
 use crate::scope::{Attribute, AttributeWatermark, Rel, Visibility, plan_name};
 use crate::stream_check;
+use pivot::Pivot;
+use unpivot::Unpivot;
 
 /// What file sources call their hidden column.
 const METADATA: &str = "_metadata";
@@ -97,16 +105,15 @@ impl Resolver<'_> {
                 let rel = self.plan(input)?;
                 self.lateral_view(rel, generator, *outer, alias.as_ref(), columns, *span)
             }
-            Plan::With { ctes, recursive, input, span } => {
-                if *recursive {
-                    return Err(AnalysisError::unsupported("WITH RECURSIVE", *span));
-                }
+            Plan::With { ctes, recursive, input, .. } => {
                 let before = self.ctes.clone();
                 for cte in ctes {
                     let node = CteNode {
                         name: cte.name.name.clone(),
                         columns: cte.columns.clone(),
                         plan: cte.plan.clone(),
+                        is_recursive: *recursive,
+                        level_max: cte.level_max,
                         parent: self.ctes.clone(),
                     };
                     self.ctes = Some(std::rc::Rc::new(node));
@@ -121,10 +128,17 @@ impl Resolver<'_> {
                 self.windows.pop();
                 out
             }
-            Plan::Sample { span, .. } => Err(AnalysisError::unsupported("TABLESAMPLE", *span)),
-            Plan::Pivot { span, .. } => Err(AnalysisError::unsupported("PIVOT", *span)),
-            Plan::Unpivot { span, .. } => Err(AnalysisError::unsupported("UNPIVOT", *span)),
-            _ => Err(AnalysisError::unsupported("this relation", plan.span())),
+            Plan::Sample { input, size, seed, span } => self.sample(input, size, *seed, *span),
+            Plan::Pivot { input, grouping, aggregates, columns, values, span } => {
+                self.pivot(&Pivot { input, grouping: grouping.as_deref(), aggregates, columns, values, span: *span })
+            }
+            Plan::Unpivot { input, ids, values, variable, value_names, include_nulls, span } => {
+                let (ids, include_nulls, span) = (ids.as_deref(), *include_nulls, *span);
+                self.unpivot(&Unpivot { input, ids, values, variable, value_names, include_nulls, span })
+            }
+            Plan::NamedStream { span, .. } => Err(AnalysisError::unsupported("IDENTIFIED BY", *span)
+                .hint("a stream's place in the checkpoint follows from its format and path; name(...) of readStream names it otherwise")),
+            _ => Err(AnalysisError::unsupported(plan.kind(), plan.span())),
         }
     }
 
@@ -272,10 +286,16 @@ pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<Logical
         Some(id) => BatchTimeNode::try_new(input, plan_name(id))?.into_plan(),
         None => input,
     };
-    // Rows without a time fall into no window of time.
+    // Rows without a time fall into no window of time; rows in several windows become several rows.
     for window in &cx.time_windows {
         let known = DfExpr::IsNotNull(Box::new(window.time.clone()));
         plan = LogicalPlan::Filter(Filter::try_new(known, Arc::new(plan))?);
+        if let Some(sliding) = &window.sliding {
+            let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
+            exprs.push(sliding.windows.clone().alias(plan_name(sliding.id)));
+            plan = generate::unnest(projection(exprs, plan)?, std::iter::once(sliding.id), false)?;
+            plan = LogicalPlan::Filter(Filter::try_new(sliding.is_inside.clone(), Arc::new(plan))?);
+        }
     }
     Ok(plan)
 }

@@ -38,14 +38,19 @@ impl Resolver<'_> {
             && let Some(cte) = self.cte(single)
         {
             // The named query sees what stood before it, not what stands around its use.
-            let before = std::mem::replace(&mut self.ctes, cte.parent.clone());
+            let visible = if cte.is_recursive { Some(std::rc::Rc::clone(&cte)) } else { cte.parent.clone() };
+            let before = std::mem::replace(&mut self.ctes, visible);
             let outer = std::mem::take(&mut self.outer);
-            let rel = self.plan(&cte.plan);
+            let rel = if cte.is_recursive {
+                self.recursive_cte(&cte, read.span)
+            } else {
+                self.plan(&cte.plan).and_then(|rel| self.renamed(rel, &cte.columns, read.span)).map(closed)
+            };
             self.ctes = before;
             self.outer = outer;
-            let rel = self.renamed(rel?, &cte.columns, read.span)?;
+            let rel = rel?;
             check_streaming(read.is_streaming, &rel, name, read.span)?;
-            return Ok(qualified(closed(rel), std::slice::from_ref(&cte.name)));
+            return Ok(qualified(rel, std::slice::from_ref(&cte.name)));
         }
         if let Some(relation) = self.catalog().relation(&name.parts, read.is_streaming)? {
             let rel = self.relation(relation, &name.parts, read.is_streaming, read.span)?;

@@ -90,6 +90,14 @@ impl Resolver<'_> {
         self.select_items(rel, scope, items, block, order)
     }
 
+    /// `SELECT exprs ... GROUP BY grouping` over a relation.
+    pub(crate) fn aggregate_over(&mut self, rel: Rel, grouping: &Grouping, exprs: &[Expr], span: Span) -> Result<Rel> {
+        let grouping = Some(grouping);
+        let block = Block { input: &Plan::OneRow, exprs, grouping, having: vec![], qualify: vec![], windows: vec![], span };
+        let (rel, scope, items) = self.list_items(rel, &block)?;
+        self.select_items(rel, scope, items, &block, None)
+    }
+
     /// `withColumns`: a list of the input's columns, some of them replaced, and new ones behind.
     pub(crate) fn select_with(&mut self, rel: Rel, columns: &[(String, Expr)], span: Span) -> Result<Rel> {
         let case = self.name_case();

@@ -7,6 +7,8 @@ pub(crate) mod aggregates;
 pub(crate) mod defaults;
 pub(crate) mod names;
 pub(crate) mod positions;
+pub(crate) mod recursion_level;
+pub(crate) mod single_row;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

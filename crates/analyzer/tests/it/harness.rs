@@ -100,7 +100,7 @@ pub fn analyze(catalog: &TestCatalog, sql: &str) -> Result<Analyzed> {
 
 /// Analyzes a query under other settings.
 pub fn analyze_with(catalog: &TestCatalog, settings: SessionSettings, sql: &str) -> Result<Analyzed> {
-    let plan = millstream_sql::parse_query(sql).map_err(|error| Error::invalid(error.render(sql)).code("PARSE_SYNTAX_ERROR"))?;
+    let plan = millstream_sql::parse_query(sql).map_err(|error| Error::invalid(error.render(sql)).code(error.class))?;
     Analyzer::new(settings, catalog).with_text(sql).analyze(&plan)
 }
 

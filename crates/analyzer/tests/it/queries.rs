@@ -2,7 +2,7 @@
 
 use millstream_analyzer::{Analyzer, SessionSettings, referenced_relations};
 use millstream_core::ErrorKind;
-use millstream_sql::ir::Expr;
+use millstream_sql::ir::{Expr, Plan};
 
 use crate::harness::{TestCatalog, analyze, rows, schema_of, schema_text};
 
@@ -102,7 +102,7 @@ fn errors_show_class_place_and_nearest_name() {
 #[test]
 fn what_is_not_offered_is_named() {
     for sql in
-        ["SELECT v FROM t TABLESAMPLE (10 PERCENT)", "SELECT aggregate(array(1), 0, (a, x) -> a + x)", "SELECT input_file_name() FROM t"]
+        ["SELECT * FROM STREAM t IDENTIFIED BY x", "SELECT aggregate(array(1), 0, (a, x) -> a + x)", "SELECT input_file_name() FROM t"]
     {
         assert_eq!(refused(sql).kind(), ErrorKind::Unsupported, "{sql}");
     }
@@ -157,4 +157,58 @@ async fn columns_are_added_and_replaced_by_name() {
     let analyzed = Analyzer::new(SessionSettings::default(), &catalog).analyze(&plan).unwrap();
     assert_eq!(schema_text(&analyzed), "v int, s string, y int");
     assert_eq!(crate::harness::run(&analyzed).await.unwrap().iter().map(|batch| batch.num_rows()).sum::<usize>(), 6);
+}
+
+/// One text for every kind of relation and expression that there is.
+const EVERY_KIND: &[&str] = &[
+    "SELECT * FROM STREAM t IDENTIFIED BY x",
+    "VALUES (1)",
+    "SELECT 1",
+    "SELECT a.v FROM t AS a WHERE v > 1 ORDER BY v LIMIT 1 OFFSET 1",
+    "SELECT v, count(*) FROM t GROUP BY v HAVING count(*) > 0",
+    "SELECT v FROM t QUALIFY row_number() OVER (ORDER BY v) = 1",
+    "SELECT * FROM t JOIN u USING (v)",
+    "SELECT v FROM t UNION ALL SELECT v FROM u",
+    "SELECT v FROM t EXCEPT SELECT v FROM u",
+    "SELECT v FROM t DISTRIBUTE BY v",
+    "SELECT DISTINCT v FROM t",
+    "SELECT ts FROM (SELECT TIMESTAMP'2020-01-01 00:00:00' AS ts) WATERMARK ts DELAY OF INTERVAL 1 MINUTE",
+    "SELECT x FROM t LATERAL VIEW explode(array(v)) e AS x",
+    "WITH c AS (SELECT 1 AS a) SELECT a FROM c",
+    "SELECT /*+ BROADCAST(t) */ v FROM t",
+    "SELECT v FROM t TABLESAMPLE (10 PERCENT)",
+    "SELECT sum(v) OVER w FROM t WINDOW w AS (ORDER BY v)",
+    "SELECT * FROM t PIVOT (max(v) FOR s IN ('a'))",
+    "SELECT * FROM u UNPIVOT (x FOR y IN (v, n))",
+    "SELECT CAST(v AS STRING), -v, DATE'2020-01-01', array(v)[0], transform(array(v), x -> x + 1), (SELECT max(n) FROM u) FROM t",
+    "SELECT v FROM t WHERE EXISTS (SELECT 1 FROM u) AND v IN (SELECT v FROM u)",
+    "SELECT upper(s => 'a')",
+    "SELECT :name",
+    "SELECT ? + 1",
+];
+
+#[test]
+fn every_kind_of_relation_and_expression_resolves_or_is_refused_by_its_name() {
+    let catalog = catalog();
+    let mut built = vec![
+        Plan::Local(millstream_sql::ir::LocalId(1)),
+        Plan::Range { start: 0, end: 3, step: 1, partitions: None },
+        Plan::table("t", false).with_columns(vec![("x".to_owned(), Expr::lit(1))]),
+        Plan::table("t", false).with_columns_renamed(vec![("v".into(), "w".into())]),
+        Plan::Drop { input: Box::new(Plan::table("t", false)), columns: vec![Expr::col("v")], span: millstream_sql::Span::NONE },
+        Plan::ToDF { input: Box::new(Plan::table("t", false)), names: vec!["a".into(), "b".into()], span: millstream_sql::Span::NONE },
+    ];
+    let child = Box::new(Expr::call("struct", vec![Expr::col("v")]));
+    let update = Expr::UpdateFields { child, field: "v".into(), value: Some(Box::new(Expr::lit(1))), span: millstream_sql::Span::NONE };
+    built.push(Plan::table("t", false).project(vec![update]));
+    built.push(Plan::table("t", false).project(vec![Expr::SortOrder(Box::new(Expr::col("v").asc()))]));
+    built.extend(EVERY_KIND.iter().map(|sql| millstream_sql::parse_query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))));
+    for plan in built {
+        let Err(error) = Analyzer::new(SessionSettings::default(), &catalog).analyze(&plan) else { continue };
+        // A refusal that says nothing of what was refused would be a hole.
+        let says = ["IDENTIFIED BY", "withField", "local rows", "sort order", "parameter", "argument"]
+            .iter()
+            .any(|name| error.to_string().contains(name));
+        assert!(says, "{plan:?}: {error}");
+    }
 }

@@ -368,32 +368,6 @@ pub enum FrameBound {
     UnboundedFollowing,
 }
 
-impl Expr {
-    /// Where the expression was written; [`Span::NONE`] when it was not.
-    pub fn span(&self) -> Span {
-        match self {
-            Expr::Literal { span, .. }
-            | Expr::TypedLiteral { span, .. }
-            | Expr::UnresolvedAttribute { span, .. }
-            | Expr::UnresolvedStar { span, .. }
-            | Expr::Alias { span, .. }
-            | Expr::Cast { span, .. }
-            | Expr::UnresolvedExtractValue { span, .. }
-            | Expr::UpdateFields { span, .. }
-            | Expr::Lambda { span, .. }
-            | Expr::LambdaVariable { span, .. }
-            | Expr::Window { span, .. }
-            | Expr::ScalarSubquery { span, .. }
-            | Expr::Exists { span, .. }
-            | Expr::InSubquery { span, .. }
-            | Expr::NamedArgument { span, .. }
-            | Expr::Parameter { span, .. } => *span,
-            Expr::UnresolvedFunction(call) => call.span,
-            Expr::SortOrder(order) => order.expr.span(),
-        }
-    }
-}
-
 impl Literal {
     /// The literal's type.
     pub fn data_type(&self) -> DataType {

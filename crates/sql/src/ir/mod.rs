@@ -41,6 +41,7 @@ mod build;
 mod command;
 mod expr;
 mod interval;
+mod nodes;
 mod plan;
 mod types;
 

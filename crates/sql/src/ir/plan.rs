@@ -484,6 +484,8 @@ pub struct Cte {
     pub name: Ident,
     /// New names of its columns; empty keeps them.
     pub columns: Vec<Ident>,
+    /// `MAX RECURSION LEVEL`
+    pub level_max: Option<u32>,
     /// The query.
     pub plan: Plan,
 }
@@ -503,42 +505,4 @@ pub enum SampleSize {
     },
     /// `n ROWS`
     Rows(Expr),
-}
-
-impl Plan {
-    /// Where the relation was written; [`Span::NONE`] when it was not.
-    pub fn span(&self) -> Span {
-        match self {
-            Plan::Read(read) => read.span,
-            Plan::Local(_) | Plan::OneRow | Plan::Range { .. } => Span::NONE,
-            Plan::NamedStream { span, .. }
-            | Plan::Values { span, .. }
-            | Plan::SubqueryAlias { span, .. }
-            | Plan::Project { span, .. }
-            | Plan::Filter { span, .. }
-            | Plan::Aggregate { span, .. }
-            | Plan::Having { span, .. }
-            | Plan::Qualify { span, .. }
-            | Plan::Join { span, .. }
-            | Plan::UnionAll { span, .. }
-            | Plan::SetOp { span, .. }
-            | Plan::Sort { span, .. }
-            | Plan::Repartition { span, .. }
-            | Plan::Limit { span, .. }
-            | Plan::Offset { span, .. }
-            | Plan::Deduplicate { span, .. }
-            | Plan::WithColumns { span, .. }
-            | Plan::WithColumnsRenamed { span, .. }
-            | Plan::Drop { span, .. }
-            | Plan::ToDF { span, .. }
-            | Plan::WithWatermark { span, .. }
-            | Plan::Generate { span, .. }
-            | Plan::With { span, .. }
-            | Plan::Hint { span, .. }
-            | Plan::Sample { span, .. }
-            | Plan::WindowDefinitions { span, .. }
-            | Plan::Pivot { span, .. }
-            | Plan::Unpivot { span, .. } => *span,
-        }
-    }
 }

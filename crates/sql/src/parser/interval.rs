@@ -320,7 +320,9 @@ fn literal_of(sum: CalendarInterval, units: &[Unit], span: Span) -> Result<Liter
             let micros = micros.ok_or_else(|| SqlError::invalid("the interval is too long", span))?;
             Ok(Literal::DayTimeInterval { micros, start: *start, end: *end })
         }
-        (Some(_), Some(_)) => Err(SqlError::invalid("an interval cannot mix years or months with other units", span)),
+        (Some(_), Some(_)) => {
+            Err(SqlError::invalid("an interval cannot mix years or months with other units", span).with_class("_LEGACY_ERROR_TEMP_0029"))
+        }
         (None, None) => Err(SqlError::syntax("expected an interval", span)),
     }
 }

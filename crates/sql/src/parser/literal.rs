@@ -3,6 +3,7 @@
 //! A number keeps its written scale (`1.50` has two digits behind the point). Dates and timestamps
 //! keep their text, because the session's time zone decides what they mean.
 
+use super::types::PRECISION_EXCEEDED;
 use super::{Parser, Result};
 use crate::error::SqlError;
 use crate::ir::{Expr, Literal, TypedLiteralKind};
@@ -55,13 +56,15 @@ impl Parser<'_> {
 }
 
 fn number_value(text: &str, kind: TokenKind, span: Span) -> Result<Literal> {
-    let out_of_range = |what: &str| SqlError::invalid(format!("the number {text} does not fit {what}"), span);
+    let misfit = |what: &str, class| SqlError::invalid(format!("the number {text} does not fit {what}"), span).with_class(class);
+    let out_of_range = |what: &str| misfit(what, "INVALID_NUMERIC_LITERAL_RANGE");
+    let too_long = |what: &str| misfit(what, PRECISION_EXCEEDED);
     let stem = |suffix: usize| text.get(..text.len().saturating_sub(suffix)).unwrap_or(text);
     Ok(match kind {
         TokenKind::Integer => match (text.parse::<i32>(), text.parse::<i64>()) {
             (Ok(int), _) => Literal::Int(int),
             (_, Ok(long)) => Literal::Long(long),
-            _ => decimal(text).ok_or_else(|| out_of_range("DECIMAL(38, 0)"))?,
+            _ => decimal(text).ok_or_else(|| too_long("DECIMAL(38, 0)"))?,
         },
         TokenKind::Long => Literal::Long(stem(1).parse().map_err(|_| out_of_range("BIGINT"))?),
         TokenKind::Short => Literal::Short(stem(1).parse().map_err(|_| out_of_range("SMALLINT"))?),
@@ -69,8 +72,8 @@ fn number_value(text: &str, kind: TokenKind, span: Span) -> Result<Literal> {
         TokenKind::Float => Literal::Float(stem(1).parse().ok().filter(|f: &f32| f.is_finite()).ok_or_else(|| out_of_range("FLOAT"))?),
         TokenKind::Double => Literal::Double(double(stem(1)).ok_or_else(|| out_of_range("DOUBLE"))?),
         TokenKind::Exponent => Literal::Double(double(text).ok_or_else(|| out_of_range("DOUBLE"))?),
-        TokenKind::BigDecimal => decimal(stem(2)).ok_or_else(|| out_of_range("DECIMAL with 38 digits"))?,
-        _ => decimal(text).ok_or_else(|| out_of_range("DECIMAL with 38 digits"))?,
+        TokenKind::BigDecimal => decimal(stem(2)).ok_or_else(|| too_long("DECIMAL with 38 digits"))?,
+        _ => decimal(text).ok_or_else(|| too_long("DECIMAL with 38 digits"))?,
     })
 }
 

@@ -20,7 +20,7 @@ impl Parser<'_> {
         })
     }
 
-    /// `WITH [RECURSIVE] name [(columns)] [AS] (query), ...`
+    /// `WITH [RECURSIVE] name [(columns)] [MAX RECURSION LEVEL n] [AS] (query), ...`
     pub(super) fn ctes(&mut self) -> Result<(bool, Vec<Cte>)> {
         self.expect_word("WITH")?;
         let recursive = self.at_word("RECURSIVE") && self.peek_nth(1).kind != TokenKind::Symbol && !self.peek_nth(1).is_word("AS");
@@ -30,14 +30,18 @@ impl Parser<'_> {
         let ctes = self.comma_list(|p| {
             let name = p.plain_ident()?;
             let columns = if p.at_symbol("(") && !p.is_query_at(p.pos) { p.ident_list()? } else { vec![] };
-            if p.at_words(&["MAX", "RECURSION", "LEVEL"]) {
-                return Err(p.unsupported("MAX RECURSION LEVEL"));
-            }
+            let level_max = if p.take_words(&["MAX", "RECURSION", "LEVEL"]) {
+                let level = p.peek().text.parse().map_err(|_| p.unexpected("a whole number"))?;
+                p.next();
+                Some(level)
+            } else {
+                None
+            };
             p.take_word("AS");
             p.expect_symbol("(")?;
             let plan = p.query()?;
             p.expect_symbol(")")?;
-            Ok(Cte { name, columns, plan })
+            Ok(Cte { name, columns, level_max, plan })
         })?;
         Ok((recursive, ctes))
     }
@@ -215,7 +219,7 @@ impl Parser<'_> {
                 && first.len() != row.len()
             {
                 let message = format!("the first row of VALUES has {} columns, this one {}", first.len(), row.len());
-                return Err(SqlError::syntax(message, at));
+                return Err(SqlError::syntax(message, at).with_class("INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH"));
             }
             rows.push(row);
             if !self.take_symbol(",") {

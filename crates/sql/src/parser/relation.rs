@@ -15,6 +15,9 @@ pub(super) fn read_table(name: ObjectName, is_streaming: bool, options: Properti
     Plan::Read(Read { source: ReadSource::Table(name), is_streaming, options, schema: None, span })
 }
 
+/// Spark's error class of samples that are no part of the whole.
+const BAD_FRACTION: &str = "INVALID_TABLESAMPLE_FRACTION";
+
 /// The alias Spark gives a subquery without one: it hides the names inside.
 const UNNAMED_SUBQUERY: &str = "__auto_generated_subquery_name";
 
@@ -343,7 +346,8 @@ impl Parser<'_> {
             self.skip(2);
             let percent: f64 = token.text.parse().map_err(|_| SqlError::invalid("the percentage is not a number", token.span))?;
             if !(0.0..=100.0).contains(&percent) {
-                return Err(SqlError::invalid(format!("the percentage {percent} is not between 0 and 100"), token.span));
+                let message = format!("the percentage {percent} is not between 0 and 100");
+                return Err(SqlError::invalid(message, token.span).with_class(BAD_FRACTION));
             }
             SampleSize::Fraction { lower: 0.0, upper: percent / 100.0, with_replacement: false }
         } else {
@@ -379,7 +383,7 @@ impl Parser<'_> {
             return Err(self.unsupported("TABLESAMPLE (BUCKET ... ON ...)"));
         }
         if denominator < 1.0 || numerator > denominator {
-            return Err(SqlError::invalid("the bucket is not one of the buckets", self.span_from(start)));
+            return Err(SqlError::invalid("the bucket is not one of the buckets", self.span_from(start)).with_class(BAD_FRACTION));
         }
         Ok(SampleSize::Fraction { lower: 0.0, upper: numerator / denominator, with_replacement: false })
     }

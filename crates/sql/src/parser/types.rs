@@ -85,6 +85,7 @@ impl Parser<'_> {
             .unwrap_or_else(|| {
                 let span = self.span_from(token.span);
                 Err(SqlError::invalid(format!("'{}' is not a data type", self.text_of(span)), span)
+                    .with_class("UNSUPPORTED_DATATYPE")
                     .with_nearest(&name, TYPE_NAMES.iter().copied()))
             })
             .map_err(|e| if e.span.is_known() { e } else { SqlError { span: self.span_from(token.span), ..e } })
@@ -226,10 +227,13 @@ fn simple_type(name: &str, parameters: &[u32]) -> Option<Result<DataType>> {
     parameters.is_empty().then_some(Ok(plain))
 }
 
+/// Spark's error class of decimals with more than 38 digits.
+pub(super) const PRECISION_EXCEEDED: &str = "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION";
+
 fn decimal_type(precision: u32, scale: u32) -> Result<DataType> {
     let bad = |message: String| Err(SqlError::invalid(message, Span::NONE));
     if precision > 38 {
-        return bad(format!("the precision {precision} of DECIMAL is above 38"));
+        return bad(format!("the precision {precision} of DECIMAL is above 38")).map_err(|error| error.with_class(PRECISION_EXCEEDED));
     }
     if scale > precision {
         return bad(format!("the scale {scale} of DECIMAL is above its precision {precision}"));
