@@ -5,7 +5,7 @@
 //! (`from_json`, `to_csv`, `date_format`, casts) share one decoder and one encoder per format, all with Spark's semantics.
 //!
 //! Read in this order: [`datetime`], [`pattern`], [`number`], [`decoder`], [`encoder`], [`infer`],
-//! [`json`], [`csv`], [`text`].
+//! [`json`], [`csv`], [`text`], [`value_text`], [`table`].
 #![forbid(unsafe_code)]
 
 pub mod csv;
@@ -16,7 +16,9 @@ pub mod infer;
 pub mod json;
 pub mod number;
 pub mod pattern;
+pub mod table;
 pub mod text;
+pub mod value_text;
 
 mod column;
 mod lines;

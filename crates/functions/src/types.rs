@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use datafusion::common::Result;
+use millstream_formats::datetime::{IntervalField, IntervalRange};
 
 use crate::error::{internal, invalid};
 
@@ -206,45 +207,6 @@ fn write_identifier(out: &mut String, name: &str) {
         out.push_str(name);
     }
 }
-
-/// The fields of an interval, largest first; a qualifier such as `DAY TO SECOND` is a pair of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum IntervalField {
-    Year,
-    Month,
-    Day,
-    Hour,
-    Minute,
-    Second,
-}
-
-impl IntervalField {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Year => "YEAR",
-            Self::Month => "MONTH",
-            Self::Day => "DAY",
-            Self::Hour => "HOUR",
-            Self::Minute => "MINUTE",
-            Self::Second => "SECOND",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "year" => Self::Year,
-            "month" => Self::Month,
-            "day" => Self::Day,
-            "hour" => Self::Hour,
-            "minute" => Self::Minute,
-            "second" => Self::Second,
-            _ => return None,
-        })
-    }
-}
-
-/// The range of an interval type: `DAY TO SECOND`.
-pub(crate) type IntervalRange = (IntervalField, IntervalField);
 
 /// A type as written, with the interval range that its Arrow type cannot carry.
 #[derive(Debug, Clone, PartialEq)]

@@ -30,6 +30,7 @@ pub use millstream_engine::stream::StreamingQueryStatus;
 pub use millstream_engine::{
     EngineConfig, QueryEvent, StreamingQuery, StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, Trigger,
 };
+pub use millstream_formats::table::TableLayout;
 pub use reader::{DataFrameReader, DataStreamReader, parse_schema};
 pub use session::{Session, SessionBuilder};
 pub use writer::{DataFrameWriter, DataStreamWriter, SaveMode};

@@ -148,6 +148,30 @@ pub(crate) fn can_cast(from: &DataType, to: &DataType, is_try: bool) -> bool {
     }
 }
 
+/// Whether Spark takes the result of this cast for nullable although the value is not (`Cast.forceNullable`).
+pub(crate) fn forces_nullable(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    match (from, to) {
+        (from, to) if from == to => false,
+        (T::Null, _) | (_, T::String) => false,
+        (from, T::Binary) if is_string(from) => false,
+        (from, _) if is_string(from) => true,
+        (T::Timestamp, T::Byte | T::Short | T::Int) => true,
+        (T::Float | T::Double, T::Timestamp) => true,
+        (T::Timestamp, T::Date) | (T::Date, T::Timestamp) => false,
+        (_, T::Date) | (T::Date, _) | (_, T::CalendarInterval) => true,
+        (from, T::Decimal { precision, scale }) => match (from, decimal_for_integral(from)) {
+            (T::Boolean, _) => i16::from(*precision) - i16::from(*scale) < 1,
+            (_, Some(T::Decimal { precision: p, scale: s })) => {
+                i16::from(*precision) - i16::from(*scale) < i16::from(p) - i16::from(s) || *scale < s
+            }
+            _ => true,
+        },
+        (T::Float | T::Double | T::Decimal { .. }, to) => is_integral(to),
+        _ => false,
+    }
+}
+
 fn tightest_common(left: &DataType, right: &DataType) -> Option<DataType> {
     use DataType as T;
     match (left, right) {

@@ -99,9 +99,9 @@ impl Resolver<'_> {
         }
         check_types(name, &args, span)?;
         let shown = registry::names::call_name(name, &args);
-        let result_hint = registry::names::result_type(name, &args);
         let args = self.coerce_args(def, name, args, span)?;
-        let nullable = !def.strict || args.iter().any(|arg| arg.nullable) || registry::is_nullable_by_nature(name);
+        let result_hint = registry::names::result_type(name, &args);
+        let nullable = registry::nullability::of_call(def, name, &args);
         let mut out = self.kernel_of(def, args, span)?.named(shown);
         out.nullable = nullable;
         if let Some(data_type) = result_hint {

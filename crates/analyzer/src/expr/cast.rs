@@ -9,7 +9,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{CastMode, DataType};
 
 use super::Typed;
-use crate::coerce::{can_cast, can_cast_implicitly, common_type_of, is_string, same_type};
+use crate::coerce::{can_cast, can_cast_implicitly, common_type_of, forces_nullable, is_string, same_type};
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
 use crate::types::arrow_type;
@@ -57,7 +57,7 @@ impl Resolver<'_> {
         if typed.data_type == *to || (same_type(&typed.data_type, to) && arrow_type(&typed.data_type)? == arrow_type(to)?) {
             return Ok(Typed { data_type: to.clone(), ..typed });
         }
-        let nullable = typed.nullable;
+        let nullable = typed.nullable || forces_nullable(&typed.data_type, to);
         let expr = cast_call(typed.expr, to, &typed.data_type, mode, &self.settings().time_zone).map_err(|error| error.at(span))?;
         Ok(Typed { expr, data_type: to.clone(), nullable: nullable || mode == "try", ..typed })
     }

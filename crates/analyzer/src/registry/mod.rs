@@ -6,6 +6,7 @@
 pub(crate) mod aggregates;
 pub(crate) mod defaults;
 pub(crate) mod names;
+pub(crate) mod nullability;
 pub(crate) mod positions;
 pub(crate) mod recursion_level;
 pub(crate) mod single_row;
@@ -108,34 +109,6 @@ const BOOLEAN: [&str; 18] = [
     "equal_null_safe",
 ];
 
-/// Strict kernels whose result may be null for arguments that are not.
-const NULLABLE_BY_NATURE: [&str; 24] = [
-    "get",
-    "element_at",
-    "try_element_at",
-    "get_json_object",
-    "json_tuple",
-    "from_json",
-    "from_csv",
-    "to_timestamp",
-    "to_date",
-    "try_to_timestamp",
-    "try_to_date",
-    "try_to_number",
-    "try_add",
-    "try_subtract",
-    "try_multiply",
-    "try_divide",
-    "date_trunc",
-    "trunc",
-    "conv",
-    "unhex",
-    "array_max",
-    "array_min",
-    "next_day",
-    "ln",
-];
-
 /// Functions of Spark that are not offered: the error then says so instead of "not known".
 const NOT_OFFERED: [&str; 25] = [
     "session_window",
@@ -179,10 +152,6 @@ pub(crate) fn is_higher_order(name: &str) -> bool {
 
 pub(crate) fn is_aggregate(name: &str) -> bool {
     aggregates::find(name).is_some()
-}
-
-pub(crate) fn is_nullable_by_nature(name: &str) -> bool {
-    NULLABLE_BY_NATURE.contains(&name)
 }
 
 pub(crate) fn is_spark_function(name: &str) -> bool {

@@ -67,6 +67,30 @@ pub(crate) fn result_type(name: &str, args: &[Typed]) -> Option<DataType> {
     let of = |idx: usize| args.get(idx).map(|arg| arg.data_type.clone());
     match name {
         "abs" | "negative" | "positive" => of(0).filter(crate::coerce::is_ansi_interval),
+        "array" => {
+            let contains_null = args.iter().any(|arg| arg.nullable);
+            Some(DataType::Array { element: Box::new(args.first().map_or(DataType::Null, |arg| arg.data_type.clone())), contains_null })
+        }
+        "map" => {
+            let (key, value) = (args.first()?, args.get(1)?);
+            let value_contains_null = args.iter().skip(1).step_by(2).any(|arg| arg.nullable);
+            Some(DataType::Map { key: Box::new(key.data_type.clone()), value: Box::new(value.data_type.clone()), value_contains_null })
+        }
+        "split" => Some(DataType::Array { element: Box::new(DataType::String), contains_null: false }),
+        "map_keys" => match of(0) {
+            Some(DataType::Map { key, .. }) => Some(DataType::Array { element: key, contains_null: false }),
+            _ => None,
+        },
+        "map_values" => match of(0) {
+            Some(DataType::Map { value, value_contains_null, .. }) => {
+                Some(DataType::Array { element: value, contains_null: value_contains_null })
+            }
+            _ => None,
+        },
+        // The same values in another order, or fewer of them.
+        "reverse" | "array_distinct" | "sort_array" | "slice" | "shuffle" | "array_remove" | "array_except" => {
+            of(0).filter(|t| matches!(t, DataType::Array { .. }))
+        }
         "named_struct" => {
             let fields = args.chunks_exact(2).map(|pair| match pair {
                 [name, value] => Some(StructField {

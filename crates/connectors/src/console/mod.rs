@@ -5,7 +5,6 @@
 
 mod options;
 mod sink;
-mod table;
 
 use std::fmt;
 use std::io::Write;
@@ -17,8 +16,6 @@ use millstream_core::{Connector, Error, OptionSpec, Result, Sink, WriterFactory,
 
 use crate::in_process::InProcessSink;
 use crate::wire::RowsToDriver;
-
-pub use table::show_table;
 
 /// Where the console sink prints: standard output, or a writer given by a test or a user interface.
 #[derive(Clone)]

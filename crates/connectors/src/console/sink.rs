@@ -9,9 +9,10 @@ use millstream_core::{BatchId, Delivery, Error, Options, Result, TaskOutput};
 use millstream_formats::Encoder;
 use millstream_formats::datetime::Zone;
 use millstream_formats::json::{JsonEncoder, JsonWriteOptions};
+use millstream_formats::table::{TableColumn, TableLayout, TableOptions, table_text};
 
+use super::ConsoleOutput;
 use super::options::{ConsoleFormat, ConsoleOptions};
-use super::{ConsoleOutput, show_table};
 use crate::in_process::RowTaker;
 use crate::wire;
 
@@ -41,7 +42,8 @@ impl RowTaker for ConsolePrinter {
         let rows = wire::rows_of(outputs)?;
         let text = match self.options.format {
             ConsoleFormat::Table { num_rows, width_max } => {
-                let table = show_table(schema, &rows, num_rows, width_max, &self.time_zone)?;
+                let options = TableOptions { n_rows: num_rows, width_max, layout: TableLayout::Horizontal };
+                let table = table_text(&TableColumn::of(schema), &rows, &options, Zone::parse(&self.time_zone)?)?;
                 let line = "-".repeat(43);
                 // As in Spark, a finished write is shown without the header of a batch.
                 let header = if self.is_stream { format!("{line}\nBatch: {batch}\n{line}\n") } else { String::new() };

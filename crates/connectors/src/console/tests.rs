@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
 use millstream_core::{BatchId, ConnectorRegistry, Delivery, Result, Sink, TaskId, TaskOutput};
 use millstream_testkit::sink_contract::{SinkHarness, check_sink};
 
-use super::{ConsoleConnector, ConsoleOutput, show_table};
+use super::{ConsoleConnector, ConsoleOutput};
 use crate::harness::{id_name_rows, id_name_schema, registry, sink, sink_request};
 use crate::wire;
 
@@ -125,7 +124,6 @@ Batch: 0
 |0  |name 0|
 +---+------+
 only showing top 1 row
-
 ";
     let console = Console::new(&[("numRows", "1"), ("truncate", "false")]);
     assert_eq!(console.print(0, &[id_name_rows(0, 3)]).await, expected);
@@ -138,25 +136,4 @@ async fn prints_json_lines_and_the_end_of_every_batch() {
     assert_eq!(console.print(5, &[id_name_rows(1, 2)]).await, expected);
     let console = Console::new(&[("format", "json")]);
     assert_eq!(console.print(6, &[]).await, "{\"batchId\":6,\"end\":true,\"numRows\":0}\n");
-}
-
-#[test]
-fn shows_nested_values_and_times_as_spark() {
-    let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a long text of more than twenty")]));
-    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC"));
-    let inner = StructArray::from(vec![
-        (Arc::new(Field::new("a", DataType::Int64, true)), Arc::new(Int64Array::from(vec![Some(1)])) as ArrayRef),
-        (Arc::new(Field::new("b", DataType::Int64, true)), Arc::new(Int64Array::from(vec![None])) as ArrayRef),
-    ]);
-    assert_eq!(inner.len(), 1);
-    let batch = RecordBatch::try_from_iter([("t", names), ("ts", times), ("s", Arc::new(inner) as ArrayRef)]).unwrap();
-    let text = show_table(&batch.schema(), &[batch], 20, Some(20), "+01:00").unwrap();
-    let expected = "\
-+--------------------+--------------------+---------+
-|                   t|                  ts|        s|
-+--------------------+--------------------+---------+
-|a long text of mo...|1970-01-01 01:00:...|{1, NULL}|
-+--------------------+--------------------+---------+
-";
-    assert_eq!(text, expected);
 }

@@ -10,7 +10,7 @@ mod text;
 mod zone;
 
 pub use civil::{Civil, days_from_civil, days_in_month, is_leap_year, weekday, year_day};
-pub use interval::{calendar_interval_text, day_time_interval_text, year_month_interval_text};
+pub use interval::{IntervalField, IntervalRange, calendar_interval_text, push_day_time_interval, push_year_month_interval};
 pub use parse::{parse_date, parse_timestamp, parse_timestamp_at, parse_timestamp_ntz};
 pub(crate) use text::push_local_iso_millis;
 pub use text::{push_date, push_time_fraction, push_timestamp, push_timestamp_ntz};

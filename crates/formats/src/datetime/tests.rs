@@ -107,11 +107,19 @@ fn every_day_of_a_long_time_comes_back() {
     }
 }
 
+fn written(push: impl Fn(&mut String)) -> String {
+    let mut out = String::new();
+    push(&mut out);
+    out
+}
+
 #[test]
 fn intervals_print_as_spark_prints_them() {
-    assert_eq!(year_month_interval_text(14), "INTERVAL '1-2' YEAR TO MONTH");
-    assert_eq!(year_month_interval_text(-14), "INTERVAL '-1-2' YEAR TO MONTH");
-    assert_eq!(day_time_interval_text(93_784_500_000), "INTERVAL '1 02:03:04.5' DAY TO SECOND");
+    assert_eq!(written(|out| push_year_month_interval(out, 14, None)), "INTERVAL '1-2' YEAR TO MONTH");
+    assert_eq!(written(|out| push_year_month_interval(out, -14, None)), "INTERVAL '-1-2' YEAR TO MONTH");
+    assert_eq!(written(|out| push_day_time_interval(out, 93_784_500_000, None)), "INTERVAL '1 02:03:04.5' DAY TO SECOND");
+    let hours = Some((IntervalField::Hour, IntervalField::Minute));
+    assert_eq!(written(|out| push_day_time_interval(out, -93_784_500_000, hours)), "INTERVAL '-26:03' HOUR TO MINUTE");
     assert_eq!(calendar_interval_text(14, 3, 3_661_500_000), "1 years 2 months 3 days 1 hours 1 minutes 1.5 seconds");
     assert_eq!(calendar_interval_text(0, 0, 0), "0 seconds");
 }

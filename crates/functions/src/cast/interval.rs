@@ -2,7 +2,6 @@
 //!
 //! The range (`DAY TO HOUR`) is not in the Arrow type; without one the full range is meant.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringArray};
@@ -10,75 +9,15 @@ use arrow::datatypes::{
     DataType, Decimal128Type, DurationMicrosecondType, Int64Type, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
 };
 use datafusion::common::Result;
-use millstream_formats::datetime::{MICROS_PER_DAY, MICROS_PER_SECOND, calendar_interval_text, push_time_fraction};
+use millstream_formats::datetime::{IntervalField as F, IntervalRange, MICROS_PER_DAY, MICROS_PER_SECOND};
 
 use super::numeric::{parse_integer, trim, try_map};
 use super::{CastOptions, cast_array, cast_overflow, mismatch};
 use crate::error::data;
-use crate::types::{IntervalField as F, IntervalRange, type_name};
+use crate::types::type_name;
 
 const HOUR: i64 = 3600 * MICROS_PER_SECOND;
 const MINUTE: i64 = 60 * MICROS_PER_SECOND;
-
-/// `INTERVAL '1 02:03:04' DAY TO SECOND`, cut to the range.
-pub(super) fn write_day_time(out: &mut String, us: i64, range: Option<IntervalRange>) {
-    let (from, to) = range.unwrap_or((F::Day, F::Second));
-    out.push_str("INTERVAL '");
-    if us < 0 {
-        out.push('-');
-    }
-    let mut rest = us.unsigned_abs();
-    let mut first = true;
-    for (field, unit) in [(F::Day, MICROS_PER_DAY), (F::Hour, HOUR), (F::Minute, MINUTE), (F::Second, MICROS_PER_SECOND)] {
-        if field < from || field > to {
-            continue;
-        }
-        let value = rest / unit.unsigned_abs();
-        rest %= unit.unsigned_abs();
-        if !first {
-            out.push(if field == F::Hour { ' ' } else { ':' });
-        }
-        let _ = match field {
-            F::Day => write!(out, "{value}"),
-            _ => write!(out, "{value:02}"),
-        };
-        if field == F::Second {
-            push_time_fraction(out, rest as u32);
-        }
-        first = false;
-    }
-    write_range(out, (from, to));
-}
-
-/// `INTERVAL '1-2' YEAR TO MONTH`, cut to the range.
-pub(super) fn write_year_month(out: &mut String, months: i32, range: Option<IntervalRange>) {
-    let (from, to) = range.unwrap_or((F::Year, F::Month));
-    out.push_str("INTERVAL '");
-    if months < 0 {
-        out.push('-');
-    }
-    let abs = months.unsigned_abs();
-    let _ = match (from, to) {
-        (F::Year, F::Year) => write!(out, "{}", abs / 12),
-        (F::Month, F::Month) => write!(out, "{abs}"),
-        _ => write!(out, "{}-{}", abs / 12, abs % 12),
-    };
-    write_range(out, (from, to));
-}
-
-fn write_range(out: &mut String, (from, to): IntervalRange) {
-    out.push_str("' ");
-    out.push_str(from.name());
-    if from != to {
-        out.push_str(" TO ");
-        out.push_str(to.name());
-    }
-}
-
-/// `1 years 2 months 3 days 4 hours`.
-pub(super) fn write_calendar(out: &mut String, months: i32, days: i32, us: i64) {
-    out.push_str(&calendar_interval_text(months, days, us));
-}
 
 /// Casts text to intervals: `1 02:03:04`, `INTERVAL '1-2' YEAR TO MONTH`, `1 day 2 hours`.
 pub(super) fn from_text(array: &StringArray, to: &DataType, options: &CastOptions) -> Result<ArrayRef> {

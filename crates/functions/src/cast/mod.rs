@@ -14,13 +14,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
 use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::Result;
-use millstream_formats::datetime::Zone;
+use millstream_formats::datetime::{IntervalRange, Zone};
 
 use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{data, external, internal, invalid, unsupported};
-use crate::types::{IntervalRange, parse_written, type_name};
-
-pub(crate) use text::write_value;
+use crate::types::{parse_written, type_name};
 
 /// The casts.
 pub const FUNCTIONS: &[FunctionDef] = &[FunctionDef::new(

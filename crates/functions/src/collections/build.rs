@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, ListArray, StructArray, UInt32Array, new_empty_array};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::common::Result;
+use millstream_formats::value_text::{ValueStyle, push_value};
 
 use super::access::as_map;
 use super::{Gather, as_list, comparable, entry_range, make_map, range_of};
@@ -112,8 +113,8 @@ impl<'a> MapCheck<'a> {
         }
         if !self.seen.insert(self.rows.row(idx).data().to_vec()) {
             let mut name = String::new();
-            let options = crate::cast::CastOptions::new(crate::cast::CastMode::Ansi, millstream_formats::datetime::Zone::UTC);
-            crate::cast::write_value(&mut name, self.keys, idx, &options)?;
+            let style = ValueStyle::cast(millstream_formats::datetime::Zone::UTC);
+            push_value(&mut name, self.keys, idx, &style).map_err(crate::error::external)?;
             return Err(data("DUPLICATED_MAP_KEY", format!("the map key '{name}' appears twice")));
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! What makes a DataFrame run, or tells what it is.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millstream_analyzer::Analyzed;
-use millstream_analyzer::types::{from_arrow, to_arrow};
+use millstream_analyzer::types::to_arrow;
 use millstream_core::{Error, Options, Result};
 use millstream_engine::from_datafusion;
 use millstream_formats::Encoder;
@@ -15,10 +14,9 @@ use millstream_formats::csv::{CsvEncoder, CsvWriteOptions};
 use millstream_formats::datetime::Zone;
 use millstream_formats::json::{JsonEncoder, JsonWriteOptions};
 use millstream_functions::cast::{CastMode, CastOptions, cast_array};
-use millstream_sql::ir;
 
 use super::DataFrame;
-use super::show::{ShowOptions, render_table};
+use super::show::{ShowOptions, render_table, render_tree};
 use crate::functions;
 
 impl DataFrame {
@@ -34,12 +32,7 @@ impl DataFrame {
 
     /// The schema as a tree, as Spark prints it.
     pub async fn schema_tree(&self) -> Result<String> {
-        let mut text = "root\n".to_owned();
-        for field in self.schema().await?.fields() {
-            let data_type = from_arrow(field.data_type())?;
-            write_field(&mut text, " |", field.name(), &data_type, field.is_nullable());
-        }
-        Ok(text)
+        Ok(render_tree(&self.analyze().await?))
     }
 
     /// Prints [`Self::schema_tree`].
@@ -70,14 +63,19 @@ impl DataFrame {
     /// The first rows as Spark's text table.
     pub async fn show_string(&self, options: ShowOptions) -> Result<String> {
         let limited = self.limit(u32::try_from(options.n_rows).unwrap_or(u32::MAX).saturating_add(1));
-        let schema = limited.schema().await?;
-        render_table(&schema, &limited.collect().await?, &options, &self.session.time_zone())
+        let analyzed = limited.analyze().await?;
+        render_table(&analyzed, &limited.collect().await?, &options, &self.session.time_zone())
     }
 
-    /// Prints the first 20 rows, as Spark does.
-    #[expect(clippy::print_stdout, reason = "it is what the method is for")]
+    /// Prints the first 20 rows, cells cut at 20 characters.
     pub async fn show(&self) -> Result<()> {
-        println!("{}", self.show_string(ShowOptions::default()).await?);
+        self.show_with(ShowOptions::default()).await
+    }
+
+    /// Prints the first rows, as many and as wide as `options` say.
+    #[expect(clippy::print_stdout, reason = "it is what the method is for")]
+    pub async fn show_with(&self, options: ShowOptions) -> Result<()> {
+        println!("{}", self.show_string(options).await?);
         Ok(())
     }
 
@@ -104,9 +102,8 @@ impl DataFrame {
 
     /// All rows as a text table, cells uncut.
     pub async fn table_string(&self) -> Result<String> {
-        let schema = self.schema().await?;
-        let options = ShowOptions { n_rows: usize::MAX - 1, width_max: None };
-        render_table(&schema, &self.collect().await?, &options, &self.session.time_zone())
+        let options = ShowOptions { n_rows: usize::MAX, width_max: None, ..ShowOptions::default() };
+        render_table(&self.analyze().await?, &self.collect().await?, &options, &self.session.time_zone())
     }
 
     /// All rows as JSON, one object per line; nulls are left out, as Spark's writer does.
@@ -150,7 +147,7 @@ impl DataFrame {
     }
 }
 
-fn zone_of(name: &str) -> Result<Zone> {
+pub(super) fn zone_of(name: &str) -> Result<Zone> {
     Zone::parse(name).map_err(|error| Error::invalid(error.to_string()))
 }
 
@@ -173,46 +170,4 @@ pub(crate) fn output_schema(analyzed: &Analyzed) -> Result<SchemaRef> {
         })
     });
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
-}
-
-/// Spark's `treeString` of one field and what is below it.
-fn write_field(text: &mut String, prefix: &str, name: &str, data_type: &ir::DataType, nullable: bool) {
-    let _ = writeln!(text, "{prefix}-- {name}: {} (nullable = {nullable})", type_word(data_type));
-    write_children(text, &format!("{prefix}    |"), data_type);
-}
-
-fn write_children(text: &mut String, prefix: &str, data_type: &ir::DataType) {
-    let below = format!("{prefix}    |");
-    match data_type {
-        ir::DataType::Struct(fields) => {
-            for field in fields {
-                write_field(text, prefix, &field.name, &field.data_type, field.nullable);
-            }
-        }
-        ir::DataType::Array { element, contains_null } => {
-            let _ = writeln!(text, "{prefix}-- element: {} (containsNull = {contains_null})", type_word(element));
-            write_children(text, &below, element);
-        }
-        ir::DataType::Map { key, value, value_contains_null } => {
-            let _ = writeln!(text, "{prefix}-- key: {}", type_word(key));
-            write_children(text, &below, key);
-            let _ = writeln!(text, "{prefix}-- value: {} (valueContainsNull = {value_contains_null})", type_word(value));
-            write_children(text, &below, value);
-        }
-        _ => {}
-    }
-}
-
-/// Spark's `typeName`, which the tree shows.
-fn type_word(data_type: &ir::DataType) -> String {
-    match data_type {
-        ir::DataType::Struct(_) => "struct".to_owned(),
-        ir::DataType::Array { .. } => "array".to_owned(),
-        ir::DataType::Map { .. } => "map".to_owned(),
-        ir::DataType::Int => "integer".to_owned(),
-        ir::DataType::Long => "long".to_owned(),
-        ir::DataType::Short => "short".to_owned(),
-        ir::DataType::Byte => "byte".to_owned(),
-        other => other.simple_string(),
-    }
 }
