@@ -63,6 +63,9 @@ def step(spark, frame, method, args):
             return frame.orderBy(*[sort_key(text) for text in args])
         case "drop_duplicates":
             return frame.dropDuplicates(list(args))
+        case "dropna":
+            how, thresh, subset = (args + [None] * 3)[:3]
+            return frame.dropna(how or "any", thresh, subset)
         case "to_df":
             return frame.toDF(*args)
         case _:

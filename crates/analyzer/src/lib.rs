@@ -37,6 +37,7 @@ pub use analyzer::{Analyzed, AnalyzedExpr, Analyzer, OutputColumn, Watermark};
 pub use catalog::{Catalog, Relation, UserFunction};
 pub use nested_pruning::prune_nested_fields;
 pub use nodes::{BatchTimeNode, EventTimeWatermarkNode};
+pub use plan::by_schema::{AGGREGATE_NUMERIC, FILL_NULLS, KEEP_KNOWN};
 pub use settings::SessionSettings;
 pub use walk::{RelationRef, referenced_relations};
 

@@ -21,7 +21,7 @@ mod settings;
 mod writer;
 
 pub use column::{Column, call, col, expr, lit, star, when};
-pub use dataframe::{AllowMissing, DataFrame, GroupedData, ShowOptions};
+pub use dataframe::{AllowMissing, DataFrame, GroupedData, KeepKnown, ShowOptions};
 pub use job::{Job, JobRun};
 pub use millstream_connectors::{MemoryStream, RowWriter, RowWriterFactory};
 pub use millstream_core::crash;

@@ -31,6 +31,7 @@ use crate::scope::{Attribute, column};
 pub(crate) use attribute::Item;
 pub(crate) use guard::may_raise;
 pub(crate) use literal::literal_of;
+pub(crate) use operators::text_arg;
 pub(crate) use predicate::call_text;
 pub(crate) use time_window::TimeWindow;
 

@@ -9,7 +9,7 @@ use millstream_sql::ir::{DedupColumns, Expr, Plan};
 use super::projection;
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, not_found};
+use crate::scope::{Attribute, Rel};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -108,7 +108,11 @@ impl Resolver<'_> {
                 for name in names {
                     let found: Vec<&Attribute> = visible.iter().filter(|attr| case.same(&attr.name, &name.name)).collect();
                     if found.is_empty() {
-                        return Err(not_found(&visible, std::slice::from_ref(&name.name), name.span));
+                        return Err(AnalysisError::invalid(
+                            "UNRESOLVED_COLUMN_AMONG_FIELD_NAMES",
+                            format!("the column '{}' is not among the columns {}", name.name, names_of(&visible)),
+                            name.span,
+                        ));
                     }
                     keys.extend(found.into_iter().map(|attr| attr.id));
                 }
@@ -135,4 +139,8 @@ impl Resolver<'_> {
             .collect();
         Ok(Rel { plan: projection(exprs, plan)?, attrs: visible, ..rel })
     }
+}
+
+fn names_of(attrs: &[Attribute]) -> String {
+    attrs.iter().map(|attr| attr.name.as_str()).collect::<Vec<_>>().join(", ")
 }

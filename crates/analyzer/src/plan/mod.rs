@@ -1,5 +1,6 @@
 //! Unresolved relations become plans: one function per kind of relation.
 
+pub(crate) mod by_schema;
 mod columns;
 mod generate;
 mod join;
@@ -26,7 +27,7 @@ use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use crate::resolver::{CteNode, Resolver};
-use crate::scope::{Attribute, AttributeWatermark, Rel, Visibility, plan_name};
+use crate::scope::{Attribute, AttributeWatermark, NameCase, Rel, Visibility, plan_name};
 use crate::stream_check;
 use pivot::Pivot;
 use unpivot::Unpivot;
@@ -49,6 +50,9 @@ impl Resolver<'_> {
     }
 
     fn plan_unbounded(&mut self, plan: &Plan) -> Result<Rel> {
+        if let Some(plain) = self.by_schema(plan)? {
+            return self.plan(&plain);
+        }
         match plan {
             Plan::Read(read) => self.read(read),
             Plan::Local(id) => {
@@ -67,7 +71,13 @@ impl Resolver<'_> {
             Plan::Sort { input, order, is_global, span } => self.sort(input, order, *is_global, *span),
             Plan::Filter { input, condition, span } => {
                 let rel = self.plan(input)?;
-                self.filter(rel, condition, "WHERE", *span)
+                let attrs = rel.attrs.clone();
+                match self.filter(rel, condition, "WHERE", *span) {
+                    Err(error) if error.class().is_some_and(|class| class.starts_with("UNRESOLVED_COLUMN")) => {
+                        self.filter_below(input, &attrs, condition, *span).unwrap_or(Err(error))
+                    }
+                    out => out,
+                }
             }
             Plan::Join { .. } => self.join(plan),
             Plan::UnionAll { inputs, span } => self.union_all(inputs, *span),
@@ -149,6 +159,33 @@ impl Resolver<'_> {
         let plan = with_batch_time(rel.plan, &cx)?;
         let plan = LogicalPlan::Filter(Filter::try_new(condition.expr, Arc::new(plan))?);
         Ok(Rel { plan, ..rel })
+    }
+
+    /// A filter on columns that the projection right below leaves out: they are kept until the filter has seen them.
+    /// None when there is no such projection, or it has no such columns.
+    fn filter_below(&mut self, input: &Plan, attrs: &[Attribute], condition: &Expr, span: Span) -> Option<Result<Rel>> {
+        let case = self.name_case();
+        let mut missing: Vec<Expr> = vec![];
+        crate::walk::visit(condition, &mut |node| {
+            if let Expr::UnresolvedAttribute { parts, span, .. } = node
+                && matches!(crate::scope::find(attrs, parts, case, *span), Ok(None))
+                && !missing.contains(node)
+            {
+                missing.push(node.clone());
+            }
+        });
+        let wider = with_more_columns(input, &missing, case).filter(|_| !missing.is_empty())?;
+        let rel = self.plan(&wider).ok()?;
+        let mut added = vec![];
+        for expr in &missing {
+            if let Expr::UnresolvedAttribute { parts, span, .. } = expr {
+                added.push(crate::scope::find(&rel.attrs, parts, case, *span).ok()??.attr.id);
+            }
+        }
+        let filtered = self.filter(rel, condition, "WHERE", span).ok()?;
+        let attrs: Vec<Attribute> = filtered.attrs.iter().filter(|attr| !added.contains(&attr.id)).cloned().collect();
+        let plan = projection(attrs.iter().map(Attribute::column).collect(), filtered.plan);
+        Some(plan.map(|plan| Rel { plan, attrs, ..filtered }))
     }
 
     fn limit(&mut self, rel: Rel, offset: Option<&Expr>, limit: Option<&Expr>, span: Span) -> Result<Rel> {
@@ -245,6 +282,30 @@ impl Resolver<'_> {
         }
         let attrs = attrs.into_iter().zip(names).map(|(attr, name)| Attribute { name: name.name.clone(), ..attr }).collect();
         Ok(Rel { attrs, ..rel })
+    }
+}
+
+/// The plan with more columns of its input, if it is a plain select list, `drop`, or filters above one of them.
+fn with_more_columns(plan: &Plan, more: &[Expr], case: NameCase) -> Option<Plan> {
+    let name_of = |expr: &Expr| match expr {
+        Expr::UnresolvedAttribute { parts, .. } => parts.last().cloned(),
+        _ => None,
+    };
+    let is_wanted = |column: &Expr| more.iter().filter_map(name_of).any(|name| name_of(column).is_some_and(|drop| case.same(&drop, &name)));
+    match plan {
+        Plan::Drop { input, columns, span } => {
+            let columns = columns.iter().filter(|column| !is_wanted(column)).cloned().collect();
+            Some(Plan::Drop { input: input.clone(), columns, span: *span })
+        }
+        Plan::Project { input, exprs, span } => {
+            let exprs = exprs.iter().chain(more).cloned().collect();
+            Some(Plan::Project { input: input.clone(), exprs, span: *span })
+        }
+        Plan::Filter { input, condition, span } => {
+            let input = Box::new(with_more_columns(input, more, case)?);
+            Some(Plan::Filter { input, condition: condition.clone(), span: *span })
+        }
+        _ => None,
     }
 }
 

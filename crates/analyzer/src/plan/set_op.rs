@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::common::NullEquality;
 use datafusion::logical_expr::{Distinct, Expr as DfExpr, JoinType, LogicalPlan, LogicalPlanBuilder, Union, lit};
 use millstream_sql::Span;
-use millstream_sql::ir::{DataType, Plan, SetOpKind};
+use millstream_sql::ir::{DataType, Plan, SetOpKind, StructField};
 
 use super::projection;
 use crate::coerce::common_type;
@@ -28,7 +28,7 @@ impl Resolver<'_> {
         let is_streaming = rels.iter().any(|rel| rel.is_streaming);
         let watermarks = rels.iter().flat_map(|rel| rel.watermarks.iter().cloned()).collect();
         let columns = (0..width).map(|idx| columns.iter().map(|of| of.get(idx).cloned()).collect()).collect();
-        let (plans, attrs) = self.aligned(rels.into_iter().map(|rel| rel.plan).collect(), columns, NAME, span)?;
+        let (plans, attrs) = self.aligned(rels.into_iter().map(|rel| rel.plan).collect(), columns, Structs::ByPosition, NAME, span)?;
         let plan = LogicalPlan::Union(Union::try_new_with_loose_types(plans.into_iter().map(Arc::new).collect())?);
         Ok(Rel { plan, attrs, is_streaming, watermarks })
     }
@@ -96,7 +96,8 @@ impl Resolver<'_> {
             }
             false => return Err(different_widths(name, lefts.len(), rights.len(), span)),
         };
-        let (plans, attrs) = self.aligned(vec![left.plan, right.plan], pairs, name, span)?;
+        let structs = if by_name { Structs::ByName { allow_missing } } else { Structs::ByPosition };
+        let (plans, attrs) = self.aligned(vec![left.plan, right.plan], pairs, structs, name, span)?;
         match <[LogicalPlan; 2]>::try_from(plans) {
             Ok([l, r]) => Ok((Rel { plan: l, ..left }, Rel { plan: r, ..right }, attrs)),
             Err(_) => Err(AnalysisError::internal("a set operation without two sides")),
@@ -109,9 +110,11 @@ impl Resolver<'_> {
         &mut self,
         inputs: Vec<LogicalPlan>,
         columns: Vec<Vec<Option<Attribute>>>,
+        structs: Structs,
         name: &str,
         span: Span,
     ) -> Result<(Vec<LogicalPlan>, Vec<Attribute>)> {
+        let case = self.name_case();
         let mut exprs: Vec<Vec<DfExpr>> = inputs.iter().map(|_| vec![]).collect();
         let mut attrs = vec![];
         for (idx, of_inputs) in columns.into_iter().enumerate() {
@@ -123,7 +126,7 @@ impl Resolver<'_> {
                     common = Some(next);
                     continue;
                 };
-                common = common_type(&left, &next).or_else(|| by_position(&left, &next));
+                common = structs.merged(&left, &next, case).or_else(|| common_type(&left, &next)).or_else(|| by_position(&left, &next));
                 if common.is_none() {
                     return Err(AnalysisError::invalid(
                         "INCOMPATIBLE_COLUMN_TYPE",
@@ -145,7 +148,12 @@ impl Resolver<'_> {
             };
             for (of_input, exprs) in of_inputs.into_iter().zip(&mut exprs) {
                 let typed = match of_input {
-                    Some(attr) => Typed::attribute(&attr),
+                    Some(attr) => match (&common, structs) {
+                        (DataType::Struct(fields), Structs::ByName { .. }) if by_other_fields(&attr.data_type, fields, case) => {
+                            self.reshaped(Typed::attribute(&attr), fields, span)?
+                        }
+                        _ => Typed::attribute(&attr),
+                    },
                     None => Typed::new(lit(datafusion::common::ScalarValue::Null), DataType::Null, true, "NULL"),
                 };
                 exprs.push(self.cast_with(typed, &common, "ansi", span)?.expr.alias(attr.plan_name()));
@@ -154,6 +162,29 @@ impl Resolver<'_> {
         }
         let plans = inputs.into_iter().zip(exprs).map(|(plan, exprs)| projection(exprs, plan)).collect::<Result<Vec<_>>>()?;
         Ok((plans, attrs))
+    }
+
+    /// A struct with the fields of another one, by name; fields that it does not have are null.
+    fn reshaped(&mut self, value: Typed, fields: &[StructField], span: Span) -> Result<Typed> {
+        let DataType::Struct(has) = value.data_type.clone() else { return Ok(value) };
+        let case = self.name_case();
+        let mut args = vec![];
+        for field in fields {
+            let child = match has.iter().find(|known| case.same(&known.name, &field.name)) {
+                Some(known) => self.struct_field(&value, known)?,
+                None => Typed::new(lit(datafusion::common::ScalarValue::Null), DataType::Null, true, "NULL"),
+            };
+            let child = match &field.data_type {
+                DataType::Struct(fields) => self.reshaped(child, fields, span)?,
+                _ => child,
+            };
+            args.push(crate::expr::text_arg(&field.name));
+            args.push(self.cast_with(child, &field.data_type, "ansi", span)?);
+        }
+        let known = DfExpr::IsNotNull(Box::new(value.expr.clone()));
+        let made = self.kernel_typed("named_struct", args, span)?;
+        let case = datafusion::logical_expr::Case::new(None, vec![(Box::new(known), Box::new(made.expr))], None);
+        Ok(Typed { expr: DfExpr::Case(case), data_type: DataType::Struct(fields.to_vec()), ..value })
     }
 
     /// Distinct rows of the left that are (not) among the right's; nulls are equal.
@@ -236,6 +267,67 @@ fn pairs_by_name(lefts: &[Attribute], rights: &[Attribute], allow_missing: bool,
     Ok(pairs)
 }
 
+/// How the fields of structs find each other.
+#[derive(Clone, Copy)]
+enum Structs {
+    ByPosition,
+    ByName { allow_missing: bool },
+}
+
+impl Structs {
+    fn merged(self, left: &DataType, right: &DataType, case: NameCase) -> Option<DataType> {
+        match self {
+            Self::ByPosition => None,
+            Self::ByName { allow_missing } => by_field_name(left, right, allow_missing, case),
+        }
+    }
+}
+
+/// Whether a value's fields are not those of the result, in their order.
+fn by_other_fields(data_type: &DataType, fields: &[StructField], case: NameCase) -> bool {
+    match data_type {
+        DataType::Struct(has) => {
+            has.len() != fields.len()
+                || has.iter().zip(fields).any(|(has, field)| {
+                    !case.same(&has.name, &field.name)
+                        || matches!(&field.data_type, DataType::Struct(inner) if by_other_fields(&has.data_type, inner, case))
+                })
+        }
+        _ => false,
+    }
+}
+
+/// In a union by name structs meet by their fields' names: the left's fields, then those that only the right has.
+/// None when there is nothing to reorder or to add.
+fn by_field_name(left: &DataType, right: &DataType, allow_missing: bool, case: NameCase) -> Option<DataType> {
+    let (DataType::Struct(l), DataType::Struct(r)) = (left, right) else { return None };
+    let is_same = |(l, r): (&StructField, &StructField)| case.same(&l.name, &r.name) && !matches!(l.data_type, DataType::Struct(_));
+    if l.len() == r.len() && l.iter().zip(r).all(is_same) {
+        return None;
+    }
+    let mut fields = vec![];
+    for left in l {
+        let right = r.iter().find(|right| case.same(&right.name, &left.name));
+        let Some(right) = right else {
+            if !allow_missing {
+                return None;
+            }
+            fields.push(StructField { nullable: true, ..left.clone() });
+            continue;
+        };
+        let data_type = by_field_name(&left.data_type, &right.data_type, allow_missing, case)
+            .or_else(|| common_type(&left.data_type, &right.data_type))?;
+        fields.push(StructField { nullable: left.nullable || right.nullable, ..StructField::new(&left.name, data_type) });
+    }
+    for right in r.iter().filter(|right| !l.iter().any(|left| case.same(&left.name, &right.name))) {
+        if !allow_missing {
+            return None;
+        }
+        fields.push(StructField { nullable: true, ..right.clone() });
+    }
+    Some(DataType::Struct(fields))
+}
+
 /// Structs meet by position in set operations, under the left side's names.
 fn by_position(left: &DataType, right: &DataType) -> Option<DataType> {
     let (DataType::Struct(l), DataType::Struct(r)) = (left, right) else { return None };
@@ -247,10 +339,7 @@ fn by_position(left: &DataType, right: &DataType) -> Option<DataType> {
         .zip(r)
         .map(|(l, r)| {
             let data_type = common_type(&l.data_type, &r.data_type).or_else(|| by_position(&l.data_type, &r.data_type))?;
-            Some(millstream_sql::ir::StructField {
-                nullable: l.nullable || r.nullable,
-                ..millstream_sql::ir::StructField::new(&l.name, data_type)
-            })
+            Some(StructField { nullable: l.nullable || r.nullable, ..StructField::new(&l.name, data_type) })
         })
         .collect::<Option<Vec<_>>>()?;
     Some(DataType::Struct(fields))

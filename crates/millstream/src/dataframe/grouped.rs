@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use millstream_analyzer::AGGREGATE_NUMERIC;
 use millstream_sql::ir::{Expr, Grouping};
 
 use super::DataFrame;
-use crate::column::Column;
+use crate::column::{Column, call, lit};
 use crate::functions;
 
 /// Grouped rows, waiting for their aggregates.
@@ -34,27 +35,32 @@ impl GroupedData {
         self.agg([functions::count(1).alias("count")])
     }
 
-    /// The sums of the columns.
+    /// The sums of the columns; of all numeric ones when none is named.
     #[must_use]
     pub fn sum(&self, columns: &[&str]) -> DataFrame {
-        self.agg(columns.iter().map(|name| functions::sum(*name)))
+        self.numeric("sum", columns)
     }
 
-    /// The means of the columns.
+    /// The means of the columns; of all numeric ones when none is named.
     #[must_use]
     pub fn avg(&self, columns: &[&str]) -> DataFrame {
-        self.agg(columns.iter().map(|name| functions::avg(*name)))
+        self.numeric("avg", columns)
     }
 
-    /// The least values of the columns.
+    /// The least values of the columns; of all numeric ones when none is named.
     #[must_use]
     pub fn min(&self, columns: &[&str]) -> DataFrame {
-        self.agg(columns.iter().map(|name| functions::min(*name)))
+        self.numeric("min", columns)
     }
 
-    /// The greatest values of the columns.
+    /// The greatest values of the columns; of all numeric ones when none is named.
     #[must_use]
     pub fn max(&self, columns: &[&str]) -> DataFrame {
-        self.agg(columns.iter().map(|name| functions::max(*name)))
+        self.numeric("max", columns)
+    }
+
+    fn numeric(&self, function: &str, columns: &[&str]) -> DataFrame {
+        let args = std::iter::once(&function).chain(columns).map(|text| lit(*text));
+        self.agg([call(AGGREGATE_NUMERIC, args)])
     }
 }

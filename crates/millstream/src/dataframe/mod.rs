@@ -11,6 +11,7 @@ mod show;
 use std::fmt;
 use std::sync::Arc;
 
+use millstream_analyzer::{FILL_NULLS, KEEP_KNOWN};
 use millstream_core::{Error, Result};
 use millstream_sql::ir::{self, DedupColumns, Expr, Grouping, JoinCondition, JoinKind, Plan, SetOpKind};
 
@@ -18,7 +19,7 @@ pub(crate) use actions::output_schema;
 pub use grouped::GroupedData;
 pub use show::ShowOptions;
 
-use crate::column::{Column, expr};
+use crate::column::{Column, call, expr, lit};
 use crate::session::Session;
 use crate::text_error;
 use crate::writer::{DataFrameWriter, DataStreamWriter};
@@ -217,6 +218,19 @@ impl DataFrame {
         self.then(|plan| plan.sort(order, true))
     }
 
+    /// As [`Self::order_by`].
+    #[must_use]
+    pub fn sort<C: Into<Column>>(&self, keys: impl IntoIterator<Item = C>) -> Self {
+        self.order_by(keys)
+    }
+
+    /// Renames columns, in order; names that do not exist are passed over.
+    #[must_use]
+    pub fn with_columns_renamed<S: Into<String>>(&self, renames: impl IntoIterator<Item = (S, S)>) -> Self {
+        let renames = renames.into_iter().map(|(from, to)| (from.into(), to.into())).collect();
+        self.then(|plan| plan.with_columns_renamed(renames))
+    }
+
     /// At most `n` rows.
     #[must_use]
     pub fn limit(&self, n: u32) -> Self {
@@ -240,6 +254,25 @@ impl DataFrame {
     pub fn drop_duplicates<S: Into<String>>(&self, columns: impl IntoIterator<Item = S>) -> Self {
         let columns = columns.into_iter().map(|name| ir::Ident::from(name.into())).collect();
         self.then(|plan| plan.deduplicate(DedupColumns::Names(columns), false))
+    }
+
+    /// Nulls and NaNs of the named columns replaced; of all columns of the value's kind (numbers, texts, booleans) when
+    /// none is named.
+    #[must_use]
+    pub fn fillna(&self, value: impl Into<ir::Literal>, columns: &[&str]) -> Self {
+        let args = std::iter::once(lit(value)).chain(columns.iter().map(|name| lit(*name)));
+        self.with_columns([(FILL_NULLS, call(FILL_NULLS, args))])
+    }
+
+    /// The rows with as many values among the columns as wanted; a NaN is no value. All columns count when none is named.
+    #[must_use]
+    pub fn dropna(&self, keep: KeepKnown, columns: &[&str]) -> Self {
+        let least = match keep {
+            KeepKnown::All => -1,
+            KeepKnown::AtLeast(n) => i32::try_from(n).unwrap_or(i32::MAX),
+        };
+        let args = std::iter::once(lit(least)).chain(columns.iter().map(|name| lit(*name)));
+        self.filter(call(KEEP_KNOWN, args))
     }
 
     /// Says which column is the event time and how late rows may be, such as `10 seconds`.
@@ -267,6 +300,15 @@ impl DataFrame {
     pub fn create_temp_view(&self, name: &str) -> Result<()> {
         self.session.catalog().add_view(name, Arc::clone(&self.plan), Vec::new())
     }
+}
+
+/// Which rows [`DataFrame::dropna`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepKnown {
+    /// Those in which no value is missing (`how = "any"`).
+    All,
+    /// Those with at least so many values (`thresh`); 1 is `how = "all"`.
+    AtLeast(usize),
 }
 
 /// Whether [`DataFrame::union_by_name`] fills columns that one side lacks.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use millstream::{AllowMissing, Column, DataFrame, Error, Result, Session, expr};
+use millstream::{AllowMissing, Column, DataFrame, Error, KeepKnown, Result, Session, expr};
+use millstream_sql::ir::Literal;
 use millstream_testkit::gold::{Report, expected, lines};
 use serde_json::Value;
 
@@ -51,7 +52,7 @@ async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: 
         "with_column" => frame.with_column(text(&args[0]), expr(text(&args[1]))?),
         "with_columns" => frame.with_columns(pairs(&args[0]).map(|(name, column)| Ok((name, expr(column)?))).collect::<Result<Vec<_>>>()?),
         "with_column_renamed" => frame.with_column_renamed(text(&args[0]), text(&args[1])),
-        "with_columns_renamed" => pairs(&args[0]).fold(frame, |frame, (from, to)| frame.with_column_renamed(from, to)),
+        "with_columns_renamed" => frame.with_columns_renamed(pairs(&args[0])),
         "drop" => frame.drop(texts()),
         "to_df" => frame.to_df(texts()),
         "alias" => frame.alias(text(&args[0])),
@@ -69,8 +70,32 @@ async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: 
         "offset" => frame.offset(number(&args[0])),
         "distinct" => frame.distinct(),
         "drop_duplicates" => frame.drop_duplicates(texts()),
+        "fillna" => frame.fillna(literal(&args[0]), &names(args.get(1))),
+        "dropna" => frame.dropna(kept(args), &names(args.get(2))),
         other => return Err(Error::unsupported(format!("the method {other}"))),
     })
+}
+
+fn literal(value: &Value) -> Literal {
+    match value {
+        Value::Bool(value) => Literal::from(*value),
+        Value::String(text) => Literal::from(text.as_str()),
+        Value::Number(number) => number.as_i64().map_or_else(|| Literal::from(number.as_f64().unwrap()), Literal::from),
+        other => panic!("{other} is no literal"),
+    }
+}
+
+/// PySpark's `how` and `thresh`.
+fn kept(args: &[Value]) -> KeepKnown {
+    match (args.first().and_then(Value::as_str), args.get(1).and_then(Value::as_u64)) {
+        (_, Some(n)) => KeepKnown::AtLeast(usize::try_from(n).unwrap()),
+        (Some("all"), None) => KeepKnown::AtLeast(1),
+        _ => KeepKnown::All,
+    }
+}
+
+fn names(value: Option<&Value>) -> Vec<&str> {
+    value.and_then(Value::as_array).map_or_else(Vec::new, |names| names.iter().map(text).collect())
 }
 
 fn join(left: &DataFrame, right: &DataFrame, on: &Value, how: &str) -> Result<DataFrame> {
