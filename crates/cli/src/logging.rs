@@ -1,6 +1,6 @@
 //! Logs to standard error, by `tracing`.
 
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 
 use millstream::{Error, Result};
 use tracing_subscriber::EnvFilter;
@@ -11,7 +11,7 @@ use crate::args::{LogArgs, LogFormat};
 pub fn start(args: &LogArgs) -> Result<()> {
     let filter =
         EnvFilter::try_new(&args.log_level).map_err(|error| Error::invalid(format!("--log-level '{}': {error}", args.log_level)))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     let started = match args.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

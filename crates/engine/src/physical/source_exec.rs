@@ -185,6 +185,10 @@ struct SplitRun {
 impl SplitRun {
     /// The next rows, or `None` after the last split, when counts and dead letters have been reported.
     async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        if self.open.is_some() {
+            // A task that never has to wait for its input would not notice that its batch was cancelled.
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(open) = &mut self.open {
                 match open.next().await.transpose()? {
