@@ -341,7 +341,8 @@ impl DataStreamWriter {
     }
 }
 
-fn row_errors(options: &Options) -> Result<RowErrors> {
+/// What a writer's options say of rows on which an expression fails.
+pub(crate) fn row_errors(options: &Options) -> Result<RowErrors> {
     options.get(ROW_ERRORS).map_or(Ok(RowErrors::default()), str::parse)
 }
 

@@ -102,7 +102,8 @@ impl QueryShared {
             QueryEnd::Failed(error) => Some(error.clone()),
             _ => None,
         };
-        self.set_status(if exception.is_some() { "Terminated with exception" } else { "Stopped" }, false, false);
+        let message = exception.as_ref().map_or_else(|| "Stopped".to_owned(), |error| format!("Terminated with exception: {error}"));
+        self.set_status(&message, false, false);
         // Listeners first, as in Spark: who waits for the end finds the event already sent.
         self.listeners.send(QueryEvent::Terminated { id: self.id, run_id: self.run_id, exception });
         self.end.send_replace(end);

@@ -23,6 +23,7 @@ use crate::dataframe::{DataFrame, output_schema};
 use crate::session::Session;
 use crate::settings;
 use crate::text_error;
+use crate::writer::row_errors;
 use graph::Graph;
 
 /// A job file, parsed and ordered.
@@ -114,15 +115,18 @@ impl Job {
     pub async fn check(&self) -> Result<Vec<DatasetPlan>> {
         let mut plans = Vec::new();
         for dataset in &self.datasets {
-            let analyzed = dataset.frame.analyze().await.map_err(|error| error.context(format!("dataset '{}'", dataset.name)))?;
-            if let DatasetKind::StreamingTable = dataset.kind {
-                dataset
-                    .stream_writer(&RunOptions::default())?
-                    .definition()
-                    .await
-                    .map_err(|error| error.context(format!("dataset '{}'", dataset.name)))?;
-            }
-            let optimized = self.session.engine().plans().optimize(&analyzed.plan)?;
+            let in_dataset = |error: Error| error.context(format!("dataset '{}'", dataset.name));
+            let analyzed = dataset.frame.analyze().await.map_err(in_dataset)?;
+            let row_errors = match dataset.kind {
+                DatasetKind::StreamingTable => {
+                    dataset.stream_writer(&RunOptions::default())?.definition().await.map_err(in_dataset)?.row_errors
+                }
+                DatasetKind::MaterializedView => row_errors(&dataset.options).map_err(in_dataset)?,
+            };
+            let engine = self.session.engine();
+            // What cannot run with these options is refused here.
+            engine.guarded_plan(&analyzed.plan, row_errors).await.map_err(in_dataset)?;
+            let optimized = engine.plans().optimize(&analyzed.plan)?;
             plans.push(DatasetPlan {
                 name: dataset.name.clone(),
                 kind: kind_name(dataset.kind),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow::array::{Int64Array, RecordBatch};
 use millstream::{QueryEvent, Session, StreamingQuery, StreamingQueryListener, Trigger};
 use millstream_testkit::ManualClock;
 use serde_json::Value;
@@ -142,6 +143,38 @@ async fn rate_reports_as_spark_does_but_for_its_offsets() {
     // Ours hold the query's first start beside the seconds: an object, not a number.
     let want = ["endOffset", "latestOffset"].map(|field| format!("0.sources[0].{field}: integer and object"));
     assert_eq!(compare(&gold("rate-to-console.json")[..1], &ours), want);
+}
+
+fn gold_status(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gold/spark-4.3.0/progress").join(format!("status-{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_says_what_it_does_in_sparks_words() {
+    let session = Session::new().unwrap();
+    let stream = session.memory_stream("numbers", millstream::parse_schema("v BIGINT").unwrap()).unwrap();
+    let status = |query: &StreamingQuery| serde_json::to_value(query.status()).unwrap();
+    let frame = session.read_stream().format("memory").option("stream", "numbers").load().await.unwrap();
+    let query = frame.select_expr(["10 DIV v AS x"]).unwrap().write_stream().format("noop").start().await.unwrap();
+    query.process_all_available().await.unwrap();
+    while status(&query) != gold_status("waiting") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    query.stop().await;
+    assert_eq!(status(&query), gold_status("terminated"));
+
+    let schema = stream.schema();
+    stream.add(RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![0]))]).unwrap()).unwrap();
+    let query = frame.select_expr(["10 DIV v AS x"]).unwrap().write_stream().format("noop").start().await.unwrap();
+    query.await_termination(None).await.unwrap_err();
+    let (spark, ours) = (gold_status("failed"), status(&query));
+    let mut found = Vec::new();
+    shape_differences("", &spark, &ours, &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    let prefix = "Terminated with exception: ";
+    assert!(spark["message"].as_str().unwrap().starts_with(prefix) && ours["message"].as_str().unwrap().starts_with(prefix), "{ours}");
+    assert!(ours["message"].as_str().unwrap().contains("DIVIDE_BY_ZERO"), "{ours}");
 }
 
 #[derive(Default)]

@@ -7,7 +7,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use millstream::crash::{CRASH, CrashPoint, CrashPoints};
-use millstream::{Error, ErrorKind, SaveMode, Session, StreamingQuery, Trigger};
+use millstream::job::RunOptions;
+use millstream::{Error, ErrorKind, Job, SaveMode, Session, StreamingQuery, Trigger};
 
 use crate::stream_script::Armed;
 
@@ -218,6 +219,34 @@ async fn a_batch_write_sets_rows_aside_too_and_by_default_fails() {
     assert_eq!(writer.parquet(dir.join("out")).await.unwrap(), 2);
     assert_eq!(out(&session, dir).await, ["1", "3"]);
     assert_eq!(dead(&session, dir, "CAST(raw AS STRING)").await, [r#"{"text":"x"}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_sets_rows_aside_by_an_option_of_its_datasets() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    write(dir.path(), "in/a.json", ["1", "x", "0"].iter().map(|text| format!("{{\"id\":1,\"text\":\"{text}\"}}")));
+    let job = |view: &str| {
+        format!(
+            "CREATE TABLE input (id INT, text STRING) USING json OPTIONS (path '{at}/in', deadLetterPath '{at}/dead');
+             CREATE STREAMING TABLE numbers USING parquet LOCATION '{at}/out'
+               OPTIONS (checkpointLocation '{at}/checkpoint', rowErrors 'deadLetter') AS SELECT CAST(text AS INT) AS n FROM STREAM input;
+             CREATE MATERIALIZED VIEW view USING parquet LOCATION '{at}/view' OPTIONS (rowErrors 'deadLetter') AS {view};"
+        )
+    };
+    // What cannot be guarded is told before anything runs.
+    let session = Session::new().unwrap();
+    let sum = Job::parse(&session, &job("SELECT sum(id) AS n FROM input")).await.unwrap();
+    let error = sum.check().await.unwrap_err();
+    assert!(error.message().contains("'AggregateExec'") && error.to_string().contains("dataset 'view'"), "{error}");
+
+    let session = Session::new().unwrap();
+    let job = Job::parse(&session, &job("SELECT 10 DIV id AS n FROM input WHERE text = '1'")).await.unwrap();
+    job.check().await.unwrap();
+    job.run(RunOptions { trigger: Some(Trigger::AvailableNow) }).await.unwrap().wait().await.unwrap();
+    assert_eq!(out(&session, dir.path()).await, ["0", "1"]);
+    assert_eq!(dead(&session, dir.path(), "CAST(raw AS STRING)").await, [r#"{"text":"x"}"#]);
+    assert_eq!(rows(&session, &format!("SELECT n FROM parquet.`{at}/view`")).await, ["10"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
