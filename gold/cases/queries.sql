@@ -477,6 +477,12 @@ WITH RECURSIVE a AS (SELECT 1 AS x), r(n) AS (SELECT x FROM a UNION ALL SELECT n
 WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1.5 FROM r WHERE n < 3) SELECT n FROM r;
 WITH RECURSIVE r(n) AS (SELECT 1Y UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r;
 
+-- section: session
+SELECT session_window.start, session_window.end, count(*) FROM events GROUP BY session_window(eventTime, '12 hours') ORDER BY 1;
+SELECT session_window, eventName, count(*) AS n FROM events GROUP BY session_window(eventTime, '5 hours'), eventName ORDER BY 1;
+SELECT session_window(eventTime, '1 hour') FROM events;
+SELECT session_window(eventTime, CASE WHEN eventName = 'login' THEN '1 hour' ELSE '20 hours' END) AS s, count(*) FROM events GROUP BY 1;
+
 -- section: lateral
 SELECT * FROM left_t l, LATERAL (SELECT rv FROM right_t r WHERE r.id = l.id) s;
 SELECT * FROM left_t l LEFT JOIN LATERAL (SELECT rv FROM right_t r WHERE r.id = l.id) s ON true;

@@ -14,6 +14,7 @@ mod lambda;
 mod literal;
 mod operators;
 mod predicate;
+mod session_window;
 mod special;
 mod subquery;
 mod temporal;

@@ -67,6 +67,7 @@ impl Resolver<'_> {
             }
             ("decode", [_, _, _, ..]) => self.decode(cx, call)?,
             ("window", _) => self.time_window(cx, call)?,
+            ("session_window", _) => self.session_window(cx, call)?,
             ("window_time", [window]) => {
                 let window = self.expr(cx, window)?;
                 self.window_time(window, span)?

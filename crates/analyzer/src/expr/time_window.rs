@@ -159,7 +159,7 @@ impl Resolver<'_> {
     }
 
     /// A length of time, written as text or interval, in microseconds.
-    fn micros(&mut self, typed: &Typed, span: Span) -> Result<i64> {
+    pub(super) fn micros(&mut self, typed: &Typed, span: Span) -> Result<i64> {
         let invalid = || {
             AnalysisError::invalid("CANNOT_PARSE_INTERVAL", format!("'{}' is no length of days, hours or shorter units", typed.name), span)
         };
@@ -179,11 +179,10 @@ impl Resolver<'_> {
 
     /// `window.start` where the window was made by an expression and not by a column.
     pub(crate) fn made_window(&mut self, cx: &ExprCx, parts: &[String], span: Span) -> Result<Option<Typed>> {
-        let (Some(("window", fields)), [made]) =
-            (parts.split_first().map(|(first, rest)| (first.as_str(), rest)), cx.time_windows.as_slice())
-        else {
+        let (Some((first, fields)), [made]) = (parts.split_first(), cx.time_windows.as_slice()) else { return Ok(None) };
+        if !made.typed.own_name.as_deref().is_some_and(|own| self.name_case().same(own, first)) {
             return Ok(None);
-        };
+        }
         let mut typed = made.typed.clone();
         for field in fields {
             typed = self.named_field(typed, field, span)?;

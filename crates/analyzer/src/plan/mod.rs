@@ -9,6 +9,7 @@ mod read;
 mod recursive;
 mod sample;
 mod select;
+mod session;
 mod set_op;
 mod unpivot;
 mod values;

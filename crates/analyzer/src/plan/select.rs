@@ -149,6 +149,10 @@ impl Resolver<'_> {
         cx.aggregates = Collect::Allowed(vec![]);
         cx.windows = Collect::Allowed(vec![]);
 
+        let rel = match block.grouping {
+            Some(grouping) => self.with_sessions(&mut cx, rel, grouping, block.exprs, block.span)?,
+            None => rel,
+        };
         let mut grouped = match block.grouping {
             Some(grouping) => Some(self.grouping(&mut cx, grouping, &items, block.span)?),
             None => None,

@@ -110,8 +110,7 @@ const BOOLEAN: [&str; 18] = [
 ];
 
 /// Functions of Spark that are not offered: the error then says so instead of "not known".
-const NOT_OFFERED: [&str; 25] = [
-    "session_window",
+const NOT_OFFERED: [&str; 23] = [
     "input_file_name",
     "spark_partition_id",
     "monotonically_increasing_id",
@@ -135,7 +134,6 @@ const NOT_OFFERED: [&str; 25] = [
     "to_protobuf",
     "try_variant_get",
     "to_variant_object",
-    "window_time",
 ];
 
 pub(crate) fn is_generator(name: &str) -> bool {

@@ -1,0 +1,87 @@
+//! `session_window(time, gap)`: the struct of start and end that one row alone would make, or the session's column where
+//! `GROUP BY` joined the rows (see [`crate::plan`]).
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr as DfExpr;
+use millstream_sql::Span;
+use millstream_sql::ir::{DataType, Literal, StructField, UnresolvedFunction};
+
+use super::operators::text_arg;
+use super::{ExprCx, Typed, literal_of};
+use crate::coerce::is_string;
+use crate::error::{AnalysisError, Result};
+use crate::resolver::Resolver;
+
+/// Start and end of the session that one row alone would make.
+pub(crate) struct SessionBounds {
+    pub(crate) start: Typed,
+    pub(crate) end: Typed,
+}
+
+impl Resolver<'_> {
+    /// A call of `session_window`.
+    pub(crate) fn session_window(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<Typed> {
+        let made = cx.time_windows.iter().find(|made| made.typed.own_name.as_deref() == Some("session_window"));
+        if let Some(made) = made {
+            return Ok(made.typed.clone());
+        }
+        let bounds = self.session_bounds(cx, call)?;
+        let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
+        let typed = self.session_struct(&bounds, start.clone(), end, call.span)?;
+        // Rows without a time make no session.
+        cx.time_windows.push(super::TimeWindow { typed: typed.clone(), time: start, sliding: None });
+        Ok(typed)
+    }
+
+    /// The arguments of a call.
+    pub(crate) fn session_bounds(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<SessionBounds> {
+        let span = call.span;
+        let args = self.exprs(cx, &call.args)?;
+        let Ok([time, gap]) = <[Typed; 2]>::try_from(args) else {
+            let message = format!("session_window() takes 2 arguments, not {}", call.args.len());
+            return Err(AnalysisError::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message, span));
+        };
+        let start = match time.data_type {
+            DataType::Timestamp | DataType::TimestampNtz => time,
+            _ => self.implicit_cast(time, &DataType::Timestamp, span)?,
+        };
+        let gap = if gap.is_constant() {
+            let micros = self.window_length(&gap, span)?;
+            if micros <= 0 {
+                return Err(AnalysisError::invalid("CANNOT_PARSE_INTERVAL", "the gap of session_window() must be above 0", span));
+            }
+            let DataType::DayTimeInterval { start, end } = DataType::DAY_TIME else {
+                return Err(AnalysisError::internal("a day-time interval of another type"));
+            };
+            literal_of(&Literal::DayTimeInterval { micros, start, end }, self.settings())?
+        } else if is_string(&gap.data_type) {
+            self.cast_with(gap, &DataType::CalendarInterval, "ansi", span)?
+        } else {
+            gap
+        };
+        let end = self.arithmetic("+", start.clone(), gap, span)?;
+        Ok(SessionBounds { start, end })
+    }
+
+    /// `struct(start, end)` of a session.
+    pub(crate) fn session_struct(&mut self, bounds: &SessionBounds, start: DfExpr, end: DfExpr, span: Span) -> Result<Typed> {
+        let data_type = bounds.start.data_type.clone();
+        let bound = |expr: DfExpr| Typed::new(expr, data_type.clone(), true, "");
+        let pairs = vec![text_arg("start"), bound(start), text_arg("end"), bound(end)];
+        let fields = ["start", "end"].map(|name| StructField::new(name, data_type.clone()));
+        let mut typed = self.kernel_typed("named_struct", pairs, span)?.named("session_window").of(DataType::Struct(fields.to_vec()));
+        typed.own_name = Some("session_window".to_owned());
+        typed.nullable = false;
+        Ok(typed)
+    }
+
+    fn window_length(&mut self, gap: &Typed, span: Span) -> Result<i64> {
+        match self.evaluate(gap, span)? {
+            ScalarValue::Int64(_) | ScalarValue::Utf8(None) | ScalarValue::Null => {
+                let message = format!("'{}' is no length of days, hours or shorter units", gap.name);
+                Err(AnalysisError::invalid("CANNOT_PARSE_INTERVAL", message, span))
+            }
+            _ => self.micros(gap, span),
+        }
+    }
+}

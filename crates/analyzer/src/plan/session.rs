@@ -1,0 +1,139 @@
+//! `GROUP BY session_window(time, gap)` over finished data: sessions are found by window functions below the aggregation.
+//!
+//! ```text
+//! rows ─ start, end = start + gap ─ is a new one: start > greatest end before ─ number = running count of new ones
+//!      ─ session = (least start, greatest end) of the number ─ Aggregate by session and the other keys
+//! ```
+//! All of it apart for each combination of the other keys, as in Spark. Over a stream it would be state, which is refused.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::{min_max, sum};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{
+    AggregateUDF, Case, Expr as DfExpr, Filter, LogicalPlan, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition, lit,
+};
+use millstream_sql::Span;
+use millstream_sql::ir::{Expr, Grouping, UnresolvedFunction};
+
+use super::select::{position, window_plan};
+use super::{projection, with_batch_time};
+use crate::error::{AnalysisError, Result};
+use crate::expr::{ExprCx, TimeWindow};
+use crate::resolver::Resolver;
+use crate::scope::{Attribute, Rel, column, plan_name};
+use crate::walk::visit;
+
+/// The name of the function and of its column.
+const SESSION: &str = "session_window";
+
+impl Resolver<'_> {
+    /// The rows with their sessions, when `grouping` asks for some; `cx` knows the sessions' column then.
+    pub(super) fn with_sessions(&mut self, cx: &mut ExprCx, rel: Rel, grouping: &Grouping, list: &[Expr], span: Span) -> Result<Rel> {
+        let Some(call) = session_call(grouping, list) else { return Ok(rel) };
+        if rel.is_streaming {
+            return Err(AnalysisError::unsupported("session_window() over a stream", span));
+        }
+        let Grouping::Plain(keys) = grouping else {
+            return Err(AnalysisError::unsupported("session_window() in GROUPING SETS, CUBE or ROLLUP", call.span));
+        };
+        let mut below = ExprCx::new(&cx.scope, "GROUP BY");
+        let bounds = self.session_bounds(&mut below, call)?;
+        let mut others = vec![];
+        for key in keys {
+            let key = in_list(key, list);
+            if !is_session(key) {
+                others.push(self.expr(&mut below, key)?.expr);
+            }
+        }
+        let mut plan = with_batch_time(rel.plan, &below)?;
+        // Times and gaps that are null, or no length, make no session.
+        let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
+        plan = LogicalPlan::Filter(Filter::try_new(end.clone().gt(start.clone()), Arc::new(plan))?);
+        let [start_id, end_id, greatest, number, least, last, session] = std::array::from_fn(|_| self.next_id());
+        let key_ids: Vec<u64> = others.iter().map(|_| self.next_id()).collect();
+        let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
+        exprs.extend([start.alias(plan_name(start_id)), end.alias(plan_name(end_id))]);
+        exprs.extend(others.into_iter().zip(&key_ids).map(|(key, id)| key.alias(plan_name(*id))));
+        plan = projection(exprs, plan)?;
+
+        let keys = || key_ids.iter().map(|id| column(*id)).collect::<Vec<_>>();
+        let unbounded = || WindowFrameBound::Preceding(ScalarValue::UInt64(None));
+        let before =
+            WindowFrame::new_bounds(WindowFrameUnits::Rows, unbounded(), WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))));
+        let so_far = WindowFrame::new_bounds(WindowFrameUnits::Rows, unbounded(), WindowFrameBound::CurrentRow);
+        let in_order = || vec![SortExpr::new(column(start_id), true, true), SortExpr::new(column(end_id), true, true)];
+        plan = window_plan(over(min_max::max_udaf(), column(end_id), keys(), in_order(), before), greatest, plan)?;
+        // A row exactly at the end still belongs to the session, as in Spark.
+        let begins = DfExpr::IsNull(Box::new(column(greatest))).or(column(start_id).gt(column(greatest)));
+        let begins = DfExpr::Case(Case::new(None, vec![(Box::new(begins), Box::new(lit(1_i64)))], Some(Box::new(lit(0_i64)))));
+        plan = window_plan(over(sum::sum_udaf(), begins, keys(), in_order(), so_far), number, plan)?;
+        let of_session = || keys().into_iter().chain([column(number)]).collect::<Vec<_>>();
+        let all = || WindowFrame::new(None);
+        plan = window_plan(over(min_max::min_udaf(), column(start_id), of_session(), vec![], all()), least, plan)?;
+        plan = window_plan(over(min_max::max_udaf(), column(end_id), of_session(), vec![], all()), last, plan)?;
+        let mut session_struct = self.session_struct(&bounds, column(least), column(last), call.span)?;
+        let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
+        exprs.push(session_struct.expr.alias(plan_name(session)));
+        session_struct.expr = column(session);
+        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None });
+        Ok(Rel { plan: projection(exprs, plan)?, ..rel })
+    }
+}
+
+fn over(function: Arc<AggregateUDF>, arg: DfExpr, partition_by: Vec<DfExpr>, order_by: Vec<SortExpr>, frame: WindowFrame) -> DfExpr {
+    let mut call = WindowFunction::new(WindowFunctionDefinition::AggregateUDF(function), vec![arg]);
+    call.params.partition_by = partition_by;
+    call.params.order_by = order_by;
+    call.params.window_frame = frame;
+    DfExpr::WindowFunction(Box::new(call))
+}
+
+/// The call that `GROUP BY` means, by itself, by position or by alias.
+fn session_call<'e>(grouping: &'e Grouping, list: &'e [Expr]) -> Option<&'e UnresolvedFunction> {
+    let call_in = |expr: &'e Expr| {
+        let mut found = None;
+        visit(expr, &mut |node| {
+            if let Expr::UnresolvedFunction(call) = node
+                && call.name.eq_ignore_ascii_case(SESSION)
+            {
+                found = Some(call);
+            }
+        });
+        found
+    };
+    let keys: Vec<&Expr> = match grouping {
+        Grouping::Plain(keys) => keys.iter().map(|key| in_list(key, list)).collect(),
+        Grouping::Rollup(sets) | Grouping::Cube(sets) => sets.iter().flatten().collect(),
+        Grouping::Sets { sets, .. } => sets.iter().flatten().collect(),
+        _ => vec![],
+    };
+    keys.into_iter().find_map(call_in)
+}
+
+/// What a key means: an entry of the list, by position or by alias, or itself.
+fn in_list<'e>(key: &'e Expr, list: &'e [Expr]) -> &'e Expr {
+    if let Some(entry) = position(key).and_then(|n| usize::try_from(n - 1).ok()).and_then(|idx| list.get(idx)) {
+        return bare(entry);
+    }
+    let Expr::UnresolvedAttribute { parts, .. } = key else { return key };
+    let [wanted] = parts.as_slice() else { return key };
+    let aliased = list.iter().find_map(|entry| match entry {
+        Expr::Alias { expr, names, .. } if names.iter().any(|name| name.name.eq_ignore_ascii_case(wanted)) => Some(expr.as_ref()),
+        _ => None,
+    });
+    aliased.filter(|expr| is_session(expr)).unwrap_or(key)
+}
+
+fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias { expr, .. } => expr,
+        other => other,
+    }
+}
+
+fn is_session(expr: &Expr) -> bool {
+    matches!(expr, Expr::UnresolvedFunction(call) if call.name.eq_ignore_ascii_case(SESSION))
+}
