@@ -96,6 +96,16 @@ pub(crate) struct Scanner<'a> {
     dialect: Dialect,
 }
 
+/// `a == b` for slices of the same length; names are short, and a call of `memcmp` costs more than they do.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match a.len() {
+        8..=16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
+        17..=32 => a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk(),
+        _ => a == b,
+    }
+}
+
 type Scan<T> = Result<T, Malformed>;
 
 impl<'a> Scanner<'a> {
@@ -359,7 +369,7 @@ impl<'a> Scanner<'a> {
             }
         }
         let end = at + quoted.len();
-        let hit = self.bytes.get(at..end) == Some(quoted);
+        let hit = self.bytes.get(at..end).is_some_and(|bytes| is_same(bytes, quoted));
         if hit {
             self.pos = end;
         }

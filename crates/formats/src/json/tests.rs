@@ -423,3 +423,19 @@ fn what_cannot_be_read_is_refused_by_name() {
     assert!(JsonReadOptions::new(&latin, Zone::UTC).unwrap_err().to_string().contains("ISO-8859-1"));
     assert_eq!(options(&[("mode", "failfast")]).mode, ParseMode::FailFast);
 }
+
+#[test]
+fn a_name_is_told_from_one_that_differs_in_any_byte() {
+    for length in 1..=40 {
+        let name = "n".repeat(length);
+        let mut input = format!("{{\"{name}\":1}}\n");
+        for place in 0..length {
+            let mut other = name.clone().into_bytes();
+            other[place] = b'm';
+            input += &format!("{{\"{name}\":1}}\n{{\"{}\":2}}\n", String::from_utf8(other).unwrap());
+        }
+        let rows = decode(vec![field(&name, DataType::Int32)], input.as_bytes(), &[]);
+        let expected: Vec<&str> = std::iter::once("1").chain((0..length).flat_map(|_| ["1", "~"])).collect();
+        assert_eq!(rows, expected, "length {length}");
+    }
+}
