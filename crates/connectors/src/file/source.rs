@@ -27,6 +27,7 @@ use super::committed::Committed;
 use super::listing::{FoundFile, Lister, stat};
 use super::names::OwnName;
 use super::options::{CleanSource, FileFormat, FileSourceOptions};
+use super::partition::partition_values;
 use super::seen::{SeenFiles, name_key};
 use super::{NAME, clean, schema, splits};
 use crate::wire;
@@ -107,6 +108,7 @@ pub(super) struct FileSource {
     is_end_fixed: bool,
     last_list: Option<Duration>,
     n_since_snapshot: AtomicU64,
+    has_warned_of_columns: bool,
 }
 
 impl FileSource {
@@ -132,6 +134,7 @@ impl FileSource {
             is_end_fixed: false,
             last_list: None,
             n_since_snapshot: AtomicU64::new(0),
+            has_warned_of_columns: false,
         })
     }
 
@@ -150,7 +153,7 @@ impl FileSource {
         if !self.lister.is_glob() {
             self.committed = Committed::read(&self.lister.base).await?;
         }
-        let Self { lister, committed, seen, pending, options, clock, .. } = self;
+        let Self { lister, committed, seen, pending, options, clock, schema, has_warned_of_columns, .. } = self;
         let key_of = |path: &str| if options.file_name_only { name_key(path.rsplit('/').next().unwrap_or(path)) } else { name_key(path) };
         let is_new = |path: &str| {
             let key = key_of(path);
@@ -158,6 +161,9 @@ impl FileSource {
         };
         let found = lister.list(clock.now_proc_us(), &is_new).await?;
         for file in found {
+            if !*has_warned_of_columns {
+                *has_warned_of_columns = warn_of_new_column(schema, lister, &file.path);
+            }
             if seen.is_young(file.mtime_us) && !committed.is_retired(&file.path) && pending.keys.insert(key_of(&file.path)) {
                 pending.add(file);
             }
@@ -430,6 +436,24 @@ impl Source for FileSource {
             ("numBytesOutstanding".to_owned(), self.pending.n_bytes.to_string()),
         ];
         metrics
+    }
+}
+
+/// A partition folder that was not there when the schema was found: its files are read without its column, until the next
+/// start finds it.
+fn warn_of_new_column(schema: &SchemaRef, lister: &Lister, path: &str) -> bool {
+    let values = partition_values(lister.partition_folders(path).into_iter());
+    let unknown = |name: &str| schema.fields().iter().all(|field| !field.name().eq_ignore_ascii_case(name));
+    match values.iter().find(|(name, _)| unknown(name)) {
+        Some((column, _)) => {
+            tracing::warn!(
+                column,
+                file = path,
+                "a folder names a column that was not there when the query started: the rows come without it; give it in the schema to have it"
+            );
+            true
+        }
+        None => false,
     }
 }
 

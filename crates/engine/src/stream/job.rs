@@ -38,8 +38,16 @@ impl JobDescription {
         if changes.is_empty() {
             return Ok(());
         }
-        Err(Error::invalid(format!("the query changed since its checkpoint was made: {}", changes.join("; ")))
-            .hint("undo the change, or start with a new checkpointLocation (the input is then read from its beginning)"))
+        let error = Error::invalid(format!("the query changed since its checkpoint was made: {}", changes.join("; ")));
+        let only_new_columns = before.columns.len() < self.columns.len() && before.columns.iter().all(|known| self.columns.contains(known));
+        Err(if before.sources == self.sources && only_new_columns {
+            let names = before.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            error.hint(format!(
+                "name the columns in the query ({names}): partition folders that came after the first start add columns to *; or start with a new checkpointLocation"
+            ))
+        } else {
+            error.hint("undo the change, or start with a new checkpointLocation (the input is then read from its beginning)")
+        })
     }
 }
 

@@ -7,15 +7,16 @@ use millstream::{Session, StreamingQuery, Trigger};
 
 /// What the progress of all batches adds up to.
 #[derive(Debug, Default, PartialEq)]
-struct Sums {
-    n_in: u64,
-    n_out: u64,
-    n_dropped: u64,
-    n_dead: u64,
+pub struct Sums {
+    pub n_in: u64,
+    pub n_out: u64,
+    pub n_dropped: u64,
+    pub n_dead: u64,
 }
 
 impl Sums {
-    fn of(query: &StreamingQuery) -> Self {
+    /// Of the batches that the query remembers; in each of them nothing may be lost.
+    pub fn of(query: &StreamingQuery) -> Self {
         let mut sums = Self::default();
         for progress in query.recent_progress() {
             let of_sources = |name: &str| {

@@ -1,6 +1,7 @@
 //! The facade as a user meets it: scripts of SQL and of streams, and the Rust API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod bad_input;
 mod conservation;
 mod crash_points;
 mod depth;
