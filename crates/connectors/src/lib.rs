@@ -24,6 +24,8 @@ pub mod socket;
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod options_page;
 
 use std::sync::Arc;
 

@@ -186,7 +186,18 @@ impl From<std::io::Error> for Error {
             Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::Exhausted,
             _ => ErrorKind::Unavailable,
         };
-        Self::new(kind, error.to_string()).caused_by(error)
+        let hint = match error.kind() {
+            Io::StorageFull | Io::QuotaExceeded => Some("free space on the disk; a query goes on from its checkpoint at the next start"),
+            Io::FileTooLarge => {
+                Some("raise the limit on the size of files (ulimit -f); a query goes on from its checkpoint at the next start")
+            }
+            _ => None,
+        };
+        let ours = Self::new(kind, error.to_string()).caused_by(error);
+        match hint {
+            Some(hint) => ours.hint(hint),
+            None => ours,
+        }
     }
 }
 

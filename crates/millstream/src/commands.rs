@@ -41,17 +41,14 @@ pub(crate) async fn run_statement(session: &Session, statement: Statement, text:
         Command::Query(plan) => Ok(DataFrame::with_text(session.clone(), plan, text)),
         Command::Set { key, value, .. } => {
             session.set(&key, &value)?;
-            rows(session, &["key", "value"], vec![vec![key, value]])
+            rows(session, &["key", "value"], vec![setting(key, value)])
         }
         Command::SetShow { key, .. } => {
             let value = session.get(&key).unwrap_or_else(|| "<undefined>".to_owned());
-            rows(session, &["key", "value"], vec![vec![key, value]])
+            rows(session, &["key", "value"], vec![setting(key, value)])
         }
         Command::SetShowAll => {
-            let all = session.settings().into_iter().map(|(key, value)| {
-                let shown = if millstream_core::options::looks_secret(&key) { "***".to_owned() } else { value };
-                vec![key, shown]
-            });
+            let all = session.settings().into_iter().map(|(key, value)| setting(key, value));
             rows(session, &["key", "value"], all.collect())
         }
         Command::Reset { key, .. } => {
@@ -272,6 +269,12 @@ fn rows(session: &Session, names: &[&str], rows: Vec<Vec<String>>) -> Result<Dat
         (0..names.len()).map(|idx| Arc::new(rows.iter().map(|row| row.get(idx).cloned()).collect::<StringArray>()) as ArrayRef).collect();
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
     session.create_dataframe(schema, vec![batch])
+}
+
+/// A setting as it may be shown.
+fn setting(key: String, value: String) -> Vec<String> {
+    let shown = if millstream_core::options::looks_secret(&key) { "***".to_owned() } else { value };
+    vec![key, shown]
 }
 
 /// What a statement without an answer gives: no rows, no columns.

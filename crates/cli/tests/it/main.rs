@@ -1,7 +1,11 @@
-//! The real binary as a process: signals, crashes, and rivals on one checkpoint. What a job computes is tested elsewhere.
+//! The real binary as a process: signals, crashes, rivals on one checkpoint, machines that refuse. What a job computes is
+//! tested elsewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod bad_machine;
+mod command;
 mod crashes;
 mod process;
 mod rivals;
+mod secrets;
 mod signals;

@@ -5,6 +5,8 @@ mod formats;
 mod names;
 mod own;
 mod power;
+#[cfg(target_os = "linux")]
+mod seen;
 mod sink;
 mod source;
 mod store;

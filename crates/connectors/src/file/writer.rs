@@ -396,7 +396,5 @@ impl Out {
 
 /// An error of the file layer, naming the file.
 pub(super) fn write_error(path: &str, error: std::io::Error) -> Error {
-    let is_full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-    let ours = Error::from(error).context(format!("writing '{path}'"));
-    if is_full { ours.hint("free space on the disk; the query goes on from its checkpoint at the next start") } else { ours }
+    Error::from(error).context(format!("writing '{path}'"))
 }

@@ -1,0 +1,87 @@
+//! `docs/options.md` is what the connectors say of their options. `MILLSTREAM_DOCS=write` writes the page anew.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use millstream_core::OptionSpec;
+
+use crate::harness::registry;
+
+const FILES: [&str; 4] = ["json", "csv", "text", "parquet"];
+
+const HEAD: &str = "# Options of sources and sinks
+
+Names are taken in any case; a name that does not exist is an error with the nearest one that does. Values marked *secret* are shown as `***` wherever they
+would be printed, and stored nowhere. This page is made from what the code checks (`MILLSTREAM_DOCS=write cargo test -p millstream-connectors options_page`).
+
+## Of every source
+
+| option | meaning |
+|---|---|
+| `deadLetterPath` | bad records go to a Parquet table here, instead of what the parse mode says; with `rowErrors 'deadLetter'` also rows on which an expression fails |
+| `refreshInterval` | the static side of a join is resolved again so often, default never |
+
+## Of every streaming write
+
+| option | meaning |
+|---|---|
+| `checkpointLocation` | the folder where the query keeps what it has done; file sinks need one |
+| `trigger` | `default`, an interval such as `10 seconds`, `once` or `available-now` |
+| `queryName` | the query's name, and the table of the memory sink |
+| `outputMode` | `append` |
+| `commitInterval` | file sinks: under the default trigger at most one batch in this time, default 1 s, 0 = every batch |
+| `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once` |
+| `stopTimeout` | how long a stop waits for the running batch, default 10 s |
+| `rowErrors` | rows on which an expression fails: `fail` (default) or `deadLetter` |
+";
+
+fn table(out: &mut String, title: &str, specs: &[OptionSpec]) {
+    if specs.is_empty() {
+        return;
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(out, "\n### {title}\n\n| option | meaning |\n|---|---|\n");
+    for spec in specs {
+        let secret = if spec.secret { " *(secret)*" } else { "" };
+        let _ = writeln!(out, "| `{}` | {}{secret} |", spec.name, spec.doc.replace('|', "\\|"));
+    }
+}
+
+fn page() -> String {
+    let (registry, _) = registry();
+    let options = |format: &str, is_source: bool| {
+        let connector = registry.for_format(format).unwrap();
+        if is_source { connector.source_options(format) } else { connector.sink_options(format) }
+    };
+    let mut page = HEAD.to_owned();
+    for (title, is_source) in [("Sources", true), ("Sinks", false)] {
+        let _ = writeln!(page, "\n## {title}");
+        let common: Vec<OptionSpec> = options("json", is_source)
+            .into_iter()
+            .filter(|spec| FILES.iter().all(|format| options(format, is_source).iter().any(|other| other.name == spec.name)))
+            .collect();
+        table(&mut page, "Files of every format", &common);
+        for format in FILES {
+            let own: Vec<OptionSpec> =
+                options(format, is_source).into_iter().filter(|spec| common.iter().all(|known| known.name != spec.name)).collect();
+            table(&mut page, format, &own);
+        }
+        for format in registry.formats().filter(|format| !registry.is_file_format(format)) {
+            table(&mut page, format, &options(format, is_source));
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_options_says_what_the_code_takes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/options.md");
+    let page = page();
+    if std::env::var("MILLSTREAM_DOCS").is_ok_and(|value| value == "write") {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == page,
+        "docs/options.md is not what the code takes: run with MILLSTREAM_DOCS=write"
+    );
+}
