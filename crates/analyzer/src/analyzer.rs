@@ -157,8 +157,11 @@ impl<'a> Analyzer<'a> {
                 }
                 crate::expr::Item::Expr(expr) => (resolver.expr(&mut cx, expr)?, None),
             };
-            if cx.batch_time.is_some() {
-                return Err(AnalysisError::unsupported("the current time in an expression without a plan", millstream_sql::Span::NONE));
+            if cx.adds_columns() {
+                return Err(AnalysisError::unsupported(
+                    "the current time or a random number in an expression without a plan",
+                    millstream_sql::Span::NONE,
+                ));
             }
             let name = alias.unwrap_or_else(|| typed.column_name());
             let expr = with_columns(typed.expr, &attrs, &columns)?;

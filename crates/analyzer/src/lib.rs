@@ -16,6 +16,7 @@ mod analyzer;
 pub mod catalog;
 pub mod nested_pruning;
 pub mod nodes;
+pub mod row_facts;
 mod settings;
 
 mod aggregate;

@@ -12,6 +12,7 @@ pub mod crash;
 pub mod error;
 pub mod ids;
 pub mod options;
+pub mod random;
 pub mod reject;
 pub mod sink;
 pub mod source;

@@ -27,6 +27,7 @@ use millstream_sql::ir::{DataType, Expr};
 
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
+use crate::row_facts::RowFact;
 use crate::scope::{Attribute, column};
 
 pub(crate) use attribute::Item;
@@ -168,6 +169,8 @@ pub(crate) struct ExprCx {
     pub(crate) windows: Collect,
     /// The column of the batch's time, once it is used.
     pub(crate) batch_time: Option<u64>,
+    /// Columns that hang on where a row stands (`rand()`), one per call.
+    pub(crate) row_facts: Vec<(u64, RowFact)>,
     /// Arguments of enclosing lambdas, innermost last.
     pub(crate) lambdas: Vec<(String, Typed)>,
     /// The keys of grouping sets and the column of their id, where `grouping()` is legal.
@@ -181,6 +184,11 @@ pub(crate) struct ExprCx {
 }
 
 impl ExprCx {
+    /// Whether expressions use columns that the input does not have by itself.
+    pub(crate) fn adds_columns(&self) -> bool {
+        self.batch_time.is_some() || !self.row_facts.is_empty()
+    }
+
     /// A context over an input's columns in which neither aggregates nor window functions are legal.
     pub(crate) fn new(scope: &[Attribute], clause: &'static str) -> ExprCx {
         ExprCx {
@@ -190,6 +198,7 @@ impl ExprCx {
             aggregates: Collect::Refused(clause),
             windows: Collect::Refused(clause),
             batch_time: None,
+            row_facts: vec![],
             lambdas: vec![],
             grouping: None,
             is_inside_aggregate: false,
@@ -286,6 +295,13 @@ impl Resolver<'_> {
             None => self.next_id(),
         };
         cx.batch_time = Some(id);
+        column(id)
+    }
+
+    /// A column that hangs on where a row stands; every call has its own.
+    pub(crate) fn row_fact(&mut self, cx: &mut ExprCx, make: impl FnOnce(u64) -> RowFact) -> DfExpr {
+        let id = self.next_id();
+        cx.row_facts.push((id, make(id)));
         column(id)
     }
 

@@ -9,6 +9,7 @@ use super::predicate::call_text;
 use super::{ExprCx, Typed};
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
+use crate::row_facts::{RowFact, Seed};
 
 impl Resolver<'_> {
     /// A special form's call; none when `name` is none.
@@ -56,11 +57,33 @@ impl Resolver<'_> {
                 let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
                 self.scalar_call(def, name, args, span)?
             }
-            ("rand" | "random", []) => {
-                Typed::new(datafusion::functions::math::random().call(vec![]), DataType::Double, false, format!("{name}()"))
+            ("rand" | "random" | "randn", [] | [_]) => self.random(cx, name, call.args.first(), span)?,
+            ("uuid", []) => {
+                let expr = self.row_fact(cx, |id| RowFact::Uuid(Seed::OfBatch(id)));
+                Typed::new(expr, DataType::String, false, "uuid()")
             }
-            ("rand" | "random" | "randn", _) => return Err(AnalysisError::unsupported(format!("{name}() with a seed"), span)),
-            ("uuid", []) => Typed::new(datafusion::functions::string::uuid().call(vec![]), DataType::String, false, "uuid()"),
+            ("monotonically_increasing_id", []) => {
+                Typed::new(self.row_fact(cx, |_| RowFact::RowId), DataType::Long, false, "monotonically_increasing_id()")
+            }
+            ("spark_partition_id", []) => {
+                Typed::new(self.row_fact(cx, |_| RowFact::PartitionId), DataType::Int, false, "SPARK_PARTITION_ID()")
+            }
+            ("shuffle", [list] | [list, _]) => {
+                let list = self.expr(cx, list)?;
+                let (seed, shown) = match call.args.get(1) {
+                    Some(seed) => {
+                        let seed = self.expr(cx, seed)?;
+                        (Some(self.seed(&seed, name, span)?), format!("shuffle({}, {})", list.name, seed.name))
+                    }
+                    None => (None, format!("shuffle({})", list.name)),
+                };
+                let bits = self.row_fact(cx, |id| RowFact::Bits(seed.map_or(Seed::OfBatch(id), Seed::Given)));
+                let bits = Typed::new(bits, DataType::Long, false, "bits");
+                let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
+                let data_type = list.data_type.clone();
+                let typed = self.scalar_call(def, name, vec![list, bits], span)?.named(shown);
+                Typed { data_type: if data_type == DataType::Null { typed.data_type.clone() } else { data_type }, ..typed }
+            }
             ("concat", [_, ..]) => {
                 let args = self.exprs(cx, &call.args)?;
                 self.concat(args, span)?
@@ -88,6 +111,40 @@ impl Resolver<'_> {
         };
         let Some(def) = millstream_functions::scalar("concat") else { return Err(AnalysisError::internal("no concat")) };
         Ok(self.scalar_call(def, "concat", args, span)?.named(shown))
+    }
+
+    /// `rand([seed])` and `randn([seed])`.
+    fn random(&mut self, cx: &mut ExprCx, name: &str, seed: Option<&Expr>, span: Span) -> Result<Typed> {
+        let shown = if name == "randn" { "randn" } else { "rand" };
+        let (given, shown) = match seed {
+            Some(seed) => {
+                let seed = self.expr(cx, seed)?;
+                (Some(self.seed(&seed, name, span)?), format!("{shown}({})", seed.name))
+            }
+            None => (None, format!("{shown}()")),
+        };
+        let expr = self.row_fact(cx, |id| {
+            let seed = given.map_or(Seed::OfBatch(id), Seed::Given);
+            if name == "randn" { RowFact::Randn(seed) } else { RowFact::Rand(seed) }
+        });
+        Ok(Typed::new(expr, DataType::Double, false, shown))
+    }
+
+    /// A seed: a constant integer, NULL for 0.
+    fn seed(&mut self, seed: &Typed, name: &str, span: Span) -> Result<i64> {
+        if !seed.is_constant() {
+            return Err(AnalysisError::invalid("SEED_EXPRESSION_IS_UNFOLDABLE", format!("the seed of {name}() must be a constant"), span));
+        }
+        match self.evaluate(seed, span)? {
+            ScalarValue::Int32(value) if seed.data_type == DataType::Int => Ok(i64::from(value.unwrap_or(0))),
+            ScalarValue::Int64(value) if seed.data_type == DataType::Long => Ok(value.unwrap_or(0)),
+            ScalarValue::Null => Ok(0),
+            _ => Err(AnalysisError::invalid(
+                "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+                format!("the seed of {name}() must be INT or BIGINT, but '{}' is of type {}", seed.name, seed.data_type.sql()),
+                span,
+            )),
+        }
     }
 
     /// `int(x)`, `date(x)`: a cast that does not show in the name.

@@ -47,6 +47,13 @@ impl Resolver<'_> {
                 let typed = self.condition(&mut cx, condition, "JOIN")?;
                 let left = Rel { plan: super::with_batch_time(left.plan, &cx)?, ..left };
                 let out = joined(left, right, *kind, Some(typed.expr))?;
+                if !cx.row_facts.is_empty() {
+                    return Err(AnalysisError::invalid(
+                        "INVALID_NON_DETERMINISTIC_EXPRESSIONS",
+                        "a join condition cannot draw random numbers",
+                        *span,
+                    ));
+                }
                 // The batch's time may not leave the join.
                 if cx.batch_time.is_some() {
                     let exprs = out.attrs.iter().map(Attribute::column).collect();

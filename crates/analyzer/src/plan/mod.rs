@@ -28,6 +28,7 @@ use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use crate::resolver::{CteNode, Resolver};
+use crate::row_facts::RowFactNode;
 use crate::scope::{Attribute, AttributeWatermark, NameCase, Rel, Visibility, plan_name};
 use crate::stream_check;
 use pivot::Pivot;
@@ -342,7 +343,7 @@ pub(crate) fn projection(exprs: Vec<DfExpr>, input: LogicalPlan) -> Result<Logic
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
 }
 
-/// The input with what the expressions over it need: the batch's time, rows with a time for their windows.
+/// The input with what the expressions over it need: the batch's time, random numbers, rows with a time for their windows.
 pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<LogicalPlan> {
     let mut plan = match cx.batch_time {
         Some(id) => BatchTimeNode::try_new(input, plan_name(id))?.into_plan(),
@@ -358,6 +359,9 @@ pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<Logical
             plan = generate::unnest(projection(exprs, plan)?, std::iter::once(sliding.id), false)?;
             plan = LogicalPlan::Filter(Filter::try_new(sliding.is_inside.clone(), Arc::new(plan))?);
         }
+    }
+    for (id, fact) in &cx.row_facts {
+        plan = RowFactNode::try_new(plan, plan_name(*id), *fact)?.into_plan();
     }
     Ok(plan)
 }

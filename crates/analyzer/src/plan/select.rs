@@ -324,7 +324,7 @@ impl Resolver<'_> {
         let keys = self.sort_keys(&mut cx, order.keys, &outs)?;
         let plan = with_batch_time(rel.plan, &cx)?;
         let plan = LogicalPlan::Sort(DfSort { expr: keys, input: Arc::new(plan), fetch: None });
-        let plan = if cx.batch_time.is_some() { projection(rel.attrs.iter().map(Attribute::column).collect(), plan)? } else { plan };
+        let plan = if cx.adds_columns() { projection(rel.attrs.iter().map(Attribute::column).collect(), plan)? } else { plan };
         Ok(Rel { plan, ..rel })
     }
 

@@ -37,8 +37,9 @@ impl Resolver<'_> {
             }
             typed_rows.push(self.exprs(&mut cx, row)?);
         }
-        if cx.batch_time.is_some() {
-            return Err(AnalysisError::unsupported("the current time in VALUES", span).hint("write SELECT current_timestamp() instead"));
+        if cx.adds_columns() {
+            return Err(AnalysisError::unsupported("the current time or a random number in VALUES", span)
+                .hint("write SELECT current_timestamp() instead"));
         }
         let mut attrs = vec![];
         for idx in 0..width {

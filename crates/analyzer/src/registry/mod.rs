@@ -110,10 +110,8 @@ const BOOLEAN: [&str; 18] = [
 ];
 
 /// Functions of Spark that are not offered: the error then says so instead of "not known".
-const NOT_OFFERED: [&str; 23] = [
+const NOT_OFFERED: [&str; 21] = [
     "input_file_name",
-    "spark_partition_id",
-    "monotonically_increasing_id",
     "java_method",
     "reflect",
     "xpath",

@@ -10,7 +10,9 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use millstream_analyzer::row_facts::{RowFact, RowFactNode, Seed};
 use millstream_analyzer::{Analyzed, Analyzer, BatchTimeNode, Catalog, EventTimeWatermarkNode, Relation, SessionSettings, UserFunction};
+use millstream_core::random::SparkRandom;
 use millstream_core::{Error, Result};
 use millstream_sql::ir::{Command, DataType, LocalId, Plan, Read};
 
@@ -120,12 +122,37 @@ pub fn with_constant_time(plan: LogicalPlan) -> datafusion::error::Result<Logica
             exprs.push(lit(ScalarValue::TimestampMicrosecond(Some(NOW_US), Some("UTC".into()))).alias(time.column()));
             return Ok(Transformed::yes(LogicalPlanBuilder::from(time.input().clone()).project(exprs)?.build()?));
         }
+        if let Some(row) = extension.node.as_any().downcast_ref::<RowFactNode>() {
+            let [input] = extension.node.inputs()[..] else { panic!("a row fact without an input") };
+            let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+            exprs.push(
+                first_row(row.fact())
+                    .alias(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(row).fields().last().unwrap().name()),
+            );
+            return Ok(Transformed::yes(LogicalPlanBuilder::from(input.clone()).project(exprs)?.build()?));
+        }
         if let Some(watermark) = extension.node.as_any().downcast_ref::<EventTimeWatermarkNode>() {
             return Ok(Transformed::yes(watermark.input().clone()));
         }
         Ok(Transformed::no(node))
     })?;
     Ok(out.data)
+}
+
+/// The fact of the first row: queries of these tests that use one have one row.
+fn first_row(fact: RowFact) -> Expr {
+    let random = |seed: Seed| match seed {
+        Seed::Given(seed) => SparkRandom::new(seed),
+        Seed::OfBatch(call) => SparkRandom::new(call as i64),
+    };
+    match fact {
+        RowFact::PartitionId => lit(0_i32),
+        RowFact::RowId => lit(0_i64),
+        RowFact::Rand(seed) => lit(random(seed).uniform()),
+        RowFact::Randn(seed) => lit(random(seed).normal()),
+        RowFact::Bits(seed) => lit(random(seed).long()),
+        RowFact::Uuid(_) => lit("00000000-0000-4000-8000-000000000000"),
+    }
 }
 
 /// Runs a query and prints its rows, one line each, columns parted by `|`.

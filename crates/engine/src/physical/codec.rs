@@ -13,11 +13,12 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use millstream_analyzer::row_facts::{RowFact, Seed};
 use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, WriterSpec};
 use serde::{Deserialize, Serialize};
 
 use super::row_guard::RowGuardSpec;
-use super::{BatchTimeExec, DeadLetters, RowGuardExec, SinkExec, SourceExec};
+use super::{BatchTimeExec, DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -39,6 +40,7 @@ enum Node {
     Source { name: String, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
     BatchTime { schema: Vec<u8> },
+    RowFact { fact: String, given: Option<i64>, call: u64, schema: Vec<u8> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
 }
 
@@ -113,6 +115,9 @@ impl PlanCodec {
                 let dead_letters = self.dead_letters_of(dead_letters)?;
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
+            Node::RowFact { fact, given, call, schema } => {
+                Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, schema_from_bytes(&schema)?))
+            }
             Node::BatchTime { schema } => Arc::new(BatchTimeExec::new(input, schema_from_bytes(&schema)?)),
         })
     }
@@ -143,10 +148,39 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
             dead_letters: to_dead_letters_wire(guard.dead_letters())?,
         });
     }
+    if let Some(exec) = plan.downcast_ref::<RowFactExec>() {
+        let (fact, seed) = match exec.fact() {
+            RowFact::PartitionId => ("partition_id", None),
+            RowFact::RowId => ("row_id", None),
+            RowFact::Rand(seed) => ("rand", Some(seed)),
+            RowFact::Randn(seed) => ("randn", Some(seed)),
+            RowFact::Uuid(seed) => ("uuid", Some(seed)),
+            RowFact::Bits(seed) => ("bits", Some(seed)),
+        };
+        let (given, call) = match seed {
+            Some(Seed::Given(seed)) => (Some(seed), 0),
+            Some(Seed::OfBatch(call)) => (None, call),
+            None => (None, 0),
+        };
+        return Ok(Node::RowFact { fact: fact.to_owned(), given, call, schema: schema_to_bytes(&plan.schema())? });
+    }
     if plan.is::<BatchTimeExec>() {
         return Ok(Node::BatchTime { schema: schema_to_bytes(&plan.schema())? });
     }
     Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
+}
+
+fn fact_of(fact: &str, given: Option<i64>, call: u64) -> Result<RowFact> {
+    let seed = given.map_or(Seed::OfBatch(call), Seed::Given);
+    Ok(match fact {
+        "partition_id" => RowFact::PartitionId,
+        "row_id" => RowFact::RowId,
+        "rand" => RowFact::Rand(seed),
+        "randn" => RowFact::Randn(seed),
+        "uuid" => RowFact::Uuid(seed),
+        "bits" => RowFact::Bits(seed),
+        other => return Err(Error::internal(format!("an unknown row fact '{other}' in a plan"))),
+    })
 }
 
 fn to_dead_letters_wire(target: &DeadLetters) -> Result<DeadLettersWire> {

@@ -4,6 +4,7 @@
 //!   SinkExec            rows -> TaskWriter; gives one commit message per partition
 //!     ... stock DataFusion operators ...
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
+//!       RowFactExec     appends random numbers and numbers of rows
 //!       BatchTimeExec   appends the batch's clock (current_timestamp)
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
 //!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
@@ -13,6 +14,7 @@ pub mod batch_time;
 pub mod codec;
 pub mod dead_letters;
 pub mod planner;
+pub mod row_fact;
 pub mod row_guard;
 pub mod sink_exec;
 pub mod source_exec;
@@ -23,6 +25,7 @@ pub use batch_time::BatchTimeExec;
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;
 pub use planner::PhysicalPlans;
+pub use row_fact::RowFactExec;
 pub use row_guard::{RowGuardExec, guard_rows};
 pub use sink_exec::SinkExec;
 pub use source_exec::SourceExec;

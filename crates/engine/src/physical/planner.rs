@@ -17,10 +17,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use millstream_analyzer::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use millstream_analyzer::prune_nested_fields;
+use millstream_analyzer::row_facts::RowFactNode;
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
 use super::batch_time::BatchTimeExec;
+use super::row_fact::RowFactExec;
 use super::source_table::SourceTable;
 use crate::error::from_datafusion;
 
@@ -86,6 +88,10 @@ impl ExtensionPlanner for StreamNodes {
         if node.as_any().is::<BatchTimeNode>() {
             let schema = Arc::clone(node.schema().inner());
             return Ok(Some(Arc::new(BatchTimeExec::new(Arc::clone(input), schema))));
+        }
+        if let Some(fact) = node.as_any().downcast_ref::<RowFactNode>() {
+            let schema = Arc::clone(node.schema().inner());
+            return Ok(Some(Arc::new(RowFactExec::new(Arc::clone(input), fact.fact(), schema))));
         }
         if node.as_any().is::<EventTimeWatermarkNode>() {
             // Without stateful operators nothing asks for the watermark; rows pass.

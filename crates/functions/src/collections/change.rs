@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::common::Result;
+use millstream_core::random::SparkRandom;
 
 use super::build::stack;
 use super::{Gather, as_list, comparable, range_of};
@@ -17,6 +18,8 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("slice", &[Arg::Array, Arg::Int, Arg::Int], Returns::Same(0), slice),
     FunctionDef::new("flatten", &[Arg::Array], Returns::Rule(|types: &Types<'_>| element_of(&types.at(0))), flatten),
     FunctionDef::new("reverse", &[Arg::Any], Returns::Rule(reverse_type), reverse),
+    // The second argument is a row's random bits, which the analyzer adds.
+    FunctionDef::new("shuffle", &[Arg::Array, Arg::Long], Returns::Same(0), shuffle),
     FunctionDef::new("sort_array", &[Arg::Array, Arg::Boolean], Returns::Same(0), |call| {
         let ascending = if call.len() > 1 { Some(call.booleans(1)?) } else { None };
         // NULL counts as the smallest.
@@ -53,6 +56,27 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     }),
     FunctionDef::new("array_join", &[Arg::Strings, Arg::String, Arg::String], Returns::String, array_join).min(2),
 ];
+
+fn shuffle(call: &Call<'_>) -> Result<ArrayRef> {
+    let list = as_list(&call.array(0)?)?;
+    let bits = call.primitive::<Int64Type>(1)?;
+    let mut gather = Gather::new(call.n_rows());
+    let mut order: Vec<usize> = Vec::new();
+    for row in 0..call.n_rows() {
+        let seed = number(&bits, row).filter(|_| list.is_valid(row));
+        if let Some(seed) = seed {
+            let mut random = SparkRandom::new(seed);
+            order.clear();
+            order.extend(range_of(&list, row));
+            for last in (1..order.len()).rev() {
+                order.swap(last, random.below(last + 1));
+            }
+            order.iter().for_each(|idx| gather.pick(*idx));
+        }
+        gather.end_row(seed.is_some())?;
+    }
+    gather.into_list(list.values())
+}
 
 fn slice(call: &Call<'_>) -> Result<ArrayRef> {
     let list = as_list(&call.array(0)?)?;

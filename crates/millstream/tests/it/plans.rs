@@ -19,6 +19,7 @@ const QUERIES: &[&str] = &[
     "SELECT name, count(*) AS n, sum(id) AS s FROM people GROUP BY name",
     "SELECT a.id, b.name FROM people a JOIN people b ON a.id = b.id",
     "SELECT id, current_timestamp() IS NOT NULL AS now FROM people",
+    "SELECT id, rand(3), randn(5), spark_partition_id(), monotonically_increasing_id(), uuid() IS NOT NULL FROM people",
     "SELECT id FROM people ORDER BY id DESC LIMIT 2",
     "SELECT DISTINCT name FROM people UNION ALL SELECT 'x'",
 ];
