@@ -3,7 +3,7 @@
 //! Facts travel in the `TaskContext` of one run and never in shared slots, so that batch N+1 may compute while batch N
 //! is still being committed, and so that a plan can run elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::execution::TaskContext;
@@ -77,17 +77,28 @@ pub struct BatchScope {
     /// The facts.
     pub facts: BatchFacts,
     report: Mutex<BatchReport>,
+    opened: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl BatchScope {
     /// The scope of one run.
     pub fn new(facts: BatchFacts) -> Self {
-        Self { facts, report: Mutex::default() }
+        Self { facts, report: Mutex::default(), opened: Mutex::default() }
     }
 
     /// The scope that a task's context carries.
     pub fn of(ctx: &TaskContext) -> Result<Arc<Self>> {
         ctx.session_config().get_extension::<Self>().ok_or_else(|| Error::internal("a Millstream operator was run outside a micro-batch"))
+    }
+
+    /// Somebody reads a partition of an operator.
+    pub(crate) fn open(&self, operator: usize, partition: usize) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert((operator, partition));
+    }
+
+    /// Whether somebody has read a partition of an operator.
+    pub(crate) fn is_opened(&self, operator: usize, partition: usize) -> bool {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(&(operator, partition))
     }
 
     /// Adds to the counts of a source.

@@ -21,6 +21,7 @@ use tracing::Instrument;
 use crate::batch::{BatchFacts, BatchReport, BatchScope};
 use crate::error::from_datafusion;
 use crate::physical::sink_exec::outputs_of;
+use crate::physical::source_exec::source_execs;
 
 /// The main sink's name in the checkpoint and in outcomes.
 pub const MAIN_SINK: &str = "main";
@@ -82,6 +83,7 @@ impl LocalRunner {
                 *slot = batches;
             }
         }
+        read_what_was_left(&plan, &ctx, &scope).await?;
         Ok((partitions, scope.take_report()))
     }
 
@@ -97,6 +99,20 @@ impl LocalRunner {
             Arc::clone(&self.runtime),
         )
     }
+}
+
+/// Reads the partitions of streams that no operator asked for: their records are counted and the bad ones set aside.
+async fn read_what_was_left(plan: &Arc<dyn ExecutionPlan>, ctx: &Arc<TaskContext>, scope: &BatchScope) -> Result<()> {
+    for source in source_execs(plan) {
+        let n_partitions = source.properties().output_partitioning().partition_count();
+        for partition in (0..n_partitions).filter(|partition| source.is_unread(*partition, scope)) {
+            let mut rows = source.execute(partition, Arc::clone(ctx)).map_err(from_datafusion)?;
+            while let Some(batch) = rows.next().await {
+                batch.map_err(from_datafusion)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A panic in a task (a user's function, a defect) fails the query, not the process.

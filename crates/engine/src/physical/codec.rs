@@ -37,7 +37,7 @@ impl PlanCodec {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "node", rename_all = "snake_case")]
 enum Node {
-    Source { name: String, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
+    Source { name: String, is_streaming: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
     BatchTime { schema: Vec<u8> },
     RowFact { fact: String, given: Option<i64>, call: u64, schema: Vec<u8> },
@@ -100,11 +100,11 @@ impl PhysicalExtensionCodec for PlanCodec {
 impl PlanCodec {
     fn decode(&self, node: Node, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match node {
-            Node::Source { name, reader, dead_letters } => {
+            Node::Source { name, is_streaming, reader, dead_letters } => {
                 let spec = from_reader_wire(reader)?;
                 let reader = self.registry.reader(&spec)?;
                 let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
-                Arc::new(SourceExec::new(name, spec, reader, dead_letters, input))
+                Arc::new(SourceExec::new(name, spec, reader, dead_letters, input).streaming(is_streaming))
             }
             Node::Sink { writer } => {
                 let spec = from_writer_wire(writer)?;
@@ -132,7 +132,8 @@ impl PlanCodec {
 fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
         let dead_letters = source.dead_letters().map(to_dead_letters_wire).transpose()?;
-        return Ok(Node::Source { name: source.source_name().to_owned(), reader: to_reader_wire(source.spec())?, dead_letters });
+        let (name, is_streaming) = (source.source_name().to_owned(), source.is_streaming());
+        return Ok(Node::Source { name, is_streaming, reader: to_reader_wire(source.spec())?, dead_letters });
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });

@@ -34,6 +34,7 @@ pub struct SourceExec {
     spec: ReaderSpec,
     reader: Arc<dyn SplitReader>,
     dead_letters: Option<DeadLetters>,
+    is_streaming: bool,
     splits: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
@@ -54,7 +55,31 @@ impl SourceExec {
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Self { name, spec, reader, dead_letters, splits, properties: Arc::new(properties) }
+        Self { name, spec, reader, dead_letters, is_streaming: false, splits, properties: Arc::new(properties) }
+    }
+
+    /// The same operator over a stream: what it reads is read once and for all, so it is read to its end (see
+    /// [`Self::is_unread`]).
+    #[must_use]
+    pub fn streaming(mut self, is_streaming: bool) -> Self {
+        self.is_streaming = is_streaming;
+        self
+    }
+
+    /// Whether it reads a stream.
+    pub fn is_streaming(&self) -> bool {
+        self.is_streaming
+    }
+
+    /// Whether a partition of a stream was left alone by the operators above: a join with an empty side does not look at
+    /// its other side. Its records would be gone without being counted, the bad ones without a dead letter.
+    pub(crate) fn is_unread(&self, partition: usize, scope: &BatchScope) -> bool {
+        self.is_streaming && !scope.is_opened(self.key(), partition)
+    }
+
+    /// Tells this operator of a plan apart from the others while the plan lives.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// The source's name, by which its splits are found.
@@ -134,7 +159,8 @@ impl ExecutionPlan for SourceExec {
         let same_partitions = splits.output_partitioning().partition_count() == self.properties.partitioning.partition_count();
         Ok(Arc::new(match same_partitions {
             true => Self { splits, ..Self::clone(&self) },
-            false => Self::new(self.name.clone(), self.spec.clone(), Arc::clone(&self.reader), self.dead_letters.clone(), splits),
+            false => Self::new(self.name.clone(), self.spec.clone(), Arc::clone(&self.reader), self.dead_letters.clone(), splits)
+                .streaming(self.is_streaming),
         }))
     }
 
@@ -147,6 +173,7 @@ impl ExecutionPlan for SourceExec {
         let letters = self.dead_letters.clone().map(|target| DeadLetterWriter::new(target, Arc::clone(&scope), 0, partition));
         let run = SplitRun {
             letters: letters.transpose().map_err(to_datafusion)?,
+            place: Some((self.key(), partition)),
             scope,
             splits: self.splits.execute(partition, ctx)?,
             name: self.name.clone(),
@@ -173,6 +200,8 @@ impl ExecutionPlan for SourceExec {
 /// One task's walk over its splits.
 struct SplitRun {
     scope: Arc<BatchScope>,
+    /// The operator and partition that it reads for, until it has begun.
+    place: Option<(usize, usize)>,
     splits: SendableRecordBatchStream,
     name: String,
     reader: Arc<dyn SplitReader>,
@@ -185,6 +214,10 @@ struct SplitRun {
 impl SplitRun {
     /// The next rows, or `None` after the last split, when counts and dead letters have been reported.
     async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some((operator, partition)) = self.place.take() {
+            // Not before: an operator above may make the stream and never look at it.
+            self.scope.open(operator, partition);
+        }
         if self.open.is_some() {
             // A task that never has to wait for its input would not notice that its batch was cancelled.
             tokio::task::yield_now().await;

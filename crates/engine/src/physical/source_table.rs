@@ -135,7 +135,8 @@ impl SourceTable {
                 Some(DeadLetters { sink: self.dead_letter_name(), spec, writers })
             }
         };
-        Ok(SourceExec::new(self.name.clone(), spec, reader, dead_letters, split_leaf(&[], n_partitions)?))
+        let splits = split_leaf(&[], n_partitions)?;
+        Ok(SourceExec::new(self.name.clone(), spec, reader, dead_letters, splits).streaming(self.is_streaming()))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millstream_core::{BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
@@ -19,8 +20,8 @@ use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLe
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
 use crate::engine::Engine;
-use crate::physical::SinkExec;
 use crate::physical::source_table::{as_source_table, source_tables};
+use crate::physical::{SinkExec, SourceTable};
 use crate::runner::MAIN_SINK;
 
 /// Starts a query and gives its handle.
@@ -44,72 +45,98 @@ pub(super) async fn remove_checkpoint(location: &Location) {
 async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: ListenerBus) -> Result<StreamingQuery> {
     let (plan, logical) = physical_plan(&engine, &definition, &definition.settings).await?;
     let tables = source_tables(&logical)?;
-    let mut sinks: BTreeMap<String, Arc<dyn Sink>> = BTreeMap::new();
-    sinks.insert(MAIN_SINK.to_owned(), Arc::clone(&definition.sink));
-    for table in &tables {
-        sinks.extend(as_source_table(table)?.dead_letter_sink());
-    }
+    let sinks = sinks_of(&definition, &tables)?;
     let job = describe(&logical, &sinks)?;
     if job.sources.is_empty() {
         return Err(Error::invalid("the query reads no stream").hint("read it with read_stream, or write it with write"));
     }
-
-    let (mut checkpoint, recovered) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
-    if let Some(before) = recovered.last_start.as_ref().and_then(|start| start.job.clone()) {
-        let before: JobDescription = serde_json::from_value(before)
-            .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
-        job.check_change(&before)?;
-    }
-    for torn in &recovered.torn {
-        tracing::info!(checkpoint = %definition.checkpoint, torn, "a record that a crash tore was cut off");
-    }
-    // The run's first record tells who runs, and what; on a shared store it fences older runs, so only what the
-    // checkpoint says behind it counts.
     let run_id = RunId(engine.ids.new_uuid());
-    let description = serde_json::to_value(&job).map_err(|error| Error::internal(error.to_string()))?;
-    let mut start = Record::start(run_id, engine.clock.now_proc_us(), description);
-    start.settings = definition.settings.clone();
-    let recovered = checkpoint.start(start, recovered).await?;
-    engine.crash_points.reach(CrashPoint::AfterStart)?;
-
+    let (checkpoint, recovered) = take_over(&engine, &definition, &job, run_id).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let ctx = SinkContext { query_id: recovered.query_id, epoch: recovered.epoch };
     for sink in sinks.values() {
         sink.start(&ctx, decided).await?;
     }
-
     let now = engine.clock.monotonic();
     let (mut streams, mut statics) = (Vec::new(), Vec::new());
     for provider in tables {
         let table = as_source_table(&provider)?;
         if table.is_streaming() {
-            let (name, description) = (table.name().to_owned(), table.description().to_owned());
-            let checkpoint_dir = checkpoint::source_location(&definition.checkpoint, &name).to_string();
-            let mut source = table.open(Some(checkpoint_dir)).await?;
-            let position =
-                source.start(source_start(&recovered, &name)).await.map_err(|error| error.context(format!("source '{name}'")))?;
-            let begun_in = recovered.sources.get(&name).and_then(|source| {
-                let first_range = source.ranges.first().map(|(batch, _)| *batch);
-                source.snapshot.as_ref().map(|(batch, _)| *batch).or(first_range)
-            });
-            let remembers = source.snapshot()?.is_some();
-            streams.push(StreamLeaf { name, description, source, position, begun_in, remembers });
+            streams.push(open_stream(table, &definition.checkpoint, &recovered).await?);
         } else {
             statics.push(StaticLeaf::resolve(Arc::clone(&provider), now).await?);
         }
     }
-
-    let shared = Arc::new(QueryShared::new(
-        recovered.query_id,
-        run_id,
-        definition.name.clone(),
-        definition.stop_timeout,
-        Arc::clone(&engine.clock),
-        listeners,
-    ));
+    let clock = Arc::clone(&engine.clock);
+    let (name, stop_timeout) = (definition.name.clone(), definition.stop_timeout);
+    let shared = Arc::new(QueryShared::new(recovered.query_id, run_id, name, stop_timeout, clock, listeners));
     if let Ok(mut text) = shared.plan_text.lock() {
         *text = displayable(plan.as_ref()).indent(false).to_string();
     }
+    let next_batch = decided.map_or(BatchId(0), BatchId::next);
+    announce(&shared, &definition, next_batch);
+
+    let Recovered { committed, epoch, uncommitted: roll_forward, last_intent: replay, .. } = recovered;
+    let reached = Reached { next_batch, committed, committed_recorded: committed };
+    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, streams, statics, sinks };
+    // At the level of errors, so that every line of a log tells whose it is.
+    let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
+    tokio::spawn(MicroBatchLoop::new(run, reached).run(Unfinished { roll_forward, replay }).instrument(span));
+    Ok(StreamingQuery { shared })
+}
+
+/// The main sink and the dead-letter tables of the sources, by name.
+fn sinks_of(definition: &QueryDefinition, tables: &[Arc<dyn TableProvider>]) -> Result<BTreeMap<String, Arc<dyn Sink>>> {
+    let mut sinks = BTreeMap::from([(MAIN_SINK.to_owned(), Arc::clone(&definition.sink))]);
+    for table in tables {
+        sinks.extend(as_source_table(table)?.dead_letter_sink());
+    }
+    Ok(sinks)
+}
+
+/// Opens the checkpoint, refuses a job that cannot go on from it, and begins a run: gives what the run finds.
+async fn take_over(engine: &Engine, definition: &QueryDefinition, job: &JobDescription, run_id: RunId) -> Result<(Checkpoint, Recovered)> {
+    let (mut checkpoint, found) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
+    if let Some(before) = found.last_start.as_ref().and_then(|start| start.job.clone()) {
+        let before: JobDescription = serde_json::from_value(before)
+            .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
+        job.check_change(&before)?;
+    }
+    for torn in &found.torn {
+        tracing::info!(checkpoint = %definition.checkpoint, torn, "a record that a crash tore was cut off");
+    }
+    // The run's first record tells who runs, and what; on a shared store it fences older runs, so only what the
+    // checkpoint says behind it counts.
+    let description = serde_json::to_value(job).map_err(|error| Error::internal(error.to_string()))?;
+    let mut start = Record::start(run_id, engine.clock.now_proc_us(), description);
+    start.settings = definition.settings.clone();
+    let recovered = checkpoint.start(start, found).await?;
+    engine.crash_points.reach(CrashPoint::AfterStart)?;
+    Ok((checkpoint, recovered))
+}
+
+/// Opens a stream where the checkpoint says it goes on.
+async fn open_stream(table: &SourceTable, checkpoint: &Location, recovered: &Recovered) -> Result<StreamLeaf> {
+    let (name, description) = (table.name().to_owned(), table.description().to_owned());
+    let mut source = table.open(Some(checkpoint::source_location(checkpoint, &name).to_string())).await?;
+    let known = recovered.sources.get(&name);
+    let begun_in = known.and_then(|known| {
+        let first_range = known.ranges.first().map(|(batch, _)| *batch);
+        known.snapshot.as_ref().map(|(batch, _)| *batch).or(first_range)
+    });
+    let from = match known {
+        None => SourceStart::Fresh,
+        Some(known) => {
+            SourceStart::Resume { snapshot: known.snapshot.as_ref().map(|(_, bytes)| bytes.clone()), ranges: known.ranges.clone() }
+        }
+    };
+    let position = source.start(from).await.map_err(|error| error.context(format!("source '{name}'")))?;
+    let remembers = source.snapshot()?.is_some();
+    Ok(StreamLeaf { name, description, source, position, begun_in, remembers })
+}
+
+/// Tells the log and the listeners of the start.
+fn announce(shared: &QueryShared, definition: &QueryDefinition, next_batch: BatchId) {
     tracing::info!(
         query = %shared.id,
         run = %shared.run_id,
@@ -117,24 +144,11 @@ async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: List
         sink = definition.sink.description(),
         delivery = %definition.sink.delivery(),
         trigger = %definition.trigger,
-        next_batch = %next_batch(decided),
+        %next_batch,
         "query started"
     );
-    shared.listeners.send(QueryEvent::Started {
-        id: shared.id,
-        run_id: shared.run_id,
-        name: shared.name.clone(),
-        timestamp: iso_timestamp(engine.clock.now_proc_us()),
-    });
-    let committed = recovered.committed;
-    let reached = Reached { next_batch: next_batch(decided), committed, committed_recorded: committed };
-    let unfinished = Unfinished { roll_forward: recovered.uncommitted, replay: recovered.last_intent };
-    let epoch = recovered.epoch;
-    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, streams, statics, sinks };
-    // At the level of errors, so that every line of a log tells whose it is.
-    let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
-    tokio::spawn(MicroBatchLoop::new(run, reached).run(unfinished).instrument(span));
-    Ok(StreamingQuery { shared })
+    let timestamp = iso_timestamp(shared.clock.now_proc_us());
+    shared.listeners.send(QueryEvent::Started { id: shared.id, run_id: shared.run_id, name: shared.name.clone(), timestamp });
 }
 
 /// The physical plan of a query under given settings, with its sink at the root, and the logical plan it came from.
@@ -160,17 +174,4 @@ fn describe(logical: &LogicalPlan, sinks: &BTreeMap<String, Arc<dyn Sink>>) -> R
     }
     let sinks = sinks.iter().map(|(name, sink)| (name.clone(), sink.identity())).collect();
     Ok(JobDescription { sources, sinks, columns: JobDescription::columns_of(logical.schema().as_arrow()) })
-}
-
-fn source_start(recovered: &Recovered, name: &str) -> SourceStart {
-    match recovered.sources.get(name) {
-        None => SourceStart::Fresh,
-        Some(source) => {
-            SourceStart::Resume { snapshot: source.snapshot.as_ref().map(|(_, bytes)| bytes.clone()), ranges: source.ranges.clone() }
-        }
-    }
-}
-
-fn next_batch(decided: Option<BatchId>) -> BatchId {
-    decided.map_or(BatchId(0), BatchId::next)
 }

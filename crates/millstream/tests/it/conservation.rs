@@ -105,3 +105,31 @@ async fn rows_in_are_rows_out_dropped_and_dead_lettered() {
         assert_eq!(stream(dir, format, &[]).await, Sums { n_in: 20, n_out: 20, n_dropped: 0, n_dead: 0 }, "{format}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_join_does_not_want_are_counted_and_their_dead_letters_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    write_input(dir.path()).await;
+    let at = dir.path().display();
+    std::fs::create_dir_all(dir.path().join("names")).unwrap();
+    std::fs::write(dir.path().join("names/empty.json"), "").unwrap();
+    let session = Session::new().unwrap();
+    for create in [
+        format!("CREATE TABLE input (id INT, name STRING) USING json OPTIONS (path '{at}/in/json', deadLetterPath '{at}/dead')"),
+        format!("CREATE TABLE names (id INT, name STRING) USING json OPTIONS (path '{at}/names')"),
+    ] {
+        session.sql(&create).await.unwrap();
+    }
+    let joins = ["STREAM input s JOIN names n ON s.id = n.id", "names n JOIN STREAM input s ON s.id = n.id"];
+    for (n, join) in joins.into_iter().enumerate() {
+        let frame = session.sql(&format!("SELECT s.id, n.name FROM {join}")).await.unwrap();
+        let writer = frame.write_stream().format("parquet").trigger(Trigger::AvailableNow).checkpoint(dir.path().join(format!("cp{n}")));
+        let query = writer.start_path(dir.path().join(format!("out{n}"))).await.unwrap();
+        query.await_termination(None).await.unwrap();
+        let progress = query.last_progress().unwrap();
+        assert_eq!((progress.num_input_rows, progress.sink.num_output_rows), (20, 0), "{join}: {}", progress.json());
+        assert_eq!(progress.sources[0].metrics["numRowsDeadLettered"], "4", "{join}");
+        // Both queries set them aside.
+        assert_eq!(count(&session, &dir.path().join("dead")).await, 4 * (n as u64 + 1), "{join}");
+    }
+}
