@@ -10,6 +10,7 @@
 mod catalog;
 pub mod checkpoint;
 mod column;
+mod columns;
 mod commands;
 mod dataframe;
 pub mod functions;

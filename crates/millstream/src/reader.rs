@@ -10,6 +10,7 @@ use millstream_core::{Error, Options, Result};
 use millstream_engine::SourceTable;
 use millstream_sql::ir;
 
+use crate::columns::check_distinct;
 use crate::dataframe::DataFrame;
 use crate::session::Session;
 use crate::settings;
@@ -156,6 +157,11 @@ pub(crate) async fn open_source(
         options.set("streamingSchemaInference", "true");
     }
     let engine = session.engine();
+    if let Some(schema) = &schema
+        && engine.registry().is_file_format(format)
+    {
+        check_distinct(session, schema)?;
+    }
     let known = engine.registry().for_format(format)?.source_options(format);
     let takes = |option: &str| known.iter().any(|spec| spec.name == option);
     for (option, setting) in settings::SOURCE_OPTIONS {

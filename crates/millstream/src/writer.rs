@@ -15,6 +15,7 @@ use millstream_engine::stream::definition::CheckpointLife;
 use millstream_engine::{QueryDefinition, RowErrors, StreamingQuery, Trigger};
 use millstream_state::Location;
 
+use crate::columns::check_distinct;
 use crate::dataframe::DataFrame;
 use crate::resolve::AnalyzedStream;
 use crate::settings;
@@ -137,6 +138,9 @@ impl DataFrameWriter {
         let row_errors = row_errors(&self.options)?;
         self.options.remove(ROW_ERRORS);
         let engine = session.engine();
+        if engine.registry().is_file_format(&format) {
+            check_distinct(session, analyzed.plan.schema().as_arrow())?;
+        }
         let request = SinkRequest {
             format: format.clone(),
             options: self.options,
@@ -301,6 +305,9 @@ impl DataStreamWriter {
             }
             Target::Foreach(writers) => Arc::new(foreach_sink(Arc::clone(writers), schema, &session.time_zone())),
             Target::Format => {
+                if is_file {
+                    check_distinct(&session, &schema)?;
+                }
                 let request = SinkRequest {
                     format: format.clone(),
                     options: self.options.clone(),

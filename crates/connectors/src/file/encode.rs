@@ -246,7 +246,7 @@ impl Compressor {
 /// Types that parquet cannot hold as Spark reads them.
 fn check_parquet_type(name: &str, data_type: &DataType) -> Result<()> {
     match data_type {
-        DataType::Null | DataType::Interval(_) | DataType::Union(..) => {
+        DataType::Interval(_) | DataType::Union(..) => {
             Err(Error::unsupported(format!("column '{name}' is {data_type}, which cannot be written as parquet")).hint("cast it"))
         }
         DataType::Struct(fields) => fields.iter().try_for_each(|field| check_parquet_type(field.name(), field.data_type())),

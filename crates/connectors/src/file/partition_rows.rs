@@ -64,7 +64,8 @@ impl Partitioner {
             if field.data_type().is_nested() {
                 return Err(Error::invalid(format!("partition column '{name}' is {}: expected a scalar type", field.data_type())));
             }
-            keys.push((idx, field.name().clone()));
+            // The folder is called as the user wrote it, as in Spark.
+            keys.push((idx, name.clone()));
         }
         if !keys.is_empty() && keys.len() == schema.fields().len() {
             return Err(Error::invalid("all columns are partition columns: one must be left for the files"));

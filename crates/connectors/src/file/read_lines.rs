@@ -99,13 +99,8 @@ pub(super) async fn infer_schema(
                 break;
             }
         }
-        let schema = inferrer.get().finish()?;
-        if schema.fields().is_empty() {
-            return Err(Error::invalid(format!("the {} files hold nothing to infer a schema from", format.name()))
-                .code("UNABLE_TO_INFER_SCHEMA")
-                .hint("give a schema"));
-        }
-        Ok(Arc::new(schema))
+        // Files that hold nothing make a table without columns, as in Spark.
+        Ok(Arc::new(inferrer.get().finish()?))
     })
     .await
 }

@@ -16,7 +16,7 @@ use crate::number::{parse_decimal, parse_java_double};
 pub(super) fn check_flat(field: &Field) -> Result<()> {
     match field.data_type() {
         DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => {
-            Err(Error::unsupported(format!("csv does not support the column '{}' of type {}", field.name(), field.data_type()))
+            Err(Error::invalid(format!("csv does not support the column '{}' of type {}", field.name(), field.data_type()))
                 .code("UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE"))
         }
         _ => Ok(()),
