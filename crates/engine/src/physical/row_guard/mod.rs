@@ -6,9 +6,9 @@
 //!       FilterExec               one fails ─► each half by itself, ... down to the rows that fail: dead letters
 //!         (input)                executed as ever
 //! ```
-//! The guarded operators are row-wise ([`steps`]), so a row's result does not depend on the rows beside it, and no row
+//! The guarded operators are row-wise (`steps`), so a row's result does not depend on the rows beside it, and no row
 //! goes on before its whole chunk has passed. Errors that are not a row's fault (storage, memory, defects) still stop the
-//! query. [`place`] says where in a plan guards stand.
+//! query. `place` says where in a plan guards stand.
 
 mod names;
 mod place;

@@ -8,9 +8,9 @@
 //! Before PREPARED N nothing of batch N is visible and it may be cut anew (unless its intent was recorded); after it the
 //! batch is rolled forward from the record and never run again. An error ends the loop: restart recovers.
 //!
-//! This file holds the life of a run. [`recover`] finishes what the last run began; [`drive`] begins batches by the
-//! trigger; [`cut`] decides what a batch reads; [`run_batch`] goes from there to the prepared record; [`settle`] from the
-//! record to the committed batch; [`report`] counts and times; [`leaves`] are the sources.
+//! This file holds the life of a run. `recover` finishes what the last run began; `drive` begins batches by the
+//! trigger; `cut` decides what a batch reads; `run_batch` goes from there to the prepared record; `settle` from the
+//! record to the committed batch; `report` counts and times; `leaves` are the sources.
 
 mod cut;
 mod drive;
