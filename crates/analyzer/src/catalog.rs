@@ -50,6 +50,8 @@ pub enum Relation {
         column_names: Vec<String>,
         /// The qualifier of the columns.
         name: Vec<String>,
+        /// The session time zone when the view was made, which its query keeps; none takes the present one.
+        time_zone: Option<String>,
     },
     /// A plan that is resolved already, in written names; batch only.
     Plan(LogicalPlan),

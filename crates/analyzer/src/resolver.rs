@@ -100,6 +100,23 @@ impl<'a> Resolver<'a> {
         out.map_err(|error| error.at(span))
     }
 
+    /// Resolves a view: it sees the catalog only, neither named queries nor columns of the query that uses it, and the
+    /// settings of its own.
+    pub(crate) fn in_view<T>(
+        &mut self,
+        key: String,
+        settings: &SessionSettings,
+        f: impl FnOnce(&mut Resolver<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut inner = Resolver::new(settings, self.catalog);
+        inner.ids.set(self.ids.get());
+        inner.depth = self.depth;
+        inner.views = self.views.iter().cloned().chain([key]).collect();
+        let out = f(&mut inner);
+        self.ids.set(inner.ids.get());
+        out
+    }
+
     /// The columns of the query right around this one, when this one is a subquery.
     pub(crate) fn outer_scope(&self) -> Option<&[Attribute]> {
         self.outer.last().map(Vec::as_slice)

@@ -22,10 +22,20 @@ pub(crate) struct TableDefinition {
     pub(crate) partition_by: Vec<String>,
 }
 
+/// A view, with the settings of the moment at which it was made.
+#[derive(Debug)]
+pub(crate) struct ViewDefinition {
+    pub(crate) name: String,
+    pub(crate) plan: Arc<Plan>,
+    /// New names of its columns; empty keeps the query's.
+    pub(crate) columns: Vec<String>,
+    pub(crate) time_zone: String,
+}
+
 /// What a name stands for.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    View { name: String, plan: Arc<Plan>, columns: Vec<String> },
+    View(Arc<ViewDefinition>),
     Table(Arc<TableDefinition>),
 }
 
@@ -51,16 +61,16 @@ impl SessionCatalog {
         kept.get(&id).cloned().ok_or_else(|| Error::invalid("a DataFrame of another session cannot be used here"))
     }
 
-    pub(crate) fn set_view(&self, name: &str, plan: Arc<Plan>, columns: Vec<String>) {
-        let entry = Entry::View { name: name.to_owned(), plan, columns };
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(key(name), entry);
+    pub(crate) fn set_view(&self, view: ViewDefinition) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(key(&view.name), Entry::View(Arc::new(view)));
     }
 
-    pub(crate) fn add_view(&self, name: &str, plan: Arc<Plan>, columns: Vec<String>) -> Result<()> {
-        if self.get(name).is_some() {
-            return Err(already_there(name));
+    pub(crate) fn add_view(&self, view: ViewDefinition) -> Result<()> {
+        if self.get(&view.name).is_some() {
+            return Err(already_there(&view.name));
         }
-        self.set_view(name, plan, columns);
+        self.set_view(view);
         Ok(())
     }
 
@@ -83,7 +93,7 @@ impl SessionCatalog {
         entries
             .values()
             .map(|entry| match entry {
-                Entry::View { name, .. } => name.clone(),
+                Entry::View(view) => view.name.clone(),
                 Entry::Table(table) => table.name.clone(),
             })
             .collect()

@@ -11,7 +11,7 @@ use millstream_sql::ir::{
     Command, CreateTable, CreateView, DropKind, Insert, InsertMode, PartitionField, Plan, Properties, Show, Statement, StructField,
 };
 
-use crate::catalog::{Entry, TableDefinition, already_there};
+use crate::catalog::{Entry, TableDefinition, ViewDefinition, already_there};
 use crate::dataframe::DataFrame;
 use crate::reader::schema_of;
 use crate::session::Session;
@@ -108,7 +108,7 @@ pub(crate) fn create_view(session: &Session, view: CreateView) -> Result<()> {
         return if view.if_not_exists { Ok(()) } else { Err(already_there(&name)) };
     }
     let columns = view.columns.into_iter().map(|column| column.name.name).collect();
-    session.catalog().set_view(&name, Arc::new(view.query), columns);
+    session.catalog().set_view(ViewDefinition { name, plan: Arc::new(view.query), columns, time_zone: session.time_zone() });
     Ok(())
 }
 
@@ -203,7 +203,7 @@ fn drop_entry(session: &Session, kind: DropKind, name: &str, if_exists: bool) ->
         (DropKind::Namespace, _) => return Err(Error::unsupported("databases: a session has one namespace")),
         (_, None) if if_exists => return Ok(()),
         (_, None) => return Err(session.no_such_table(name)),
-        (DropKind::View, Some(Entry::View { .. })) => true,
+        (DropKind::View, Some(Entry::View(_))) => true,
         (DropKind::Table, Some(Entry::Table(_))) => true,
         _ => false,
     };
@@ -234,7 +234,7 @@ async fn show(session: &Session, what: Show) -> Result<DataFrame> {
                 Arc::new(StringArray::from(vec![""; names.len()])),
                 Arc::new(StringArray::from(names.clone())),
                 Arc::new(BooleanArray::from_iter(
-                    names.iter().map(|name| Some(matches!(session.catalog().get(name), Some(Entry::View { .. })))),
+                    names.iter().map(|name| Some(matches!(session.catalog().get(name), Some(Entry::View(_))))),
                 )),
             ];
             let schema = Arc::new(Schema::new(vec![
@@ -246,8 +246,7 @@ async fn show(session: &Session, what: Show) -> Result<DataFrame> {
             session.create_dataframe(schema, vec![batch])
         }
         Show::Views { .. } => {
-            let names =
-                session.catalog().names().into_iter().filter(|name| matches!(session.catalog().get(name), Some(Entry::View { .. })));
+            let names = session.catalog().names().into_iter().filter(|name| matches!(session.catalog().get(name), Some(Entry::View(_))));
             rows(session, &["viewName"], names.map(|name| vec![name]).collect())
         }
         Show::Columns { table } => {

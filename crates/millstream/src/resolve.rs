@@ -56,10 +56,15 @@ impl ResolvedCatalog {
                 return Ok(None);
             }
             match self.session.catalog().get(&written) {
-                Some(Entry::View { name, plan, columns }) => {
-                    let relation = Relation::View { plan: Arc::clone(&plan), column_names: columns, name: vec![name] };
+                Some(Entry::View(view)) => {
+                    let relation = Relation::View {
+                        plan: Arc::clone(&view.plan),
+                        column_names: view.columns.clone(),
+                        name: vec![view.name.clone()],
+                        time_zone: Some(view.time_zone.clone()),
+                    };
                     self.named.insert(key, relation);
-                    return Ok(Some(plan));
+                    return Ok(Some(Arc::clone(&view.plan)));
                 }
                 Some(Entry::Table(table)) => {
                     let relation = open_table(&self.session, &table, read.is_streaming, options_of(read)).await?;

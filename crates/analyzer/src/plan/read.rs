@@ -128,7 +128,7 @@ impl Resolver<'_> {
                 let plan = LogicalPlanBuilder::scan(TableReference::bare(table), provider_as_source(provider), None)?.build()?;
                 self.leaf(plan, name, is_streaming, span)
             }
-            Relation::View { plan, column_names, name } => {
+            Relation::View { plan, column_names, name, time_zone } => {
                 let key = name.join(".");
                 if self.views.contains(&key) {
                     return Err(AnalysisError::invalid(
@@ -137,17 +137,9 @@ impl Resolver<'_> {
                         span,
                     ));
                 }
-                // A view sees the catalog only, neither named queries nor columns of the query that uses it.
-                let ctes = self.ctes.take();
-                let outer = std::mem::take(&mut self.outer);
-                let windows = std::mem::take(&mut self.windows);
-                self.views.push(key);
-                let rel = self.query(&plan);
-                self.views.pop();
-                self.ctes = ctes;
-                self.outer = outer;
-                self.windows = windows;
-                let rel = rel?;
+                let mut settings = self.settings().clone();
+                settings.time_zone = time_zone.unwrap_or(settings.time_zone);
+                let rel = self.in_view(key, &settings, |resolver| resolver.query(&plan))?;
                 let names: Vec<millstream_sql::ir::Ident> = column_names.into_iter().map(Into::into).collect();
                 let rel = self.renamed(rel, &names, span)?;
                 let qualifier = if name.is_empty() { written.to_vec() } else { name };

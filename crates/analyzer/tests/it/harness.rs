@@ -69,7 +69,7 @@ impl Catalog for TestCatalog {
     fn relation(&self, name: &[String], streaming: bool) -> Result<Option<Relation>> {
         let key = name.last().unwrap().to_lowercase();
         if let Some(plan) = self.views.get(&key) {
-            return Ok(Some(Relation::View { plan: Arc::clone(plan), column_names: vec![], name: vec![key] }));
+            return Ok(Some(Relation::View { plan: Arc::clone(plan), column_names: vec![], name: vec![key], time_zone: None }));
         }
         Ok(self.tables.get(&key).map(|(provider, is_stream)| Relation::Table {
             provider: Arc::clone(provider),

@@ -19,6 +19,7 @@ pub(crate) use actions::output_schema;
 pub use grouped::GroupedData;
 pub use show::ShowOptions;
 
+use crate::catalog::ViewDefinition;
 use crate::column::{Column, call, expr, lit};
 use crate::session::Session;
 use crate::text_error;
@@ -293,12 +294,17 @@ impl DataFrame {
 
     /// Makes it a view of the session; replaces one of this name.
     pub fn create_or_replace_temp_view(&self, name: &str) {
-        self.session.catalog().set_view(name, Arc::clone(&self.plan), Vec::new());
+        self.session.catalog().set_view(self.as_view(name));
     }
 
     /// Makes it a view of the session; fails if there is one of this name.
     pub fn create_temp_view(&self, name: &str) -> Result<()> {
-        self.session.catalog().add_view(name, Arc::clone(&self.plan), Vec::new())
+        self.session.catalog().add_view(self.as_view(name))
+    }
+
+    fn as_view(&self, name: &str) -> ViewDefinition {
+        let (plan, time_zone) = (Arc::clone(&self.plan), self.session.time_zone());
+        ViewDefinition { name: name.to_owned(), plan, columns: Vec::new(), time_zone }
     }
 }
 

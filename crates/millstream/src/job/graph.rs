@@ -54,11 +54,11 @@ fn upstream_of(session: &Session, dataset: &CreateDataset, positions: &BTreeMap<
                 if !found.contains(position) {
                     found.push(*position);
                 }
-            } else if let Some(Entry::View { name, plan, .. }) = session.catalog().get(&name)
-                && !seen_views.contains(&name)
+            } else if let Some(Entry::View(view)) = session.catalog().get(&name)
+                && !seen_views.contains(&view.name)
             {
-                seen_views.push(name);
-                waiting.push((*plan).clone());
+                seen_views.push(view.name.clone());
+                waiting.push(view.plan.as_ref().clone());
             }
         }
     }

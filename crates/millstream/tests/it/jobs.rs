@@ -143,3 +143,17 @@ async fn a_stream_joins_a_static_table() {
     let frame = session.sql("SELECT e.k FROM STREAM events e FULL JOIN names ON e.k = names.k").await.unwrap();
     assert!(frame.write_stream().format("noop").start().await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_keeps_the_time_zone_under_which_it_was_made() {
+    // As in Spark, which keeps a view's settings with it; what is done with its columns follows the session.
+    let session = millstream::Session::new().unwrap();
+    session.sql("SET spark.sql.session.timeZone = Europe/Berlin").await.unwrap();
+    let view =
+        "CREATE TEMPORARY VIEW v AS SELECT CAST('2024-01-01 00:00:00' AS TIMESTAMP) AS ts, hour(TIMESTAMP'2024-01-01 12:00:00Z') AS h";
+    session.sql(view).await.unwrap();
+    session.sql("SET spark.sql.session.timeZone = UTC").await.unwrap();
+    let batches = session.sql("SELECT h, CAST(ts AS STRING) AS s, hour(ts) AS inside FROM v").await.unwrap().collect().await.unwrap();
+    let rows = millstream_testkit::gold::rows_of(&batches).unwrap();
+    assert_eq!(rows, [[serde_json::json!("13"), serde_json::json!("2023-12-31 23:00:00"), serde_json::json!("23")]]);
+}
