@@ -59,7 +59,7 @@ impl SourceExec {
     }
 
     /// The same operator over a stream: what it reads is read once and for all, so it is read to its end (see
-    /// [`Self::is_unread`]).
+    /// `is_unread`).
     #[must_use]
     pub fn streaming(mut self, is_streaming: bool) -> Self {
         self.is_streaming = is_streaming;
