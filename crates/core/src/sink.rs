@@ -126,6 +126,12 @@ pub trait Sink: Send + Sync + fmt::Debug {
 pub trait WriterFactory: Send + Sync + fmt::Debug {
     /// A writer for one task of one attempt. Nothing is created before the first row.
     async fn open(&self, attempt: WriteAttempt) -> Result<Box<dyn TaskWriter>>;
+
+    /// Whether a task opens its writer even if it has no rows (a table without rows still has columns).
+    fn opens_without_rows(&self, task_id: TaskId) -> bool {
+        let _ = task_id;
+        false
+    }
 }
 
 /// Writes the rows of one task.

@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use millstream_core::sink::WriteAttempt;
-use millstream_core::{Error, Result, TaskOutput, TaskWriter, WriterFactory, WriterSpec};
+use millstream_core::{Error, Result, TaskId, TaskOutput, TaskWriter, WriterFactory, WriterSpec};
 use millstream_formats::datetime::Zone;
 use millstream_state::fs::blocking;
 use millstream_state::location::{join_key, store_error};
@@ -96,6 +96,10 @@ pub(super) fn parts(
 
 #[async_trait]
 impl WriterFactory for FileWriters {
+    fn opens_without_rows(&self, task_id: TaskId) -> bool {
+        self.writes_empty && task_id.0 == 0
+    }
+
     async fn open(&self, attempt: WriteAttempt) -> Result<Box<dyn TaskWriter>> {
         Ok(Box::new(FileTaskWriter {
             target: match &self.location {
@@ -111,7 +115,7 @@ impl WriterFactory for FileWriters {
             partitioner: self.partitioner.clone(),
             encoding: self.encoding.clone(),
             max_records_per_file: self.max_records_per_file,
-            writes_empty: self.writes_empty && attempt.task_id.0 == 0,
+            writes_empty: self.opens_without_rows(attempt.task_id),
             attempt,
             open: HashMap::new(),
             waiting: None,

@@ -112,7 +112,8 @@ impl ExecutionPlan for SinkExec {
     }
 }
 
-/// Writes one task's rows. A task without rows opens no writer and says so with an empty payload.
+/// Writes one task's rows. A task without rows opens no writer, unless its sink wants one, and says so with an
+/// empty message.
 async fn write_all(
     mut rows: SendableRecordBatchStream,
     writers: Arc<dyn WriterFactory>,
@@ -131,6 +132,9 @@ async fn write_all(
                 none => none.insert(writers.open(facts.write_attempt(task_id)).await?),
             };
             writer.write(batch).await?;
+        }
+        if writer.is_none() && writers.opens_without_rows(task_id) {
+            writer = Some(writers.open(facts.write_attempt(task_id)).await?);
         }
         Ok(())
     }

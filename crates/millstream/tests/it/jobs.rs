@@ -53,6 +53,31 @@ async fn chained_datasets_run_in_order_and_go_on_with_new_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_rows_keeps_its_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::new().unwrap();
+    let empty = session.sql("SELECT id, 'x' AS name FROM range(10) WHERE id > 100").await.unwrap();
+    empty.write().parquet(dir.path().join("parquet")).await.unwrap();
+    let read = session.read().parquet(dir.path().join("parquet")).await.unwrap();
+    assert_eq!(read.schema().await.unwrap().fields().len(), 2);
+    assert_eq!(read.count().await.unwrap(), 0);
+    empty.write().option("header", "true").csv(dir.path().join("csv")).await.unwrap();
+    let read = session.read().option("header", "true").csv(dir.path().join("csv")).await.unwrap();
+    assert_eq!(read.schema().await.unwrap().fields().len(), 2);
+    // A materialized view without rows, and what reads it.
+    write(dir.path(), "in/a.json", "{\"id\":1}\n");
+    let path = dir.path().display();
+    let session = run(&format!(
+        "CREATE TABLE input (id BIGINT) USING json OPTIONS (path '{path}/in');
+         CREATE MATERIALIZED VIEW few USING parquet LOCATION '{path}/few' AS SELECT id FROM input WHERE id > 1;
+         CREATE MATERIALIZED VIEW n USING parquet LOCATION '{path}/n' AS SELECT count(*) AS n FROM few;"
+    ))
+    .await
+    .unwrap();
+    assert_eq!(sorted(&session, "SELECT * FROM n").await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_circle_of_datasets_is_named() {
     let error =
         run("CREATE STREAMING TABLE a AS SELECT * FROM STREAM b; CREATE STREAMING TABLE b AS SELECT * FROM STREAM a;").await.unwrap_err();
