@@ -48,6 +48,7 @@ pub mod cast;
 
 pub mod aggregate;
 pub mod arithmetic;
+pub mod bitmap;
 pub mod collections;
 pub mod datetime;
 pub mod decimal;

@@ -13,6 +13,7 @@ const TABLES: &[&[FunctionDef]] = &[
     crate::arithmetic::FUNCTIONS,
     crate::interval_math::FUNCTIONS,
     crate::math::FUNCTIONS,
+    crate::bitmap::FUNCTIONS,
     crate::passthrough::FUNCTIONS,
     crate::regexp::FUNCTIONS,
     crate::hash::FUNCTIONS,

@@ -49,7 +49,9 @@ pub(crate) enum Kind {
     ApproxCountDistinct,
     ExtremeBy,
     StringAgg,
+    Median,
     Percentile,
+    PercentileWithin,
     PercentileApprox,
     Mode,
 }
@@ -83,7 +85,7 @@ const AGGREGATES: &[(&str, &str, Kind)] = &[
     ("variance", "variance", Kind::Double),
     ("var_samp", "var_samp", Kind::Double),
     ("var_pop", "var_pop", Kind::Double),
-    ("median", "median", Kind::Double),
+    ("median", "median", Kind::Median),
     ("skewness", "skewness", Kind::Double),
     ("kurtosis", "kurtosis", Kind::Double),
     ("try_sum", "try_sum", Kind::Sum),
@@ -94,6 +96,15 @@ const AGGREGATES: &[(&str, &str, Kind)] = &[
     ("corr", "corr", Kind::DoublePair),
     ("covar_pop", "covar_pop", Kind::DoublePair),
     ("covar_samp", "covar_samp", Kind::DoublePair),
+    ("regr_count", "regr_count", Kind::DoublePair),
+    ("regr_avgx", "regr_avgx", Kind::DoublePair),
+    ("regr_avgy", "regr_avgy", Kind::DoublePair),
+    ("regr_sxx", "regr_sxx", Kind::DoublePair),
+    ("regr_syy", "regr_syy", Kind::DoublePair),
+    ("regr_sxy", "regr_sxy", Kind::DoublePair),
+    ("regr_slope", "regr_slope", Kind::DoublePair),
+    ("regr_intercept", "regr_intercept", Kind::DoublePair),
+    ("regr_r2", "regr_r2", Kind::DoublePair),
     ("bit_and", "bit_and", Kind::Bits),
     ("bit_or", "bit_or", Kind::Bits),
     ("bit_xor", "bit_xor", Kind::Bits),
@@ -103,6 +114,8 @@ const AGGREGATES: &[(&str, &str, Kind)] = &[
     ("string_agg", "string_agg", Kind::StringAgg),
     ("listagg", "listagg", Kind::StringAgg),
     ("percentile", "percentile", Kind::Percentile),
+    ("percentile_cont", "percentile_cont", Kind::PercentileWithin),
+    ("percentile_disc", "percentile_disc", Kind::PercentileWithin),
 ];
 
 /// The family of an aggregate and Spark's name for it.
@@ -120,11 +133,17 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
     let Some((shown, kind)) = find(name) else { return Err(AnalysisError::internal(format!("no aggregate {name}"))) };
     check_arity(name, kind, parts.args.len(), span)?;
     let shown = call_text(shown, kind, &parts);
-    let Parts { args, is_distinct, filter, ignore_nulls, order } = parts;
+    let Parts { args, is_distinct, filter, ignore_nulls, mut order } = parts;
+    // These take what they are of from WITHIN GROUP, and no order of rows.
+    let within = if matches!(kind, Kind::Mode | Kind::PercentileWithin) { std::mem::take(&mut order) } else { vec![] };
     let mut call = Call { args: vec![], is_distinct, filter: filter.map(|f| Box::new(f.expr)), order: sort_exprs(order), ignore_nulls };
     let mut after: Option<After> = None;
     let mut args = args.into_iter();
-    let first = args.next().ok_or_else(|| AnalysisError::internal("an aggregate without arguments"))?;
+    let first = match (args.next(), within.first()) {
+        (Some(first), _) => first,
+        (None, Some((key, ..))) => key.clone(),
+        (None, None) => return Err(AnalysisError::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("{name}() needs arguments"), span)),
+    };
     let rest: Vec<Typed> = args.collect();
     let (udaf, data_type, nullable) = match kind {
         Kind::Count => {
@@ -190,13 +209,26 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
             call.args = vec![arg.expr];
             (spark_udaf(name)?, DataType::Double, true)
         }
+        // Means over the pairs, which keep decimals as avg() does.
+        Kind::DoublePair if matches!(name, "regr_avgx" | "regr_avgy") => {
+            let x = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("a pair of one"))?;
+            let known = DfExpr::IsNotNull(Box::new(first.expr.clone())).and(DfExpr::IsNotNull(Box::new(x.expr.clone())));
+            let value = if name == "regr_avgx" { x } else { first };
+            let paired = Case::new(None, vec![(Box::new(known), Box::new(value.expr.clone()))], None);
+            let (arg, data_type) = avg_argument(resolver, Typed { expr: DfExpr::Case(paired), ..value }, span)?;
+            call.args = vec![arg.expr];
+            (spark_udaf("avg")?, data_type, true)
+        }
         Kind::DoublePair => {
             let mut both = vec![resolver.implicit_cast(first, &DataType::Double, span)?.expr];
             for arg in rest {
                 both.push(resolver.implicit_cast(arg, &DataType::Double, span)?.expr);
             }
             call.args = both;
-            (spark_udaf(name)?, DataType::Double, true)
+            match name {
+                "regr_count" => (spark_udaf(name)?, DataType::Long, false),
+                _ => (spark_udaf(name)?, DataType::Double, true),
+            }
         }
         Kind::Bits => {
             let data_type = first.data_type.clone();
@@ -231,17 +263,53 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
         Kind::Mode => {
             let data_type = first.data_type.clone();
             call.args = vec![first.expr];
+            // The smallest of several modes, unless the order is descending.
+            let is_largest = within.first().is_some_and(|(_, ascending, _)| !ascending);
+            (spark_udaf(if is_largest { "mode_largest" } else { name })?, data_type, true)
+        }
+        Kind::Median => {
+            let (value, data_type) = percentile_argument(resolver, first, span)?;
+            call.args = vec![value.expr];
             (spark_udaf(name)?, data_type, true)
+        }
+        Kind::PercentileWithin => {
+            let Some((key, ascending, _)) = within.into_iter().next() else {
+                return Err(AnalysisError::invalid(
+                    "INVALID_WITHIN_GROUP_EXPRESSION.WITHIN_GROUP_MISSING",
+                    format!("{name}() needs WITHIN GROUP (ORDER BY ...)"),
+                    span,
+                ));
+            };
+            let at = resolver.implicit_cast(first, &DataType::Double, span)?;
+            let at = lit(resolver.evaluate(&at, span)?);
+            let (value, data_type) = percentile_argument(resolver, key, span)?;
+            let mut value = value.expr;
+            if !ascending {
+                // The p-th from above is the p-th from below of the negatives.
+                value = resolver.kernel("negative", vec![value], span)?;
+                after = Some(Box::new(|resolver, typed, span| {
+                    let expr = resolver.kernel("negative", vec![typed.expr.clone()], span)?;
+                    Ok(Typed { expr, ..typed })
+                }));
+            }
+            call.args = vec![value, at];
+            if name == "percentile_disc" {
+                call.args.push(lit(ScalarValue::Int32(Some(10_000))));
+            }
+            (spark_udaf(if name == "percentile_disc" { "percentile_approx" } else { "percentile" })?, data_type, true)
         }
         Kind::Percentile | Kind::PercentileApprox => {
             let mut rest = rest.into_iter();
             let at = rest.next().ok_or_else(|| AnalysisError::internal("percentile without a percentage"))?;
-            let value = if kind == Kind::Percentile { resolver.implicit_cast(first, &DataType::Double, span)? } else { first };
+            let (value, of) = match kind {
+                Kind::Percentile => percentile_argument(resolver, first, span)?,
+                _ => (first.clone(), first.data_type),
+            };
             let is_list = matches!(at.data_type, DataType::Array { .. });
             let wanted = if is_list { DataType::array(DataType::Double) } else { DataType::Double };
             let at = resolver.implicit_cast(at, &wanted, span)?;
             let at = resolver.evaluate(&at, span)?;
-            let data_type = if is_list { DataType::array(value.data_type.clone()) } else { value.data_type.clone() };
+            let data_type = if is_list { DataType::array(of) } else { of };
             call.args = vec![value.expr, lit(at)];
             if kind == Kind::PercentileApprox {
                 let accuracy = match rest.next() {
@@ -307,6 +375,15 @@ fn avg_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(
     })
 }
 
+/// What percentiles are taken of: numbers as doubles, intervals as they are.
+fn percentile_argument(resolver: &mut Resolver<'_>, arg: Typed, span: Span) -> Result<(Typed, DataType)> {
+    Ok(match arg.data_type {
+        DataType::YearMonthInterval { .. } => (arg, DataType::YEAR_MONTH),
+        DataType::DayTimeInterval { .. } => (arg, DataType::DAY_TIME),
+        _ => (resolver.implicit_cast(arg, &DataType::Double, span)?, DataType::Double),
+    })
+}
+
 /// `count(a, b)` counts rows in which neither is null.
 fn counted(first: Typed, rest: &[Typed]) -> Result<DfExpr> {
     if rest.is_empty() {
@@ -342,10 +419,25 @@ fn sort_exprs(order: Vec<(Typed, bool, bool)>) -> Vec<SortExpr> {
 
 fn call_text(shown: &str, kind: Kind, parts: &Parts) -> String {
     // The flag that skips nulls does not show.
-    let n_shown = if kind == Kind::Pick { 1 } else { usize::MAX };
+    let n_shown = if matches!(kind, Kind::Pick | Kind::Mode) { 1 } else { usize::MAX };
     let names: Vec<&str> = parts.args.iter().take(n_shown).map(|arg| arg.name.as_str()).collect();
     let distinct = if parts.is_distinct { "DISTINCT " } else { "" };
+    // With an order string_agg() shows as what it is another name of.
+    let shown = if kind == Kind::StringAgg && !parts.order.is_empty() { "listagg" } else { shown };
     let mut out = format!("{shown}({distinct}{})", names.join(", "));
+    match (kind, parts.args.as_slice(), parts.order.first()) {
+        // Spark shows the order in which the wanted mode is the last one.
+        (Kind::Mode, _, Some((key, ascending, _))) => {
+            out = format!("{shown}() WITHIN GROUP (ORDER BY {}{})", key.name, if *ascending { " DESC" } else { "" });
+        }
+        (Kind::Mode, [value, flag], None) if matches!(flag.literal(), Some(ScalarValue::Boolean(Some(true)))) => {
+            out = format!("{shown}() WITHIN GROUP (ORDER BY {} DESC)", value.name);
+        }
+        (Kind::PercentileWithin, _, Some((key, ascending, _))) => {
+            out.push_str(&format!(" WITHIN GROUP (ORDER BY {}{})", key.name, if *ascending { "" } else { " DESC" }));
+        }
+        _ => {}
+    }
     if kind == Kind::PercentileApprox && parts.args.len() == 2 {
         out.insert_str(out.len() - 1, ", 10000");
     }
@@ -376,6 +468,7 @@ fn check_arity(name: &str, kind: Kind, n_args: usize, span: Span) -> Result<()> 
         Kind::Count => (1, usize::MAX),
         Kind::Pick | Kind::ApproxCountDistinct | Kind::StringAgg => (1, 2),
         Kind::Percentile => (2, 2),
+        Kind::Mode => (0, 2),
         Kind::PercentileApprox => (2, 3),
         Kind::DoublePair | Kind::ExtremeBy => (2, 2),
         _ => (1, 1),

@@ -12,9 +12,10 @@ enum Default {
     Text(&'static str),
     Bool(bool),
     Null,
+    Seconds,
 }
 
-use Default::{Bool, Int, Null, Text};
+use Default::{Bool, Int, Null, Seconds, Text};
 
 /// Function, number of arguments from which on defaults follow, the defaults.
 const DEFAULTS: &[(&str, usize, &[Default])] = &[
@@ -40,12 +41,22 @@ const DEFAULTS: &[(&str, usize, &[Default])] = &[
     ("to_unix_timestamp", 1, &[Text("yyyy-MM-dd HH:mm:ss")]),
     ("from_unixtime", 1, &[Text("yyyy-MM-dd HH:mm:ss")]),
     ("months_between", 2, &[Bool(true)]),
+    ("make_interval", 0, &[Int(0), Int(0), Int(0), Int(0), Int(0), Int(0), Seconds]),
+    ("try_make_interval", 0, &[Int(0), Int(0), Int(0), Int(0), Int(0), Int(0), Seconds]),
+    ("make_dt_interval", 0, &[Int(0), Int(0), Int(0), Seconds]),
+    ("make_ym_interval", 0, &[Int(0), Int(0)]),
+    ("instr", 3, &[Int(1)]),
     ("mask", 1, &[Text("X"), Text("x"), Text("n"), Null]),
 ];
 
 /// Adds the defaults of `name`.
 pub(crate) fn fill(name: &str, args: &mut Vec<Typed>) {
     let Some((_, from, defaults)) = DEFAULTS.iter().find(|(function, ..)| *function == name) else { return };
+    if matches!(name, "lpad" | "rpad") && args.len() == 2 && args.first().is_some_and(|arg| arg.data_type == DataType::Binary) {
+        let zero = DfExpr::Literal(ScalarValue::Binary(Some(vec![0])), None);
+        args.push(Typed::new(zero, DataType::Binary, false, "X'00'"));
+        return;
+    }
     let Some(given) = args.len().checked_sub(*from) else { return };
     args.extend(defaults.iter().skip(given).map(typed));
 }
@@ -55,6 +66,7 @@ fn typed(default: &Default) -> Typed {
         Int(value) => (ScalarValue::Int32(Some(*value)), DataType::Int, value.to_string()),
         Text(value) => (ScalarValue::Utf8(Some((*value).to_owned())), DataType::String, (*value).to_owned()),
         Bool(value) => (ScalarValue::Boolean(Some(*value)), DataType::Boolean, value.to_string()),
+        Seconds => (ScalarValue::Decimal128(Some(0), 18, 6), DataType::Decimal { precision: 18, scale: 6 }, "0.000000".to_owned()),
         Null => (ScalarValue::Utf8(None), DataType::String, "NULL".to_owned()),
     };
     let nullable = scalar.is_null();

@@ -1,7 +1,7 @@
 //! Aggregates that need all values of a group: percentiles, the median, the mode.
 //!
 //! `percentile_approx` is exact here: it gives the value at the nearest rank, which Spark's sketch approximates. Ties
-//! of `mode` are broken by the smallest value, where Spark leaves them open. Memory grows with the group.
+//! of `mode` are broken by the smallest value, where Spark leaves them open, or by the largest one. Memory grows with the group.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(super) enum Finish {
     Median,
     NearestRank,
     Mode,
+    ModeLargest,
 }
 
 /// The aggregate function.
@@ -59,6 +60,7 @@ impl AggregateUDFImpl for Buffered {
             Finish::Median => "spark_median",
             Finish::NearestRank => "spark_percentile_approx",
             Finish::Mode => "spark_mode",
+            Finish::ModeLargest => "spark_mode_largest",
         }
     }
 
@@ -76,7 +78,7 @@ impl AggregateUDFImpl for Buffered {
                 Some(interval @ (DataType::Duration(_) | DataType::Interval(_))) => interval.clone(),
                 _ => DataType::Float64,
             },
-            Finish::NearestRank | Finish::Mode => arg_types.first().cloned().unwrap_or(DataType::Null),
+            Finish::NearestRank | Finish::Mode | Finish::ModeLargest => arg_types.first().cloned().unwrap_or(DataType::Null),
         };
         let many = matches!(self.finish, Finish::Percentile | Finish::NearestRank) && matches!(arg_types.get(1), Some(DataType::List(_)));
         Ok(if many { array_of(value) } else { value })
@@ -174,8 +176,8 @@ impl Accumulator for Values {
         if values.is_empty() {
             return ScalarValue::try_from(&self.to);
         }
-        if self.finish == Finish::Mode {
-            return ScalarValue::try_from_array(&values, most_frequent(&values)?);
+        if matches!(self.finish, Finish::Mode | Finish::ModeLargest) {
+            return ScalarValue::try_from_array(&values, most_frequent(&values, self.finish)?);
         }
         let sorted = arrow::compute::sort(&crate::collections::normalized(&values), None)?;
         let last = sorted.len() - 1;
@@ -233,12 +235,15 @@ fn as_doubles(values: &ArrayRef) -> Result<ArrayRef> {
     })
 }
 
-fn most_frequent(values: &ArrayRef) -> Result<usize> {
+fn most_frequent(values: &ArrayRef, finish: Finish) -> Result<usize> {
     let [rows] = comparable([values])?;
     let mut counts: HashMap<arrow::row::Row<'_>, (usize, usize)> = HashMap::new();
     for idx in 0..values.len() {
         counts.entry(rows.row(idx)).or_insert((0, idx)).0 += 1;
     }
-    let best = counts.iter().max_by(|(row_a, (a, _)), (row_b, (b, _))| a.cmp(b).then_with(|| row_b.cmp(row_a)));
+    let best = counts.iter().max_by(|(row_a, (a, _)), (row_b, (b, _))| {
+        let ties = if finish == Finish::ModeLargest { row_a.cmp(row_b) } else { row_b.cmp(row_a) };
+        a.cmp(b).then(ties)
+    });
     Ok(best.map_or(0, |(_, (_, idx))| *idx))
 }

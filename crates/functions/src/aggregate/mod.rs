@@ -48,6 +48,7 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "median" => AggregateUDF::from(Buffered::new(Finish::Median)),
         "percentile_approx" | "approx_percentile" => AggregateUDF::from(Buffered::new(Finish::NearestRank)),
         "mode" => AggregateUDF::from(Buffered::new(Finish::Mode)),
+        "mode_largest" => AggregateUDF::from(Buffered::new(Finish::ModeLargest)),
         "max" => AggregateUDF::from(Extreme::new(true)),
         "min" => AggregateUDF::from(Extreme::new(false)),
         "max_by" => AggregateUDF::from(ExtremeBy::new(true)),
@@ -59,12 +60,26 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
 
 /// Every aggregate, to be registered with a session and to decode plans.
 pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
-    ["sum", "try_sum", "avg", "try_avg", "percentile", "median", "percentile_approx", "mode", "max", "min", "max_by", "min_by"]
-        .into_iter()
-        .chain(Moment::ALL.into_iter().map(Moment::name))
-        .filter_map(aggregate)
-        .chain(framed::all())
-        .collect()
+    [
+        "sum",
+        "try_sum",
+        "avg",
+        "try_avg",
+        "percentile",
+        "median",
+        "percentile_approx",
+        "mode",
+        "mode_largest",
+        "max",
+        "min",
+        "max_by",
+        "min_by",
+    ]
+    .into_iter()
+    .chain(Moment::ALL.into_iter().map(Moment::name))
+    .filter_map(aggregate)
+    .chain(framed::all())
+    .collect()
 }
 
 #[cfg(test)]
