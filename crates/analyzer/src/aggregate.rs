@@ -213,7 +213,8 @@ impl Resolver<'_> {
                 "WHERE" => "INVALID_WHERE_CONDITION",
                 _ => "UNSUPPORTED_EXPR_FOR_OPERATOR",
             };
-            AnalysisError::invalid(class, format!("the aggregate {name}() cannot be used in {clause}"), span)
+            let error = AnalysisError::invalid(class, format!("the aggregate {name}() cannot be used in {clause}"), span);
+            if clause == "WHERE" { error.hint("conditions on groups stand in HAVING, behind GROUP BY") } else { error }
         })
     }
 

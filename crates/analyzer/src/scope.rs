@@ -186,6 +186,7 @@ fn ambiguous(parts: &[String], found: &[&Attribute], span: Span) -> AnalysisErro
         format!("column '{}' is ambiguous: it could be {}", written(parts), candidates.join(", ")),
         span,
     )
+    .hint("put the table's name or alias in front of it")
 }
 
 /// The error for a name that no attribute has.
@@ -196,7 +197,14 @@ pub(crate) fn not_found(attrs: &[Attribute], parts: &[String], span: Span) -> An
         return AnalysisError::invalid("UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", format!("column '{name}' cannot be found"), span);
     }
     let last = parts.last().map_or("", String::as_str);
-    let near = nearest(last, names.iter().copied()).map(str::to_owned);
+    let mut near = nearest(last, names.iter().copied()).map(str::to_owned);
+    // The column is there, but the relation in front of it is another: `x.id` for `l.id`.
+    if parts.len() > 1
+        && let Some(known) = attrs.iter().find(|attr| attr.name.eq_ignore_ascii_case(last) && !attr.qualifiers.is_empty())
+    {
+        let parts: Vec<String> = known.qualifiers.last().into_iter().chain([&known.name]).cloned().collect();
+        near = Some(written(&parts));
+    }
     let mut known: Vec<&str> = names.iter().take(SUGGESTIONS_MAX).copied().collect();
     if names.len() > SUGGESTIONS_MAX {
         known.push("...");

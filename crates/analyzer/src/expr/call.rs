@@ -76,7 +76,8 @@ impl Resolver<'_> {
                 "WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE",
                 format!("the window function {name}() needs an OVER clause"),
                 span,
-            ));
+            )
+            .hint(format!("write {name}() OVER (PARTITION BY ... ORDER BY ...)")));
         }
         Err(self.unknown_function(&call.name, span))
     }
@@ -93,7 +94,7 @@ impl Resolver<'_> {
             };
             return Err(AnalysisError::invalid(
                 "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
-                format!("{name}() takes {wanted} arguments, not {n_args}"),
+                format!("{name}() takes {wanted} {}, not {n_args}", if wanted == "1" { "argument" } else { "arguments" }),
                 span,
             ));
         }

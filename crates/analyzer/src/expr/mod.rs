@@ -284,7 +284,8 @@ impl Resolver<'_> {
                 "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
                 format!("the condition '{}' of {clause} is of type {}, not BOOLEAN", typed.name, other.sql()),
                 expr.span(),
-            )),
+            )
+            .hint("compare it with something, or ask whether it IS NOT NULL")),
         }
     }
 

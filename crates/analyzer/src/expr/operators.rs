@@ -227,6 +227,7 @@ fn wrong_operands(op: &str, left: &Typed, right: &Typed, span: Span) -> Analysis
         format!("'{op}' cannot be applied to '{}' of type {} and '{}' of type {}", left.name, l.sql(), right.name, r.sql()),
         span,
     )
+    .hint("cast one side to a type that goes with the other: CAST(... AS ...)")
 }
 
 fn wrong_type(op: &str, arg: &Typed, wanted: &str, span: Span) -> AnalysisError {

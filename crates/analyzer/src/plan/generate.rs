@@ -270,4 +270,5 @@ fn wrong_input(name: &str, arg: &Typed, wanted: &str, span: Span) -> AnalysisErr
         format!("{name}() wants {wanted}, but '{}' is of type {}", arg.name, arg.data_type.sql()),
         span,
     )
+    .hint("split(), from_json() or array() make arrays of other values")
 }

@@ -244,7 +244,8 @@ impl Resolver<'_> {
                 "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
                 format!("the event time '{}' is of type {}, not TIMESTAMP", typed.name, typed.data_type.sql()),
                 span,
-            ));
+            )
+            .hint(format!("write WATERMARK to_timestamp({}) AS a_name DELAY OF ...", typed.name)));
         }
         // A column is marked where it is; anything else becomes a new column first.
         let marked = rel.attrs.iter().find(|attr| attr.column() == typed.expr).cloned();

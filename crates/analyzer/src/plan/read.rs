@@ -19,6 +19,9 @@ use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, Visibility, plan_name};
 use crate::types::{arrow_type, spark_type};
 
+/// How many names the error about an unknown table shows.
+const TABLES_SHOWN: usize = 10;
+
 impl Resolver<'_> {
     /// A leaf.
     pub(crate) fn read(&mut self, read: &Read) -> Result<Rel> {
@@ -73,9 +76,12 @@ impl Resolver<'_> {
             env = node.parent.clone();
         }
         let near = nearest(&name.to_string(), known.iter().map(String::as_str)).map(str::to_owned);
-        Err(AnalysisError::invalid("TABLE_OR_VIEW_NOT_FOUND", format!("the table or view '{name}' cannot be found"), name.span)
+        let error = AnalysisError::invalid("TABLE_OR_VIEW_NOT_FOUND", format!("the table or view '{name}' cannot be found"), name.span)
             .at(read.span)
-            .near(near))
+            .near(near);
+        known.sort();
+        known.truncate(TABLES_SHOWN);
+        Err(if known.is_empty() { error } else { error.hint(format!("tables and views here: {}", known.join(", "))) })
     }
 
     fn table_function(&mut self, read: &Read, name: &ObjectName, args: &[millstream_sql::ir::Expr]) -> Result<Rel> {

@@ -176,11 +176,17 @@ impl Resolver<'_> {
         let Rel { plan, is_streaming, watermarks, .. } = rel.clone();
         let mut plan = with_batch_time(plan, &cx)?;
         let mut inline: HashMap<String, DfExpr> = HashMap::new();
+        let n_outs = outs.len();
         if let Some(grouped) = &grouped {
             stream_check::aggregation(&rel, block.span)?;
             plan = grouped.plan(self, plan, cx.aggregates.items())?;
-            for out in &mut outs {
-                out.typed.expr = grouped.over_groups(out.typed.expr.clone(), &out.typed.name, block.span)?;
+            // Without stars there is one column for each entry of the list, which the error then points at.
+            let place = |idx: usize| match block.exprs.get(idx) {
+                Some(expr) if block.exprs.len() == n_outs => expr.span(),
+                _ => block.span,
+            };
+            for (idx, out) in outs.iter_mut().enumerate() {
+                out.typed.expr = grouped.over_groups(out.typed.expr.clone(), &out.typed.name, place(idx))?;
             }
             for key in &mut keys {
                 key.expr = grouped.over_groups(key.expr.clone(), "ORDER BY", block.span)?;
@@ -401,7 +407,8 @@ fn ordinal(outs: &[Out], position: i64, span: Span) -> Result<Typed> {
             "ORDER_BY_POS_OUT_OF_RANGE",
             format!("ORDER BY position {position} is not in the list of {} columns", outs.len()),
             span,
-        )),
+        )
+        .hint("positions count the columns of the list from 1")),
     }
 }
 

@@ -229,6 +229,7 @@ fn different_widths(name: &str, left: usize, right: usize, span: Span) -> Analys
         format!("{name} needs the same number of columns on both sides, but there are {left} and {right}"),
         span,
     )
+    .hint("select the same columns on both sides, NULL for what one side lacks")
 }
 
 /// A column of the result: one of the left and one of the right, where they have it.
