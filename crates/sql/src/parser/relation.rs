@@ -1,11 +1,11 @@
-//! `FROM`: tables, streams, table functions, joins, samples, watermarks, pivots.
+//! `FROM`: tables, streams, table functions, joins, watermarks, aliases.
 //!
 //! Spark puts a watermark above the alias of tables and subqueries and below that of table
 //! functions; so `e.ts` names the event time of the former only from outside.
 
 use super::{Parser, Result, words};
 use crate::error::SqlError;
-use crate::ir::{Expr, Ident, JoinCondition, JoinKind, ObjectName, Plan, Properties, Read, ReadSource, SampleSize};
+use crate::ir::{Expr, Ident, JoinCondition, JoinKind, ObjectName, Plan, Properties, Read, ReadSource};
 use crate::lexer::{Token, TokenKind};
 use crate::span::Span;
 
@@ -14,9 +14,6 @@ pub(super) fn read_table(name: ObjectName, is_streaming: bool, options: Properti
     let span = name.span;
     Plan::Read(Read { source: ReadSource::Table(name), is_streaming, options, schema: None, span })
 }
-
-/// Spark's error class of samples that are no part of the whole.
-const BAD_FRACTION: &str = "INVALID_TABLESAMPLE_FRACTION";
 
 /// The alias Spark gives a subquery without one: it hides the names inside.
 const UNNAMED_SUBQUERY: &str = "__auto_generated_subquery_name";
@@ -333,69 +330,6 @@ impl Parser<'_> {
         Ok(Some(Watermark { event_time, name, delay, span: self.span_from(start) }))
     }
 
-    fn sample(&mut self) -> Result<Option<(SampleSize, Option<i64>, Span)>> {
-        if !(self.at_word("TABLESAMPLE") && self.nth_is_symbol(1, "(")) {
-            return Ok(None);
-        }
-        let start = self.next().span;
-        self.expect_symbol("(")?;
-        let token = self.peek();
-        let size = if self.at_word("BUCKET") && self.peek_nth(1).is_number() {
-            self.bucket()?
-        } else if token.is_number() && self.peek_nth(1).is_word("PERCENT") {
-            self.skip(2);
-            let percent: f64 = token.text.parse().map_err(|_| SqlError::invalid("the percentage is not a number", token.span))?;
-            if !(0.0..=100.0).contains(&percent) {
-                let message = format!("the percentage {percent} is not between 0 and 100");
-                return Err(SqlError::invalid(message, token.span).with_class(BAD_FRACTION));
-            }
-            SampleSize::Fraction { lower: 0.0, upper: percent / 100.0, with_replacement: false }
-        } else {
-            let rows = self.expr()?;
-            if !self.take_word("ROWS") {
-                return Err(self.unexpected_word(&["PERCENT", "ROWS"]));
-            }
-            SampleSize::Rows(rows)
-        };
-        self.expect_symbol(")")?;
-        let seed = if self.take_word("REPEATABLE") {
-            self.expect_symbol("(")?;
-            let token = self.peek();
-            let seed = token.text.parse().map_err(|_| self.unexpected("a whole number"))?;
-            self.next();
-            self.expect_symbol(")")?;
-            Some(seed)
-        } else {
-            None
-        };
-        Ok(Some((size, seed, self.span_from(start))))
-    }
-
-    /// `BUCKET 1 OUT OF 4` takes a quarter of the rows.
-    fn bucket(&mut self) -> Result<SampleSize> {
-        let start = self.next().span;
-        let number =
-            |p: &mut Self| p.next().text.parse::<f64>().map_err(|_| SqlError::syntax("a bucket is a whole number", p.previous_span()));
-        let numerator = number(self)?;
-        self.expect_words(&["OUT", "OF"])?;
-        let denominator = number(self)?;
-        if self.at_word("ON") {
-            return Err(self.unsupported("TABLESAMPLE (BUCKET ... ON ...)"));
-        }
-        if denominator < 1.0 || numerator > denominator {
-            return Err(SqlError::invalid("the bucket is not one of the buckets", self.span_from(start)).with_class(BAD_FRACTION));
-        }
-        Ok(SampleSize::Fraction { lower: 0.0, upper: numerator / denominator, with_replacement: false })
-    }
-
-    /// `TABLESAMPLE (...)` around `plan`.
-    pub(super) fn sampled(&mut self, plan: Plan) -> Result<Plan> {
-        Ok(match self.sample()? {
-            Some((size, seed, span)) => Plan::Sample { input: Box::new(plan), size, seed, span },
-            None => plan,
-        })
-    }
-
     /// `WITH ('key' = 'value')` behind a table.
     pub(super) fn with_options(&mut self) -> Result<Properties> {
         if self.at_word("WITH") && self.nth_is_symbol(1, "(") {
@@ -413,63 +347,6 @@ impl Parser<'_> {
             return Err(self.unsupported("time travel (VERSION AS OF, TIMESTAMP AS OF)"));
         }
         Ok(())
-    }
-
-    pub(super) fn at_pivot(&self) -> bool {
-        let unpivot = self.at_word("UNPIVOT") && (self.nth_is_symbol(1, "(") || self.peek_nth(1).is_any_word(&["INCLUDE", "EXCLUDE"]));
-        self.at_word("PIVOT") && self.nth_is_symbol(1, "(") || unpivot
-    }
-
-    /// The `PIVOT` and `UNPIVOT` clauses behind a relation.
-    pub(super) fn pivots(&mut self, mut plan: Plan) -> Result<Plan> {
-        while self.at_pivot() {
-            self.grow()?;
-            plan = if self.at_word("PIVOT") { self.pivot(plan)? } else { self.unpivot(plan)? };
-        }
-        Ok(plan)
-    }
-
-    /// `PIVOT (aggregates FOR column IN (values))`
-    fn pivot(&mut self, input: Plan) -> Result<Plan> {
-        let start = self.next().span;
-        self.expect_symbol("(")?;
-        let aggregates = self.named_exprs()?;
-        self.expect_word("FOR")?;
-        let column = |p: &mut Self| p.plain_ident().map(|i| Expr::UnresolvedAttribute { parts: vec![i.name], plan_id: None, span: i.span });
-        let columns = if self.at_symbol("(") { self.paren_list(column)? } else { vec![column(self)?] };
-        self.expect_word("IN")?;
-        let values = self.paren_list(Self::named_expr)?;
-        self.expect_symbol(")")?;
-        let plan = Plan::Pivot { input: Box::new(input), grouping: None, aggregates, columns, values, span: self.span_from(start) };
-        if self.at_pivot() { Ok(plan) } else { self.table_alias(plan) }
-    }
-
-    /// `UNPIVOT [INCLUDE | EXCLUDE NULLS] (value FOR name IN (columns))`
-    fn unpivot(&mut self, input: Plan) -> Result<Plan> {
-        let start = self.next().span;
-        let include_nulls = self.take_word("INCLUDE");
-        if include_nulls || self.take_word("EXCLUDE") {
-            self.expect_word("NULLS")?;
-        }
-        self.expect_symbol("(")?;
-        let several = self.at_symbol("(");
-        let value_names = if several { self.ident_list()? } else { vec![self.plain_ident()?] };
-        self.expect_word("FOR")?;
-        let variable = self.plain_ident()?;
-        self.expect_word("IN")?;
-        let values = self.paren_list(|p| p.unpivot_columns(several))?;
-        self.expect_symbol(")")?;
-        let span = self.span_from(start);
-        let plan = Plan::Unpivot { input: Box::new(input), ids: None, values, variable, value_names, include_nulls, span };
-        if self.at_pivot() { Ok(plan) } else { self.table_alias(plan) }
-    }
-
-    fn unpivot_columns(&mut self, several: bool) -> Result<(Vec<Expr>, Option<Ident>)> {
-        let column = |p: &mut Self| p.object_name().map(|n| Expr::UnresolvedAttribute { parts: n.parts, plan_id: None, span: n.span });
-        let columns = if several { self.paren_list(column)? } else { vec![column(self)?] };
-        let named = self.take_word("AS") || self.at_name();
-        let name = if named { Some(self.plain_ident()?) } else { None };
-        Ok((columns, name))
     }
 }
 
