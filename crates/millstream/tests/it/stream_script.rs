@@ -9,7 +9,8 @@
 //! run                                   starts the query if it does not run, and waits until all is committed
 //! run available-now | once              starts it with that trigger and waits for its end
 //! stop
-//! crash after-prepared [n]              the next run ends there (the n-th time); `run` then expects that
+//! crash after-prepared [n]              the next run ends there (the n-th time); `run` then expects that. Of a query that
+//!                                       runs: before the rows are added, as it takes them at once
 //! expect [SELECT ...]                   all rows of `out` so far (or of that query), in any order, columns divided by `|`
 //! progress numInputRows 2               a field of the last progress
 //! error TEXT                            the next run fails with a message that contains the text
@@ -53,6 +54,7 @@ struct Script {
     running: Option<StreamingQuery>,
     last: Option<StreamingQuery>,
     expected_error: Option<String>,
+    expects_crash: bool,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,6 +82,7 @@ async fn run_script(text: &str, name: &str) {
         running: None,
         last: None,
         expected_error: None,
+        expects_crash: false,
     };
     let lines: Vec<&str> = text.lines().collect();
     let mut at = 0;
@@ -126,6 +129,7 @@ impl Script {
                 let (point, n) = rest.split_once(' ').unwrap_or((rest, "1"));
                 let point = CrashPoint::from_name(point).unwrap_or_else(|| panic!("{place}: no such crash point"));
                 *self.crash.0.lock().unwrap() = Some((point, n.parse().unwrap()));
+                self.expects_crash = true;
             }
             "expect" => self.expect(rest, block, place).await,
             "progress" => {
@@ -180,7 +184,8 @@ impl Script {
     }
 
     async fn run(&mut self, trigger: &str, place: &str) {
-        let expects_crash = self.crash.0.lock().unwrap().is_some();
+        // A query that runs may have crashed when its data came, before this step.
+        let expects_crash = std::mem::take(&mut self.expects_crash);
         let ended = self.run_once(trigger).await;
         if expects_crash {
             let error = ended.expect_err(&format!("{place}: the run did not crash"));

@@ -92,8 +92,9 @@ impl MicroBatchLoop {
         if let Err(error) = &worked
             && error.error_class() == Some(CRASH)
         {
-            // As after a real crash: nothing is closed, cleaned or written.
-            let Self { run: QueryRun { shared, .. }, .. } = self;
+            // As after a real crash: nothing is closed, cleaned or written. The lock goes before the end is told.
+            let shared = Arc::clone(&self.run.shared);
+            drop(self);
             return shared.finish(QueryEnd::Failed(error.clone()));
         }
         let mut end = self.end_of(worked);
