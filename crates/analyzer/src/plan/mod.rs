@@ -28,7 +28,7 @@ use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
 use crate::resolver::{CteNode, Resolver};
-use crate::row_facts::RowFactNode;
+use crate::row_facts::{RowFact, RowFactNode};
 use crate::scope::{Attribute, AttributeWatermark, NameCase, Rel, Visibility, plan_name};
 use crate::stream_check;
 use pivot::Pivot;
@@ -195,7 +195,12 @@ impl Resolver<'_> {
         let skip = offset.map(|expr| self.row_count(expr, "OFFSET")).transpose()?;
         let fetch = limit.map(|expr| self.row_count(expr, "LIMIT")).transpose()?;
         let number = |n: i64| Box::new(datafusion::logical_expr::lit(n));
-        let plan = LogicalPlan::Limit(Limit { skip: skip.map(number), fetch: fetch.map(number), input: Arc::new(rel.plan) });
+        let mut plan = LogicalPlan::Limit(Limit { skip: skip.map(number), fetch: fetch.map(number), input: Arc::new(rel.plan) });
+        if self.outer_scope().is_none() {
+            // DataFusion 55 moves a sort above a limit below it, which picks other rows; it moves none across this node.
+            // In subqueries the node would hinder their decorrelation, and their order counts for nothing.
+            plan = RowFactNode::try_new(plan, plan_name(self.next_id()), RowFact::PartitionId)?.into_plan();
+        }
         Ok(Rel { plan, ..rel })
     }
 
