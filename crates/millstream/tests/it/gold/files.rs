@@ -83,8 +83,6 @@ fn spark_files(case: &Value) -> String {
         };
         folders.entry(file["dir"].as_str().unwrap().to_owned()).or_default().push_str(&text);
     }
-    // An empty table leaves no file with us; Spark leaves an empty one.
-    folders.retain(|_, text| !text.is_empty());
     folders.iter().map(|(folder, text)| format!("{folder}:\n{text}\n")).collect()
 }
 
@@ -107,7 +105,6 @@ fn our_files(root: &Path) -> String {
             folders.entry(relative).or_default().push_str(&content(&path));
         }
     }
-    folders.retain(|_, text| !text.is_empty());
     folders.iter().map(|(folder, text)| format!("{folder}:\n{text}\n")).collect()
 }
 
