@@ -51,6 +51,18 @@ impl Resolver<'_> {
                 };
                 self.scalar_call(def, "extract", vec![field, from], span)?.named(shown)
             }
+            ("to_char" | "to_varchar", [value, format]) => {
+                let (value, format) = (self.expr(cx, value)?, self.expr(cx, format)?);
+                let (kernel, args) = self.text_by_format(name, value, format, span)?;
+                let Some(def) = millstream_functions::scalar(kernel) else { return Ok(None) };
+                self.scalar_call(def, kernel, args, span)?
+            }
+            ("convert_timezone", [_, _]) => {
+                let mut args = vec![constant(&settings.time_zone, "current_timezone()")];
+                args.extend(self.exprs(cx, &call.args)?);
+                let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
+                self.scalar_call(def, name, args, span)?
+            }
             ("time_bucket", [_, _]) => {
                 let mut args = self.exprs(cx, &call.args)?;
                 args.push(super::literal_of(&millstream_sql::ir::Literal::Timestamp(0), settings)?);
@@ -111,6 +123,30 @@ impl Resolver<'_> {
         };
         let Some(def) = millstream_functions::scalar("concat") else { return Err(AnalysisError::internal("no concat")) };
         Ok(self.scalar_call(def, "concat", args, span)?.named(shown))
+    }
+
+    /// `to_char(value, format)` is `date_format`, `base64`, `hex` or `decode` of what is no number.
+    fn text_by_format(&mut self, name: &str, value: Typed, format: Typed, span: Span) -> Result<(&'static str, Vec<Typed>)> {
+        if crate::coerce::is_datetime(&value.data_type) {
+            return Ok(("date_format", vec![value, format]));
+        }
+        if value.data_type != DataType::Binary {
+            return Ok(("to_char", vec![value, format]));
+        }
+        let wanted = match self.evaluate(&format, span)? {
+            ScalarValue::Utf8(Some(text)) => text.to_lowercase(),
+            other => other.to_string(),
+        };
+        match wanted.as_str() {
+            "base64" => Ok(("base64", vec![value])),
+            "hex" => Ok(("hex", vec![value])),
+            "utf-8" => Ok(("decode", vec![value, format])),
+            other => Err(AnalysisError::invalid(
+                "INVALID_PARAMETER_VALUE.BINARY_FORMAT",
+                format!("the format of {name}() is '{other}', which is not one of base64, hex and utf-8"),
+                span,
+            )),
+        }
     }
 
     /// `rand([seed])` and `randn([seed])`.
