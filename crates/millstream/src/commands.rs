@@ -132,10 +132,10 @@ pub(crate) async fn create_table(session: &Session, table: CreateTable, text: &s
 /// The definition of `CREATE TABLE` without its rows.
 pub(crate) fn table_definition(session: &Session, table: &CreateTable) -> Result<TableDefinition> {
     let name = table.name.parts.join(".");
-    let format = table.format.as_ref().map(|format| format.name.clone());
+    let format = table.clauses.format.as_ref().map(|format| format.name.clone());
     let format = format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
-    let mut options = to_options(&table.options);
-    if let Some(location) = &table.location {
+    let mut options = to_options(&table.clauses.options);
+    if let Some(location) = &table.clauses.location {
         options.set("path", location);
     }
     let is_file = session.engine().registry().is_file_format(&format);
@@ -154,7 +154,7 @@ pub(crate) fn table_definition(session: &Session, table: &CreateTable) -> Result
         })
         .collect();
     let schema = if fields.is_empty() { None } else { Some(schema_of(&ir::DataType::Struct(fields))?) };
-    let partition_by = partition_columns(&table.partitioned_by)?;
+    let partition_by = partition_columns(&table.clauses.partitioned_by)?;
     Ok(TableDefinition { name, format, options, schema, partition_by })
 }
 

@@ -204,14 +204,14 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
         }
         _ => {}
     }
-    let mut options = to_options(&dataset.properties);
-    for (key, value) in to_options(&dataset.options).iter() {
+    let mut options = to_options(&dataset.clauses.properties);
+    for (key, value) in to_options(&dataset.clauses.options).iter() {
         options.set(key, value);
     }
-    let format = dataset.format.as_ref().map(|format| format.name.clone());
+    let format = dataset.clauses.format.as_ref().map(|format| format.name.clone());
     let format = format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
     let is_file = session.engine().registry().is_file_format(&format);
-    if let Some(location) = &dataset.location {
+    if let Some(location) = &dataset.clauses.location {
         options.set("path", location);
     } else if is_file && options.get("path").is_none() {
         options.set("path", session.warehouse_path(&name));
@@ -222,7 +222,7 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
     if matches!(dataset.kind, DatasetKind::StreamingTable) && options.get("queryName").is_none() {
         options.set("queryName", &name);
     }
-    let partition_by = partition_columns(&dataset.partitioned_by)?;
+    let partition_by = partition_columns(&dataset.clauses.partitioned_by)?;
     if is_file {
         session.catalog().set_table(TableDefinition {
             name: name.clone(),

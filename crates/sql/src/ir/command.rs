@@ -191,6 +191,17 @@ pub struct CreateTable {
     pub external: bool,
     /// The columns; empty when they come from the query or the data.
     pub columns: Vec<ColumnDef>,
+    /// How and where it is kept.
+    pub clauses: TableClauses,
+    /// `AS query`
+    pub query: Option<Plan>,
+    /// Where.
+    pub span: Span,
+}
+
+/// The clauses that tables and datasets share, in any order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TableClauses {
     /// `USING`
     pub format: Option<Ident>,
     /// `OPTIONS`
@@ -203,10 +214,6 @@ pub struct CreateTable {
     pub properties: Properties,
     /// `COMMENT`
     pub comment: Option<String>,
-    /// `AS query`
-    pub query: Option<Plan>,
-    /// Where.
-    pub span: Span,
 }
 
 /// A column of `CREATE TABLE`.
@@ -298,18 +305,8 @@ pub struct CreateDataset {
     pub if_not_exists: bool,
     /// The columns; empty when they come from the query.
     pub columns: Vec<ColumnDef>,
-    /// `USING`
-    pub format: Option<Ident>,
-    /// `OPTIONS`
-    pub options: Properties,
-    /// `PARTITIONED BY`
-    pub partitioned_by: Vec<PartitionField>,
-    /// `LOCATION`
-    pub location: Option<String>,
-    /// `TBLPROPERTIES`
-    pub properties: Properties,
-    /// `COMMENT`
-    pub comment: Option<String>,
+    /// How and where it is kept.
+    pub clauses: TableClauses,
     /// `AS query`; a streaming table may be fed by flows instead.
     pub query: Option<Plan>,
     /// Where.

@@ -50,7 +50,7 @@ mod tests;
 
 pub use command::{
     ColumnDef, Command, CreateDataset, CreateTable, CreateView, DatasetKind, DropKind, ExplainMode, Insert, InsertMode, PartitionField,
-    PartitionValue, Show, Statement, ViewColumn, ViewKind,
+    PartitionValue, Show, Statement, TableClauses, ViewColumn, ViewKind,
 };
 pub use expr::{
     CastMode, Expr, FrameBound, FrameUnits, Ident, Literal, NullOrdering, ObjectName, SortDirection, SortOrder, TypedLiteralKind,

@@ -7,35 +7,10 @@ use super::{Parser, Result};
 use crate::error::SqlError;
 use crate::ir::{
     ColumnDef, Command, CreateDataset, CreateTable, CreateView, DatasetKind, Expr, Ident, InsertMode, ObjectName, PartitionField,
-    Properties, ViewColumn, ViewKind,
+    TableClauses, ViewColumn, ViewKind,
 };
 use crate::lexer::TokenKind;
 use crate::span::Span;
-
-/// The clauses that tables and datasets share, in any order.
-#[derive(Default)]
-struct Clauses {
-    format: Option<Ident>,
-    options: Properties,
-    partitioned_by: Vec<PartitionField>,
-    location: Option<String>,
-    properties: Properties,
-    comment: Option<String>,
-}
-
-impl Clauses {
-    /// One place has one path.
-    fn checked(self) -> Result<Clauses> {
-        let path = self.options.iter().find(|p| p.key.eq_ignore_ascii_case("path"));
-        match (&self.location, path) {
-            (Some(location), Some(path)) => {
-                let message = format!("LOCATION '{location}' and the option path '{}' are both given, one is enough", path.value);
-                Err(SqlError::syntax(message, path.span))
-            }
-            _ => Ok(self),
-        }
-    }
-}
 
 fn refuse_both(or_replace: bool, if_not_exists: bool, start: Span) -> Result<()> {
     if or_replace && if_not_exists {
@@ -132,12 +107,7 @@ impl Parser<'_> {
             if_not_exists,
             external,
             columns,
-            format: clauses.format,
-            options: clauses.options,
-            partitioned_by: clauses.partitioned_by,
-            location: clauses.location,
-            properties: clauses.properties,
-            comment: clauses.comment,
+            clauses,
             query,
             span: self.span_from(start),
         })))
@@ -158,12 +128,7 @@ impl Parser<'_> {
             or_refresh,
             if_not_exists,
             columns,
-            format: clauses.format,
-            options: clauses.options,
-            partitioned_by: clauses.partitioned_by,
-            location: clauses.location,
-            properties: clauses.properties,
-            comment: clauses.comment,
+            clauses,
             query,
             span: self.span_from(start),
         })))
@@ -333,8 +298,8 @@ impl Parser<'_> {
     }
 
     /// `USING`, `OPTIONS`, `PARTITIONED BY`, `LOCATION`, `TBLPROPERTIES` and `COMMENT`, each once, in any order.
-    fn clauses(&mut self) -> Result<Clauses> {
-        let mut clauses = Clauses::default();
+    fn clauses(&mut self) -> Result<TableClauses> {
+        let mut clauses = TableClauses::default();
         let mut seen: Vec<&str> = vec![];
         loop {
             let token = self.peek();
@@ -347,7 +312,7 @@ impl Parser<'_> {
                 () if token.is_word("COMMENT") => "COMMENT",
                 () => {
                     self.other_clause()?;
-                    return clauses.checked();
+                    return with_one_path(clauses);
                 }
             };
             if seen.contains(&word) {
@@ -403,5 +368,17 @@ impl Parser<'_> {
             return Ok(PartitionField::Declared(Box::new(self.column_def()?)));
         }
         Ok(PartitionField::Column(self.object_name()?))
+    }
+}
+
+/// One place has one path.
+fn with_one_path(clauses: TableClauses) -> Result<TableClauses> {
+    let path = clauses.options.iter().find(|p| p.key.eq_ignore_ascii_case("path"));
+    match (&clauses.location, path) {
+        (Some(location), Some(path)) => {
+            let message = format!("LOCATION '{location}' and the option path '{}' are both given, one is enough", path.value);
+            Err(SqlError::syntax(message, path.span))
+        }
+        _ => Ok(clauses),
     }
 }

@@ -213,14 +213,14 @@ fn the_job_of_the_readme_is_read() {
     assert_eq!(script.len(), 5);
     assert!(matches!(&script[0].command, Command::Set { key, value, .. } if key == "spark.sql.session.timeZone" && value == "UTC"));
     let Command::CreateTable(table) = &script[1].command else { panic!() };
-    assert_eq!(table.options, [Property::new("path", "data/cloudtrail"), Property::new("maxFilesPerTrigger", "100")]);
+    assert_eq!(table.clauses.options, [Property::new("path", "data/cloudtrail"), Property::new("maxFilesPerTrigger", "100")]);
     assert_eq!(table.columns[0].data_type.sql(), "ARRAY<STRUCT<eventTime: STRING, userIdentity: STRUCT<type: STRING, arn: STRING>>>");
     let Command::CreateView(view) = &script[2].command else { panic!() };
     assert!(view.kind == ViewKind::Temporary && view.query_text.starts_with("SELECT r.*") && view.query_text.ends_with("trail)"));
     let Command::CreateDataset(dataset) = &script[3].command else { panic!() };
-    assert_eq!((dataset.kind, dataset.location.as_deref()), (DatasetKind::StreamingTable, Some("out/events")));
-    assert!(matches!(dataset.partitioned_by.as_slice(), [PartitionField::Column(name)] if name.last() == "day"));
-    assert_eq!(dataset.options[1], Property::new("trigger", "available-now"));
+    assert_eq!((dataset.kind, dataset.clauses.location.as_deref()), (DatasetKind::StreamingTable, Some("out/events")));
+    assert!(matches!(dataset.clauses.partitioned_by.as_slice(), [PartitionField::Column(name)] if name.last() == "day"));
+    assert_eq!(dataset.clauses.options[1], Property::new("trigger", "available-now"));
     assert!(matches!(&script[4].command, Command::CreateDataset(d) if d.kind == DatasetKind::MaterializedView && d.query.is_some()));
     assert_eq!((script[4].span.line, script[4].span.column), (11, 9));
 }
@@ -265,10 +265,13 @@ fn tables_take_all_their_clauses_in_any_order() {
     let Command::CreateTable(table) = command(text) else { panic!() };
     assert!(table.or_replace && !table.columns[0].nullable && table.columns[0].default.is_some());
     assert_eq!(table.columns[0].comment.as_deref(), Some("x"));
-    assert_eq!((table.format.unwrap().name.as_str(), table.location.as_deref(), table.comment.as_deref()), ("csv", Some("l"), Some("c")));
-    assert_eq!(table.properties[1], Property::new("n", "-1.5"));
-    assert!(matches!(&table.partitioned_by[1], PartitionField::Transform(Expr::UnresolvedFunction(call)) if call.name == "days"));
-    assert!(matches!(&table.partitioned_by[2], PartitionField::Declared(column) if column.data_type == DataType::Date));
+    assert_eq!(
+        (table.clauses.format.unwrap().name.as_str(), table.clauses.location.as_deref(), table.clauses.comment.as_deref()),
+        ("csv", Some("l"), Some("c"))
+    );
+    assert_eq!(table.clauses.properties[1], Property::new("n", "-1.5"));
+    assert!(matches!(&table.clauses.partitioned_by[1], PartitionField::Transform(Expr::UnresolvedFunction(call)) if call.name == "days"));
+    assert!(matches!(&table.clauses.partitioned_by[2], PartitionField::Declared(column) if column.data_type == DataType::Date));
 }
 
 #[test]
@@ -385,7 +388,7 @@ fn secrets_are_starred_out() {
         assert!(!shown.contains("canary"), "{shown}");
     }
     let Command::CreateTable(table) = command("CREATE TABLE t OPTIONS (password 'canary', a 'b')") else { panic!() };
-    assert_eq!(table.options[0].value, "canary");
+    assert_eq!(table.clauses.options[0].value, "canary");
     assert!(!format!("{table:?}").contains("canary"));
 }
 
