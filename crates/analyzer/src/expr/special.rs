@@ -55,7 +55,13 @@ impl Resolver<'_> {
                 let (value, format) = (self.expr(cx, value)?, self.expr(cx, format)?);
                 let (kernel, args) = self.text_by_format(name, value, format, span)?;
                 let Some(def) = millstream_functions::scalar(kernel) else { return Ok(None) };
-                self.scalar_call(def, kernel, args, span)?
+                // Of bytes, to_char() shows as what it stands for and to_varchar() as itself.
+                let shown = (name == "to_varchar" && matches!(kernel, "base64" | "hex" | "decode")).then(|| call_text(name, &args));
+                let typed = self.scalar_call(def, kernel, args, span)?;
+                match shown {
+                    Some(shown) => typed.named(shown),
+                    None => typed,
+                }
             }
             ("convert_timezone", [_, _]) => {
                 let mut args = vec![constant(&settings.time_zone, "current_timezone()")];
