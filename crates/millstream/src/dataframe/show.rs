@@ -12,6 +12,27 @@ use millstream_sql::ir::{DataType, DayTimeField, YearMonthField};
 use super::actions::zone_of;
 
 /// How [`DataFrame::show_string`](super::DataFrame::show_string) prints.
+///
+/// ```
+/// use millstream::{Session, ShowOptions, TableLayout};
+///
+/// # tokio_test(async {
+/// let session = Session::new()?;
+/// let frame = session.sql("SELECT 1 AS id, '全角' AS name").await?;
+/// assert_eq!(frame.show_string(ShowOptions::default()).await?, "\
+/// +---+----+
+/// | id|name|
+/// +---+----+
+/// |  1|全角|
+/// +---+----+
+/// ");
+/// let options = ShowOptions { layout: TableLayout::Vertical, ..ShowOptions::default() };
+/// assert_eq!(frame.show_string(options).await?, "-RECORD 0----\n id   | 1    \n name | 全角 \n");
+/// # Ok(()) });
+/// # fn tokio_test(run: impl Future<Output = millstream::Result<()>>) {
+/// #     tokio::runtime::Runtime::new().unwrap().block_on(run).unwrap();
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShowOptions {
     /// How many rows.
