@@ -37,8 +37,9 @@ mod walk;
 pub use analyzer::{Analyzed, AnalyzedExpr, Analyzer, OutputColumn, Watermark};
 pub use catalog::{Catalog, Relation, UserFunction};
 pub use nested_pruning::prune_nested_fields;
-pub use nodes::{BatchTimeNode, EventTimeWatermarkNode};
+pub use nodes::EventTimeWatermarkNode;
 pub use plan::by_schema::{AGGREGATE_NUMERIC, FILL_NULLS, KEEP_KNOWN};
+pub use row_facts::{RowFact, RowFactNode, Seed};
 pub use settings::SessionSettings;
 pub use walk::{RelationRef, referenced_relations};
 

@@ -1,10 +1,12 @@
-//! Values that hang on where a row stands: `rand()`, `uuid()`, `monotonically_increasing_id()`, `spark_partition_id()`.
+//! Values that are known only when a row's batch runs: `current_timestamp()`, `rand()`, `uuid()`,
+//! `monotonically_increasing_id()`, `spark_partition_id()`.
 //!
-//! They are columns of a [`RowFactNode`] and not calls, because a function sees neither the partition nor the batch: a
-//! call would draw anew when a batch is run again. Nothing may move a filter or another operator across the node, which
-//! would give other rows the numbers.
+//! They are columns of a [`RowFactNode`] and not calls. DataFusion's `now()` becomes a literal when a plan is optimised, and a
+//! stream is planned once for all its batches; and a function sees neither the partition nor the batch, so a call would draw
+//! anew when a batch is run again.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -13,9 +15,13 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use crate::types::timestamp;
+
 /// What is appended to each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RowFact {
+    /// The batch's processing time, the same in all rows of a batch.
+    BatchTime,
     /// The number of the partition.
     PartitionId,
     /// The number of the partition in the upper 31 bits, of the row in it in the lower 33.
@@ -43,6 +49,7 @@ impl RowFact {
     /// The type of the column.
     pub fn data_type(&self) -> DataType {
         match self {
+            Self::BatchTime => timestamp(),
             Self::PartitionId => DataType::Int32,
             Self::RowId | Self::Bits(_) => DataType::Int64,
             Self::Rand(_) | Self::Randn(_) => DataType::Float64,
@@ -68,6 +75,16 @@ impl RowFactNode {
         let fields = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).chain([added]).collect();
         let schema = DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?;
         Ok(Self { input, column, fact, schema: Arc::new(schema) })
+    }
+
+    /// The rows.
+    pub fn input(&self) -> &LogicalPlan {
+        &self.input
+    }
+
+    /// Name of the appended column; it is the last one.
+    pub fn column(&self) -> &str {
+        &self.column
     }
 
     /// What is appended.
@@ -98,7 +115,14 @@ impl UserDefinedLogicalNodeCore for RowFactNode {
         vec![]
     }
 
-    // Predicates stay above (the default): rows that a filter drops have their number too.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        match self.fact {
+            // Anything that does not look at the time itself may be asked below.
+            RowFact::BatchTime => HashSet::from([self.column.clone()]),
+            // A filter below would give other rows the numbers: rows that a filter drops have theirs too.
+            _ => self.schema.fields().iter().map(|field| field.name().clone()).collect(),
+        }
+    }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RowFact: {} ({:?})", self.column, self.fact)

@@ -26,7 +26,7 @@ use millstream_sql::ir::{Expr, Plan};
 
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
-use crate::nodes::{BatchTimeNode, EventTimeWatermarkNode};
+use crate::nodes::EventTimeWatermarkNode;
 use crate::resolver::{CteNode, Resolver};
 use crate::row_facts::{RowFact, RowFactNode};
 use crate::scope::{Attribute, AttributeWatermark, NameCase, Rel, Visibility, plan_name};
@@ -352,7 +352,7 @@ pub(crate) fn projection(exprs: Vec<DfExpr>, input: LogicalPlan) -> Result<Logic
 /// The input with what the expressions over it need: the batch's time, random numbers, rows with a time for their windows.
 pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<LogicalPlan> {
     let mut plan = match cx.batch_time {
-        Some(id) => BatchTimeNode::try_new(input, plan_name(id))?.into_plan(),
+        Some(id) => RowFactNode::try_new(input, plan_name(id), RowFact::BatchTime)?.into_plan(),
         None => input,
     };
     // Rows without a time fall into no window of time; rows in several windows become several rows.

@@ -10,8 +10,9 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use millstream_analyzer::row_facts::{RowFact, RowFactNode, Seed};
-use millstream_analyzer::{Analyzed, Analyzer, BatchTimeNode, Catalog, EventTimeWatermarkNode, Relation, SessionSettings, UserFunction};
+use millstream_analyzer::{
+    Analyzed, Analyzer, Catalog, EventTimeWatermarkNode, Relation, RowFact, RowFactNode, Seed, SessionSettings, UserFunction,
+};
 use millstream_core::random::SparkRandom;
 use millstream_core::{Error, Result};
 use millstream_sql::ir::{Command, DataType, LocalId, Plan, Read};
@@ -117,19 +118,10 @@ pub async fn run(analyzed: &Analyzed) -> datafusion::error::Result<Vec<RecordBat
 pub fn with_constant_time(plan: LogicalPlan) -> datafusion::error::Result<LogicalPlan> {
     let out = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
-        if let Some(time) = extension.node.as_any().downcast_ref::<BatchTimeNode>() {
-            let mut exprs: Vec<Expr> = time.input().schema().columns().into_iter().map(Expr::Column).collect();
-            exprs.push(lit(ScalarValue::TimestampMicrosecond(Some(NOW_US), Some("UTC".into()))).alias(time.column()));
-            return Ok(Transformed::yes(LogicalPlanBuilder::from(time.input().clone()).project(exprs)?.build()?));
-        }
         if let Some(row) = extension.node.as_any().downcast_ref::<RowFactNode>() {
-            let [input] = extension.node.inputs()[..] else { panic!("a row fact without an input") };
-            let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
-            exprs.push(
-                first_row(row.fact())
-                    .alias(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(row).fields().last().unwrap().name()),
-            );
-            return Ok(Transformed::yes(LogicalPlanBuilder::from(input.clone()).project(exprs)?.build()?));
+            let mut exprs: Vec<Expr> = row.input().schema().columns().into_iter().map(Expr::Column).collect();
+            exprs.push(first_row(row.fact()).alias(row.column()));
+            return Ok(Transformed::yes(LogicalPlanBuilder::from(row.input().clone()).project(exprs)?.build()?));
         }
         if let Some(watermark) = extension.node.as_any().downcast_ref::<EventTimeWatermarkNode>() {
             return Ok(Transformed::yes(watermark.input().clone()));
@@ -146,6 +138,7 @@ fn first_row(fact: RowFact) -> Expr {
         Seed::OfBatch(call) => SparkRandom::new(call as i64),
     };
     match fact {
+        RowFact::BatchTime => lit(ScalarValue::TimestampMicrosecond(Some(NOW_US), Some("UTC".into()))),
         RowFact::PartitionId => lit(0_i32),
         RowFact::RowId => lit(0_i64),
         RowFact::Rand(seed) => lit(random(seed).uniform()),

@@ -2,7 +2,7 @@
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use millstream_analyzer::{BatchTimeNode, EventTimeWatermarkNode};
+use millstream_analyzer::{EventTimeWatermarkNode, RowFactNode};
 
 use crate::harness::{TestCatalog, analyze, rows, schema_text, with_constant_time};
 
@@ -39,7 +39,7 @@ fn current_time_is_a_column_and_never_a_literal() {
         analyze(&catalog(), "SELECT v, current_timestamp() AS now, current_date AS day FROM t WHERE now() > DATE'2020-01-01'").unwrap();
     assert_eq!(schema_text(&analyzed), "v int, now timestamp, day date");
     let optimized = SessionContext::new().state().optimize(&analyzed.plan).unwrap();
-    assert_eq!(count_nodes::<BatchTimeNode>(&optimized), 2, "{optimized}");
+    assert_eq!(count_nodes::<RowFactNode>(&optimized), 2, "{optimized}");
 }
 
 #[tokio::test]
@@ -137,5 +137,5 @@ fn count_nodes<N: 'static>(plan: &LogicalPlan) -> usize {
 #[test]
 fn constant_time_of_tests_replaces_every_node() {
     let analyzed = analyze(&catalog(), "SELECT now() FROM t").unwrap();
-    assert_eq!(count_nodes::<BatchTimeNode>(&with_constant_time(analyzed.plan).unwrap()), 0);
+    assert_eq!(count_nodes::<RowFactNode>(&with_constant_time(analyzed.plan).unwrap()), 0);
 }

@@ -18,7 +18,7 @@ use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, Wri
 use serde::{Deserialize, Serialize};
 
 use super::row_guard::RowGuardSpec;
-use super::{BatchTimeExec, DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
+use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -39,7 +39,6 @@ impl PlanCodec {
 enum Node {
     Source { name: String, is_streaming: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
-    BatchTime { schema: Vec<u8> },
     RowFact { fact: String, given: Option<i64>, call: u64, schema: Vec<u8> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
 }
@@ -118,7 +117,6 @@ impl PlanCodec {
             Node::RowFact { fact, given, call, schema } => {
                 Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, schema_from_bytes(&schema)?))
             }
-            Node::BatchTime { schema } => Arc::new(BatchTimeExec::new(input, schema_from_bytes(&schema)?)),
         })
     }
 
@@ -151,6 +149,7 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     }
     if let Some(exec) = plan.downcast_ref::<RowFactExec>() {
         let (fact, seed) = match exec.fact() {
+            RowFact::BatchTime => ("batch_time", None),
             RowFact::PartitionId => ("partition_id", None),
             RowFact::RowId => ("row_id", None),
             RowFact::Rand(seed) => ("rand", Some(seed)),
@@ -165,15 +164,13 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
         };
         return Ok(Node::RowFact { fact: fact.to_owned(), given, call, schema: schema_to_bytes(&plan.schema())? });
     }
-    if plan.is::<BatchTimeExec>() {
-        return Ok(Node::BatchTime { schema: schema_to_bytes(&plan.schema())? });
-    }
     Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
 }
 
 fn fact_of(fact: &str, given: Option<i64>, call: u64) -> Result<RowFact> {
     let seed = given.map_or(Seed::OfBatch(call), Seed::Given);
     Ok(match fact {
+        "batch_time" => RowFact::BatchTime,
         "partition_id" => RowFact::PartitionId,
         "row_id" => RowFact::RowId,
         "rand" => RowFact::Rand(seed),

@@ -4,13 +4,11 @@
 //!   SinkExec            rows -> TaskWriter; gives one commit message per partition
 //!     ... stock DataFusion operators ...
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
-//!       RowFactExec     appends random numbers and numbers of rows
-//!       BatchTimeExec   appends the batch's clock (current_timestamp)
+//!       RowFactExec     appends the batch's clock (current_timestamp), random numbers, numbers of rows
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
 //!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
 //! ```
 
-pub mod batch_time;
 pub mod codec;
 pub mod dead_letters;
 pub mod planner;
@@ -21,7 +19,6 @@ pub mod source_exec;
 pub mod source_table;
 pub mod splits;
 
-pub use batch_time::BatchTimeExec;
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;
 pub use planner::PhysicalPlans;

@@ -15,13 +15,12 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{LogicalPlan, TableSource, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use millstream_analyzer::nodes::{BatchTimeNode, EventTimeWatermarkNode};
+use millstream_analyzer::nodes::EventTimeWatermarkNode;
 use millstream_analyzer::prune_nested_fields;
 use millstream_analyzer::row_facts::RowFactNode;
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
-use super::batch_time::BatchTimeExec;
 use super::row_fact::RowFactExec;
 use super::source_table::SourceTable;
 use crate::error::from_datafusion;
@@ -85,10 +84,6 @@ impl ExtensionPlanner for StreamNodes {
         _ctx: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
         let Some(input) = physical_inputs.first() else { return Ok(None) };
-        if node.as_any().is::<BatchTimeNode>() {
-            let schema = Arc::clone(node.schema().inner());
-            return Ok(Some(Arc::new(BatchTimeExec::new(Arc::clone(input), schema))));
-        }
         if let Some(fact) = node.as_any().downcast_ref::<RowFactNode>() {
             let schema = Arc::clone(node.schema().inner());
             return Ok(Some(Arc::new(RowFactExec::new(Arc::clone(input), fact.fact(), schema))));

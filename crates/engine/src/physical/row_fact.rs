@@ -1,12 +1,13 @@
-//! Appends a column that hangs on where a row stands: its partition, its number in it, random numbers.
+//! Appends a column of what is known only when a batch runs: its clock, a row's partition and number in it, random numbers.
 //!
+//! The clock is `current_timestamp()`, taken from the run's facts: DataFusion's `now()` would be frozen when the plan is made.
 //! Without the user's seed the numbers start from the query, the batch and the partition, so that a batch that is run
 //! again after a crash draws what it drew before.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
@@ -71,8 +72,8 @@ impl ExecutionPlan for RowFactExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        // Not said, so that no sort is moved below: the numbers belong to the rows in the order in which they come.
-        vec![false]
+        // Not said of numbers, so that no sort is moved below: they belong to the rows in the order in which they come.
+        vec![self.fact == RowFact::BatchTime]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -123,6 +124,7 @@ impl ExecutionPlan for RowFactExec {
 
 /// The column of one partition, made batch by batch.
 enum Column {
+    BatchTime(i64),
     PartitionId(i32),
     RowId(i64),
     Rand(SparkRandom),
@@ -136,6 +138,7 @@ impl Column {
         let number = i64::try_from(partition).unwrap_or(i64::MAX);
         let random = |seed| SparkRandom::new(start(seed, facts).wrapping_add(number));
         match fact {
+            RowFact::BatchTime => Self::BatchTime(facts.clock_us),
             RowFact::PartitionId => Self::PartitionId(i32::try_from(partition).unwrap_or(i32::MAX)),
             RowFact::RowId => Self::RowId(number << ROW_BITS),
             RowFact::Rand(seed) => Self::Rand(random(seed)),
@@ -147,6 +150,7 @@ impl Column {
 
     fn next(&mut self, n_rows: usize) -> ArrayRef {
         match self {
+            Self::BatchTime(us) => Arc::new(TimestampMicrosecondArray::from_value(*us, n_rows).with_timezone("UTC")),
             Self::PartitionId(id) => Arc::new(Int32Array::from_value(*id, n_rows)),
             Self::RowId(next) => {
                 let first = *next;
