@@ -1,7 +1,7 @@
 //! What one micro-batch of one row costs: memory stream, filter and projection, noop sink, checkpoint on a local disk.
 //!
 //! Prints one JSON object: `batches`, `cpu_ms_per_batch` (user + system time of the process), and the latency from the
-//! row's arrival to its commit: `p50_ms`, `p90_ms`, `p99_ms`. Arguments: number of batches (default 1000), checkpoint folder.
+//! row's arrival to its commit: `p50_ms`, `p90_ms`, `p99_ms`; `peak_rss_mb` of the process. Arguments: number of batches (default 1000), checkpoint folder.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark measures the machine and prints")]
 
 use std::sync::Arc;
@@ -63,11 +63,12 @@ async fn main() -> Result<()> {
         latencies.get(position.min(latencies.len().saturating_sub(1))).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
     };
     println!(
-        "{{\"batches\":{n_batches},\"cpu_ms_per_batch\":{:.3},\"p50_ms\":{:.3},\"p90_ms\":{:.3},\"p99_ms\":{:.3}}}",
+        "{{\"batches\":{n_batches},\"cpu_ms_per_batch\":{:.3},\"p50_ms\":{:.3},\"p90_ms\":{:.3},\"p99_ms\":{:.3},\"peak_rss_mb\":{:.1}}}",
         cpu.as_secs_f64() * 1000.0 / n_batches as f64,
         quantile(0.5),
         quantile(0.9),
-        quantile(0.99)
+        quantile(0.99),
+        peak_rss_mb()
     );
     Ok(())
 }
@@ -78,4 +79,11 @@ fn cpu_time() -> Duration {
     let after_name = stat.rsplit(") ").next().unwrap_or_default();
     let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// The most memory this process has had.
+fn peak_rss_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(f64::NAN) / 1024.0
 }

@@ -1,7 +1,7 @@
 //! `empty-batch`: what a micro-batch of one row costs, and how long a process takes to its first commit.
 //!
 //! The loop over one-row batches is `crates/millstream/examples/empty_batch.rs`: it is measured from inside, because
-//! a batch is shorter than any meter's tick. It prints one line of JSON: batches, cpu_ms_per_batch, p50_ms, p99_ms.
+//! a batch is shorter than any meter's tick. It prints one line of JSON: batches, cpu_ms_per_batch, p50_ms, p99_ms, peak_rss_mb.
 
 use std::path::Path;
 use std::process::Command;
@@ -34,6 +34,7 @@ pub fn run(wish: &Wish) -> Outcome {
         ("CPU ms per batch", number(&ours, "cpu_ms_per_batch"), 1.0),
         ("p50 ms, row in to row committed", number(&ours, "p50_ms"), 10.0),
         ("ms from process start to first commit", first_ms, 300.0),
+        ("peak RSS in MB", number(&ours, "peak_rss_mb"), 300.0),
     ] {
         println!("{what}: {value:.2}, at most {at_most}: {}", if value <= at_most { "reached" } else { "MISSED" });
     }
