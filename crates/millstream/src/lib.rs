@@ -32,6 +32,7 @@ pub use millstream_engine::{
     EngineConfig, QueryEvent, StreamingQuery, StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, Trigger,
 };
 pub use millstream_formats::table::TableLayout;
+pub use millstream_state::FileSystem;
 pub use reader::{DataFrameReader, DataStreamReader, parse_schema};
 pub use session::{Session, SessionBuilder};
 pub use writer::{DataFrameWriter, DataStreamWriter, SaveMode};

@@ -14,6 +14,7 @@ use millstream_core::options::nearest;
 use millstream_core::{Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, RandomIds, Result, SystemClock};
 use millstream_engine::{Engine, EngineConfig, StreamingQueryManager};
 use millstream_sql::ir::Plan;
+use millstream_state::{FileSystem, OsFileSystem};
 
 use crate::catalog::SessionCatalog;
 use crate::dataframe::DataFrame;
@@ -32,6 +33,7 @@ struct Inner {
     catalog: SessionCatalog,
     settings: RwLock<Settings>,
     in_process: InProcess,
+    files: Arc<dyn FileSystem>,
 }
 
 impl fmt::Debug for Session {
@@ -47,6 +49,7 @@ pub struct SessionBuilder {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     crash_points: Arc<dyn CrashPoints>,
+    files: Arc<dyn FileSystem>,
     settings: Vec<(String, String)>,
 }
 
@@ -57,6 +60,7 @@ impl Default for SessionBuilder {
             clock: Arc::new(SystemClock::default()),
             ids: Arc::new(RandomIds),
             crash_points: Arc::new(NoCrash),
+            files: Arc::new(OsFileSystem),
             settings: Vec::new(),
         }
     }
@@ -98,10 +102,17 @@ impl SessionBuilder {
         self
     }
 
+    /// Another layer for local files: sources, sinks and checkpoints (tests pass one that fails, or forgets what was not synced).
+    #[must_use]
+    pub fn files(mut self, files: Arc<dyn FileSystem>) -> Self {
+        self.files = files;
+        self
+    }
+
     /// The session.
     pub fn build(self) -> Result<Session> {
         let mut registry = ConnectorRegistry::default();
-        let in_process = millstream_connectors::register_all(&mut registry);
+        let in_process = millstream_connectors::register_all_on(&mut registry, Arc::clone(&self.files));
         let engine = Engine::new(self.engine, Arc::new(registry), self.clock, self.ids)?.with_crash_points(self.crash_points);
         let engine = Arc::new(engine);
         let inner = Inner {
@@ -110,6 +121,7 @@ impl SessionBuilder {
             catalog: SessionCatalog::default(),
             settings: RwLock::default(),
             in_process,
+            files: self.files,
         };
         let session = Session { inner: Arc::new(inner) };
         for (key, value) in self.settings {
@@ -246,6 +258,11 @@ impl Session {
 
     pub(crate) fn in_process(&self) -> &InProcess {
         &self.inner.in_process
+    }
+
+    /// The layer of local files.
+    pub(crate) fn files(&self) -> &Arc<dyn FileSystem> {
+        &self.inner.files
     }
 
     /// The engine, for embedding.

@@ -385,7 +385,8 @@ fn checkpoint_location(
     sink_options: &Options,
     is_file: bool,
 ) -> Result<(Location, CheckpointLife)> {
-    let kept = |path: &str| Ok((Location::parse(path, sink_options)?, CheckpointLife::Kept));
+    let location = |path: &str| Location::parse_on(Arc::clone(session.files()), path, sink_options);
+    let kept = |path: &str| Ok((location(path)?, CheckpointLife::Kept));
     if let Some(path) = own.get("checkpointLocation") {
         return kept(path);
     }
@@ -406,5 +407,5 @@ fn checkpoint_location(
         settings::FORCE_DELETE_TEMP_CHECKPOINT
     );
     let even_if_failed = session.get(settings::FORCE_DELETE_TEMP_CHECKPOINT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    Ok((Location::parse(&folder.to_string_lossy(), sink_options)?, CheckpointLife::Temporary { even_if_failed }))
+    Ok((location(&folder.to_string_lossy())?, CheckpointLife::Temporary { even_if_failed }))
 }

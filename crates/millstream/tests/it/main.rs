@@ -10,6 +10,7 @@ mod jobs;
 mod metadata_column;
 mod nested_pruning;
 mod plans;
+mod power_loss;
 mod progress;
 mod row_errors;
 mod slt;
