@@ -13,6 +13,8 @@ use crate::{kill, tools};
 /// Runs on local files and on S3.
 const CAMPAIGNS: (u64, u64) = (25, 20);
 const CAMPAIGNS_FULL: (u64, u64) = (500, 100);
+/// Cases of whole jobs under power loss.
+const POWER_LOSS_JOBS_FULL: &str = "2000";
 
 /// Runs the tests. `args`: `--full`, or `--` and arguments for `cargo test`.
 pub fn run(args: &[String]) -> Outcome {
@@ -33,6 +35,9 @@ pub fn run(args: &[String]) -> Outcome {
         Some(theirs) => command.args(theirs),
         None => command.arg("--workspace"),
     };
+    if !ours.is_empty() {
+        command.env("MILLSTREAM_TEST_POWER_LOSS_JOBS", POWER_LOSS_JOBS_FULL);
+    }
     if let Some(python) = &python {
         command.env("MILLSTREAM_TEST_PYTHON", python);
     }
