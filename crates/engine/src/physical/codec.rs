@@ -1,6 +1,6 @@
 //! How our physical operators travel: the codec that any runner outside this process needs.
 //!
-//! An operator is encoded as what makes it again: its spec, as JSON, and its schema, as Arrow IPC. Stock operators and
+//! An operator is encoded as what makes it again: its spec, as JSON, with schemas as Arrow IPC. Stock operators and
 //! expressions are DataFusion's business; functions are looked up by name in the decoding context. Options of a spec
 //! travel as they are, so a plan must only go where its secrets may.
 
@@ -39,7 +39,7 @@ impl PlanCodec {
 enum Node {
     Source { name: String, is_streaming: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
-    RowFact { fact: String, given: Option<i64>, call: u64, schema: Vec<u8> },
+    RowFact { fact: String, given: Option<i64>, call: u64, column: String },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
 }
 
@@ -114,9 +114,7 @@ impl PlanCodec {
                 let dead_letters = self.dead_letters_of(dead_letters)?;
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
-            Node::RowFact { fact, given, call, schema } => {
-                Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, schema_from_bytes(&schema)?))
-            }
+            Node::RowFact { fact, given, call, column } => Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, column)),
         })
     }
 
@@ -162,7 +160,7 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
             Some(Seed::OfBatch(call)) => (None, call),
             None => (None, 0),
         };
-        return Ok(Node::RowFact { fact: fact.to_owned(), given, call, schema: schema_to_bytes(&plan.schema())? });
+        return Ok(Node::RowFact { fact: fact.to_owned(), given, call, column: exec.column().to_owned() });
     }
     Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
 }

@@ -8,9 +8,11 @@
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
 //!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
 //! ```
+//! Each is an [`Operator`], which [`OperatorExec`] shows to DataFusion.
 
 pub mod codec;
 pub mod dead_letters;
+pub mod operator;
 pub mod planner;
 pub mod row_fact;
 pub mod row_guard;
@@ -21,6 +23,7 @@ pub mod splits;
 
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;
+pub use operator::{Operator, OperatorExec};
 pub use planner::PhysicalPlans;
 pub use row_fact::RowFactExec;
 pub use row_guard::{RowGuardExec, guard_rows};

@@ -85,8 +85,7 @@ impl ExtensionPlanner for StreamNodes {
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
         let Some(input) = physical_inputs.first() else { return Ok(None) };
         if let Some(fact) = node.as_any().downcast_ref::<RowFactNode>() {
-            let schema = Arc::clone(node.schema().inner());
-            return Ok(Some(Arc::new(RowFactExec::new(Arc::clone(input), fact.fact(), schema))));
+            return Ok(Some(Arc::new(RowFactExec::new(Arc::clone(input), fact.fact(), fact.column()))));
         }
         if node.as_any().is::<EventTimeWatermarkNode>() {
             // Without stateful operators nothing asks for the watermark; rows pass.

@@ -8,117 +8,82 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result as DfResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use arrow::datatypes::{Field, Schema};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::row_facts::{RowFact, Seed};
+use millstream_core::Result;
 use millstream_core::random::{SparkRandom, hash_seed};
 
-use crate::batch::{BatchFacts, BatchScope};
-use crate::error::to_datafusion;
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorTask};
+use crate::batch::BatchFacts;
 
 /// Bits of [`RowFact::RowId`] for the row; the partition is above them.
 const ROW_BITS: u32 = 33;
 
 /// Appends one column. See the module's documentation.
+pub type RowFactExec = OperatorExec<RowFactOperator>;
+
+/// What a [`RowFactExec`] is, beside its input.
 #[derive(Debug, Clone)]
-pub struct RowFactExec {
-    input: Arc<dyn ExecutionPlan>,
+pub struct RowFactOperator {
     fact: RowFact,
-    properties: Arc<PlanProperties>,
+    column: String,
 }
 
 impl RowFactExec {
-    /// `schema` is the input's with one more column of the fact's type at the end.
-    pub fn new(input: Arc<dyn ExecutionPlan>, fact: RowFact, schema: SchemaRef) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        );
-        Self { input, fact, properties: Arc::new(properties) }
+    /// Appends `fact` as `column`.
+    pub fn new(input: Arc<dyn ExecutionPlan>, fact: RowFact, column: impl Into<String>) -> Self {
+        Self::over(RowFactOperator { fact, column: column.into() }, [input])
     }
 
     /// What is appended.
     pub fn fact(&self) -> RowFact {
-        self.fact
+        self.operator.fact
+    }
+
+    /// Name of the appended column; it is the last one.
+    pub fn column(&self) -> &str {
+        &self.operator.column
     }
 }
 
-impl DisplayAs for RowFactExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RowFactExec: {:?}", self.fact)
+impl fmt::Display for RowFactOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.fact)
     }
 }
 
-impl ExecutionPlan for RowFactExec {
-    fn name(&self) -> &str {
-        "RowFactExec"
-    }
+impl Operator for RowFactOperator {
+    const NAME: &'static str = "RowFactExec";
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        // Not said of numbers, so that no sort is moved below: they belong to the rows in the order in which they come.
-        vec![self.fact == RowFact::BatchTime]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        options: ReplaceChildrenOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let input = children.swap_remove(0);
-        if matches!(options.children_properties, ChildrenPropertiesMode::Keep) {
-            return Ok(Arc::new(Self { input, ..Self::clone(&self) }));
-        }
-        // The input may have changed its columns (a projection was pushed through): ours follows.
-        let Some(added) = self.schema().fields().last().cloned() else {
-            return Err(to_datafusion(millstream_core::Error::internal("a row-fact operator without its column")));
-        };
+    fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
         let mut fields = input.schema().fields().to_vec();
-        fields.push(added);
-        let schema = Arc::new(Schema::new_with_metadata(fields, input.schema().metadata().clone()));
-        Ok(Arc::new(Self::new(input, self.fact, schema)))
+        fields.push(Arc::new(Field::new(&self.column, self.fact.data_type(), false)));
+        let schema = Schema::new_with_metadata(fields, input.schema().metadata().clone());
+        Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::new(schema)),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        ))
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    fn maintains_input_order(&self) -> [bool; 1] {
+        // Not said of numbers, so that no sort is moved below: they belong to the rows in the order in which they come.
+        [self.fact == RowFact::BatchTime]
     }
 
-    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let facts = BatchScope::of(&ctx).map_err(to_datafusion)?.facts;
-        let mut column = Column::new(self.fact, &facts, partition);
-        let schema = self.schema();
-        let out = Arc::clone(&schema);
-        let rows = self.input.execute(partition, ctx)?.map(move |batch| {
+    fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let mut column = Column::new(self.fact, &task.scope.facts, task.partition);
+        let rows = task.rows_of(input)?.map(move |batch| {
             let batch = batch?;
             let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
             columns.push(column.next(batch.num_rows()));
-            Ok(RecordBatch::try_new(Arc::clone(&out), columns)?)
+            Ok(RecordBatch::try_new(Arc::clone(&task.schema), columns)?)
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+        Ok(rows.boxed())
     }
 }
 

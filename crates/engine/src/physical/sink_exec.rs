@@ -6,17 +6,15 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array, AsArray, LargeBinaryArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
 use bytes::Bytes;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result as DfResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::{StreamExt, stream};
 use millstream_core::{Error, Result, TaskId, TaskOutput, TaskWriter, WriterFactory, WriterSpec};
 
-use crate::batch::{BatchFacts, BatchScope};
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorTask};
+use crate::batch::BatchFacts;
 use crate::error::{from_datafusion, to_datafusion};
 
 static MESSAGE_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -28,35 +26,30 @@ static MESSAGE_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 /// Writes its input to a sink. See the module's documentation.
+pub type SinkExec = OperatorExec<SinkOperator>;
+
+/// What a [`SinkExec`] is, beside its input.
 #[derive(Debug, Clone)]
-pub struct SinkExec {
-    input: Arc<dyn ExecutionPlan>,
+pub struct SinkOperator {
     spec: WriterSpec,
     writers: Arc<dyn WriterFactory>,
-    properties: Arc<PlanProperties>,
 }
 
 impl SinkExec {
     /// Writes `input` with `writers`, which must be the factory of `spec`.
     pub fn new(input: Arc<dyn ExecutionPlan>, spec: WriterSpec, writers: Arc<dyn WriterFactory>) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&MESSAGE_SCHEMA)),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        Self { input, spec, writers, properties: Arc::new(properties) }
+        Self::over(SinkOperator { spec, writers }, [input])
     }
 
     /// The writer's spec.
     pub fn spec(&self) -> &WriterSpec {
-        &self.spec
+        &self.operator.spec
     }
 }
 
-impl DisplayAs for SinkExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SinkExec: format={}", self.spec.format)?;
+impl fmt::Display for SinkOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "format={}", self.spec.format)?;
         if !self.spec.partition_by.is_empty() {
             write!(f, ", partition_by=[{}]", self.spec.partition_by.join(", "))?;
         }
@@ -64,51 +57,23 @@ impl DisplayAs for SinkExec {
     }
 }
 
-impl ExecutionPlan for SinkExec {
-    fn name(&self) -> &str {
-        "SinkExec"
+impl Operator for SinkOperator {
+    const NAME: &'static str = "SinkExec";
+
+    fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&MESSAGE_SCHEMA)),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        ))
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        options: ReplaceChildrenOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let input = children.swap_remove(0);
-        Ok(Arc::new(match options.children_properties {
-            ChildrenPropertiesMode::Keep => Self { input, ..Self::clone(&self) },
-            ChildrenPropertiesMode::Recompute => Self::new(input, self.spec.clone(), Arc::clone(&self.writers)),
-        }))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let facts = BatchScope::of(&ctx).map_err(to_datafusion)?.facts;
-        let rows = self.input.execute(partition, ctx)?;
-        let writers = Arc::clone(&self.writers);
-        let task_id = TaskId(u32::try_from(partition).map_err(|_| to_datafusion(Error::internal("over 2^32 tasks")))?);
-        let message =
-            stream::once(async move { write_all(rows, writers, facts, task_id).await.and_then(to_message).map_err(to_datafusion) });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), message)))
+    fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let (rows, writers, facts) = (task.rows_of(input)?, Arc::clone(&self.writers), task.scope.facts);
+        let task_id = TaskId(u32::try_from(task.partition).map_err(|_| Error::internal("over 2^32 tasks"))?);
+        let message = async move { write_all(rows, writers, facts, task_id).await.and_then(to_message).map_err(to_datafusion) };
+        Ok(stream::once(message).boxed())
     }
 }
 

@@ -10,33 +10,30 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result as DfResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions, SchedulingType,
-};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
-use futures::{StreamExt, stream};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use futures::StreamExt;
 use millstream_core::{ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream};
 
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 use super::splits::{split_leaf, splits_of};
 use crate::batch::{BatchScope, SourceCounts};
-use crate::error::to_datafusion;
+use crate::error::from_datafusion;
 
 /// Reads the splits of one source. See the module's documentation.
+pub type SourceExec = OperatorExec<SourceOperator>;
+
+/// What a [`SourceExec`] is, beside its splits.
 #[derive(Debug, Clone)]
-pub struct SourceExec {
+pub struct SourceOperator {
     name: String,
     spec: ReaderSpec,
     reader: Arc<dyn SplitReader>,
     dead_letters: Option<DeadLetters>,
     is_streaming: bool,
-    splits: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
 }
 
 impl SourceExec {
@@ -48,66 +45,61 @@ impl SourceExec {
         dead_letters: Option<DeadLetters>,
         splits: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(reader.schema()),
-            Partitioning::UnknownPartitioning(splits.output_partitioning().partition_count()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
-        Self { name, spec, reader, dead_letters, is_streaming: false, splits, properties: Arc::new(properties) }
+        Self::over(SourceOperator { name, spec, reader, dead_letters, is_streaming: false }, [splits])
     }
 
     /// The same operator over a stream: what it reads is read once and for all, so it is read to its end (see
     /// `is_unread`).
     #[must_use]
     pub fn streaming(mut self, is_streaming: bool) -> Self {
-        self.is_streaming = is_streaming;
+        self.operator.is_streaming = is_streaming;
         self
     }
 
     /// Whether it reads a stream.
     pub fn is_streaming(&self) -> bool {
-        self.is_streaming
+        self.operator.is_streaming
     }
 
     /// Whether a partition of a stream was left alone by the operators above: a join with an empty side does not look at
     /// its other side. Its records would be gone without being counted, the bad ones without a dead letter.
     pub(crate) fn is_unread(&self, partition: usize, scope: &BatchScope) -> bool {
-        self.is_streaming && !scope.is_opened(self.key(), partition)
-    }
-
-    /// Tells this operator of a plan apart from the others while the plan lives.
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        self.operator.is_streaming && !scope.is_opened(self.operator.key(), partition)
     }
 
     /// The source's name, by which its splits are found.
     pub fn source_name(&self) -> &str {
-        &self.name
+        &self.operator.name
     }
 
     /// The reader's spec.
     pub fn spec(&self) -> &ReaderSpec {
-        &self.spec
+        &self.operator.spec
     }
 
     /// Where bad records go.
     pub fn dead_letters(&self) -> Option<&DeadLetters> {
-        self.dead_letters.as_ref()
+        self.operator.dead_letters.as_ref()
     }
 
     /// The same operator over other splits; its properties stay.
     pub fn with_splits(&self, splits: &[Split]) -> Result<Self> {
-        let n_partitions = self.properties.partitioning.partition_count();
-        Ok(Self { splits: split_leaf(splits, n_partitions)?, ..self.clone() })
+        let n_partitions = self.properties().partitioning.partition_count();
+        Ok(self.over_alike([split_leaf(splits, n_partitions)?]))
     }
 }
 
-impl DisplayAs for SourceExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.schema().fields().iter().map(|field| shown(field)).collect::<Vec<_>>().join(", ");
-        write!(f, "SourceExec: source={}, format={}, columns=[{columns}]", self.name, self.spec.format)
+impl SourceOperator {
+    /// Tells this operator of a plan apart from the others while the plan lives.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl fmt::Display for SourceOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.reader.schema().fields().iter().map(|field| shown(field)).collect::<Vec<_>>().join(", ");
+        write!(f, "source={}, format={}, columns=[{columns}]", self.name, self.spec.format)
     }
 }
 
@@ -129,71 +121,33 @@ fn shown(field: &Field) -> String {
     }
 }
 
-impl ExecutionPlan for SourceExec {
-    fn name(&self) -> &str {
-        "SourceExec"
+impl Operator for SourceOperator {
+    const NAME: &'static str = "SourceExec";
+
+    fn properties(&self, [splits]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(self.reader.schema()),
+            Partitioning::UnknownPartitioning(splits.output_partitioning().partition_count()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.splits]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let splits = children.swap_remove(0);
-        let same_partitions = splits.output_partitioning().partition_count() == self.properties.partitioning.partition_count();
-        Ok(Arc::new(match same_partitions {
-            true => Self { splits, ..Self::clone(&self) },
-            false => Self::new(self.name.clone(), self.spec.clone(), Arc::clone(&self.reader), self.dead_letters.clone(), splits)
-                .streaming(self.is_streaming),
-        }))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let scope = BatchScope::of(&ctx).map_err(to_datafusion)?;
-        let letters = self.dead_letters.clone().map(|target| DeadLetterWriter::new(target, Arc::clone(&scope), 0, partition));
-        let run = SplitRun {
-            letters: letters.transpose().map_err(to_datafusion)?,
-            place: Some((self.key(), partition)),
-            scope,
-            splits: self.splits.execute(partition, ctx)?,
+    fn execute(&self, [splits]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let letters = self.dead_letters.clone();
+        let letters = letters.map(|target| DeadLetterWriter::new(target, Arc::clone(&task.scope), 0, task.partition));
+        Ok(rows_of_run(SplitRun {
+            letters: letters.transpose()?,
+            place: Some((self.key(), task.partition)),
+            splits: task.rows_of(splits)?,
+            scope: task.scope,
             name: self.name.clone(),
             reader: Arc::clone(&self.reader),
             waiting: VecDeque::new(),
             open: None,
             counts: SourceCounts::default(),
-        };
-        let rows = stream::try_unfold(Some(run), |run| async move {
-            let Some(mut run) = run else { return Ok(None) };
-            match run.next_rows().await {
-                Ok(Some(rows)) => Ok(Some((rows, Some(run)))),
-                Ok(None) => Ok(None),
-                Err(error) => {
-                    run.abort().await;
-                    Err(to_datafusion(error))
-                }
-            }
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+        }))
     }
 }
 
@@ -211,8 +165,7 @@ struct SplitRun {
     counts: SourceCounts,
 }
 
-impl SplitRun {
-    /// The next rows, or `None` after the last split, when counts and dead letters have been reported.
+impl OperatorRun for SplitRun {
     async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
         if let Some((operator, partition)) = self.place.take() {
             // Not before: an operator above may make the stream and never look at it.
@@ -239,7 +192,7 @@ impl SplitRun {
                 self.open = Some(self.reader.read(&split).await?);
                 continue;
             }
-            match self.splits.next().await.transpose().map_err(crate::error::from_datafusion)? {
+            match self.splits.next().await.transpose().map_err(from_datafusion)? {
                 Some(batch) => self.waiting.extend(splits_of(&batch)?),
                 None => {
                     self.end().await?;
@@ -249,6 +202,14 @@ impl SplitRun {
         }
     }
 
+    async fn abort(&mut self) {
+        if let Some(letters) = &mut self.letters {
+            letters.abort().await;
+        }
+    }
+}
+
+impl SplitRun {
     async fn take(&mut self, chunk: SplitChunk) -> Result<RecordBatch> {
         let n_rejected = chunk.rejected.len() as u64;
         let n_rows = chunk.rows.num_rows() as u64;
@@ -277,12 +238,6 @@ impl SplitRun {
         match &mut self.letters {
             Some(letters) => letters.finish().await,
             None => Ok(()),
-        }
-    }
-
-    async fn abort(&mut self) {
-        if let Some(letters) = &mut self.letters {
-            letters.abort().await;
         }
     }
 }

@@ -22,30 +22,29 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result as DfResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::{StreamExt, stream};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
+use futures::StreamExt;
 use millstream_core::{Error, ErrorKind, RejectedRecord, Result};
 
 pub use place::guard_rows;
 use steps::RowStep;
 
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 use crate::batch::BatchScope;
-use crate::error::{from_datafusion, to_datafusion};
+use crate::error::from_datafusion;
 
 /// Evaluates row-wise operators and sets aside the rows that fail. See the module's documentation.
+///
+/// Its input are the operators that it evaluates, so that a plan shows them and can be rewritten.
+pub type RowGuardExec = OperatorExec<RowGuardOperator>;
+
+/// What a [`RowGuardExec`] is, beside what it guards.
 #[derive(Debug, Clone)]
-pub struct RowGuardExec {
-    guarded: Arc<dyn ExecutionPlan>,
+pub struct RowGuardOperator {
     spec: RowGuardSpec,
     dead_letters: DeadLetters,
-    steps: Arc<[RowStep]>,
 }
 
 /// What a guard is, beside its input and its table.
@@ -66,102 +65,57 @@ pub struct RowGuardSpec {
 impl RowGuardExec {
     /// Guards the top `spec.depth` operators of `guarded`, which must be row-wise.
     pub fn try_new(guarded: Arc<dyn ExecutionPlan>, spec: RowGuardSpec, dead_letters: DeadLetters) -> Result<Self> {
-        let steps = steps::steps_of(&guarded, spec.depth)?.into();
-        Ok(Self { guarded, spec, dead_letters, steps })
+        // Asked again in every task, for the operators may have been made anew; here it is early enough to refuse the plan.
+        steps::steps_of(&guarded, spec.depth)?;
+        Ok(Self::over(RowGuardOperator { spec, dead_letters }, [guarded]))
     }
 
     /// What it is.
     pub fn spec(&self) -> &RowGuardSpec {
-        &self.spec
+        &self.operator.spec
     }
 
     /// Where bad rows go.
     pub fn dead_letters(&self) -> &DeadLetters {
-        &self.dead_letters
-    }
-
-    /// The operator below the guarded ones.
-    fn input(&self) -> Result<&Arc<dyn ExecutionPlan>> {
-        steps::below(&self.guarded, self.spec.depth)
+        &self.operator.dead_letters
     }
 }
 
-impl DisplayAs for RowGuardExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RowGuardExec: depth={}, dead_letters={}", self.spec.depth, self.dead_letters.sink)
+impl fmt::Display for RowGuardOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "depth={}, dead_letters={}", self.spec.depth, self.dead_letters.sink)
     }
 }
 
-impl ExecutionPlan for RowGuardExec {
-    fn name(&self) -> &str {
-        "RowGuardExec"
+impl Operator for RowGuardOperator {
+    const NAME: &'static str = "RowGuardExec";
+
+    fn properties(&self, [guarded]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        Arc::clone(guarded.properties())
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.guarded.properties()
+    fn maintains_input_order(&self) -> [bool; 1] {
+        [true]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.guarded]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let guard = Self::try_new(children.swap_remove(0), self.spec.clone(), self.dead_letters.clone());
-        Ok(Arc::new(guard.map_err(to_datafusion)?))
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let guard = Self::try_new(children.swap_remove(0), self.spec.clone(), self.dead_letters.clone());
-        Ok(Arc::new(guard.map_err(to_datafusion)?))
-    }
-
-    fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let scope = BatchScope::of(&ctx).map_err(to_datafusion)?;
-        let letters = DeadLetterWriter::new(self.dead_letters.clone(), Arc::clone(&scope), self.spec.writer_no, partition);
-        let run = GuardRun {
-            input: self.input().map_err(to_datafusion)?.execute(partition, ctx)?,
-            steps: Arc::clone(&self.steps),
-            schema: self.schema(),
-            spec: self.spec.clone(),
-            scope,
-            letters: letters.map_err(to_datafusion)?,
+    fn execute(&self, [guarded]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let (spec, dead_letters) = (self.spec.clone(), self.dead_letters.clone());
+        Ok(rows_of_run(GuardRun {
+            input: task.rows_of(steps::below(guarded, spec.depth)?)?,
+            steps: steps::steps_of(guarded, spec.depth)?,
+            letters: DeadLetterWriter::new(dead_letters, Arc::clone(&task.scope), spec.writer_no, task.partition)?,
+            schema: task.schema,
+            spec,
+            scope: task.scope,
             n_set_aside: 0,
-        };
-        let rows = stream::try_unfold(Some(run), |run| async move {
-            let Some(mut run) = run else { return Ok(None) };
-            match run.next_rows().await {
-                Ok(Some(rows)) => Ok(Some((rows, Some(run)))),
-                Ok(None) => Ok(None),
-                Err(error) => {
-                    run.letters.abort().await;
-                    Err(to_datafusion(error))
-                }
-            }
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+        }))
     }
 }
 
 /// One task's walk over the chunks of its input.
 struct GuardRun {
     input: SendableRecordBatchStream,
-    steps: Arc<[RowStep]>,
+    steps: Vec<RowStep>,
     schema: SchemaRef,
     spec: RowGuardSpec,
     scope: Arc<BatchScope>,
@@ -169,7 +123,7 @@ struct GuardRun {
     n_set_aside: u64,
 }
 
-impl GuardRun {
+impl OperatorRun for GuardRun {
     async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(chunk) = self.input.next().await {
             let Passed { rows, failed } = pass(&self.steps, chunk.map_err(from_datafusion)?)?;
@@ -189,6 +143,12 @@ impl GuardRun {
         Ok(None)
     }
 
+    async fn abort(&mut self) {
+        self.letters.abort().await;
+    }
+}
+
+impl GuardRun {
     fn dead_letter(&self, row: &RecordBatch, error: &Error) -> RejectedRecord {
         let class = error.error_class().map(|class| format!("[{class}] ")).unwrap_or_default();
         RejectedRecord::new(&row_as_json(row, &self.spec.columns), format!("{class}{}", error.message()), self.spec.origin.as_str(), None)
