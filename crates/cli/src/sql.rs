@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use millstream::{DataFrame, Error, Result, Session};
+use millstream::{AnswerKind, DataFrame, Error, Result, Session, SqlAnswer};
 
 use crate::args::{RowFormat, SqlArgs};
 use crate::run::parse_settings;
@@ -19,12 +19,13 @@ pub async fn run(args: SqlArgs) -> Result<()> {
     for (key, value) in parse_settings(&args.settings)? {
         session.set(&key, &value)?;
     }
-    let Some(frame) = session.sql_script(&text).await? else { return Ok(()) };
-    let out = match args.format {
-        RowFormat::Table if is_plan(&text, &frame).await? => plan_text(&frame).await?,
-        RowFormat::Table => frame.table_string().await?.into_bytes(),
-        RowFormat::Json => frame.json_lines().await?,
-        RowFormat::Csv => frame.csv_lines().await?,
+    let Some(SqlAnswer { frame, kind }) = session.sql_script(&text).await? else { return Ok(()) };
+    let out = match (kind, args.format) {
+        (AnswerKind::Nothing, _) => return Ok(()),
+        (AnswerKind::Text, RowFormat::Table) => lines_of(&frame).await?,
+        (_, RowFormat::Table) => frame.table_string().await?.into_bytes(),
+        (_, RowFormat::Json) => frame.json_lines().await?,
+        (_, RowFormat::Csv) => frame.csv_lines().await?,
     };
     let mut stdout = std::io::stdout().lock();
     // A closed pipe (`| head`) is no failure.
@@ -34,13 +35,8 @@ pub async fn run(args: SqlArgs) -> Result<()> {
     }
 }
 
-/// Whether the rows are the answer to EXPLAIN: a text of many lines, which a table would put into one.
-async fn is_plan(text: &str, frame: &DataFrame) -> Result<bool> {
-    let schema = frame.schema().await?;
-    Ok(text.to_ascii_lowercase().contains("explain") && schema.fields().len() == 1 && schema.field(0).name() == "plan")
-}
-
-async fn plan_text(frame: &DataFrame) -> Result<Vec<u8>> {
-    let lines: Vec<String> = frame.text_rows().await?.into_iter().flatten().collect();
+/// The lines of a text, which a table would put into one.
+async fn lines_of(text: &DataFrame) -> Result<Vec<u8>> {
+    let lines: Vec<String> = text.text_rows().await?.into_iter().flatten().collect();
     Ok(format!("{}\n", lines.join("\n").trim_end()).into_bytes())
 }

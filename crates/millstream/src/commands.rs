@@ -1,4 +1,4 @@
-//! Statements of SQL that are no query: carried out at once; the answer is a DataFrame, as in Spark.
+//! Statements of SQL that are no query: carried out at once, each with an answer.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use millstream_sql::ir::{
     Command, CreateTable, CreateView, DropKind, Insert, InsertMode, PartitionField, Plan, Properties, Show, Statement, StructField,
 };
 
+use crate::answer::SqlAnswer;
 use crate::catalog::{Entry, TableDefinition, ViewDefinition, already_there};
 use crate::dataframe::DataFrame;
 use crate::reader::schema_of;
@@ -20,13 +21,13 @@ use crate::text_error;
 use crate::writer::SaveMode;
 
 /// Parses and runs one statement.
-pub(crate) async fn run(session: &Session, text: &str) -> Result<DataFrame> {
+pub(crate) async fn run(session: &Session, text: &str) -> Result<SqlAnswer> {
     let statement = millstream_sql::parse_statement(text).map_err(|error| text_error(error, text))?;
     run_statement(session, statement, text).await
 }
 
 /// Runs statements divided by `;` and gives the answer of the last.
-pub(crate) async fn run_script(session: &Session, text: &str) -> Result<Option<DataFrame>> {
+pub(crate) async fn run_script(session: &Session, text: &str) -> Result<Option<SqlAnswer>> {
     let statements = millstream_sql::parse_script(text).map_err(|error| text_error(error, text))?;
     let mut answer = None;
     for statement in statements {
@@ -36,9 +37,9 @@ pub(crate) async fn run_script(session: &Session, text: &str) -> Result<Option<D
 }
 
 /// Runs a parsed statement; `text` is the whole text its spans point into.
-pub(crate) async fn run_statement(session: &Session, statement: Statement, text: &str) -> Result<DataFrame> {
+pub(crate) async fn run_statement(session: &Session, statement: Statement, text: &str) -> Result<SqlAnswer> {
     match statement.command {
-        Command::Query(plan) => Ok(DataFrame::with_text(session.clone(), plan, text)),
+        Command::Query(plan) => Ok(SqlAnswer::rows(DataFrame::with_text(session.clone(), plan, text))),
         Command::Set { key, value, .. } => {
             session.set(&key, &value)?;
             rows(session, &["key", "value"], vec![setting(key, value)])
@@ -83,7 +84,7 @@ pub(crate) async fn run_statement(session: &Session, statement: Statement, text:
         Command::Explain { statement, .. } => match statement.command {
             Command::Query(plan) => {
                 let plan = DataFrame::with_text(session.clone(), plan, text).explain_string().await?;
-                rows(session, &["plan"], vec![vec![plan]])
+                Ok(SqlAnswer::text(texts(session, &["plan"], vec![vec![plan]])?))
             }
             _ => Err(Error::unsupported("EXPLAIN of a statement that is no query")),
         },
@@ -113,7 +114,7 @@ pub(crate) fn create_view(session: &Session, view: CreateView) -> Result<()> {
 }
 
 /// Defines a table; with `AS query` fills it.
-pub(crate) async fn create_table(session: &Session, table: CreateTable, text: &str) -> Result<DataFrame> {
+pub(crate) async fn create_table(session: &Session, table: CreateTable, text: &str) -> Result<SqlAnswer> {
     let name = table.name.parts.join(".");
     if session.catalog().get(&name).is_some() && !table.or_replace {
         return if table.if_not_exists { nothing(session) } else { Err(already_there(&name)) };
@@ -170,7 +171,7 @@ pub(crate) fn partition_columns(fields: &[PartitionField]) -> Result<Vec<String>
         .collect()
 }
 
-async fn insert_into(session: &Session, insert: Insert, text: &str) -> Result<DataFrame> {
+async fn insert_into(session: &Session, insert: Insert, text: &str) -> Result<SqlAnswer> {
     let name = insert.target.parts.join(".");
     let Some(Entry::Table(table)) = session.catalog().get(&name) else { return Err(session.no_such_table(&name)) };
     if !insert.partition.is_empty() || insert.by_name || !insert.columns.is_empty() {
@@ -214,7 +215,7 @@ fn drop_entry(session: &Session, kind: DropKind, name: &str, if_exists: bool) ->
     Ok(())
 }
 
-async fn describe(frame: &DataFrame) -> Result<DataFrame> {
+async fn describe(frame: &DataFrame) -> Result<SqlAnswer> {
     let schema = frame.schema().await?;
     let lines = schema.fields().iter().map(|field| {
         let comment = field.metadata().get("comment").cloned().unwrap_or_default();
@@ -223,7 +224,7 @@ async fn describe(frame: &DataFrame) -> Result<DataFrame> {
     rows(&frame.session, &["col_name", "data_type", "comment"], lines.collect::<Result<_>>()?)
 }
 
-async fn show(session: &Session, what: Show) -> Result<DataFrame> {
+async fn show(session: &Session, what: Show) -> Result<SqlAnswer> {
     match what {
         Show::Tables { pattern, .. } | Show::Views { pattern, .. } if pattern.is_some() => {
             Err(Error::unsupported("a pattern in SHOW").hint("leave LIKE out"))
@@ -243,7 +244,7 @@ async fn show(session: &Session, what: Show) -> Result<DataFrame> {
                 Field::new("isTemporary", DataType::Boolean, false),
             ]));
             let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-            session.create_dataframe(schema, vec![batch])
+            Ok(SqlAnswer::rows(session.create_dataframe(schema, vec![batch])?))
         }
         Show::Views { .. } => {
             let names = session.catalog().names().into_iter().filter(|name| matches!(session.catalog().get(name), Some(Entry::View(_))));
@@ -262,7 +263,12 @@ pub(crate) fn to_options(properties: &Properties) -> Options {
     properties.iter().map(|property| (property.key.clone(), property.value.clone())).collect()
 }
 
-fn rows(session: &Session, names: &[&str], rows: Vec<Vec<String>>) -> Result<DataFrame> {
+fn rows(session: &Session, names: &[&str], rows: Vec<Vec<String>>) -> Result<SqlAnswer> {
+    Ok(SqlAnswer::rows(texts(session, names, rows)?))
+}
+
+/// A DataFrame of columns of text.
+fn texts(session: &Session, names: &[&str], rows: Vec<Vec<String>>) -> Result<DataFrame> {
     let schema = Arc::new(Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect::<Vec<_>>()));
     let columns: Vec<ArrayRef> =
         (0..names.len()).map(|idx| Arc::new(rows.iter().map(|row| row.get(idx).cloned()).collect::<StringArray>()) as ArrayRef).collect();
@@ -277,6 +283,6 @@ fn setting(key: String, value: String) -> Vec<String> {
 }
 
 /// What a statement without an answer gives: no rows, no columns.
-fn nothing(session: &Session) -> Result<DataFrame> {
-    session.create_dataframe(Arc::new(Schema::empty()), Vec::new())
+fn nothing(session: &Session) -> Result<SqlAnswer> {
+    Ok(SqlAnswer::nothing(session.create_dataframe(Arc::new(Schema::empty()), Vec::new())?))
 }

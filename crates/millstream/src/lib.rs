@@ -7,6 +7,7 @@
 //! Everything here is thin: plans are resolved by `millstream-analyzer` and run by `millstream-engine`.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod catalog;
 pub mod checkpoint;
 mod column;
@@ -21,6 +22,7 @@ mod session;
 mod settings;
 mod writer;
 
+pub use answer::{AnswerKind, SqlAnswer};
 pub use column::{Column, call, col, expr, lit, star, when};
 pub use dataframe::{AllowMissing, DataFrame, GroupedData, KeepKnown, ShowOptions};
 pub use job::{Job, JobRun};

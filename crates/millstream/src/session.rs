@@ -16,6 +16,7 @@ use millstream_engine::{Engine, EngineConfig, StreamingQueryManager};
 use millstream_sql::ir::Plan;
 use millstream_state::{FileSystem, OsFileSystem};
 
+use crate::answer::SqlAnswer;
 use crate::catalog::SessionCatalog;
 use crate::dataframe::DataFrame;
 use crate::reader::{DataFrameReader, DataStreamReader};
@@ -160,11 +161,11 @@ impl Session {
     /// Runs one statement of SQL. A query gives its DataFrame; other statements are carried out now and give what Spark's
     /// would (often no rows).
     pub async fn sql(&self, text: &str) -> Result<DataFrame> {
-        crate::commands::run(self, text).await
+        Ok(crate::commands::run(self, text).await?.frame)
     }
 
-    /// Runs statements of SQL divided by `;` and gives the answer of the last, if there is any.
-    pub async fn sql_script(&self, text: &str) -> Result<Option<DataFrame>> {
+    /// Runs statements of SQL divided by `;` and gives the answer of the last, if there is any statement.
+    pub async fn sql_script(&self, text: &str) -> Result<Option<SqlAnswer>> {
         crate::commands::run_script(self, text).await
     }
 

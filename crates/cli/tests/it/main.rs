@@ -9,3 +9,4 @@ mod process;
 mod rivals;
 mod secrets;
 mod signals;
+mod sql;
