@@ -24,8 +24,6 @@ pub mod socket;
 
 #[cfg(test)]
 mod harness;
-#[cfg(test)]
-mod options_page;
 
 use std::sync::Arc;
 

@@ -3,16 +3,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use millstream_core::OptionSpec;
-
-use crate::harness::registry;
+use millstream_core::{ConnectorRegistry, OptionSpec};
 
 const FILES: [&str; 4] = ["json", "csv", "text", "parquet"];
 
 const HEAD: &str = "# Options of sources and sinks
 
 Names are taken in any case; a name that does not exist is an error with the nearest one that does. Values marked *secret* are shown as `***` wherever they
-would be printed, and stored nowhere. This page is made from what the code checks (`MILLSTREAM_DOCS=write cargo test -p millstream-connectors options_page`).
+would be printed, and stored nowhere. This page is made from what the code checks (`MILLSTREAM_DOCS=write cargo test -p millstream-connectors documented_options`).
 
 ## Of every source
 
@@ -48,7 +46,8 @@ fn table(out: &mut String, title: &str, specs: &[OptionSpec]) {
 }
 
 fn page() -> String {
-    let (registry, _) = registry();
+    let mut registry = ConnectorRegistry::default();
+    millstream_connectors::register_all(&mut registry);
     let options = |format: &str, is_source: bool| {
         let connector = registry.for_format(format).unwrap();
         if is_source { connector.source_options(format) } else { connector.sink_options(format) }
