@@ -62,9 +62,6 @@ pub struct DatasetPlan {
     pub plan: String,
 }
 
-/// Options of a dataset that `run` takes from the file's, not from the format's.
-const RUN_OPTIONS: [&str; 1] = ["refreshInterval"];
-
 impl Job {
     /// Reads a job file.
     pub async fn open(session: &Session, path: impl AsRef<Path>) -> Result<Self> {

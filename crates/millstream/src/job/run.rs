@@ -1,11 +1,11 @@
 //! A job that runs: every dataset in a task of its own, started when its upstreams allow.
 //!
-//! With a bounded trigger a dataset starts when its upstreams have ended. Endless streaming tables start together; a
-//! materialized view is then computed every `refreshInterval`.
+//! A dataset starts when those of its upstreams that end by themselves have ended. Endless streaming tables start together;
+//! a materialized view of what is endless is computed every `refreshInterval`, and what reads it waits for the first time.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use millstream_core::options::parse_duration;
 use millstream_core::{Error, Result};
 use millstream_engine::{StreamingQuery, Trigger};
 use millstream_sql::ir::DatasetKind;
@@ -13,9 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Dataset, RUN_OPTIONS};
+use super::Dataset;
 use crate::session::Session;
 use crate::writer::{DataStreamWriter, SaveMode};
+
+/// The option of a materialized view that this module takes; all others go to the format.
+const REFRESH_INTERVAL: &str = "refreshInterval";
 
 /// How a job is run.
 #[derive(Debug, Clone, Default)]
@@ -94,14 +97,22 @@ impl Dataset {
     pub(super) fn stream_writer(&self, run: &RunOptions) -> Result<DataStreamWriter> {
         let mut writer = self.frame.write_stream().format(&self.format).partition_by(self.partition_by.clone());
         for (name, value) in self.options.iter() {
-            if !RUN_OPTIONS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-                writer = writer.option(name, value);
-            }
+            writer = writer.option(name, value);
         }
         if let Some(trigger) = run.trigger {
             writer = writer.trigger(trigger);
         }
         Ok(writer)
+    }
+
+    /// The option of a materialized view that says how often an endless run computes it.
+    pub(super) fn refresh_interval(&self) -> Result<Option<Duration>> {
+        let interval = self.options.get_duration(REFRESH_INTERVAL).map_err(|error| error.context(format!("dataset '{}'", self.name)))?;
+        match interval {
+            Some(Duration::ZERO) => Err(Error::invalid(format!("option '{REFRESH_INTERVAL}' is 0: expected a length of time above 0"))
+                .context(format!("dataset '{}'", self.name))),
+            interval => Ok(interval),
+        }
     }
 
     fn trigger(&self, run: &RunOptions) -> Result<Trigger> {
@@ -119,9 +130,12 @@ struct DatasetTask {
     dataset: Dataset,
     position: usize,
     options: RunOptions,
-    /// True for upstreams that end by themselves: only those are waited for.
-    upstream: Vec<(bool, watch::Receiver<bool>)>,
-    ended: watch::Sender<bool>,
+    /// Of a materialized view of what is endless: how often it is computed.
+    refresh_interval: Option<Duration>,
+    /// Those that are waited for: all but endless streaming tables.
+    upstream: Vec<watch::Receiver<bool>>,
+    /// Whether what reads this dataset may start.
+    is_ready: watch::Sender<bool>,
     stop: CancellationToken,
     statuses: Arc<Mutex<Vec<DatasetStatus>>>,
 }
@@ -133,30 +147,24 @@ pub(super) async fn start(session: &Session, datasets: &[Dataset], options: RunO
         .map(|dataset| DatasetStatus { name: dataset.name.clone(), state: DatasetState::Waiting, query: None, n_rows: None })
         .collect();
     let statuses = Arc::new(Mutex::new(statuses));
-    let mut bounded = Vec::new();
-    for dataset in datasets {
-        let is_bounded = match dataset.kind {
-            DatasetKind::StreamingTable => dataset.trigger(&options)?.is_bounded(),
-            DatasetKind::MaterializedView => true,
-        };
-        bounded.push(is_bounded);
-    }
-    refuse_views_of_endless_streams(datasets, &bounded)?;
-    let ends: Vec<_> = datasets.iter().map(|_| watch::Sender::new(false)).collect();
+    let bounded = which_end(datasets, &options)?;
+    let refresh_intervals = refresh_intervals(datasets, &bounded)?;
+    let readiness: Vec<_> = datasets.iter().map(|_| watch::Sender::new(false)).collect();
+    let is_waited_for = |at: usize| {
+        let is_view = datasets.get(at).is_some_and(|dataset| dataset.kind == DatasetKind::MaterializedView);
+        is_view || bounded.get(at).copied().unwrap_or(false)
+    };
     let mut tasks = JoinSet::new();
-    for (position, (dataset, ended)) in datasets.iter().zip(&ends).enumerate() {
-        let upstream = dataset
-            .upstream
-            .iter()
-            .filter_map(|at| Some((bounded.get(*at).copied().unwrap_or(false), ends.get(*at)?.subscribe())))
-            .collect();
+    for (position, ((dataset, is_ready), refresh_interval)) in datasets.iter().zip(&readiness).zip(refresh_intervals).enumerate() {
+        let waited_for = dataset.upstream.iter().filter(|at| is_waited_for(**at));
         let task = DatasetTask {
             session: session.clone(),
             dataset: dataset.clone(),
             position,
             options: options.clone(),
-            upstream,
-            ended: ended.clone(),
+            refresh_interval,
+            upstream: waited_for.filter_map(|at| Some(readiness.get(*at)?.subscribe())).collect(),
+            is_ready: is_ready.clone(),
             stop: stop.clone(),
             statuses: Arc::clone(&statuses),
         };
@@ -165,16 +173,42 @@ pub(super) async fn start(session: &Session, datasets: &[Dataset], options: RunO
     Ok(JobRun { stop, statuses, tasks })
 }
 
-/// In an endless run a materialized view needs to know how often it is computed again.
-fn refuse_views_of_endless_streams(datasets: &[Dataset], bounded: &[bool]) -> Result<()> {
+/// Which datasets end by themselves: streaming tables by their trigger, materialized views when all that they read do.
+fn which_end(datasets: &[Dataset], options: &RunOptions) -> Result<Vec<bool>> {
+    let mut bounded = Vec::new();
     for dataset in datasets {
-        let reads_endless = dataset.upstream.iter().any(|at| !bounded.get(*at).copied().unwrap_or(true));
-        if matches!(dataset.kind, DatasetKind::MaterializedView) && reads_endless && dataset.options.get("refreshInterval").is_none() {
-            return Err(Error::invalid(format!("materialized view '{}' reads a streaming table that never ends", dataset.name))
-                .hint("give it OPTIONS (refreshInterval '1 minute'), or run with --trigger available-now"));
+        bounded.push(match dataset.kind {
+            DatasetKind::StreamingTable => dataset.trigger(options)?.is_bounded(),
+            DatasetKind::MaterializedView => true,
+        });
+    }
+    // Views may read views that come later in the file: the news travels until nothing changes.
+    loop {
+        let endless_view = datasets.iter().enumerate().position(|(at, dataset)| {
+            dataset.kind == DatasetKind::MaterializedView
+                && bounded.get(at) == Some(&true)
+                && dataset.upstream.iter().any(|upstream| bounded.get(*upstream) == Some(&false))
+        });
+        match endless_view.and_then(|at| bounded.get_mut(at)) {
+            Some(is_bounded) => *is_bounded = false,
+            None => return Ok(bounded),
         }
     }
-    Ok(())
+}
+
+/// How often each dataset is computed again, if it is: a materialized view of what is endless must say so.
+fn refresh_intervals(datasets: &[Dataset], bounded: &[bool]) -> Result<Vec<Option<Duration>>> {
+    let interval_of = |(dataset, is_bounded): (&Dataset, &bool)| {
+        if dataset.kind != DatasetKind::MaterializedView {
+            return Ok(None);
+        }
+        match (dataset.refresh_interval()?, is_bounded) {
+            (None, false) => Err(Error::invalid(format!("materialized view '{}' reads a streaming table that never ends", dataset.name))
+                .hint("give it OPTIONS (refreshInterval '1 minute'), or run with --trigger available-now")),
+            (interval, is_bounded) => Ok(interval.filter(|_| !is_bounded)),
+        }
+    };
+    datasets.iter().zip(bounded).map(interval_of).collect()
 }
 
 impl DatasetTask {
@@ -187,19 +221,17 @@ impl DatasetTask {
             }
         });
         if result.is_ok() {
-            self.ended.send_replace(true);
+            self.is_ready.send_replace(true);
         }
         result
     }
 
     async fn run_inner(&mut self) -> Result<()> {
-        for (is_bounded, upstream) in &mut self.upstream {
-            if *is_bounded {
-                tokio::select! {
-                    // An upstream that failed never sends: the job's stop ends the wait.
-                    ended = upstream.wait_for(|ended| *ended) => if ended.is_err() { return Ok(()) },
-                    () = self.stop.cancelled() => return Ok(()),
-                }
+        for upstream in &mut self.upstream {
+            tokio::select! {
+                // An upstream that failed never sends: the job's stop ends the wait.
+                is_ready = upstream.wait_for(|is_ready| *is_ready) => if is_ready.is_err() { return Ok(()) },
+                () = self.stop.cancelled() => return Ok(()),
             }
         }
         if self.stop.is_cancelled() {
@@ -227,18 +259,12 @@ impl DatasetTask {
     }
 
     async fn run_view(&self) -> Result<()> {
-        let interval = match self.dataset.options.get("refreshInterval") {
-            None => None,
-            Some(text) => {
-                Some(parse_duration(text).ok_or_else(|| Error::invalid(format!("refreshInterval '{text}' is not a length of time")))?)
-            }
-        };
-        let reads_endless = self.upstream.iter().any(|(is_bounded, _)| !is_bounded);
         self.set(|status| status.state = DatasetState::Running);
         loop {
             let n_rows = self.compute_view().await?;
             self.set(|status| status.n_rows = Some(n_rows));
-            let Some(interval) = interval.filter(|_| reads_endless) else { return Ok(()) };
+            self.is_ready.send_replace(true);
+            let Some(interval) = self.refresh_interval else { return Ok(()) };
             tokio::select! {
                 () = self.session.engine().clock().sleep(interval) => {}
                 () = self.stop.cancelled() => return Ok(()),
@@ -249,10 +275,8 @@ impl DatasetTask {
     async fn compute_view(&self) -> Result<u64> {
         let dataset = &self.dataset;
         let mut writer = dataset.frame.write().format(&dataset.format).mode(SaveMode::Overwrite).partition_by(dataset.partition_by.clone());
-        for (name, value) in dataset.options.iter() {
-            if !RUN_OPTIONS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-                writer = writer.option(name, value);
-            }
+        for (name, value) in dataset.options.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(REFRESH_INTERVAL)) {
+            writer = writer.option(name, value);
         }
         writer.save().await
     }

@@ -7,6 +7,7 @@ mod crash_points;
 mod depth;
 mod gold;
 mod jobs;
+mod materialized_views;
 mod metadata_column;
 mod nested_pruning;
 mod plans;
