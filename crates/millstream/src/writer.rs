@@ -340,7 +340,7 @@ impl DataStreamWriter {
             trigger,
             checkpoint,
             checkpoint_life,
-            batch_bytes_max: own.get_bytes("maxBytesPerBatch")?.unwrap_or(QueryDefinition::BATCH_BYTES_MAX),
+            batch_bytes_max: batch_bytes_max(&own)?,
             stop_timeout,
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
             idle_event_interval,
@@ -351,6 +351,14 @@ impl DataStreamWriter {
 /// What a writer's options say of rows on which an expression fails.
 pub(crate) fn row_errors(options: &Options) -> Result<RowErrors> {
     options.get(ROW_ERRORS).map_or(Ok(RowErrors::default()), str::parse)
+}
+
+fn batch_bytes_max(own: &Options) -> Result<u64> {
+    match own.get_bytes("maxBytesPerBatch")? {
+        Some(0) => Err(Error::invalid("option 'maxBytesPerBatch' is 0: expected a positive number")),
+        Some(bytes_max) => Ok(bytes_max),
+        None => Ok(QueryDefinition::BATCH_BYTES_MAX),
+    }
 }
 
 fn check_output_mode(own: &Options) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::wire;
 #[derive(Debug)]
 pub(super) struct MemorySource {
     stream: MemoryStream,
+    wakeup: Arc<Notify>,
     max_chunks: Option<u64>,
     time_zone: String,
     end: Option<u64>,
@@ -24,7 +25,7 @@ pub(super) struct MemorySource {
 impl MemorySource {
     pub(super) fn new(stream: MemoryStream, request: &SourceRequest) -> Result<Self> {
         let max_chunks = request.options.get_u64("maxChunksPerTrigger")?.map(|n| n.max(1));
-        Ok(Self { stream, max_chunks, time_zone: request.time_zone.clone(), end: None })
+        Ok(Self { wakeup: stream.new_wakeup(), stream, max_chunks, time_zone: request.time_zone.clone(), end: None })
     }
 }
 
@@ -120,6 +121,6 @@ impl Source for MemorySource {
     }
 
     fn wakeup(&self) -> Option<Arc<Notify>> {
-        Some(self.stream.wakeup())
+        Some(Arc::clone(&self.wakeup))
     }
 }

@@ -1,7 +1,7 @@
 //! The streams and tables of a session that live in memory. Locks are held for moments, never across an await.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -18,14 +18,14 @@ struct StreamInner {
     name: String,
     schema: SchemaRef,
     chunks: Mutex<Vec<RecordBatch>>,
-    wakeup: Arc<Notify>,
+    /// One for each source that reads the stream: a permit that one takes wakes no other.
+    wakeups: Mutex<Vec<Weak<Notify>>>,
 }
 
 impl MemoryStream {
     /// A stream without rows. Get it from [`MemoryStore::stream`] to read it by name.
     pub fn new(name: impl Into<String>, schema: SchemaRef) -> Self {
-        let wakeup = Arc::new(Notify::new());
-        Self(Arc::new(StreamInner { name: name.into(), schema, chunks: Mutex::default(), wakeup }))
+        Self(Arc::new(StreamInner { name: name.into(), schema, chunks: Mutex::default(), wakeups: Mutex::default() }))
     }
 
     /// The name to read it by.
@@ -46,7 +46,7 @@ impl MemoryStream {
         }
         if rows.num_rows() > 0 {
             lock(&self.0.chunks).push(rows);
-            self.0.wakeup.notify_one();
+            lock(&self.0.wakeups).retain(|wakeup| wakeup.upgrade().inspect(|wakeup| wakeup.notify_one()).is_some());
         }
         Ok(())
     }
@@ -62,8 +62,11 @@ impl MemoryStream {
         lock(&self.0.chunks).iter().skip(usize::try_from(first).unwrap_or(usize::MAX)).take(n_chunks).cloned().collect()
     }
 
-    pub(super) fn wakeup(&self) -> Arc<Notify> {
-        Arc::clone(&self.0.wakeup)
+    /// Told of every addition from now on, for as long as it is kept.
+    pub(super) fn new_wakeup(&self) -> Arc<Notify> {
+        let wakeup = Arc::new(Notify::new());
+        lock(&self.0.wakeups).push(Arc::downgrade(&wakeup));
+        wakeup
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of `memory`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -73,13 +74,18 @@ async fn sink_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn added_rows_wake_the_loop() {
+async fn added_rows_wake_everybody_who_reads_the_stream() {
     let memory = Memory::new();
-    let source = memory.source().await.unwrap();
-    let wakeup = source.wakeup().unwrap();
-    memory.stream.add(id_name_rows(0, 1)).unwrap();
-    // A permit is kept for who comes late.
-    wakeup.notified().await;
+    let sources = [memory.source().await.unwrap(), memory.source().await.unwrap()];
+    drop(memory.source().await.unwrap());
+    for _ in 0..2 {
+        memory.stream.add(id_name_rows(0, 1)).unwrap();
+        for source in &sources {
+            // A permit is kept for who comes late.
+            let wakeup = source.wakeup().unwrap();
+            tokio::time::timeout(Duration::from_secs(20), wakeup.notified()).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ struct RatePosition {
     start_ms: i64,
 }
 
+/// A timestamp and a value.
+const ROW_BYTES: u64 = 16;
+
 #[derive(Debug)]
 pub(super) struct RateSource {
     options: RateOptions,
@@ -39,13 +42,27 @@ impl RateSource {
         // A clock that jumped back gives no rows until it has caught up: positions never go back.
         u64::try_from((self.clock.now_proc_ms() - self.start_ms).div_euclid(1000)).unwrap_or(0)
     }
+
+    /// The last second up to `now` by which no more than `rows_max` rows have come since `start`, but at least the first
+    /// that has a row.
+    fn last_second_within(&self, start: u64, now: u64, rows_max: u64) -> Result<u64> {
+        let before = self.options.rows_at(start)?;
+        let is_within = |second: u64| self.options.rows_at(second).map(|rows| rows <= before.saturating_add(rows_max.max(1)));
+        let (mut within, mut beyond) = (start, now.saturating_add(1));
+        while beyond - within > 1 {
+            let middle = within + (beyond - within) / 2;
+            if is_within(middle)? { within = middle } else { beyond = middle }
+        }
+        Ok(if self.options.rows_at(within)? > before { within } else { beyond })
+    }
 }
 
 #[async_trait]
 impl Source for RateSource {
     fn description(&self) -> String {
+        // Without a closing bracket, as Spark's.
         format!(
-            "RateSource[rowsPerSecond={}, rampUpTimeSeconds={}, numPartitions={}]",
+            "RateStreamV2[rowsPerSecond={}, rampUpTimeSeconds={}, numPartitions={}",
             self.options.rows_per_second,
             self.options.ramp_up_s,
             self.options.num_partitions.map_or("default".to_owned(), |n| n.to_string())
@@ -90,13 +107,17 @@ impl Source for RateSource {
         }
     }
 
-    async fn plan(&mut self, from: &Position, _admission: &Admission) -> Result<Option<SourceRange>> {
+    async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
         let start: RatePosition = wire::from_value(&from.0, "rate position")?;
         let now = self.now_s();
-        let seconds = self.end.map_or(now, |end| end.min(now));
-        if seconds <= start.seconds || self.options.rows_at(seconds)? == self.options.rows_at(start.seconds)? {
+        let now = self.end.map_or(now, |end| end.min(now));
+        if now <= start.seconds || self.options.rows_at(now)? == self.options.rows_at(start.seconds)? {
             return Ok(None);
         }
+        let seconds = match admission.bytes_max {
+            Some(bytes_max) => self.last_second_within(start.seconds, now, bytes_max / ROW_BYTES)?,
+            None => now,
+        };
         let end = Position(wire::to_value(&RatePosition { seconds, ..start })?);
         // The rate may be changed at a restart; a decided range keeps the values it was decided with.
         let values = (self.options.rows_at(start.seconds)?, self.options.rows_at(seconds)?);

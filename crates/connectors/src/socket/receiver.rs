@@ -33,6 +33,13 @@ pub(super) struct Row {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Row {
+    /// About what it takes to keep it.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + 32
+    }
+}
+
 /// Where rows are kept between receipt and commit.
 #[derive(Debug)]
 pub(super) enum Store {
@@ -56,6 +63,8 @@ pub(super) struct State {
     pub(super) rows: VecDeque<Row>,
     /// Log: behind the newest durable row.
     pub(super) log_end: WalPosition,
+    /// Log: the groups that were appended and are not committed, oldest first: their ends and bytes.
+    pub(super) groups: VecDeque<(WalPosition, u64)>,
     pub(super) n_stored_bytes: u64,
     pub(super) n_received: u64,
     pub(super) n_outages: u64,
@@ -66,13 +75,49 @@ pub(super) struct State {
 
 impl Shared {
     pub(super) fn new(first: u64, log_end: WalPosition) -> Self {
-        let state =
-            State { first, rows: VecDeque::new(), log_end, n_stored_bytes: 0, n_received: 0, n_outages: 0, n_cut_lines: 0, failed: None };
+        let state = State {
+            first,
+            rows: VecDeque::new(),
+            log_end,
+            groups: VecDeque::new(),
+            n_stored_bytes: 0,
+            n_received: 0,
+            n_outages: 0,
+            n_cut_lines: 0,
+            failed: None,
+        };
         Self { state: Mutex::new(state), wakeup: Arc::new(Notify::new()), room: Notify::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory: behind the rows from `from` on that are no more than `bytes_max` together, but at least one.
+    pub(super) fn rows_within(&self, from: u64, bytes_max: u64) -> u64 {
+        let state = self.lock();
+        let mut n_bytes = 0;
+        let skip = usize::try_from(from.saturating_sub(state.first)).unwrap_or(usize::MAX);
+        let fits = state.rows.iter().skip(skip).take_while(|row| {
+            n_bytes += row.stored_bytes();
+            n_bytes <= bytes_max
+        });
+        from + (fits.count() as u64).max(1)
+    }
+
+    /// Log: behind the groups from `from` on that are no more than `bytes_max` together, but at least one.
+    pub(super) fn groups_within(&self, from: WalPosition, bytes_max: u64) -> WalPosition {
+        let state = self.lock();
+        let mut n_bytes = 0;
+        let mut end = None;
+        for (group_end, group_bytes) in state.groups.iter().filter(|(group_end, _)| *group_end > from) {
+            n_bytes += group_bytes;
+            if end.is_some() && n_bytes > bytes_max {
+                break;
+            }
+            end = Some(*group_end);
+        }
+        end.unwrap_or(state.log_end)
     }
 
     /// Rows were committed: there is room for more.
@@ -181,7 +226,7 @@ impl Receiver {
 
     async fn keep(&self, rows: Vec<Row>) -> Result<()> {
         let n_rows = rows.len() as u64;
-        let n_bytes: u64 = rows.iter().map(|row| row.bytes.len() as u64 + 32).sum();
+        let n_bytes: u64 = rows.iter().map(Row::stored_bytes).sum();
         match &self.store {
             Store::Memory => self.shared.lock().rows.extend(rows),
             Store::Log(log) => {
@@ -191,7 +236,9 @@ impl Receiver {
                     log.lock().unwrap_or_else(PoisonError::into_inner).append(&group)
                 })
                 .await?;
-                self.shared.lock().log_end = end;
+                let mut state = self.shared.lock();
+                state.log_end = end;
+                state.groups.push_back((end, n_bytes));
             }
         }
         let mut state = self.shared.lock();

@@ -159,7 +159,10 @@ impl Source for SocketSource {
                     Some(last) => last,
                     None => Position(wire::to_value(&log.start())?),
                 };
-                (position, Shared::new(0, log.end()))
+                let shared = Shared::new(0, log.end());
+                // What an earlier run left is one group: it was bounded when it was received.
+                shared.lock().groups.push_back((log.end(), log.len_bytes()));
+                (position, shared)
             }
             None => {
                 tracing::warn!(
@@ -185,24 +188,29 @@ impl Source for SocketSource {
         Ok(position)
     }
 
-    async fn plan(&mut self, from: &Position, _admission: &Admission) -> Result<Option<SourceRange>> {
+    async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
         let end = match &self.end {
             Some(end) => end.clone(),
             None => self.received()?,
         };
-        let is_new = match &self.running()?.log {
+        let run = self.running()?;
+        let end = match &run.log {
             Some(_) => {
                 let from: WalPosition = wire::from_value(&from.0, "socket position")?;
                 let to: WalPosition = wire::from_value(&end.0, "socket position")?;
-                to > from && (to.row > 0 || to.segment > from.segment + 1)
+                let is_new = to > from && (to.row > 0 || to.segment > from.segment + 1);
+                let within = |bytes_max| run.shared.groups_within(from, bytes_max).min(to);
+                is_new.then(|| wire::to_value(&admission.bytes_max.map_or(to, within)))
             }
             None => {
                 let from: u64 = wire::from_value(&from.0, "socket position")?;
                 let to: u64 = wire::from_value(&end.0, "socket position")?;
-                to > from
+                let within = |bytes_max| run.shared.rows_within(from, bytes_max).min(to);
+                (to > from).then(|| wire::to_value(&admission.bytes_max.map_or(to, within)))
             }
         };
-        Ok(is_new.then(|| SourceRange { start: from.clone(), end, detail: serde_json::Value::Null }))
+        let end = end.transpose()?.map(Position);
+        Ok(end.map(|end| SourceRange { start: from.clone(), end, detail: serde_json::Value::Null }))
     }
 
     async fn splits(&mut self, range: &SourceRange, n_tasks: usize) -> Result<Vec<Split>> {
@@ -249,7 +257,10 @@ impl Source for SocketSource {
                     Ok(log.len_bytes())
                 })
                 .await?;
-                let stored = run.shared.lock().n_stored_bytes;
+                let mut state = run.shared.lock();
+                state.groups.retain(|(end, _)| *end > to);
+                let stored = state.n_stored_bytes;
+                drop(state);
                 run.shared.freed(stored.saturating_sub(n_bytes));
             }
             None => {

@@ -203,6 +203,52 @@ async fn a_fixed_end_takes_nothing_newer() {
 }
 
 #[tokio::test]
+async fn a_byte_limit_cuts_what_was_received_and_takes_at_least_one_piece() {
+    for has_log in [false, true] {
+        let server = Server::new(has_log).await;
+        let mut source = server.source().await.unwrap();
+        let start = source.start(SourceStart::Fresh).await.unwrap();
+        // Each is received by itself, so it is a group of the log.
+        for (n, line) in ["a\n", "b\n", "c\n"].into_iter().enumerate() {
+            server.send(line).await;
+            while source.metrics().values[0].1 != (n + 1).to_string() {
+                source.wakeup().unwrap().notified().await;
+            }
+        }
+        let mut cut = async |bytes_max: u64| {
+            let (mut position, mut batches) = (start.clone(), Vec::new());
+            while let Some(range) = source.plan(&position, &Admission::bytes(Some(bytes_max))).await.unwrap() {
+                batches.push(values(&server, source.as_mut(), &range).await.concat());
+                position = range.end;
+            }
+            batches
+        };
+        // A row counts its bytes and 32 more.
+        assert_eq!(cut(1).await, ["a", "b", "c"], "{has_log}");
+        assert_eq!(cut(70).await, ["ab", "c"], "{has_log}");
+        assert_eq!(cut(1 << 20).await, ["abc"], "{has_log}");
+        let all = source.plan(&start, &Admission::ALL).await.unwrap().unwrap();
+        assert_eq!(values(&server, source.as_mut(), &all).await.concat(), "abc");
+        // What a limit left is in the next range also when the first was committed, and after a restart.
+        let first = source.plan(&start, &Admission::bytes(Some(1))).await.unwrap().unwrap();
+        source.decided(BatchId(0), &first).await.unwrap();
+        source.commit(BatchId(0), &first).await.unwrap();
+        let second = source.plan(&first.end, &Admission::bytes(Some(1))).await.unwrap().unwrap();
+        assert_eq!(values(&server, source.as_mut(), &second).await, ["b"]);
+        source.stop().await.unwrap();
+        if has_log {
+            let mut source = server.source().await.unwrap();
+            let resume = SourceStart::Resume { snapshot: None, ranges: vec![(BatchId(0), first), (BatchId(1), second)] };
+            let position = source.start(resume).await.unwrap();
+            let range = source.plan(&position, &Admission::bytes(Some(1))).await.unwrap().unwrap();
+            assert_eq!(values(&server, source.as_mut(), &range).await, ["c"]);
+            assert!(source.plan(&range.end, &Admission::bytes(Some(1))).await.unwrap().is_none());
+            source.stop().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_listening_is_an_error_at_start() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string();
     let (registry, _) = registry();

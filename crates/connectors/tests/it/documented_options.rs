@@ -17,7 +17,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 | option | meaning |
 |---|---|
 | `deadLetterPath` | bad records go to a Parquet table here, instead of what the parse mode says; with `rowErrors 'deadLetter'` also rows on which an expression fails |
-| `refreshInterval` | the static side of a join is resolved again so often, default never |
+| `refreshInterval` | the static side of a join is resolved again so often, default never. Of a materialized view in a job that does not end: it is computed so often |
 
 ## Of every streaming write
 
@@ -28,8 +28,8 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `queryName` | the query's name, and the table of the memory sink |
 | `outputMode` | `append` |
 | `commitInterval` | file sinks: under the default trigger at most one batch in this time, default 1 s, 0 = every batch |
-| `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once` |
-| `stopTimeout` | how long a stop waits for the running batch, default 10 s |
+| `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once`. Whole units are taken, at least one: a file (its size as stored), a chunk of a memory stream (its size in memory), what a socket received at once, a second of `rate` (16 bytes a row); `rate-micro-batch` has `rowsPerBatch` |
+| `stopTimeout` | how long a stop waits for the running batch before it is cancelled, default 10 s (spark.sql.streaming.stopTimeout); 0 = without limit |
 | `rowErrors` | rows on which an expression fails: `fail` (default) or `deadLetter` |
 ";
 

@@ -47,7 +47,7 @@ pub struct QueryDefinition {
     pub checkpoint_life: CheckpointLife,
     /// The most bytes of input that a batch takes when no limit option says less (not for `once`).
     pub batch_bytes_max: u64,
-    /// How long a stop waits for the running batch.
+    /// How long a stop waits for the running batch; zero is without limit, as in Spark.
     pub stop_timeout: Duration,
     /// Batches whose records are kept (Spark's `spark.sql.streaming.minBatchesToRetain`).
     pub batches_retained_min: u64,

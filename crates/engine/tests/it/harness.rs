@@ -66,29 +66,38 @@ impl Harness {
 
     /// `SELECT v FROM stream WHERE condition`
     pub async fn plan(&self, stream: &MemoryStream, condition: Option<Expr>) -> LogicalPlan {
-        let request = SourceRequest {
-            format: "memory".to_owned(),
-            options: Options::new().with("stream", stream.name()),
-            schema: None,
-            is_streaming: true,
-            time_zone: "UTC".to_owned(),
-            checkpoint_dir: None,
-            clock: Arc::clone(&self.clock),
-        };
-        let table = SourceTable::resolve(stream.name().to_owned(), request, Arc::clone(self.engine.registry())).await.unwrap();
-        let table: Arc<dyn TableProvider> = Arc::new(table);
-        let mut plan = LogicalPlanBuilder::scan(stream.name(), provider_as_source(table), None).unwrap();
+        let mut plan = self.scan(stream.name(), "memory", Options::new().with("stream", stream.name())).await;
         if let Some(condition) = condition {
             plan = plan.filter(condition).unwrap();
         }
         plan.build().unwrap()
     }
 
+    /// `SELECT * FROM source`, for a streaming source of any format.
+    pub async fn scan(&self, name: &str, format: &str, options: Options) -> LogicalPlanBuilder {
+        let request = SourceRequest {
+            format: format.to_owned(),
+            options,
+            schema: None,
+            is_streaming: true,
+            time_zone: "UTC".to_owned(),
+            checkpoint_dir: None,
+            clock: Arc::clone(&self.clock),
+        };
+        let table = SourceTable::resolve(name.to_owned(), request, Arc::clone(self.engine.registry())).await.unwrap();
+        let table: Arc<dyn TableProvider> = Arc::new(table);
+        LogicalPlanBuilder::scan(name, provider_as_source(table), None).unwrap()
+    }
+
     pub async fn sink(&self, format: &str, query_name: &str) -> Arc<dyn Sink> {
+        self.sink_of(format, query_name, schema()).await
+    }
+
+    pub async fn sink_of(&self, format: &str, query_name: &str, schema: SchemaRef) -> Arc<dyn Sink> {
         let request = SinkRequest {
             format: format.to_owned(),
             options: Options::new(),
-            schema: schema(),
+            schema,
             partition_by: Vec::new(),
             query_name: Some(query_name.to_owned()),
             is_stream: true,

@@ -5,3 +5,4 @@ mod harness;
 mod recovery;
 mod spans;
 mod stream;
+mod wake;

@@ -15,4 +15,5 @@ mod power_loss;
 mod progress;
 mod row_errors;
 mod slt;
+mod stream_options;
 mod stream_script;

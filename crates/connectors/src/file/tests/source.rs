@@ -360,3 +360,34 @@ async fn large_parquet_files_are_cut_at_row_groups() {
     assert!(n_rows.iter().all(|n| *n > 400_000), "{n_rows:?}");
     assert_eq!(n_rows.iter().sum::<u64>(), 1_000_000);
 }
+
+#[tokio::test]
+async fn a_batch_is_limited_by_the_sizes_of_the_files_as_stored() {
+    let dir = TempDir::new().unwrap();
+    // Files of 3 GiB of which nothing is on the disk: their sizes are looked at, they are not read.
+    for (name, mtime_s) in [("a.json", 1), ("b.json.gz", 2), ("c.json", 3)] {
+        write_text(&dir.path().join(name), "", mtime_s);
+        let file = std::fs::File::options().write(true).open(dir.path().join(name)).unwrap();
+        file.set_len(3 << 30).unwrap();
+        super::touch(&dir.path().join(name), mtime_s);
+    }
+    let cut = async |options: &[(&str, &str)], admission: Admission| {
+        let options = [options, &[("path", dir.path().to_str().unwrap())]].concat();
+        let mut source = open("json", &options, Some(id_schema())).await.unwrap();
+        let mut position = source.start(SourceStart::Fresh).await.unwrap();
+        let mut sizes = Vec::new();
+        while let Some(range) = source.plan(&position, &admission).await.unwrap() {
+            sizes.push(file_names(&range).len());
+            source.decided(BatchId(sizes.len() as u64), &range).await.unwrap();
+            position = range.end;
+        }
+        sizes
+    };
+    assert_eq!(cut(&[], Admission::bytes(Some(4 << 30))).await, [1, 1, 1]);
+    assert_eq!(cut(&[], Admission::bytes(Some(6 << 30))).await, [2, 1]);
+    // The lower limit counts, and neither does for `once`.
+    assert_eq!(cut(&[("maxFilesPerTrigger", "1")], Admission::bytes(Some(6 << 30))).await, [1, 1, 1]);
+    assert_eq!(cut(&[("maxBytesPerTrigger", "3g")], Admission::bytes(Some(6 << 30))).await, [1, 1, 1]);
+    assert_eq!(cut(&[("maxBytesPerTrigger", "9g")], Admission::bytes(Some(6 << 30))).await, [2, 1]);
+    assert_eq!(cut(&[("maxFilesPerTrigger", "1")], Admission::ALL).await, [3]);
+}

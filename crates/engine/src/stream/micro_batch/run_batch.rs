@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::crash::CRASH;
 use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result};
 use millstream_state::checkpoint::{Record, Retention, SourceEntry};
 use serde_json::Value;
@@ -60,9 +62,26 @@ impl MicroBatchLoop {
         Ok(())
     }
 
-    /// Runs the tasks; the sinks make what they staged durable.
+    /// Runs the tasks; the sinks make what they staged durable. A stop waits so long for it as it was told to; of an attempt
+    /// that failed or was cancelled, what was staged is removed.
     async fn stage(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<Staged> {
-        let RunOutcome { mut outputs, report } = self.run_tasks(plan, cut).await?;
+        let shared = Arc::clone(&self.run.shared);
+        let staged = tokio::select! {
+            staged = self.run_and_prepare(plan, cut) => staged,
+            () = stop_deadline(&shared) => Err(Error::cancelled(format!("batch {} was cancelled after stopTimeout", cut.batch))),
+        };
+        match &staged {
+            // As after a real crash: nothing is cleaned.
+            Err(error) if error.error_class() != Some(CRASH) => self.abandon(cut.batch).await,
+            _ => {}
+        }
+        staged
+    }
+
+    async fn run_and_prepare(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<Staged> {
+        let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
+        let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
+        let RunOutcome { mut outputs, report } = self.run.engine.runner.run(plan, facts).await?;
         self.run.engine.crash_points.reach(CrashPoint::AfterRun)?;
         let n_rows_out = outputs.get(MAIN_SINK).map_or(0, |outputs| outputs.iter().map(|output| output.n_rows).sum());
         let mut prepared = Prepared::new();
@@ -72,20 +91,6 @@ impl MicroBatchLoop {
             prepared.insert(name.clone(), value);
         }
         Ok(Staged { prepared, n_rows_out, report })
-    }
-
-    /// Runs the tasks of a batch; of a failed run what they staged is removed.
-    async fn run_tasks(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<RunOutcome> {
-        let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
-        let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
-        let ran = tokio::select! {
-            ran = self.run.engine.runner.run(plan, facts) => ran,
-            () = stop_deadline(&self.run.shared) => Err(Error::cancelled(format!("batch {} was cancelled after stopTimeout", cut.batch))),
-        };
-        if ran.is_err() {
-            self.abandon(cut.batch).await;
-        }
-        ran
     }
 
     /// Appends a record of the batch; what is committed by now rides in it.
@@ -133,5 +138,8 @@ impl MicroBatchLoop {
 /// Ends when a stop has waited long enough for the batch.
 async fn stop_deadline(shared: &QueryShared) {
     shared.stop.cancelled().await;
-    shared.clock.sleep(shared.stop_timeout).await;
+    match shared.stop_timeout {
+        Duration::ZERO => std::future::pending().await,
+        timeout => shared.clock.sleep(timeout).await,
+    }
 }
