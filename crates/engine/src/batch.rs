@@ -3,12 +3,18 @@
 //! Facts travel in the `TaskContext` of one run and never in shared slots, so that batch N+1 may compute while batch N
 //! is still being committed, and so that a plan can run elsewhere.
 
+mod event_time;
+mod state_report;
+
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::execution::TaskContext;
 use millstream_core::sink::WriteAttempt;
 use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch, SinkContext, TaskId, TaskOutput};
+
+pub use event_time::{BatchWatermarks, END_OF_TIME_MS, EventTimeStats};
+pub use state_report::StateOperatorReport;
 
 /// The facts of one attempt at one micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub struct BatchFacts {
     pub attempt: u32,
     /// The batch's clock, microseconds since the epoch: the value of `current_timestamp()`.
     pub clock_us: i64,
+    /// The event times that decide what is late and what is final.
+    pub watermarks: BatchWatermarks,
 }
 
 impl BatchFacts {
@@ -65,6 +73,10 @@ impl SourceCounts {
 pub struct BatchReport {
     /// Counts per source name.
     pub sources: BTreeMap<String, SourceCounts>,
+    /// Event times per watermark node that saw any.
+    pub event_times: BTreeMap<String, EventTimeStats>,
+    /// Counts per stateful operator, by its id.
+    pub state_operators: BTreeMap<String, StateOperatorReport>,
     /// Rows that were set aside because an expression failed on them.
     pub n_failed_rows: u64,
     /// Outputs of side sinks: (sink name, output).
@@ -103,7 +115,7 @@ impl BatchScope {
 
     /// Adds to the counts of a source.
     pub fn count(&self, source: &str, counts: SourceCounts) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report();
         match report.sources.get_mut(source) {
             Some(known) => known.add(counts),
             None => {
@@ -114,17 +126,50 @@ impl BatchScope {
 
     /// Adds rows that were set aside because an expression failed on them.
     pub fn count_failed_rows(&self, n_rows: u64) {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).n_failed_rows += n_rows;
+        self.report().n_failed_rows += n_rows;
+    }
+
+    /// Adds the event times that a task of a watermark node saw.
+    pub fn saw_event_times(&self, node: &str, stats: EventTimeStats) {
+        let mut report = self.report();
+        match report.event_times.get_mut(node) {
+            Some(known) => known.add(stats),
+            None => {
+                report.event_times.insert(node.to_owned(), stats);
+            }
+        }
+    }
+
+    /// Adds what a task of a stateful operator reports.
+    pub fn report_state(&self, task: StateOperatorReport) {
+        let mut report = self.report();
+        match report.state_operators.get_mut(&task.operator) {
+            Some(known) => known.add(task),
+            None => {
+                report.state_operators.insert(task.operator.clone(), task);
+            }
+        }
+    }
+
+    /// Adds input rows that came too late for a stateful operator.
+    pub fn count_late_rows(&self, operator: &str, n_rows: u64) {
+        self.report_state(StateOperatorReport { n_rows_dropped_by_watermark: n_rows, ..StateOperatorReport::of(operator, "") });
     }
 
     /// Adds an output of a side sink.
     pub fn side_output(&self, sink: &str, output: TaskOutput) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        report.side_outputs.push((sink.to_owned(), output));
+        self.report().side_outputs.push((sink.to_owned(), output));
     }
 
     /// Takes the report out, after all tasks have ended.
     pub fn take_report(&self) -> BatchReport {
-        std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.report())
+    }
+
+    fn report(&self) -> MutexGuard<'_, BatchReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

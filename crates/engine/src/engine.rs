@@ -13,7 +13,7 @@ use millstream_core::{
     SourceStart,
 };
 
-use crate::batch::{BatchFacts, BatchReport};
+use crate::batch::{BatchFacts, BatchReport, BatchWatermarks};
 use crate::error::from_datafusion;
 use crate::physical::source_table::{as_source_table, source_tables};
 use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits, guard_rows};
@@ -209,6 +209,7 @@ impl Engine {
             batch_id: BatchId(0),
             attempt: 0,
             clock_us: self.clock.now_proc_us(),
+            watermarks: BatchWatermarks::NONE,
         }
     }
 

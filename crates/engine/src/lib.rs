@@ -14,7 +14,7 @@ pub mod physical;
 pub mod runner;
 pub mod stream;
 
-pub use batch::{BatchFacts, BatchReport, SourceCounts};
+pub use batch::{BatchFacts, BatchReport, BatchWatermarks, EventTimeStats, SourceCounts, StateOperatorReport};
 pub use engine::{BatchResult, Engine, EngineConfig, RowErrors};
 pub use error::{from_datafusion, to_datafusion};
 pub use physical::SourceTable;

@@ -20,6 +20,7 @@ pub mod sink_exec;
 pub mod source_exec;
 pub mod source_table;
 pub mod splits;
+pub mod stateful;
 
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;

@@ -16,6 +16,6 @@ pub mod trigger;
 pub use definition::{QueryDefinition, StreamPlan};
 pub use listener::{ListenerBus, QueryEvent, StreamingQueryListener};
 pub use manager::StreamingQueryManager;
-pub use progress::{SinkProgress, SourceProgress, StreamingQueryProgress, StreamingQueryStatus};
+pub use progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use query::{QueryEnd, StreamingQuery};
 pub use trigger::Trigger;

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::batch::StateOperatorReport;
+
 /// The progress of one micro-batch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,12 +42,62 @@ pub struct StreamingQueryProgress {
     /// Event-time statistics; empty without a watermark.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub event_time: BTreeMap<&'static str, String>,
-    /// One entry per stateful operator.
-    pub state_operators: Vec<Value>,
+    /// One entry per stateful operator, from the plan's root down.
+    pub state_operators: Vec<StateOperatorProgress>,
     /// One entry per source.
     pub sources: Vec<SourceProgress>,
     /// The sink.
     pub sink: SinkProgress,
+}
+
+/// The progress of one stateful operator in one micro-batch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct StateOperatorProgress {
+    /// Its kind, such as `stateStoreSave` or `dedupe`.
+    pub operator_name: String,
+    /// Rows in the state after the batch.
+    pub num_rows_total: u64,
+    /// Rows of the state that the batch put in or changed.
+    pub num_rows_updated: u64,
+    /// Milliseconds in which they were, of all tasks together.
+    pub all_updates_time_ms: u64,
+    /// Rows of the state that the batch removed.
+    pub num_rows_removed: u64,
+    /// Milliseconds in which they were, of all tasks together.
+    pub all_removals_time_ms: u64,
+    /// Milliseconds in which the changes were made durable, of all tasks together.
+    pub commit_time_ms: u64,
+    /// Bytes of memory that the state takes.
+    pub memory_used_bytes: u64,
+    /// Input rows that came too late. (Spark counts groups where it aggregates before it looks; we count rows.)
+    pub num_rows_dropped_by_watermark: u64,
+    /// Tasks.
+    pub num_shuffle_partitions: u64,
+    /// State stores that the tasks opened.
+    pub num_state_store_instances: u64,
+    /// Counters of this kind of operator.
+    pub custom_metrics: BTreeMap<String, i64>,
+}
+
+impl From<&StateOperatorReport> for StateOperatorProgress {
+    fn from(report: &StateOperatorReport) -> Self {
+        Self {
+            operator_name: report.name.clone(),
+            num_rows_total: report.n_rows_total,
+            num_rows_updated: report.n_rows_updated,
+            all_updates_time_ms: report.updates_ms,
+            num_rows_removed: report.n_rows_removed,
+            all_removals_time_ms: report.removals_ms,
+            commit_time_ms: report.commit_ms,
+            memory_used_bytes: report.memory_bytes,
+            num_rows_dropped_by_watermark: report.n_rows_dropped_by_watermark,
+            num_shuffle_partitions: report.n_partitions,
+            num_state_store_instances: report.n_stores,
+            custom_metrics: report.custom.clone(),
+        }
+    }
 }
 
 /// The progress of one source in one micro-batch.

@@ -9,8 +9,8 @@ use datafusion::prelude::SessionContext;
 use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use millstream::Session;
 use millstream_core::{BatchId, QueryId, RunEpoch};
-use millstream_engine::BatchFacts;
 use millstream_engine::physical::{PlanCodec, guard_rows};
+use millstream_engine::{BatchFacts, BatchWatermarks};
 
 const QUERIES: &[&str] = &[
     "SELECT * FROM people",
@@ -60,7 +60,14 @@ async fn a_decoded_plan_gives_the_same_rows() {
         let bytes = physical_plan_to_bytes_with_extension_codec(filled, &codec).unwrap_or_else(|error| panic!("{sql}: {error}"));
         let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &decoding.task_ctx(), &codec)
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
-        let facts = BatchFacts { query_id: QueryId(uuid::Uuid::nil()), epoch: RunEpoch(1), batch_id: BatchId(0), attempt: 0, clock_us: 0 };
+        let facts = BatchFacts {
+            query_id: QueryId(uuid::Uuid::nil()),
+            epoch: RunEpoch(1),
+            batch_id: BatchId(0),
+            attempt: 0,
+            clock_us: 0,
+            watermarks: BatchWatermarks::NONE,
+        };
         let (rows, _) = engine.runner().collect(copy, facts).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         let frame = session.create_dataframe(rows[0].schema(), rows).unwrap();
         assert_eq!(sorted(frame.text_rows().await.unwrap()), want, "{sql}");

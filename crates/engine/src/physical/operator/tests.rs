@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use millstream_core::{BatchId, QueryId, RunEpoch};
 
 use super::*;
-use crate::batch::BatchFacts;
+use crate::batch::{BatchFacts, BatchWatermarks};
 
 /// Gives the rows of its right input, then those of its left one.
 #[derive(Debug, Clone)]
@@ -144,7 +144,14 @@ fn rows(values: &[i64]) -> Arc<dyn ExecutionPlan> {
 }
 
 async fn run(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<i64>> {
-    let facts = BatchFacts { query_id: QueryId(uuid::Uuid::nil()), epoch: RunEpoch(1), batch_id: BatchId(0), attempt: 0, clock_us: 0 };
+    let facts = BatchFacts {
+        query_id: QueryId(uuid::Uuid::nil()),
+        epoch: RunEpoch(1),
+        batch_id: BatchId(0),
+        attempt: 0,
+        clock_us: 0,
+        watermarks: BatchWatermarks::EPOCH,
+    };
     let config = SessionConfig::new().with_extension(Arc::new(BatchScope::new(facts)));
     let ctx = Arc::new(TaskContext::default().with_session_config(config));
     let stream = plan.execute(0, ctx).map_err(from_datafusion)?;

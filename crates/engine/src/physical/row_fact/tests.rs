@@ -5,10 +5,17 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use millstream_core::{BatchId, QueryId, RunEpoch};
 
 use super::*;
+use crate::batch::BatchWatermarks;
 
 fn drawn(fact: RowFact, batch_id: u64, attempt: u32, partition: usize) -> ArrayRef {
-    let facts =
-        BatchFacts { query_id: QueryId(uuid::Uuid::from_u128(7)), epoch: RunEpoch(1), batch_id: BatchId(batch_id), attempt, clock_us: 0 };
+    let facts = BatchFacts {
+        query_id: QueryId(uuid::Uuid::from_u128(7)),
+        epoch: RunEpoch(1),
+        batch_id: BatchId(batch_id),
+        attempt,
+        clock_us: 0,
+        watermarks: BatchWatermarks::EPOCH,
+    };
     let mut column = Column::new(fact, &facts, partition);
     let (first, second) = (column.next(2), column.next(3));
     arrow::compute::concat(&[&first, &second]).unwrap()

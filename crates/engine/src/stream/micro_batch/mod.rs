@@ -33,6 +33,7 @@ pub(super) use leaves::{StaticLeaf, StreamLeaf};
 use settle::InFlight;
 
 use super::definition::QueryDefinition;
+use super::progress::StateOperatorProgress;
 use super::query::{QueryEnd, QueryShared};
 use super::start::remove_checkpoint;
 use crate::engine::Engine;
@@ -79,11 +80,13 @@ pub(super) struct MicroBatchLoop {
     settled_at: Option<Duration>,
     /// When progress or idleness was told last.
     told_at: Option<Duration>,
+    /// What the stateful operators did in the last batch of this run.
+    state_operators: Vec<StateOperatorProgress>,
 }
 
 impl MicroBatchLoop {
     pub(super) fn new(run: QueryRun, reached: Reached) -> Self {
-        Self { run, reached, in_flight: None, last_trigger_at: None, settled_at: None, told_at: None }
+        Self { run, reached, in_flight: None, last_trigger_at: None, settled_at: None, told_at: None, state_operators: Vec::new() }
     }
 
     /// Runs until the input ends, a stop, or an error.

@@ -12,9 +12,10 @@ use super::cut::BatchCut;
 use super::run_batch::Staged;
 use super::{MicroBatchLoop, StreamLeaf};
 use crate::batch::SourceCounts;
+use crate::physical::stateful::stateful_operators;
 use crate::runner::MAIN_SINK;
 use crate::stream::listener::QueryEvent;
-use crate::stream::progress::{SinkProgress, SourceProgress, StreamingQueryProgress, iso_timestamp, rate};
+use crate::stream::progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_timestamp, rate};
 
 /// One trigger: when it began, and where its time went, by Spark's phase names.
 pub(super) struct TriggerRun {
@@ -127,10 +128,27 @@ impl MicroBatchLoop {
             processed_rows_per_second: 0.0,
             duration_ms: BTreeMap::new(),
             event_time: BTreeMap::new(),
-            state_operators: Vec::new(),
+            state_operators: self.state_operators_of(told),
             sources,
             sink: SinkProgress { description, num_output_rows, metrics },
         }
+    }
+}
+
+impl MicroBatchLoop {
+    /// What the stateful operators did, in the plan's order; without a batch what they hold since the last one.
+    fn state_operators_of(&self, told: Told<'_>) -> Vec<StateOperatorProgress> {
+        let Told::Batch(_, staged) = told else {
+            let idle = |known: &StateOperatorProgress| StateOperatorProgress {
+                num_rows_updated: 0,
+                num_rows_dropped_by_watermark: 0,
+                ..known.clone()
+            };
+            return self.state_operators.iter().map(idle).collect();
+        };
+        let reports = &staged.report.state_operators;
+        let operators = stateful_operators(&self.run.plan);
+        operators.iter().filter_map(|operator| reports.get(operator.operator_id())).map(StateOperatorProgress::from).collect()
     }
 }
 

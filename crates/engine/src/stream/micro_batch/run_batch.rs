@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::MicroBatchLoop;
 use super::cut::BatchCut;
 use super::report::TriggerRun;
-use crate::batch::{BatchFacts, BatchReport};
+use crate::batch::{BatchFacts, BatchReport, BatchWatermarks};
 use crate::physical::fill_splits;
 use crate::runner::{MAIN_SINK, RunOutcome};
 use crate::stream::query::QueryShared;
@@ -58,6 +58,7 @@ impl MicroBatchLoop {
         crash_points.reach(CrashPoint::AfterPrepared)?;
         self.decided(&cut).await?;
         let progress = self.progress_of(&cut, &staged, &trigger);
+        self.state_operators.clone_from(&progress.state_operators);
         self.begin_commit(cut, staged.prepared, progress, trigger);
         Ok(())
     }
@@ -80,7 +81,8 @@ impl MicroBatchLoop {
 
     async fn run_and_prepare(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<Staged> {
         let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
-        let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us: cut.clock_us };
+        let (clock_us, watermarks) = (cut.clock_us, BatchWatermarks::EPOCH);
+        let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us, watermarks };
         let RunOutcome { mut outputs, report } = self.run.engine.runner.run(plan, facts).await?;
         self.run.engine.crash_points.reach(CrashPoint::AfterRun)?;
         let n_rows_out = outputs.get(MAIN_SINK).map_or(0, |outputs| outputs.iter().map(|output| output.n_rows).sum());
