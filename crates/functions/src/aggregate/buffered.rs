@@ -15,6 +15,7 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::arguments::{column_at, type_at};
 use super::distinct::{self, DistinctAccumulator};
 use super::sliding::Sliding;
 use crate::collections::comparable;
@@ -44,7 +45,7 @@ impl Buffered {
     }
 
     fn values(&self, args: &AccumulatorArgs<'_>) -> Result<Values> {
-        let data_type = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
+        let data_type = type_at(args.expr_fields, 0);
         let fractions = match (self.finish, args.exprs.get(1)) {
             (Finish::Percentile | Finish::NearestRank, Some(expr)) => fractions(expr)?,
             _ => vec![0.5],
@@ -98,7 +99,7 @@ impl AggregateUDFImpl for Buffered {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let data_type = args.input_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
+        let data_type = type_at(args.input_fields, 0);
         if args.is_distinct {
             return Ok(distinct::state_fields(args.name, &data_type));
         }
@@ -168,7 +169,7 @@ impl Values {
 
 impl Accumulator for Values {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.push(values.first().ok_or_else(|| internal("an aggregate without an argument"))?)
+        self.push(column_at(values, 0)?)
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

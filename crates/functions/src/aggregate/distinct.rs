@@ -10,6 +10,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::utils::format_state_name;
 
+use super::arguments::column_at;
 use crate::error::internal;
 
 /// The state of a distinct aggregate: the values.
@@ -41,7 +42,7 @@ impl DistinctAccumulator {
 
 impl Accumulator for DistinctAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let array = values.first().ok_or_else(|| internal("an aggregate without an argument"))?;
+        let array = column_at(values, 0)?;
         for row in 0..array.len() {
             if array.is_valid(row) {
                 self.values.insert(ScalarValue::try_from_array(array, row)?);

@@ -11,8 +11,9 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
-use super::sliding::Sliding;
-use crate::collections::{comparable, normalized};
+use super::arguments::{column_at, type_at};
+use super::by_group::{ByGroup, Rows, over_all, over_frames, over_groups};
+use crate::collections::normalized;
 use crate::error::internal;
 
 /// `max_by(value, order)` and `min_by`.
@@ -28,8 +29,7 @@ impl ExtremeBy {
     }
 
     fn best(&self, args: &AccumulatorArgs<'_>) -> Result<Best> {
-        let type_at = |idx: usize| args.expr_fields.get(idx).map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(Best { max: self.max, value: ScalarValue::try_from(&type_at(0))?, order: ScalarValue::try_from(&type_at(1))? })
+        Best::new(self.max, ScalarValue::try_from(&type_at(args.expr_fields, 0))?, type_at(args.expr_fields, 1))
     }
 }
 
@@ -51,12 +51,11 @@ impl AggregateUDFImpl for ExtremeBy {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(self.best(&args)?))
+        Ok(over_all(self.best(&args)?))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let empty = self.best(&args)?;
-        Ok(Box::new(Sliding::new(move || Ok(Box::new(empty.clone())))))
+        Ok(over_frames(self.best(&args)?))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -64,169 +63,115 @@ impl AggregateUDFImpl for ExtremeBy {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(BestOfGroups::new(self.best(&args)?)?))
+        Ok(over_groups(self.best(&args)?))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let type_at = |idx: usize| args.input_fields.get(idx).map_or(DataType::Null, |field| field.data_type().clone());
         Ok(vec![
-            Arc::new(Field::new(format_state_name(args.name, "value"), type_at(0), true)),
-            Arc::new(Field::new(format_state_name(args.name, "order"), type_at(1), true)),
+            Arc::new(Field::new(format_state_name(args.name, "value"), type_at(args.input_fields, 0), true)),
+            Arc::new(Field::new(format_state_name(args.name, "order"), type_at(args.input_fields, 1), true)),
         ])
     }
 }
 
-/// The best row seen: its value, and what it was ordered by.
-#[derive(Debug, Clone)]
+/// The best row of each group. Orders are kept in row format, in which all types compare alike.
+#[derive(Debug)]
 struct Best {
     max: bool,
-    value: ScalarValue,
-    order: ScalarValue,
+    /// The value of a group without rows: a null of the values' type.
+    no_value: ScalarValue,
+    order_type: DataType,
+    converter: Arc<RowConverter>,
+    /// What a group's best row is ordered by; none before the first row.
+    orders: Vec<Option<OwnedRow>>,
+    values: Vec<ScalarValue>,
 }
 
 impl Best {
+    fn new(max: bool, no_value: ScalarValue, order_type: DataType) -> Result<Self> {
+        let converter = Arc::new(RowConverter::new(vec![SortField::new(order_type.clone())])?);
+        Ok(Self { max, no_value, order_type, converter, orders: Vec::new(), values: Vec::new() })
+    }
+
+    fn with(&self, orders: Vec<Option<OwnedRow>>, values: Vec<ScalarValue>) -> Self {
+        let (no_value, order_type, converter) = (self.no_value.clone(), self.order_type.clone(), Arc::clone(&self.converter));
+        Self { max: self.max, no_value, order_type, converter, orders, values }
+    }
+
     /// Of equals the last wins: the old one stays only where it is strictly better.
     fn stays<T: Ord>(&self, old: &T, new: &T) -> bool {
         if self.max { old > new } else { old < new }
     }
 }
 
-impl Accumulator for Best {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let [values, orders] = values else { return Err(internal("max_by takes two arguments")) };
-        let current = self.order.to_array()?;
-        let [known, rows] = comparable([&current, orders])?;
-        let nulls = orders.logical_nulls();
-        let mut best: Option<usize> = None;
-        for row in 0..orders.len() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                continue;
-            }
-            let stays = match best {
-                Some(best) => self.stays(&rows.row(best), &rows.row(row)),
-                None => !self.order.is_null() && self.stays(&known.row(0), &rows.row(row)),
-            };
-            if !stays {
-                best = Some(row);
-            }
-        }
-        if let Some(row) = best {
-            self.value = ScalarValue::try_from_array(values, row)?;
-            self.order = ScalarValue::try_from_array(orders, row)?;
-        }
-        Ok(())
+impl ByGroup for Best {
+    fn empty(&self) -> Self {
+        self.with(Vec::new(), Vec::new())
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.value.clone())
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.value.clone(), self.order.clone()])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.update_batch(states)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>() + self.value.size() + self.order.size()
-    }
-}
-
-/// The best row of each group. Orders are kept in row format, in which all types compare alike.
-struct BestOfGroups {
-    empty: Best,
-    converter: RowConverter,
-    /// What a group's best row is ordered by; none before the first row.
-    orders: Vec<Option<OwnedRow>>,
-    values: Vec<ScalarValue>,
-}
-
-impl std::fmt::Debug for BestOfGroups {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BestOfGroups").field("n_groups", &self.values.len()).finish_non_exhaustive()
-    }
-}
-
-impl BestOfGroups {
-    fn new(empty: Best) -> Result<Self> {
-        let converter = RowConverter::new(vec![SortField::new(empty.order.data_type())])?;
-        Ok(Self { empty, converter, orders: Vec::new(), values: Vec::new() })
-    }
-
-    fn update(&mut self, args: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, n_groups: usize) -> Result<()> {
-        let [values, orders] = args else { return Err(internal("max_by takes two arguments")) };
+    fn resize(&mut self, n_groups: usize) {
         self.orders.resize(n_groups, None);
-        self.values.resize(n_groups, self.empty.value.clone());
-        let rows = self.converter.convert_columns(&[normalized(orders)])?;
+        self.values.resize(n_groups, self.no_value.clone());
+    }
+
+    fn update(&mut self, args: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        let (values, orders) = (column_at(args, 0)?, column_at(args, 1)?);
+        let order_rows = self.converter.convert_columns(&[normalized(orders)])?;
         let nulls = orders.logical_nulls();
         // The rows that win in this batch: a value is copied once per group and batch.
         let mut winners: HashMap<usize, usize> = HashMap::new();
-        for (row, group) in groups.iter().enumerate() {
-            let kept = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if !kept || nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+        for row in 0..orders.len() {
+            let Some(group) = rows.group_of(row) else { continue };
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 continue;
             }
-            let new = rows.row(row);
-            let stays = match (winners.get(group), self.orders.get(*group)) {
-                (Some(winner), _) => self.empty.stays(&rows.row(*winner), &new),
-                (None, Some(Some(old))) => self.empty.stays(&old.row(), &new),
+            let new = order_rows.row(row);
+            let stays = match (winners.get(&group), self.orders.get(group)) {
+                (Some(winner), _) => self.stays(&order_rows.row(*winner), &new),
+                (None, Some(Some(old))) => self.stays(&old.row(), &new),
                 (None, Some(None)) => false,
                 (None, None) => return Err(internal("a group index out of range")),
             };
             if !stays {
-                winners.insert(*group, row);
+                winners.insert(group, row);
             }
         }
         for (group, row) in winners {
             if let (Some(order), Some(value)) = (self.orders.get_mut(group), self.values.get_mut(group)) {
-                *order = Some(rows.row(row).owned());
+                *order = Some(order_rows.row(row).owned());
                 *value = ScalarValue::try_from_array(values, row)?;
             }
         }
         Ok(())
     }
 
-    fn value_column(&self, values: Vec<ScalarValue>) -> Result<ArrayRef> {
-        if values.is_empty() { Ok(new_empty_array(&self.empty.value.data_type())) } else { ScalarValue::iter_to_array(values) }
-    }
-}
-
-impl GroupsAccumulator for BestOfGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        opt_filter: Option<&BooleanArray>,
-        total_num_groups: usize,
-    ) -> Result<()> {
-        self.update(values, group_indices, opt_filter, total_num_groups)
+    fn merge(&mut self, states: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        self.update(states, rows)
     }
 
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        emit_to.take_needed(&mut self.orders);
-        let values = emit_to.take_needed(&mut self.values);
-        self.value_column(values)
+    fn take(&mut self, emit_to: EmitTo) -> Self {
+        let (orders, values) = (emit_to.take_needed(&mut self.orders), emit_to.take_needed(&mut self.values));
+        self.with(orders, values)
     }
 
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let orders = emit_to.take_needed(&mut self.orders);
-        let values = emit_to.take_needed(&mut self.values);
-        let unknown = self.converter.convert_columns(&[new_null_array(&self.empty.order.data_type(), 1)])?;
-        let rows = orders.iter().map(|order| order.as_ref().map_or_else(|| unknown.row(0), OwnedRow::row));
+    fn results(&self) -> Result<ArrayRef> {
+        if self.values.is_empty() {
+            return Ok(new_empty_array(&self.no_value.data_type()));
+        }
+        ScalarValue::iter_to_array(self.values.iter().cloned())
+    }
+
+    fn states(&self) -> Result<Vec<ArrayRef>> {
+        let unknown = self.converter.convert_columns(&[new_null_array(&self.order_type, 1)])?;
+        let rows = self.orders.iter().map(|order| order.as_ref().map_or_else(|| unknown.row(0), OwnedRow::row));
         let orders = self.converter.convert_rows(rows)?.into_iter().next().ok_or_else(|| internal("a row without a column"))?;
-        Ok(vec![self.value_column(values)?, orders])
+        Ok(vec![self.results()?, orders])
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.update(values, group_indices, None, total_num_groups)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let [values, orders] = values else { return Err(internal("max_by takes two arguments")) };
+    fn rows_as_states(&self, args: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let (values, orders) = (column_at(args, 0)?, column_at(args, 1)?);
         // A row that is filtered out has no order, and never wins.
-        let orders = match opt_filter {
+        let orders = match filter {
             Some(filter) => arrow::compute::nullif(orders, &arrow::compute::not(&arrow::compute::prep_null_mask_filter(filter))?)?,
             None => Arc::clone(orders),
         };

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
-use super::sliding::Sliding;
+use super::arguments::{column_at, type_at};
+use super::by_group::{ByGroup, Rows, over_all, over_frames, over_groups};
 use crate::error::internal;
 
 /// `max` or `min`; other types than floats are DataFusion's.
@@ -28,10 +29,6 @@ impl Extreme {
     fn inner(&self) -> Arc<datafusion::logical_expr::AggregateUDF> {
         if self.max { max_udaf() } else { min_udaf() }
     }
-}
-
-fn first_type(fields: &[FieldRef]) -> DataType {
-    fields.first().map_or(DataType::Null, |field| field.data_type().clone())
 }
 
 impl AggregateUDFImpl for Extreme {
@@ -52,38 +49,37 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match first_type(args.expr_fields) {
-            DataType::Float64 => Ok(Box::new(Single(Floats::<Float64Type>::new(self.max)))),
-            DataType::Float32 => Ok(Box::new(Single(Floats::<Float32Type>::new(self.max)))),
+        match type_at(args.expr_fields, 0) {
+            DataType::Float64 => Ok(over_all(Floats::<Float64Type>::new(self.max))),
+            DataType::Float32 => Ok(over_all(Floats::<Float32Type>::new(self.max))),
             _ => self.inner().accumulator(args),
         }
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let field = Field::new(format_state_name(args.name, "value"), first_type(args.input_fields), true);
+        let field = Field::new(format_state_name(args.name, "value"), type_at(args.input_fields, 0), true);
         Ok(vec![Arc::new(field)])
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        match first_type(args.expr_fields) {
+        match type_at(args.expr_fields, 0) {
             DataType::Float64 | DataType::Float32 => true,
             _ => self.inner().groups_accumulator_supported(args),
         }
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        match first_type(args.expr_fields) {
-            DataType::Float64 => Ok(Box::new(Floats::<Float64Type>::new(self.max))),
-            DataType::Float32 => Ok(Box::new(Floats::<Float32Type>::new(self.max))),
+        match type_at(args.expr_fields, 0) {
+            DataType::Float64 => Ok(over_groups(Floats::<Float64Type>::new(self.max))),
+            DataType::Float32 => Ok(over_groups(Floats::<Float32Type>::new(self.max))),
             _ => self.inner().create_groups_accumulator(args),
         }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let max = self.max;
-        match first_type(args.expr_fields) {
-            DataType::Float64 => Ok(Box::new(Sliding::new(move || Ok(Box::new(Single(Floats::<Float64Type>::new(max))))))),
-            DataType::Float32 => Ok(Box::new(Sliding::new(move || Ok(Box::new(Single(Floats::<Float32Type>::new(max))))))),
+        match type_at(args.expr_fields, 0) {
+            DataType::Float64 => Ok(over_frames(Floats::<Float64Type>::new(self.max))),
+            DataType::Float32 => Ok(over_frames(Floats::<Float32Type>::new(self.max))),
             _ => self.inner().create_sliding_accumulator(args),
         }
     }
@@ -112,23 +108,30 @@ impl Rank for f32 {
     }
 }
 
-impl<T: ArrowPrimitiveType> Floats<T>
-where
-    T::Native: Rank,
-{
+impl<T: ArrowPrimitiveType> Floats<T> {
     fn new(max: bool) -> Self {
         Self { max, best: Vec::new() }
     }
+}
 
-    fn update(&mut self, values: &[ArrayRef], groups: Option<&[usize]>, filter: Option<&BooleanArray>, n_groups: usize) -> Result<()> {
+impl<T: ArrowPrimitiveType + std::fmt::Debug> ByGroup for Floats<T>
+where
+    T::Native: Rank,
+{
+    fn empty(&self) -> Self {
+        Self::new(self.max)
+    }
+
+    fn resize(&mut self, n_groups: usize) {
         self.best.resize(n_groups, None);
-        let values = values.first().and_then(|values| values.as_primitive_opt::<T>());
+    }
+
+    fn update(&mut self, args: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        let values = column_at(args, 0)?.as_primitive_opt::<T>();
         let values = values.ok_or_else(|| internal("an unexpected type in an extreme"))?;
         for (row, value) in values.iter().enumerate() {
-            let kept = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            let (Some(value), true) = (value, kept) else { continue };
-            let group = groups.map_or(Some(0), |groups| groups.get(row).copied());
-            let Some(best) = group.and_then(|group| self.best.get_mut(group)) else { continue };
+            let (Some(value), Some(group)) = (value, rows.group_of(row)) else { continue };
+            let best = self.best.get_mut(group).ok_or_else(|| internal("a group index out of range"))?;
             let better = best.is_none_or(|best| {
                 let order = value.rank(best);
                 if self.max { order.is_gt() } else { order.is_lt() }
@@ -139,73 +142,24 @@ where
         }
         Ok(())
     }
-}
 
-impl<T: ArrowPrimitiveType + Send + Sync + std::fmt::Debug> GroupsAccumulator for Floats<T>
-where
-    T::Native: Rank,
-{
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        opt_filter: Option<&BooleanArray>,
-        total_num_groups: usize,
-    ) -> Result<()> {
-        self.update(values, Some(group_indices), opt_filter, total_num_groups)
+    fn merge(&mut self, states: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        self.update(states, rows)
     }
 
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        Ok(Arc::new(PrimitiveArray::<T>::from_iter(emit_to.take_needed(&mut self.best))))
+    fn take(&mut self, emit_to: EmitTo) -> Self {
+        Self { max: self.max, best: emit_to.take_needed(&mut self.best) }
     }
 
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(emit_to)?])
+    fn results(&self) -> Result<ArrayRef> {
+        Ok(Arc::new(PrimitiveArray::<T>::from_iter(self.best.iter().copied())))
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.update(values, Some(group_indices), None, total_num_groups)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let values = values.first().and_then(|values| values.as_primitive_opt::<T>());
-        let values = values.ok_or_else(|| internal("an unexpected type in an extreme"))?;
-        let kept = |row: usize| opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-        let state = values.iter().enumerate().map(|(row, value)| value.filter(|_| kept(row)));
-        Ok(vec![Arc::new(PrimitiveArray::<T>::from_iter(state))])
+    fn states(&self) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.results()?])
     }
 
     fn size(&self) -> usize {
         self.best.capacity() * size_of::<Option<T::Native>>()
-    }
-}
-
-/// The extreme of one group.
-#[derive(Debug)]
-struct Single<T: ArrowPrimitiveType>(Floats<T>);
-
-impl<T: ArrowPrimitiveType + Send + Sync + std::fmt::Debug> Accumulator for Single<T>
-where
-    T::Native: Rank,
-{
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update(values, None, None, 1)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let best = self.0.best.first().copied().flatten();
-        ScalarValue::try_from_array(&PrimitiveArray::<T>::from_iter([best]), 0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.evaluate()?])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.update_batch(states)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>()
     }
 }

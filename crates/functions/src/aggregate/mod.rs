@@ -17,7 +17,9 @@
 //!
 //! Percentiles of intervals give the interval. Variances follow Spark's formulas, so that the last digit agrees.
 
+mod arguments;
 mod buffered;
+mod by_group;
 mod distinct;
 mod extreme_by;
 mod extremes;

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
+use super::arguments::column_at;
+use super::by_group::{ByGroup, Rows, over_all, over_frames, over_groups};
+use super::distinct::{self, DistinctAccumulator};
 use crate::error::{internal, unsupported};
 
 /// What is asked of the moments. The first group takes one column, the second `(y, x)` or `(a, b)`.
@@ -92,7 +95,7 @@ impl Moment {
         Self::ALL.into_iter().find(|moment| moment.name() == name)
     }
 
-    fn is_pair(self) -> bool {
+    pub(super) fn is_pair(self) -> bool {
         !matches!(self, Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp | Self::Skewness | Self::Kurtosis)
     }
 
@@ -166,21 +169,20 @@ impl AggregateUDFImpl for Moments {
         if args.is_distinct && self.moment.is_pair() {
             return Err(unsupported(format!("{}(DISTINCT ..)", self.moment.name())));
         }
-        let inner = Box::new(Single(Groups { moment: self.moment, groups: Vec::new() }));
+        let inner = over_all(SumsByGroup::new(self.moment));
         if args.is_distinct {
-            return Ok(Box::new(super::distinct::DistinctAccumulator::new(&DataType::Float64, inner)?));
+            return Ok(Box::new(DistinctAccumulator::new(&DataType::Float64, inner)?));
         }
         Ok(inner)
     }
 
     fn create_sliding_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let moment = self.moment;
-        Ok(Box::new(super::sliding::Sliding::new(move || Ok(Box::new(Single(Groups { moment, groups: Vec::new() }))))))
+        Ok(over_frames(SumsByGroup::new(self.moment)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         if args.is_distinct {
-            return Ok(super::distinct::state_fields(args.name, &DataType::Float64));
+            return Ok(distinct::state_fields(args.name, &DataType::Float64));
         }
         Ok(Sums::PARTS
             .into_iter()
@@ -193,7 +195,7 @@ impl AggregateUDFImpl for Moments {
     }
 
     fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups { moment: self.moment, groups: Vec::new() }))
+        Ok(over_groups(SumsByGroup::new(self.moment)))
     }
 }
 
@@ -271,23 +273,36 @@ impl Sums {
 }
 
 #[derive(Debug)]
-struct Groups {
+struct SumsByGroup {
     moment: Moment,
     groups: Vec<Sums>,
 }
 
-fn doubles(values: &[ArrayRef], idx: usize) -> Result<Float64Array> {
-    let array = values.get(idx).ok_or_else(|| internal("an aggregate misses an argument"))?;
-    Ok(arrow::compute::cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+impl SumsByGroup {
+    fn new(moment: Moment) -> Self {
+        Self { moment, groups: Vec::new() }
+    }
 }
 
-impl Groups {
-    fn update(&mut self, values: &[ArrayRef], group_of: impl Fn(usize) -> usize, filter: Option<&BooleanArray>) -> Result<()> {
-        let x = doubles(values, 0)?;
-        let y = if self.moment.is_pair() { Some(doubles(values, 1)?) } else { None };
-        for row in 0..x.len() {
-            let kept = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            let Some(group) = self.groups.get_mut(group_of(row)).filter(|_| kept && x.is_valid(row)) else { continue };
+fn doubles(columns: &[ArrayRef], idx: usize) -> Result<Float64Array> {
+    Ok(arrow::compute::cast(column_at(columns, idx)?, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+}
+
+impl ByGroup for SumsByGroup {
+    fn empty(&self) -> Self {
+        Self::new(self.moment)
+    }
+
+    fn resize(&mut self, n_groups: usize) {
+        self.groups.resize(n_groups, Sums::default());
+    }
+
+    fn update(&mut self, args: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        let x = doubles(args, 0)?;
+        let y = if self.moment.is_pair() { Some(doubles(args, 1)?) } else { None };
+        for row in (0..x.len()).filter(|row| x.is_valid(*row)) {
+            let Some(group) = rows.group_of(row) else { continue };
+            let group = self.groups.get_mut(group).ok_or_else(|| internal("a group index out of range"))?;
             match &y {
                 Some(y) if y.is_valid(row) => group.update_pair(x.value(row), y.value(row)),
                 Some(_) => {}
@@ -297,110 +312,43 @@ impl Groups {
         Ok(())
     }
 
-    fn merge(&mut self, states: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
+    fn merge(&mut self, states: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
         let columns = (0..Sums::PARTS.len()).map(|idx| doubles(states, idx)).collect::<Result<Vec<_>>>()?;
         let n_rows = columns.first().map_or(0, Array::len);
         for row in 0..n_rows {
+            let Some(group) = rows.group_of(row) else { continue };
             let mut parts = [0.0; 8];
             for (part, column) in parts.iter_mut().zip(&columns) {
                 *part = if column.is_valid(row) { column.value(row) } else { 0.0 };
             }
-            if let Some(group) = self.groups.get_mut(group_of(row)) {
-                group.merge(&Sums::from_parts(parts));
-            }
+            let group = self.groups.get_mut(group).ok_or_else(|| internal("a group index out of range"))?;
+            group.merge(&Sums::from_parts(parts));
         }
         Ok(())
     }
 
-    fn finish(&self, groups: &[Sums]) -> ArrayRef {
+    fn take(&mut self, emit_to: EmitTo) -> Self {
+        Self { moment: self.moment, groups: emit_to.take_needed(&mut self.groups) }
+    }
+
+    fn results(&self) -> Result<ArrayRef> {
         if self.moment == Moment::RegrCount {
-            return Arc::new(Int64Array::from_iter_values(groups.iter().map(|sums| sums.n as i64)));
+            return Ok(Arc::new(Int64Array::from_iter_values(self.groups.iter().map(|sums| sums.n as i64))));
         }
-        Arc::new(Float64Array::from_iter(groups.iter().map(|sums| self.moment.finish(sums))))
+        Ok(Arc::new(Float64Array::from_iter(self.groups.iter().map(|sums| self.moment.finish(sums)))))
     }
-}
 
-fn states(groups: &[Sums]) -> Vec<ArrayRef> {
-    let mut columns: Vec<Vec<f64>> = vec![Vec::with_capacity(groups.len()); Sums::PARTS.len()];
-    for sums in groups {
-        for (column, part) in columns.iter_mut().zip(sums.parts()) {
-            column.push(part);
+    fn states(&self) -> Result<Vec<ArrayRef>> {
+        let mut columns: Vec<Vec<f64>> = vec![Vec::with_capacity(self.groups.len()); Sums::PARTS.len()];
+        for sums in &self.groups {
+            for (column, part) in columns.iter_mut().zip(sums.parts()) {
+                column.push(part);
+            }
         }
-    }
-    columns.into_iter().map(|column| Arc::new(Float64Array::from(column)) as ArrayRef).collect()
-}
-
-fn at(indices: &[usize]) -> impl Fn(usize) -> usize {
-    |row| indices.get(row).copied().unwrap_or(usize::MAX)
-}
-
-impl GroupsAccumulator for Groups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        opt_filter: Option<&BooleanArray>,
-        total_num_groups: usize,
-    ) -> Result<()> {
-        self.groups.resize(total_num_groups, Sums::default());
-        self.update(values, at(group_indices), opt_filter)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let groups = emit_to.take_needed(&mut self.groups);
-        Ok(self.finish(&groups))
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(states(&emit_to.take_needed(&mut self.groups)))
-    }
-
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.groups.resize(total_num_groups, Sums::default());
-        self.merge(values, at(group_indices))
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let n_rows = values.first().map_or(0, |array| array.len());
-        let mut rows = Self { moment: self.moment, groups: vec![Sums::default(); n_rows] };
-        rows.update(values, |row| row, opt_filter)?;
-        Ok(states(&rows.groups))
+        Ok(columns.into_iter().map(|column| Arc::new(Float64Array::from(column)) as ArrayRef).collect())
     }
 
     fn size(&self) -> usize {
         self.groups.capacity() * size_of::<Sums>()
-    }
-}
-
-#[derive(Debug)]
-struct Single(Groups);
-
-impl Single {
-    fn current(&self) -> Sums {
-        self.0.groups.first().copied().unwrap_or_default()
-    }
-}
-
-impl Accumulator for Single {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.groups.resize(1, Sums::default());
-        self.0.update(values, |_| 0, None)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::try_from_array(&self.0.finish(&[self.current()]), 0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        states(&[self.current()]).iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.groups.resize(1, Sums::default());
-        self.0.merge(states, |_| 0)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>() + GroupsAccumulator::size(&self.0)
     }
 }

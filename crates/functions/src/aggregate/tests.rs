@@ -108,3 +108,5 @@ async fn nan_is_the_largest_and_the_last_of_equals_wins() {
     assert_eq!(run(longs(vec![Some(1), Some(2), Some(3), Some(4)]), "max_by", vec![lit(1)], false).await.split(' ').nth(1), Some("3"));
     assert_eq!(run(longs(vec![Some(1), Some(2)]), "max", vec![], false).await, "2 1 2");
 }
+
+mod states;

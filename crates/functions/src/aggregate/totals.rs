@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, PrimitiveArray};
 use arrow::datatypes::{
     ArrowNativeTypeOp, DataType, Decimal128Type, Decimal256Type, DecimalType, DurationMicrosecondType, Field, FieldRef, Float64Type,
     Int64Type, IntervalUnit, IntervalYearMonthType, i256,
@@ -18,6 +18,8 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
+use super::arguments::{column_at, type_at};
+use super::by_group::{ByGroup, Rows, over_all, over_groups};
 use super::distinct::{self, DistinctAccumulator};
 use super::sliding::Sliding;
 use crate::decimal::{adjusted, fits};
@@ -64,10 +66,6 @@ impl Total {
     }
 }
 
-fn input_type(args: &AccumulatorArgs<'_>) -> DataType {
-    args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone())
-}
-
 impl AggregateUDFImpl for Total {
     fn name(&self) -> &str {
         match self.kind {
@@ -104,7 +102,7 @@ impl AggregateUDFImpl for Total {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let from = input_type(&args);
+        let from = type_at(args.expr_fields, 0);
         if args.is_distinct {
             let inner = AccumulatorArgs { is_distinct: false, ..args };
             return Ok(Box::new(DistinctAccumulator::new(&from, self.accumulator(inner)?)?));
@@ -113,13 +111,13 @@ impl AggregateUDFImpl for Total {
             return self.floating().accumulator(args);
         }
         Ok(match from {
-            DataType::Decimal128(..) => Box::new(Single::<Decimal256Type>(self.totals(&from, args.return_type()))),
-            _ => Box::new(Single::<Decimal128Type>(self.totals(&from, args.return_type()))),
+            DataType::Decimal128(..) => over_all(self.totals::<Decimal256Type>(&from, args.return_type())),
+            _ => over_all(self.totals::<Decimal128Type>(&from, args.return_type())),
         })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let from = args.input_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
+        let from = type_at(args.input_fields, 0);
         if args.is_distinct {
             return Ok(distinct::state_fields(args.name, &from));
         }
@@ -137,19 +135,19 @@ impl AggregateUDFImpl for Total {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        let from = input_type(&args);
+        let from = type_at(args.expr_fields, 0);
         if from == DataType::Float64 {
             return self.floating().create_groups_accumulator(args);
         }
         Ok(match from {
-            DataType::Decimal128(..) => Box::new(self.totals::<Decimal256Type>(&from, args.return_type())),
-            _ => Box::new(self.totals::<Decimal128Type>(&from, args.return_type())),
+            DataType::Decimal128(..) => over_groups(self.totals::<Decimal256Type>(&from, args.return_type())),
+            _ => over_groups(self.totals::<Decimal128Type>(&from, args.return_type())),
         })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let kind = self.kind;
-        if input_type(&args) == DataType::Float64 && !args.is_distinct {
+        if type_at(args.expr_fields, 0) == DataType::Float64 && !args.is_distinct {
             return Ok(Box::new(Sliding::new(move || Ok(Box::new(Doubles { kind, sum: 0.0, count: 0 })))));
         }
         self.accumulator(args)
@@ -210,9 +208,8 @@ impl<T: DecimalType> Totals<T>
 where
     T::Native: Wide,
 {
-    fn resize(&mut self, n_groups: usize) {
-        self.sums.resize(n_groups, T::Native::ZERO);
-        self.counts.resize(n_groups, 0);
+    fn with(&self, sums: Vec<T::Native>, counts: Vec<i64>) -> Self {
+        Self { kind: self.kind, from: self.from.clone(), to: self.to.clone(), sums, counts }
     }
 
     fn slot(&mut self, group: usize) -> Result<(&mut T::Native, &mut i64)> {
@@ -223,19 +220,17 @@ where
     }
 
     /// Adds each valid row to its group, or takes it out.
-    fn update(&mut self, array: &ArrayRef, groups: Groups<'_>, filter: Option<&BooleanArray>, change: Change) -> Result<()> {
+    fn change(&mut self, array: &ArrayRef, rows: Rows<'_>, change: Change) -> Result<()> {
         macro_rules! rows {
             ($type:ty) => {{
                 let values = array.as_primitive_opt::<$type>().ok_or_else(|| internal("an unexpected type in sum"))?;
-                for row in 0..values.len() {
-                    let kept = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-                    if kept && values.is_valid(row) {
-                        let value = T::Native::widen(i128::from(values.value(row)));
-                        let (sum, count) = self.slot(groups.at(row))?;
-                        match change {
-                            Change::Insert => (*sum, *count) = (sum.add_wrapping(value), *count + 1),
-                            Change::Retract => (*sum, *count) = (sum.sub_wrapping(value), *count - 1),
-                        }
+                for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
+                    let Some(group) = rows.group_of(row) else { continue };
+                    let value = T::Native::widen(i128::from(values.value(row)));
+                    let (sum, count) = self.slot(group)?;
+                    match change {
+                        Change::Insert => (*sum, *count) = (sum.add_wrapping(value), *count + 1),
+                        Change::Retract => (*sum, *count) = (sum.sub_wrapping(value), *count - 1),
                     }
                 }
             }};
@@ -249,44 +244,6 @@ where
             other => return Err(internal(format!("sum of {other}"))),
         }
         Ok(())
-    }
-
-    fn merge(&mut self, states: &[ArrayRef], groups: Groups<'_>) -> Result<()> {
-        let [sums, counts] = states else { return Err(internal("sum has two state columns")) };
-        let (Some(sums), Some(counts)) = (sums.as_primitive_opt::<T>(), counts.as_primitive_opt::<Int64Type>()) else {
-            return Err(internal("an unexpected state of sum"));
-        };
-        for row in 0..sums.len() {
-            if sums.is_valid(row) && counts.is_valid(row) {
-                let (sum, count) = self.slot(groups.at(row))?;
-                (*sum, *count) = (sum.add_wrapping(sums.value(row)), *count + counts.value(row));
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(&self, sums: &[T::Native], counts: &[i64]) -> Result<ArrayRef> {
-        if self.to == DataType::Float64 {
-            let averages = sums.iter().zip(counts).map(|(sum, count)| match sum.narrow() {
-                Some(sum) if *count > 0 => Some(sum as f64 / *count as f64),
-                _ => None,
-            });
-            return Ok(Arc::new(Float64Array::from_iter(averages)));
-        }
-        let results = sums.iter().zip(counts).map(|(sum, count)| self.finish_one(*sum, *count));
-        let results = results.collect::<Result<Vec<Option<i128>>>>()?;
-        let longs = || results.iter().map(|value| value.map(|value| value as i64));
-        Ok(match &self.to {
-            DataType::Int64 => Arc::new(Int64Array::from_iter(longs())),
-            DataType::Duration(_) => Arc::new(PrimitiveArray::<DurationMicrosecondType>::from_iter(longs())),
-            DataType::Interval(_) => {
-                Arc::new(PrimitiveArray::<IntervalYearMonthType>::from_iter(results.iter().map(|value| value.map(|value| value as i32))))
-            }
-            DataType::Decimal128(precision, scale) => {
-                Arc::new(Decimal128Array::from(results).with_precision_and_scale(*precision, *scale)?)
-            }
-            other => return Err(internal(format!("sum to {other}"))),
-        })
     }
 
     fn finish_one(&self, sum: T::Native, count: i64) -> Result<Option<i128>> {
@@ -325,127 +282,78 @@ where
         };
         quotient.narrow()
     }
-
-    fn states(&self, sums: Vec<T::Native>, counts: Vec<i64>) -> Result<Vec<ArrayRef>> {
-        let sums = PrimitiveArray::<T>::from_iter_values(sums).with_data_type(sum_type(&self.from));
-        Ok(vec![Arc::new(sums), Arc::new(Int64Array::from(counts))])
-    }
 }
 
-/// Where each row goes.
-#[derive(Clone, Copy)]
-enum Groups<'a> {
-    Indices(&'a [usize]),
-    One,
-    Own,
-}
-
-impl Groups<'_> {
-    fn at(&self, row: usize) -> usize {
-        match self {
-            Self::Indices(indices) => indices.get(row).copied().unwrap_or(usize::MAX),
-            Self::One => 0,
-            Self::Own => row,
-        }
-    }
-}
-
-fn only(values: &[ArrayRef]) -> Result<&ArrayRef> {
-    values.first().ok_or_else(|| internal("an aggregate without an argument"))
-}
-
-impl<T: DecimalType + std::fmt::Debug> GroupsAccumulator for Totals<T>
+impl<T: DecimalType + std::fmt::Debug> ByGroup for Totals<T>
 where
     T::Native: Wide,
 {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        opt_filter: Option<&BooleanArray>,
-        total_num_groups: usize,
-    ) -> Result<()> {
-        self.resize(total_num_groups);
-        self.update(only(values)?, Groups::Indices(group_indices), opt_filter, Change::Insert)
+    const CAN_RETRACT: bool = true;
+
+    fn empty(&self) -> Self {
+        self.with(Vec::new(), Vec::new())
     }
 
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+    fn resize(&mut self, n_groups: usize) {
+        self.sums.resize(n_groups, T::Native::ZERO);
+        self.counts.resize(n_groups, 0);
+    }
+
+    fn update(&mut self, args: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        self.change(column_at(args, 0)?, rows, Change::Insert)
+    }
+
+    fn retract(&mut self, args: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        self.change(column_at(args, 0)?, rows, Change::Retract)
+    }
+
+    fn merge(&mut self, states: &[ArrayRef], rows: Rows<'_>) -> Result<()> {
+        let (sums, counts) = (column_at(states, 0)?.as_primitive_opt::<T>(), column_at(states, 1)?.as_primitive_opt::<Int64Type>());
+        let (Some(sums), Some(counts)) = (sums, counts) else { return Err(internal("an unexpected state of sum")) };
+        for row in (0..sums.len()).filter(|row| sums.is_valid(*row) && counts.is_valid(*row)) {
+            let Some(group) = rows.group_of(row) else { continue };
+            let (sum, count) = self.slot(group)?;
+            (*sum, *count) = (sum.add_wrapping(sums.value(row)), *count + counts.value(row));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, emit_to: EmitTo) -> Self {
         let (sums, counts) = (emit_to.take_needed(&mut self.sums), emit_to.take_needed(&mut self.counts));
-        self.finish(&sums, &counts)
+        self.with(sums, counts)
     }
 
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let (sums, counts) = (emit_to.take_needed(&mut self.sums), emit_to.take_needed(&mut self.counts));
-        self.states(sums, counts)
+    fn results(&self) -> Result<ArrayRef> {
+        if self.to == DataType::Float64 {
+            let averages = self.sums.iter().zip(&self.counts).map(|(sum, count)| match sum.narrow() {
+                Some(sum) if *count > 0 => Some(sum as f64 / *count as f64),
+                _ => None,
+            });
+            return Ok(Arc::new(Float64Array::from_iter(averages)));
+        }
+        let results = self.sums.iter().zip(&self.counts).map(|(sum, count)| self.finish_one(*sum, *count));
+        let results = results.collect::<Result<Vec<Option<i128>>>>()?;
+        let longs = || results.iter().map(|value| value.map(|value| value as i64));
+        Ok(match &self.to {
+            DataType::Int64 => Arc::new(Int64Array::from_iter(longs())),
+            DataType::Duration(_) => Arc::new(PrimitiveArray::<DurationMicrosecondType>::from_iter(longs())),
+            DataType::Interval(_) => {
+                Arc::new(PrimitiveArray::<IntervalYearMonthType>::from_iter(results.iter().map(|value| value.map(|value| value as i32))))
+            }
+            DataType::Decimal128(precision, scale) => {
+                Arc::new(Decimal128Array::from(results).with_precision_and_scale(*precision, *scale)?)
+            }
+            other => return Err(internal(format!("sum to {other}"))),
+        })
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.resize(total_num_groups);
-        self.merge(values, Groups::Indices(group_indices))
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let array = only(values)?;
-        let mut rows = Self { kind: self.kind, from: self.from.clone(), to: self.to.clone(), sums: Vec::new(), counts: Vec::new() };
-        rows.resize(array.len());
-        rows.update(array, Groups::Own, opt_filter, Change::Insert)?;
-        let (sums, counts) = (std::mem::take(&mut rows.sums), std::mem::take(&mut rows.counts));
-        rows.states(sums, counts)
+    fn states(&self) -> Result<Vec<ArrayRef>> {
+        let sums = PrimitiveArray::<T>::from_iter_values(self.sums.iter().copied()).with_data_type(sum_type(&self.from));
+        Ok(vec![Arc::new(sums), Arc::new(Int64Array::from(self.counts.clone()))])
     }
 
     fn size(&self) -> usize {
         self.sums.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
-    }
-}
-
-/// The totals of one group.
-#[derive(Debug)]
-struct Single<T: DecimalType>(Totals<T>);
-
-impl<T: DecimalType> Single<T>
-where
-    T::Native: Wide,
-{
-    fn current(&self) -> (T::Native, i64) {
-        (self.0.sums.first().copied().unwrap_or(T::Native::ZERO), self.0.counts.first().copied().unwrap_or(0))
-    }
-}
-
-impl<T: DecimalType + std::fmt::Debug> Accumulator for Single<T>
-where
-    T::Native: Wide,
-{
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.resize(1);
-        self.0.update(only(values)?, Groups::One, None, Change::Insert)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.resize(1);
-        self.0.update(only(values)?, Groups::One, None, Change::Retract)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let (sum, count) = self.current();
-        ScalarValue::try_from_array(&self.0.finish(&[sum], &[count])?, 0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let (sum, count) = self.current();
-        self.0.states(vec![sum], vec![count])?.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.resize(1);
-        self.0.merge(states, Groups::One)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Self>() + GroupsAccumulator::size(&self.0)
     }
 }
 
@@ -459,7 +367,7 @@ struct Doubles {
 
 impl Accumulator for Doubles {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let values = only(values)?.as_primitive_opt::<Float64Type>().ok_or_else(|| internal("an unexpected type in sum"))?;
+        let values = column_at(values, 0)?.as_primitive_opt::<Float64Type>().ok_or_else(|| internal("an unexpected type in sum"))?;
         for value in values.iter().flatten() {
             self.sum += value;
             self.count += 1;
