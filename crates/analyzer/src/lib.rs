@@ -19,7 +19,6 @@ pub mod nodes;
 pub mod row_facts;
 mod settings;
 
-mod aggregate;
 mod coerce;
 mod expr;
 mod plan;

@@ -4,6 +4,7 @@
 //! whether it can raise an error. [`ExprCx`] is what an expression may use where it stands: columns, earlier
 //! columns of the select list, aggregates. No row is ever looked at.
 
+mod aggregate_call;
 mod attribute;
 mod call;
 mod cast;

@@ -4,19 +4,54 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::{Aggregate, Distinct, Expr as DfExpr, LogicalPlan};
 use millstream_sql::Span;
-use millstream_sql::ir::{DedupColumns, Expr, Plan};
+use millstream_sql::ir::{DedupColumns, Expr, Ident, Plan};
 
 use super::projection;
+use super::select::Block;
 use crate::error::{AnalysisError, Result};
+use crate::expr::{Item, Typed};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel};
 use crate::stream_check;
+use crate::walk::generator_of;
 
 impl Resolver<'_> {
-    /// Adds or replaces columns; all of them see the input only.
+    /// A list of the input's columns, some of them replaced, and new ones behind; all of them see the input only.
     pub(crate) fn with_columns(&mut self, input: &Plan, columns: &[(String, Expr)], span: Span) -> Result<Rel> {
-        let rel = self.plan(input)?;
-        self.select_with(rel, columns, span)
+        let mut rel = self.plan(input)?;
+        let case = self.name_case();
+        let scope: Vec<Attribute> = rel.visible().cloned().collect();
+        let mut computed: Vec<(&str, Item<'_>)> = vec![];
+        let aliased: Vec<Expr> = columns.iter().map(|(name, expr)| expr.clone().alias(name.clone())).collect();
+        for ((name, expr), aliased) in columns.iter().zip(&aliased) {
+            if computed.iter().any(|(known, _)| case.same(known, name)) {
+                return Err(AnalysisError::invalid("COLUMN_ALREADY_EXISTS", format!("the column '{name}' is given twice"), span));
+            }
+            let item = match generator_of(expr) {
+                None => Item::Expr(aliased),
+                Some((call, _)) => {
+                    let (generated, made) = self.generate(rel, call, false, &[Ident::new(name.clone())], call.span)?;
+                    rel = generated;
+                    rel.attrs.extend(made.iter().cloned());
+                    match made.as_slice() {
+                        [attr] => Item::Column(Box::new(Typed::attribute(attr))),
+                        _ => return Err(AnalysisError::internal("a generator of several columns under one name")),
+                    }
+                }
+            };
+            computed.push((name, item));
+        }
+        let mut items = vec![];
+        for attr in &scope {
+            // A name that stands for several columns replaces all of them.
+            match computed.iter().find(|(name, _)| case.same(name, &attr.name)) {
+                None => items.push(Item::Column(Box::new(Typed::attribute(attr)))),
+                Some((_, Item::Expr(expr))) => items.push(Item::Expr(expr)),
+                Some((_, Item::Column(typed))) => items.push(Item::Column(typed.clone())),
+            }
+        }
+        items.extend(computed.into_iter().filter(|(name, _)| !scope.iter().any(|attr| case.same(name, &attr.name))).map(|(_, item)| item));
+        self.select_items(rel, scope, items, &Block::of_list(span), None)
     }
 
     /// New names for some columns; names that do not exist are passed over.

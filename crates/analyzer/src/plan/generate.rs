@@ -5,7 +5,6 @@ use datafusion::logical_expr::{Expr as DfExpr, LogicalPlan, LogicalPlanBuilder};
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, Expr, Ident, StructField, UnresolvedFunction};
 
-use super::select::names_or;
 use super::{projection, with_batch_time};
 use crate::coerce::common_type_of;
 use crate::error::{AnalysisError, Result};
@@ -271,4 +270,9 @@ fn wrong_input(name: &str, arg: &Typed, wanted: &str, span: Span) -> AnalysisErr
         span,
     )
     .hint("split(), from_json() or array() make arrays of other values")
+}
+
+/// Names given to a generator's columns.
+fn names_or<'n>(given: &'n [Ident], own: &'n [String]) -> Vec<String> {
+    if given.is_empty() { own.to_vec() } else { given.iter().map(|name| name.name.clone()).collect() }
 }

@@ -3,24 +3,27 @@
 pub(crate) mod by_schema;
 mod columns;
 mod generate;
+mod grouping;
 mod join;
 mod pivot;
 mod read;
 mod recursive;
 mod sample;
 mod select;
+mod select_list;
 mod session;
 mod set_op;
+mod sort;
 mod unpivot;
 mod values;
 
 pub(crate) use generate::field;
 pub(crate) use recursive::Recursion;
-pub(crate) use select::position;
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::{Expr as DfExpr, Filter, Limit, LogicalPlan, Projection};
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr as DfExpr, Filter, Limit, LogicalPlan, Projection, Window};
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Plan};
 
@@ -267,7 +270,7 @@ impl Resolver<'_> {
                 (Rel { plan: projection(exprs, plan)?, attrs, ..rel }, attr)
             }
         };
-        let column = datafusion::common::Column::new_unqualified(attr.plan_name());
+        let column = Column::new_unqualified(attr.plan_name());
         let plan = EventTimeWatermarkNode::try_new(rel.plan, column, &attr.name, delay_us)?.into_plan();
         let mut watermarks = rel.watermarks;
         watermarks.retain(|known| known.id != attr.id);
@@ -347,6 +350,16 @@ pub(crate) fn attribute_of(id: u64, name: &str, typed: &Typed) -> Attribute {
 /// A projection.
 pub(crate) fn projection(exprs: Vec<DfExpr>, input: LogicalPlan) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+}
+
+/// The input with a window function as a column more.
+pub(crate) fn window_plan(expr: DfExpr, id: u64, input: LogicalPlan) -> Result<LogicalPlan> {
+    let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
+    let name = expr.schema_name().to_string();
+    let plan = LogicalPlan::Window(Window::try_new(vec![expr], Arc::new(input))?);
+    let computed = plan.schema().columns().pop().unwrap_or_else(|| Column::new_unqualified(name));
+    exprs.push(DfExpr::Column(computed).alias(plan_name(id)));
+    projection(exprs, plan)
 }
 
 /// The input with what the expressions over it need: the batch's time, random numbers, rows with a time for their windows.

@@ -10,7 +10,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{Plan, SampleSize};
 
 use super::projection;
-use super::select::window_plan;
+use super::window_plan;
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
 use crate::scope::{Rel, column, plan_name};

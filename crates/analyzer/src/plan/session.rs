@@ -18,7 +18,8 @@ use datafusion::logical_expr::{
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping, UnresolvedFunction};
 
-use super::select::{position, window_plan};
+use super::sort::position;
+use super::window_plan;
 use super::{projection, with_batch_time};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, TimeWindow};

@@ -202,7 +202,7 @@ impl Resolver<'_> {
                 datafusion::logical_expr::expr::WindowFunction::new(datafusion::functions_window::row_number::row_number_udwf(), vec![]);
             call.params.partition_by = partition;
             let call = DfExpr::WindowFunction(Box::new(call));
-            super::select::window_plan(call, copy, plan)
+            super::window_plan(call, copy, plan)
         };
         let (left, right) = (numbered(left)?, numbered(right)?);
         let ids = attrs.iter().map(|attr| attr.id).chain([copy]).collect();

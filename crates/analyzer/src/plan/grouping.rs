@@ -9,12 +9,12 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr as DfExpr, GroupingSet, LogicalPlan, cast, lit};
 use millstream_sql::Span;
-use millstream_sql::ir::{DataType, Expr, Grouping, UnresolvedFunction};
+use millstream_sql::ir::{Expr, Grouping};
 
+use super::projection;
+use super::sort::position;
 use crate::error::{AnalysisError, Result};
-use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
-use crate::plan::{position, projection};
-use crate::registry::aggregates;
+use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item};
 use crate::resolver::Resolver;
 use crate::scope::{column, plan_name};
 use crate::walk::contains_aggregate;
@@ -190,166 +190,6 @@ impl Resolver<'_> {
             Item::Expr(Expr::Alias { expr, names, .. }) if names.iter().any(|name| case.same(&name.name, wanted)) => Some(expr.as_ref()),
             _ => None,
         })
-    }
-
-    /// A call of an aggregate: collected, and used as a column.
-    pub(crate) fn aggregate_call(&mut self, cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
-        let span = call.span;
-        let (typed, after) = self.aggregate_typed(cx, name, call)?;
-        let column = self.collect_aggregate(cx, typed, name, span)?;
-        match after {
-            Some(after) => after(self, column, span),
-            None => Ok(column),
-        }
-    }
-
-    fn collect_aggregate(&mut self, cx: &mut ExprCx, typed: Typed, name: &str, span: Span) -> Result<Typed> {
-        let mut aggregates = std::mem::replace(&mut cx.aggregates, Collect::Refused(""));
-        let column = aggregates.add(self, typed);
-        cx.aggregates = aggregates;
-        column.map_err(|clause| {
-            let class = match clause {
-                "GROUP BY" => "GROUP_BY_AGGREGATE",
-                "WHERE" => "INVALID_WHERE_CONDITION",
-                _ => "UNSUPPORTED_EXPR_FOR_OPERATOR",
-            };
-            let error = AnalysisError::invalid(class, format!("the aggregate {name}() cannot be used in {clause}"), span);
-            if clause == "WHERE" { error.hint("conditions on groups stand in HAVING, behind GROUP BY") } else { error }
-        })
-    }
-
-    /// An aggregate's call over the input's rows, not collected.
-    pub(crate) fn aggregate_typed(
-        &mut self,
-        cx: &mut ExprCx,
-        name: &str,
-        call: &UnresolvedFunction,
-    ) -> Result<(Typed, Option<aggregates::After>)> {
-        if cx.is_inside_aggregate {
-            return Err(AnalysisError::invalid(
-                "NESTED_AGGREGATE_FUNCTION",
-                format!("the aggregate {name}() cannot be an argument of another one"),
-                call.span,
-            ));
-        }
-        let outputs = std::mem::take(&mut cx.outputs);
-        cx.is_inside_aggregate = true;
-        let out = self.aggregate_in_context(cx, name, call);
-        cx.is_inside_aggregate = false;
-        cx.outputs = outputs;
-        out
-    }
-
-    fn aggregate_in_context(
-        &mut self,
-        cx: &mut ExprCx,
-        name: &str,
-        call: &UnresolvedFunction,
-    ) -> Result<(Typed, Option<aggregates::After>)> {
-        let is_star = matches!(call.args.as_slice(), [Expr::UnresolvedStar { target: None, .. }]);
-        let args = if name == "count" && !call.is_distinct && (is_star || call.args.is_empty()) {
-            vec![Typed::new(lit(1), DataType::Int, false, "1")]
-        } else {
-            let expanded = self.with_stars_expanded(cx, call)?;
-            self.exprs(cx, &expanded.args)?
-        };
-        let filter = match &call.filter {
-            Some(filter) => Some(self.condition(cx, filter, "FILTER")?),
-            None => None,
-        };
-        let order = self.order_in_call(cx, &call.within_group)?;
-        aggregates::build(
-            self,
-            name,
-            aggregates::Parts { args, is_distinct: call.is_distinct, filter, ignore_nulls: call.ignore_nulls, order },
-            call.span,
-        )
-    }
-
-    fn order_in_call(&mut self, cx: &mut ExprCx, keys: &[millstream_sql::ir::SortOrder]) -> Result<Vec<(Typed, bool, bool)>> {
-        use millstream_sql::ir::{NullOrdering, SortDirection};
-        keys.iter()
-            .map(|key| {
-                let typed = self.expr(cx, &key.expr)?;
-                Ok((typed, key.direction == SortDirection::Ascending, key.nulls == NullOrdering::First))
-            })
-            .collect()
-    }
-
-    /// A call of a user's aggregate.
-    pub(crate) fn user_aggregate(
-        &mut self,
-        cx: &mut ExprCx,
-        udaf: Arc<datafusion::logical_expr::AggregateUDF>,
-        call: &UnresolvedFunction,
-    ) -> Result<Typed> {
-        let outputs = std::mem::take(&mut cx.outputs);
-        let args = self.exprs(cx, &call.args);
-        cx.outputs = outputs;
-        let args = args?;
-        let shown = crate::registry::names::call_name(&call.name, &args);
-        let args = self.user_args(udaf.signature(), args, call)?;
-        let types = args.iter().map(|arg| crate::types::arrow_type(&arg.data_type)).collect::<Result<Vec<_>>>()?;
-        let returned = udaf.return_type(&types).map_err(|error| AnalysisError::from(error).at(call.span))?;
-        let data_type = crate::types::spark_type(&returned)?;
-        let filter = match &call.filter {
-            Some(filter) => Some(Box::new(self.condition(cx, filter, "FILTER")?.expr)),
-            None => None,
-        };
-        let args = args.into_iter().map(|arg| arg.expr).collect();
-        let expr = datafusion::logical_expr::expr::AggregateFunction::new_udf(udaf, args, call.is_distinct, filter, vec![], None);
-        let typed = Typed::new(DfExpr::AggregateFunction(expr), data_type, true, shown);
-        self.collect_aggregate(cx, typed, &call.name, call.span)
-    }
-
-    /// `grouping(key)` and `grouping_id(keys)`.
-    pub(crate) fn grouping_function(&mut self, cx: &mut ExprCx, name: &str, call: &UnresolvedFunction) -> Result<Typed> {
-        let span = call.span;
-        let misplaced = || {
-            AnalysisError::invalid(
-                "UNSUPPORTED_GROUPING_EXPRESSION",
-                format!("{name}() can only be used with GROUPING SETS, CUBE or ROLLUP"),
-                span,
-            )
-        };
-        let outputs = std::mem::take(&mut cx.outputs);
-        let args = self.exprs(cx, &call.args);
-        cx.outputs = outputs;
-        let args = args?;
-        let Some(grouping) = cx.grouping.clone() else { return Err(misplaced()) };
-        let shown = crate::expr::call_text(name, &args);
-        let n_keys = grouping.keys.len();
-        let bit_of = |arg: &Typed| -> Result<usize> {
-            let idx = grouping.keys.iter().position(|key| *key == arg.expr);
-            idx.map(|idx| n_keys - 1 - idx).ok_or_else(|| {
-                AnalysisError::invalid("GROUPING_COLUMN_MISMATCH", format!("'{}' is no key of the grouping sets", arg.name), span)
-            })
-        };
-        let id = column(grouping.id);
-        let bit = |n: usize| {
-            let shifted = datafusion::logical_expr::binary_expr(
-                id.clone(),
-                datafusion::logical_expr::Operator::BitwiseShiftRight,
-                lit(i64::try_from(n).unwrap_or(0)),
-            );
-            datafusion::logical_expr::bitwise_and(shifted, lit(1_i64))
-        };
-        match (name, args.as_slice()) {
-            ("grouping", [arg]) => {
-                let expr = cast(bit(bit_of(arg)?), arrow::datatypes::DataType::Int8);
-                Ok(Typed::new(expr, DataType::Byte, false, shown))
-            }
-            ("grouping_id", []) => Ok(Typed::new(id, DataType::Long, false, shown)),
-            ("grouping_id", args) => {
-                let mut expr = lit(0_i64);
-                for arg in args {
-                    let doubled = datafusion::logical_expr::bitwise_shift_left(expr, lit(1_i64));
-                    expr = datafusion::logical_expr::bitwise_or(doubled, bit(bit_of(arg)?));
-                }
-                Ok(Typed::new(expr, DataType::Long, false, shown))
-            }
-            _ => Err(AnalysisError::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "grouping() takes one argument", span)),
-        }
     }
 }
 
