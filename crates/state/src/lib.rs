@@ -4,13 +4,14 @@
 //! local store never calls fsync. This crate knows no DataFusion, no connector and no operator, and it never decides
 //! *what* a batch is: it keeps, in order and whole, what the engine decided.
 //!
-//! Read in this order: [`fs`], [`location`], [`checkpoint`], [`wal`]; the protocol is
+//! Read in this order: [`fs`], [`location`], [`checkpoint`], [`wal`], [`store`]; the protocol is
 //! `docs/design/0001-checkpoint-log-and-commit-protocol.md`.
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
 pub mod fs;
 pub mod location;
+pub mod store;
 pub mod wal;
 
 mod frame;

@@ -7,5 +7,6 @@ mod fencing;
 mod fixtures;
 mod power_loss;
 mod retention;
+mod store;
 mod support;
 mod two_processes;

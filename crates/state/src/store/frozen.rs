@@ -1,0 +1,50 @@
+//! A table as it was at one moment, to be read elsewhere while the table goes on.
+
+use std::sync::Arc;
+
+use arrow::array::Array;
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use millstream_core::Result;
+
+use super::chunk::Chunk;
+use super::key::KeyCodec;
+use super::schema::{StoreRows, StoreSchema};
+
+/// The rows of a table at one moment. Shares its chunks, so it is cheap to make and to keep for a while.
+#[derive(Debug, Clone)]
+pub struct FrozenTable {
+    pub(super) schema: Arc<StoreSchema>,
+    pub(super) codec: Arc<KeyCodec>,
+    pub(super) chunks: Vec<Chunk>,
+}
+
+impl FrozenTable {
+    /// The columns.
+    pub fn schema(&self) -> &StoreSchema {
+        &self.schema
+    }
+
+    /// How many rows there are.
+    pub fn n_rows(&self) -> usize {
+        self.chunks.iter().map(Chunk::n_live).sum()
+    }
+
+    /// All rows, in batches of no particular size and order.
+    pub fn scan(&self) -> impl Iterator<Item = Result<StoreRows>> {
+        self.chunks.iter().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec))
+    }
+}
+
+/// The live rows of a chunk with their typed keys.
+pub fn live_rows(chunk: &Chunk, codec: &KeyCodec) -> Result<StoreRows> {
+    let keys = chunk.only_live(&chunk.rows.keys)?;
+    let keys = codec.decode(keys.as_binary::<i32>().iter().flatten())?;
+    let expiry = chunk.rows.expiry.as_ref().map(|expiry| chunk.only_live(expiry)).transpose()?;
+    let values = chunk.rows.values.iter().map(|column| chunk.only_live(column.as_ref()));
+    Ok(StoreRows {
+        n_rows: chunk.n_live(),
+        keys,
+        expiry: expiry.map(|expiry: ArrayRef| Int64Array::from(expiry.to_data())).filter(|expiry| expiry.null_count() < expiry.len()),
+        values: values.collect::<Result<_>>()?,
+    })
+}

@@ -1,0 +1,44 @@
+//! Keyed state: what a stateful operator remembers between batches, in memory, column by column.
+//!
+//! ```text
+//!              keys ─► KeyCodec ─► row bytes ─► hash ─► index: slot          slot: stable name of a live row
+//!                                                            │
+//!   RowLog:  locations[slot] = (chunk, row) ◄────────────────┘
+//!            chunk │ keys │ expiry │ values │ live bits      one per call, never changed but for its live bits;
+//!            chunk │  ...                                    small and half-dead ones are merged
+//!   ExpiryIndex: expiry ─► slots          Changes: what the next delta must say
+//! ```
+//! A [`KeyedTable`] has one row per key, a [`KeyedMultiTable`] any number; both belong to one task, and all calls take whole
+//! batches. A table changes only through its methods; between two batches it gives a [`TableDelta`] (what changed) and,
+//! when asked, a [`FrozenTable`] (all rows, for a snapshot in the background). Knows nothing of watermarks, operators
+//! or files. The reasons: `docs/design/0003-state-store.md`.
+//!
+//! Read in this order: `schema`, `key_group`, `table`, `multi_table`, `row_log`, `chunk`, `expiry`, `changes`.
+
+mod changes;
+mod chunk;
+mod delta;
+mod expiry;
+mod frozen;
+mod key;
+mod key_group;
+mod multi_table;
+mod row_log;
+mod schema;
+mod slot;
+mod table;
+
+pub use delta::TableDelta;
+pub use frozen::FrozenTable;
+pub use key_group::{KEY_GROUPS, KeyHasher, hash_key, key_group, partition_of};
+pub use multi_table::{KeyedMultiTable, Matches, Pairs, ROW_NUMBER};
+pub use schema::{StoreRows, StoreSchema};
+pub use slot::Slot;
+pub use table::KeyedTable;
+
+use arrow::error::ArrowError;
+use millstream_core::Error;
+
+fn arrow_error(error: ArrowError) -> Error {
+    Error::internal("the state store cannot handle a column").caused_by(error)
+}

@@ -1,0 +1,316 @@
+//! A table with one row per key.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
+use arrow::datatypes::Fields;
+use hashbrown::HashTable;
+use millstream_core::{Error, Result};
+
+use super::changes::Changes;
+use super::chunk::ChunkRows;
+use super::delta::TableDelta;
+use super::expiry::ExpiryIndex;
+use super::frozen::{FrozenTable, live_rows};
+use super::key::KeyCodec;
+use super::key_group::hash_key;
+use super::row_log::RowLog;
+use super::schema::{StoreRows, StoreSchema};
+use super::slot::Slot;
+
+/// Rows that leave a table come in batches of so many.
+const ROWS_PER_BATCH: usize = 8192;
+
+/// A call's rows are kept in chunks of so many at most, so that none of them is costly to rewrite.
+const ROWS_PER_CHUNK: usize = 1 << 16;
+
+/// The live rows of one store of one operator in one task: one row per key.
+///
+/// Keys are equal as in grouping: a null equals a null, -0.0 equals 0.0, and all NaNs are one. A row whose expiry has
+/// passed stays until [`KeyedTable::expire`] is called.
+#[derive(Debug)]
+pub struct KeyedTable {
+    schema: Arc<StoreSchema>,
+    codec: Arc<KeyCodec>,
+    index: HashTable<Slot>,
+    log: RowLog,
+    expiries: ExpiryIndex,
+    changes: Changes,
+}
+
+impl KeyedTable {
+    /// An empty table.
+    pub fn new(schema: StoreSchema) -> Result<Self> {
+        let codec = Arc::new(KeyCodec::new(schema.keys())?);
+        Ok(Self {
+            schema: Arc::new(schema),
+            codec,
+            index: HashTable::new(),
+            log: RowLog::default(),
+            expiries: ExpiryIndex::default(),
+            changes: Changes::default(),
+        })
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> &StoreSchema {
+        &self.schema
+    }
+
+    /// How many rows there are.
+    pub fn n_rows(&self) -> usize {
+        self.log.n_live()
+    }
+
+    /// What the table takes of memory, rows and indexes, as allocated.
+    pub fn memory_bytes(&self) -> usize {
+        self.index.allocation_size() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes()
+    }
+
+    /// The row of each key, if there is one.
+    pub fn lookup(&self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
+        let keys = self.codec.encode(keys)?;
+        Ok(keys.iter().flatten().map(|key| self.find(hash_key(key), key)).collect())
+    }
+
+    /// The value columns of the rows of `slots`.
+    pub fn gather(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
+        if slots.is_empty() { Ok(empty(self.schema.values())) } else { self.log.gather_values(slots) }
+    }
+
+    /// The key columns of the rows of `slots`.
+    pub fn gather_keys(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
+        self.codec.decode(self.log.keys_of(slots)?)
+    }
+
+    /// When each of the rows of `slots` expires; null means never.
+    pub fn gather_expiry(&self, slots: &[Slot]) -> Int64Array {
+        slots.iter().map(|slot| self.log.expiry(*slot)).collect()
+    }
+
+    /// Sets the rows of `keys`, whether they are there or not. A row expires at its `expiry` (milliseconds of whichever
+    /// time the store lives by), one without never does. Of equal keys in one call the last counts.
+    pub fn upsert(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        let keys = self.codec.encode(keys)?;
+        self.take_in(&keys, expiry, values, |table, _, key| table.placing(key))?;
+        Ok(())
+    }
+
+    /// Adds the rows of those `keys` that are not there, and leaves the others as they are, expiry included. Says which
+    /// were added; of equal keys in one call it is the first.
+    pub fn insert_new(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<BooleanArray> {
+        let keys = self.codec.encode(keys)?;
+        let mut is_new = BooleanBufferBuilder::new(keys.len());
+        self.take_in(&keys, expiry, values, |table, _, key| {
+            let placing = table.placing(key);
+            is_new.append(matches!(placing, Placing::New { .. }));
+            if let Placing::Over(_) = placing { Placing::Skip } else { placing }
+        })?;
+        Ok(BooleanArray::new(is_new.finish(), None))
+    }
+
+    /// Removes the rows of those `keys` that are there.
+    pub fn remove(&mut self, keys: &[ArrayRef]) -> Result<()> {
+        let slots: Vec<Slot> = self.lookup(keys)?.into_iter().flatten().collect();
+        self.remove_slots(&slots)
+    }
+
+    /// Removes rows. One that is named twice is removed once.
+    pub fn remove_slots(&mut self, slots: &[Slot]) -> Result<()> {
+        self.remove_each(slots, |changes, slot, key| changes.remove(slot, key))
+    }
+
+    /// Removes the rows that expire at or before `t`, and hands them out, in time proportional to their number.
+    pub fn expire(&mut self, t: i64) -> Result<Vec<StoreRows>> {
+        let slots = self.expired_slots(t);
+        let batches = self.batches_of(&slots)?;
+        self.remove_expired(&slots, t)?;
+        Ok(batches)
+    }
+
+    /// As [`KeyedTable::expire`], for who needs only their number.
+    pub fn discard_expired(&mut self, t: i64) -> Result<usize> {
+        let slots = self.expired_slots(t);
+        self.remove_expired(&slots, t)?;
+        Ok(slots.len())
+    }
+
+    /// All rows, in batches of no particular size and order.
+    pub fn scan(&self) -> impl Iterator<Item = Result<StoreRows>> {
+        self.log.chunks().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec))
+    }
+
+    /// What has changed since the last call; `None` if nothing has.
+    pub fn take_delta(&mut self) -> Result<Option<TableDelta>> {
+        let Some(mut taken) = self.changes.take() else { return Ok(None) };
+        taken.upserted.retain(|slot| self.log.is_live(*slot));
+        let delta = TableDelta {
+            expired_to: taken.expired_to,
+            n_removed: taken.removed.len(),
+            removed: self.codec.decode(taken.removed.iter().flatten())?,
+            upserted: self.rows_of(&taken.upserted)?,
+        };
+        Ok((!delta.is_empty()).then_some(delta))
+    }
+
+    /// Makes the changes of a delta that was taken from a table with the same rows. They are no changes of this one.
+    pub fn apply(&mut self, delta: &TableDelta) -> Result<()> {
+        if let Some(t) = delta.expired_to {
+            self.discard_expired(t)?;
+        }
+        self.remove(&delta.removed)?;
+        let StoreRows { keys, expiry, values, .. } = &delta.upserted;
+        self.upsert(keys, expiry.as_ref(), values)?;
+        self.changes.take();
+        Ok(())
+    }
+
+    /// The rows as they are now, to be read while the table changes. Costs next to nothing.
+    pub fn freeze(&self) -> FrozenTable {
+        let chunks = self.log.chunks().filter(|chunk| chunk.n_live() > 0).cloned().collect();
+        FrozenTable { schema: Arc::clone(&self.schema), codec: Arc::clone(&self.codec), chunks }
+    }
+
+    pub(super) fn encode(&self, keys: &[ArrayRef]) -> Result<BinaryArray> {
+        self.codec.encode(keys)
+    }
+
+    /// The live slots.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.log.live_slots().map(|(slot, _)| slot)
+    }
+
+    pub(super) fn row_key(&self, slot: Slot) -> Option<&[u8]> {
+        self.log.key(slot)
+    }
+
+    pub(super) fn row_keys<'a>(&'a self, slots: &'a [Slot]) -> Result<Vec<&'a [u8]>> {
+        self.log.keys_of(slots)
+    }
+
+    pub(super) fn batches_of(&self, slots: &[Slot]) -> Result<Vec<StoreRows>> {
+        slots.chunks(ROWS_PER_BATCH).map(|slots| self.rows_of(slots)).collect()
+    }
+
+    fn rows_of(&self, slots: &[Slot]) -> Result<StoreRows> {
+        Ok(StoreRows {
+            n_rows: slots.len(),
+            keys: self.gather_keys(slots)?,
+            expiry: Some(self.gather_expiry(slots)).filter(|expiry| expiry.null_count() < expiry.len()),
+            values: self.gather(slots)?,
+        })
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.index.find(hash, |slot| self.log.key(*slot) == Some(key)).copied()
+    }
+
+    fn placing(&self, key: &[u8]) -> Placing {
+        let hash = hash_key(key);
+        self.find(hash, key).map_or(Placing::New { hash }, Placing::Over)
+    }
+
+    /// Takes rows into the log; `decide` says for each, by its number and key, where it goes. Says the slots they have
+    /// got, without those that were skipped.
+    pub(super) fn take_in(
+        &mut self,
+        keys: &BinaryArray,
+        expiry: Option<&Int64Array>,
+        values: &[ArrayRef],
+        mut decide: impl FnMut(&Self, usize, &[u8]) -> Placing,
+    ) -> Result<Vec<Slot>> {
+        self.schema.check_values(values, keys.len())?;
+        if let Some(expiry) = expiry.filter(|expiry| expiry.len() != keys.len()) {
+            return Err(Error::internal(format!("{} keys came with {} expiries", keys.len(), expiry.len())));
+        }
+        let mut slots = Vec::with_capacity(keys.len());
+        for from in (0..keys.len()).step_by(ROWS_PER_CHUNK) {
+            let n = ROWS_PER_CHUNK.min(keys.len() - from);
+            let keys = keys.slice(from, n);
+            let expiry = expiry.map(|expiry| expiry.slice(from, n));
+            let values: Vec<ArrayRef> = values.iter().map(|column| column.slice(from, n)).collect();
+            let open = self.log.open(ChunkRows::new(keys.clone(), expiry.clone(), &values)?);
+            for (row, key) in keys.iter().flatten().enumerate() {
+                let placing = decide(self, from + row, key);
+                let slot = match placing {
+                    Placing::Skip => {
+                        self.log.skip(open)?;
+                        continue;
+                    }
+                    Placing::Over(slot) => self.log.place(open, Some(slot))?,
+                    Placing::New { hash } => {
+                        self.grow_index();
+                        let slot = self.log.place(open, None)?;
+                        let log = &self.log;
+                        self.index.insert_unique(hash, slot, |slot| log.key(*slot).map_or(0, hash_key));
+                        slot
+                    }
+                };
+                slots.push(slot);
+                self.changes.upsert(slot, matches!(placing, Placing::New { .. }));
+                if let Some(expiry) = expiry.as_ref().filter(|expiry| expiry.is_valid(row)) {
+                    self.expiries.insert(slot, expiry.value(row));
+                }
+            }
+            self.log.tidy()?;
+        }
+        Ok(slots)
+    }
+
+    /// Doubles the index when it is full. Left to itself it would hash the keys in its own order, which is none in memory.
+    fn grow_index(&mut self) {
+        if self.index.len() < self.index.capacity() {
+            return;
+        }
+        let mut index = HashTable::with_capacity((self.index.len() * 2).max(8));
+        for (slot, key) in self.log.live_slots() {
+            index.insert_unique(hash_key(key), slot, |slot| self.log.key(*slot).map_or(0, hash_key));
+        }
+        self.index = index;
+    }
+
+    pub(super) fn expired_slots(&mut self, t: i64) -> Vec<Slot> {
+        let log = &self.log;
+        self.expiries.take_expired(t, |slot| log.expiry(slot))
+    }
+
+    pub(super) fn remove_expired(&mut self, slots: &[Slot], t: i64) -> Result<()> {
+        self.remove_each(slots, |changes, slot, key| changes.expire(slot, key, t))
+    }
+
+    fn remove_each(&mut self, slots: &[Slot], note: impl Fn(&mut Changes, Slot, &[u8])) -> Result<()> {
+        for slot in slots {
+            let Some(key) = self.log.key(*slot) else { continue };
+            note(&mut self.changes, *slot, key);
+            if let Ok(entry) = self.index.find_entry(hash_key(key), |other| other == slot) {
+                entry.remove();
+            }
+            self.log.remove(*slot);
+        }
+        self.shrink_index();
+        self.log.tidy()
+    }
+
+    /// Gives back what a much larger table needed.
+    fn shrink_index(&mut self) {
+        if self.index.capacity() > 64 && self.index.len() < self.index.capacity() / 8 {
+            let log = &self.log;
+            self.index.shrink_to(self.index.len() * 2, |slot| log.key(*slot).map_or(0, hash_key));
+        }
+    }
+}
+
+/// Where a row that comes in goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Placing {
+    /// In the place of the row of this slot.
+    Over(Slot),
+    /// In a new one; its key has this hash and is not there yet.
+    New { hash: u64 },
+    /// Nowhere.
+    Skip,
+}
+
+fn empty(fields: &Fields) -> Vec<ArrayRef> {
+    fields.iter().map(|field| new_empty_array(field.data_type())).collect()
+}
