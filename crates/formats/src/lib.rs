@@ -21,8 +21,10 @@ pub mod text;
 pub mod value_text;
 
 mod column;
+mod input;
 mod lines;
 mod read_options;
+mod record_decoder;
 mod rows;
 
 pub use decoder::{BatchSink, Counts, DecodeSettings, Decoder, Rejects};

@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use millstream_core::{Error, OptionSpec, Options, ParseMode, RejectedRecord, Result};
+use millstream_core::{Error, OptionSpec, Options, ParseMode, Result};
 
 use crate::column::Column;
-use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
+use crate::decoder::{BatchSink, DecodeSettings};
 use crate::encoder::{Encoder, Typed, write_line_separator};
-use crate::lines::{LineCutter, LineEnd, LineWalk, check_record_bytes};
+use crate::input::{CutOptions, InputCutter, Piece};
+use crate::lines::{LineEnd, LineWalk};
 use crate::read_options::{check_encoding, line_separator, record_bytes_max};
+use crate::record_decoder::{RecordDecoder, Records};
 use crate::rows::{Raw, Rows, Verdict};
 
 /// Options of text readers, for checking names.
@@ -53,16 +55,11 @@ impl TextReadOptions {
 }
 
 /// Text bytes to record batches. Every line is a good record; invalid UTF-8 is replaced by U+FFFD.
-#[derive(Debug)]
-pub struct TextDecoder {
-    lines: LineCutter,
-    whole: Option<Vec<u8>>,
-    record_bytes_max: usize,
-    records: Records,
-}
+pub type TextDecoder = RecordDecoder<TextRecords>;
 
+/// The records of text inputs.
 #[derive(Debug)]
-struct Records {
+pub struct TextRecords {
     rows: Rows,
     walk: LineWalk,
 }
@@ -77,74 +74,53 @@ impl TextDecoder {
                 .hint("leave the schema out: the column is 'value'"));
         }
         let line_end = LineEnd::new(options.line_separator.as_deref());
-        Ok(Self {
-            lines: LineCutter::new(line_end.clone(), options.record_bytes_max),
-            whole: options.whole_text.then(Vec::new),
+        let cutter = InputCutter::new(CutOptions {
+            line_end: line_end.clone(),
+            multi_line: options.whole_text,
             record_bytes_max: options.record_bytes_max,
-            // No column of bad records: no name is that long.
-            records: Records { rows: Rows::new(schema, "", ParseMode::Permissive, settings)?, walk: LineWalk::new(line_end) },
-        })
+        });
+        // No column of bad records: no name is that long.
+        let rows = Rows::new(schema, "", ParseMode::Permissive, settings)?;
+        Ok(Self::of(cutter, TextRecords { rows, walk: LineWalk::new(line_end) }))
     }
 }
 
-impl Decoder for TextDecoder {
-    fn schema(&self) -> &SchemaRef {
-        self.records.rows.schema()
+impl Records for TextRecords {
+    fn begin(&mut self, _origin: &str) {
+        self.walk.line = 0;
     }
 
-    fn begin(&mut self, origin: &str) {
-        self.lines.begin();
-        if let Some(whole) = &mut self.whole {
-            whole.clear();
-        }
-        self.records.walk.line = 0;
-        self.records.rows.begin(origin);
-    }
-
-    fn push(&mut self, bytes: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        if let Some(whole) = &mut self.whole {
-            whole.extend_from_slice(bytes);
-            return check_record_bytes(whole.len(), self.record_bytes_max);
-        }
-        let records = &mut self.records;
-        self.lines.push(bytes, &mut |region| records.region(region, sink))
-    }
-
-    fn end(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
-        if let Some(whole) = &mut self.whole {
+    fn take(&mut self, piece: Piece<'_>, sink: &mut BatchSink<'_>) -> Result<usize> {
+        match piece {
+            Piece::Lines(lines) => {
+                let mut at = 0;
+                while let Some((_, line)) = self.walk.next(lines, &mut at) {
+                    self.record(line)?;
+                    self.rows.give_full(sink)?;
+                }
+                Ok(at)
+            }
+            Piece::Open { is_end: false, .. } => Ok(0),
             // An empty input is a row too.
-            let whole = std::mem::take(whole);
-            self.records.walk.line = 1;
-            self.records.record(&whole)?;
-            return self.records.rows.give_full(sink);
+            Piece::Open { input, is_end: true } => {
+                self.walk.line = 1;
+                self.record(input)?;
+                self.rows.give_full(sink)?;
+                Ok(input.len())
+            }
         }
-        let last = self.lines.end();
-        self.records.region(&last, sink)
     }
 
-    fn flush(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
-        self.records.rows.give(sink)
+    fn rows(&self) -> &Rows {
+        &self.rows
     }
 
-    fn counts(&self) -> Counts {
-        self.records.rows.counts()
-    }
-
-    fn take_rejected(&mut self) -> Vec<RejectedRecord> {
-        self.records.rows.take_rejected()
+    fn rows_mut(&mut self) -> &mut Rows {
+        &mut self.rows
     }
 }
 
-impl Records {
-    fn region(&mut self, region: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        let mut at = 0;
-        while let Some((_, line)) = self.walk.next(region, &mut at) {
-            self.record(line)?;
-            self.rows.give_full(sink)?;
-        }
-        Ok(())
-    }
-
+impl TextRecords {
     fn record(&mut self, line: &[u8]) -> Result<()> {
         if let Some(Column::Str(column)) = self.rows.root.children.first_mut() {
             match String::from_utf8_lossy(line) {

@@ -1,35 +1,37 @@
 //! [`CsvDecoder`]: CSV lines, or records that may hold line ends with `multiLine`.
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 
-use millstream_core::{Error, RejectedRecord, Result};
+use millstream_core::{Error, Result};
 
 use super::convert::{bad_value, check_flat, push_value};
 use super::options::CsvReadOptions;
 use super::split::{Splitter, Value};
-use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
-use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
+use super::walk::RecordWalk;
+use crate::decoder::{BatchSink, DecodeSettings};
+use crate::input::{CutOptions, InputCutter, Piece};
+use crate::lines::LineEnd;
+use crate::record_decoder::{RecordDecoder, Records};
 use crate::rows::{Raw, Rows, Verdict};
 
 /// CSV bytes to record batches.
+pub type CsvDecoder = RecordDecoder<CsvRecords>;
+
+/// The records of CSV inputs.
 #[derive(Debug)]
-pub struct CsvDecoder {
-    lines: LineCutter,
-    /// With `multiLine`, what is not decoded yet.
-    tail: Vec<u8>,
-    records: Records,
+pub struct CsvRecords {
+    walk: RecordWalk,
+    maker: RowMaker,
 }
 
+/// Makes rows of records that are cut.
 #[derive(Debug)]
-struct Records {
+struct RowMaker {
     options: CsvReadOptions,
-    splitter: Splitter,
     rows: Rows,
-    walk: LineWalk,
     /// The columns of the files, and which child of the rows each fills.
     columns: Vec<(String, Option<usize>)>,
     header_seen: bool,
-    at_start: bool,
 }
 
 impl CsvDecoder {
@@ -48,141 +50,53 @@ impl CsvDecoder {
             .map(|field| (field.name().clone(), rows.root.fields.iter().position(|read| read.name() == field.name())))
             .collect();
         let line_end = LineEnd::new(options.line_separator.as_deref());
-        Ok(Self {
-            lines: LineCutter::new(line_end.clone(), options.record_bytes_max),
-            tail: Vec::new(),
-            records: Records {
-                splitter: Splitter::new(&options),
-                options,
-                rows,
-                walk: LineWalk::new(line_end),
-                columns,
-                header_seen: false,
-                at_start: true,
-            },
+        let cutter = InputCutter::new(CutOptions {
+            line_end: line_end.clone(),
+            multi_line: options.multi_line,
+            record_bytes_max: options.record_bytes_max,
+        });
+        let walk = RecordWalk::new(&options, line_end);
+        Ok(Self::of(cutter, CsvRecords { walk, maker: RowMaker { options, rows, columns, header_seen: false } }))
+    }
+}
+
+impl Records for CsvRecords {
+    fn begin(&mut self, origin: &str) {
+        self.walk.begin(origin);
+        self.maker.header_seen = false;
+    }
+
+    fn take(&mut self, piece: Piece<'_>, sink: &mut BatchSink<'_>) -> Result<usize> {
+        let maker = &mut self.maker;
+        self.walk.each(piece, |splitter, raw, line| {
+            maker.record(splitter, raw, line)?;
+            maker.rows.give_full(sink)
         })
     }
-}
 
-impl Decoder for CsvDecoder {
-    fn schema(&self) -> &SchemaRef {
-        self.records.rows.schema()
+    fn rows(&self) -> &Rows {
+        &self.maker.rows
     }
 
-    fn begin(&mut self, origin: &str) {
-        self.lines.begin();
-        self.tail.clear();
-        self.records.walk.line = 0;
-        self.records.header_seen = false;
-        self.records.at_start = true;
-        self.records.rows.begin(origin);
-    }
-
-    fn push(&mut self, bytes: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        let records = &mut self.records;
-        if !records.options.multi_line {
-            return self.lines.push(bytes, &mut |region| records.region(region, sink));
-        }
-        self.tail.extend_from_slice(bytes);
-        let consumed = records.multi_line(&self.tail, false, sink)?;
-        self.tail.drain(..consumed);
-        check_record_bytes(self.tail.len(), records.options.record_bytes_max)
-    }
-
-    fn end(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
-        let records = &mut self.records;
-        if records.options.multi_line {
-            let tail = std::mem::take(&mut self.tail);
-            records.multi_line(&tail, true, sink)?;
-            return Ok(());
-        }
-        let last = self.lines.end();
-        records.region(&last, sink)
-    }
-
-    fn flush(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
-        self.records.rows.give(sink)
-    }
-
-    fn counts(&self) -> Counts {
-        self.records.rows.counts()
-    }
-
-    fn take_rejected(&mut self) -> Vec<RejectedRecord> {
-        self.records.rows.take_rejected()
+    fn rows_mut(&mut self) -> &mut Rows {
+        &mut self.maker.rows
     }
 }
 
-impl Records {
-    /// Whole lines.
-    fn region(&mut self, region: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        let mut at = 0;
-        while let Some((_, line)) = self.walk.next(region, &mut at) {
-            let first = line.first().copied();
-            if line.iter().all(|byte| *byte <= b' ') || (first.is_some() && first == self.options.comment) {
-                continue;
-            }
-            self.splitter.cut(line).map_err(|error| error.context(format!("{}, line {}", self.rows.origin(), self.walk.line)))?;
-            self.record(line)?;
-            self.rows.give_full(sink)?;
-        }
-        Ok(())
-    }
-
-    /// Whole records; gives how many bytes they were. At the end of the input the last one is whole.
-    fn multi_line(&mut self, input: &[u8], end: bool, sink: &mut BatchSink<'_>) -> Result<usize> {
-        let mut at = 0;
-        if self.at_start {
-            if input.len() < BOM.len() && !end {
-                return Ok(0);
-            }
-            if input.starts_with(BOM) {
-                at = BOM.len();
-            }
-            self.at_start = false;
-        }
-        while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
-            // Blank lines and comments end at the next line end even if they hold quotes.
-            let (line, length) = self.walk.end.first_line(rest);
-            let first = line.first().copied();
-            let skipped = line.is_empty() || (first.is_some() && first == self.options.comment);
-            let whole = length > line.len();
-            if skipped {
-                if !whole && !end {
-                    break;
-                }
-                self.walk.line += 1;
-                at += length;
-                continue;
-            }
-            let cut =
-                self.splitter.cut(rest).map_err(|error| error.context(format!("{}, line {}", self.rows.origin(), self.walk.line + 1)))?;
-            if cut.open && !end {
-                break;
-            }
-            let record = rest.get(..cut.consumed).unwrap_or_default();
-            self.walk.line += 1;
-            self.record(record)?;
-            self.walk.line += memchr::memchr_iter(b'\n', record.strip_suffix(b"\n").unwrap_or(record)).count() as u64;
-            self.rows.give_full(sink)?;
-            at += cut.consumed;
-        }
-        Ok(at)
-    }
-
+impl RowMaker {
     /// The record that the splitter has just cut from `raw`.
-    fn record(&mut self, raw: &[u8]) -> Result<()> {
+    fn record(&mut self, splitter: &Splitter, raw: &[u8], line: u64) -> Result<()> {
         if self.options.header && !self.header_seen {
             self.header_seen = true;
-            return self.check_header(raw);
+            return self.check_header(splitter, raw);
         }
         let mut bad: Option<String> = None;
         let wants_reasons = self.rows.wants_reasons();
-        let mut partial = self.splitter.len() != self.columns.len();
+        let mut partial = splitter.len() != self.columns.len();
         if partial && wants_reasons {
-            bad = Some(format!("{} values where {} are wanted", self.splitter.len(), self.columns.len()));
+            bad = Some(format!("{} values where {} are wanted", splitter.len(), self.columns.len()));
         }
-        for (value, (name, target)) in self.splitter.values(raw).zip(&self.columns) {
+        for (value, (name, target)) in splitter.values(raw).zip(&self.columns) {
             let Some(column) = target.and_then(|target| self.rows.root.children.get_mut(target)) else { continue };
             if !push_value(column, value, &self.options) {
                 column.push_null();
@@ -193,18 +107,17 @@ impl Records {
             }
         }
         self.rows.root.close(true);
-        let raw = Raw { bytes: without_line_end(raw), line: self.walk.line };
+        let raw = Raw { bytes: without_line_end(raw), line };
         let verdict = if partial { Verdict::Partial(bad.as_deref().unwrap_or_default()) } else { Verdict::Good };
         self.rows.close(verdict, raw)
     }
 
     /// With `enforceSchema=false` the names of the header must be those of the schema, in any case.
-    fn check_header(&self, raw: &[u8]) -> Result<()> {
+    fn check_header(&self, splitter: &Splitter, raw: &[u8]) -> Result<()> {
         if self.options.enforce_schema {
             return Ok(());
         }
-        let names: Vec<String> = self
-            .splitter
+        let names: Vec<String> = splitter
             .values(raw)
             .map(|value| match value {
                 Value::Text(text) => String::from_utf8_lossy(text).into_owned(),

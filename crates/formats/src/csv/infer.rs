@@ -6,117 +6,108 @@ use millstream_core::Result;
 
 use super::options::CsvReadOptions;
 use super::split::{Splitter, Value};
+use super::walk::RecordWalk;
 use crate::datetime;
 use crate::infer::{Inferrer, Sample, Seen, decimal_shape};
-use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
+use crate::input::{CutOptions, InputCutter, Piece};
+use crate::lines::LineEnd;
 use crate::number::parse_java_double;
 use crate::pattern::DateTimePattern;
 
 /// Reads CSV to find its schema. Without `inferSchema` every column is a string and only the first record counts.
 #[derive(Debug)]
 pub struct CsvInferrer {
-    lines: LineCutter,
-    tail: Vec<u8>,
-    records: Records,
+    cutter: InputCutter,
+    walk: RecordWalk,
+    columns: Columns,
 }
 
+/// What was seen of the columns.
 #[derive(Debug)]
-struct Records {
+struct Columns {
     options: CsvReadOptions,
     /// Dates are inferred strictly, so that timestamps are not taken for dates.
     date: DateTimePattern,
-    splitter: Splitter,
-    walk: LineWalk,
     sample: Sample,
     /// The values of the very first record.
     names: Option<Vec<String>>,
     types: Vec<Seen>,
     header_seen: bool,
-    at_start: bool,
 }
 
 impl CsvInferrer {
     /// An inferrer for inputs that will be read with the same options.
     pub fn new(options: CsvReadOptions) -> Result<Self> {
         let line_end = LineEnd::new(options.line_separator.as_deref());
+        let date = match &options.date_format {
+            Some(pattern) => pattern.clone(),
+            None => DateTimePattern::for_parse("yyyy-MM-dd")?,
+        };
         Ok(Self {
-            lines: LineCutter::new(line_end.clone(), options.record_bytes_max),
-            tail: Vec::new(),
-            records: Records {
-                date: match &options.date_format {
-                    Some(pattern) => pattern.clone(),
-                    None => DateTimePattern::for_parse("yyyy-MM-dd")?,
-                },
-                splitter: Splitter::new(&options),
+            cutter: InputCutter::new(CutOptions {
+                line_end: line_end.clone(),
+                multi_line: options.multi_line,
+                record_bytes_max: options.record_bytes_max,
+            }),
+            walk: RecordWalk::new(&options, line_end),
+            columns: Columns {
+                date,
                 sample: Sample::new(options.sampling_ratio),
                 options,
-                walk: LineWalk::new(line_end),
                 names: None,
                 types: Vec::new(),
                 header_seen: false,
-                at_start: true,
             },
         })
     }
 
     /// The type of one CSV text, as `schema_of_csv` says it.
     pub fn type_of(text: &str, options: CsvReadOptions) -> Result<DataType> {
-        let mut inferrer = Self::new(CsvReadOptions { header: false, infer_schema: true, multi_line: false, ..options })?;
-        inferrer.records.splitter.cut(text.as_bytes())?;
-        inferrer.records.record(text.as_bytes());
+        let options = CsvReadOptions { header: false, infer_schema: true, multi_line: false, ..options };
+        let mut splitter = Splitter::new(&options);
+        let mut inferrer = Self::new(options)?;
+        splitter.cut(text.as_bytes())?;
+        inferrer.columns.record(&splitter, text.as_bytes());
         Ok(DataType::Struct(inferrer.finish()?.fields().clone()))
     }
 
     /// Whether more input cannot change the answer: the names are known and types are not wanted.
     pub fn is_done(&self) -> bool {
-        self.records.names.is_some() && !self.records.options.infer_schema
+        self.columns.names.is_some() && !self.columns.options.infer_schema
     }
 }
 
 impl Inferrer for CsvInferrer {
-    fn begin(&mut self, _origin: &str) {
-        self.lines.begin();
-        self.tail.clear();
-        self.records.walk.line = 0;
-        self.records.header_seen = false;
-        self.records.at_start = true;
+    fn begin(&mut self, origin: &str) {
+        self.cutter.begin();
+        self.walk.begin(origin);
+        self.columns.header_seen = false;
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if self.is_done() {
             return Ok(());
         }
-        let records = &mut self.records;
-        if !records.options.multi_line {
-            return self.lines.push(bytes, &mut |region| records.region(region));
-        }
-        self.tail.extend_from_slice(bytes);
-        let consumed = records.multi_line(&self.tail, false)?;
-        self.tail.drain(..consumed);
-        check_record_bytes(self.tail.len(), records.options.record_bytes_max)
+        let (walk, columns) = (&mut self.walk, &mut self.columns);
+        self.cutter.push(bytes, &mut |piece| columns.take(walk, piece))
     }
 
     fn end(&mut self) -> Result<()> {
         if self.is_done() {
             return Ok(());
         }
-        if self.records.options.multi_line {
-            let tail = std::mem::take(&mut self.tail);
-            self.records.multi_line(&tail, true)?;
-            return Ok(());
-        }
-        let last = self.lines.end();
-        self.records.region(&last)
+        let (walk, columns) = (&mut self.walk, &mut self.columns);
+        self.cutter.end(&mut |piece| columns.take(walk, piece))
     }
 
     fn finish(&mut self) -> Result<Schema> {
-        let records = &mut self.records;
-        let names = records.column_names();
+        let columns = &self.columns;
+        let names = columns.column_names();
         let fields: Fields = names
             .iter()
             .enumerate()
             .map(|(i, name)| {
-                let seen = if records.options.infer_schema { records.types.get(i) } else { None };
+                let seen = if columns.options.infer_schema { columns.types.get(i) } else { None };
                 Field::new(name, seen.and_then(|seen| seen.data_type(false)).unwrap_or(DataType::Utf8), true)
             })
             .collect();
@@ -124,62 +115,25 @@ impl Inferrer for CsvInferrer {
     }
 }
 
-impl Records {
-    fn region(&mut self, region: &[u8]) -> Result<()> {
-        let mut at = 0;
-        while let Some((_, line)) = self.walk.next(region, &mut at) {
-            let first = line.first().copied();
-            if line.iter().all(|byte| *byte <= b' ') || (first.is_some() && first == self.options.comment) {
-                continue;
-            }
-            self.splitter.cut(line)?;
-            self.record(line);
-        }
-        Ok(())
-    }
-
-    fn multi_line(&mut self, input: &[u8], end: bool) -> Result<usize> {
-        let mut at = 0;
-        if self.at_start {
-            if input.len() < BOM.len() && !end {
-                return Ok(0);
-            }
-            if input.starts_with(BOM) {
-                at = BOM.len();
-            }
-            self.at_start = false;
-        }
-        while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
-            let (line, length) = self.walk.end.first_line(rest);
-            let first = line.first().copied();
-            if line.is_empty() || (first.is_some() && first == self.options.comment) {
-                if length == line.len() && !end {
-                    break;
-                }
-                at += length;
-                continue;
-            }
-            let cut = self.splitter.cut(rest)?;
-            if cut.open && !end {
-                break;
-            }
-            let record = rest.get(..cut.consumed).unwrap_or_default();
-            self.record(record);
-            at += cut.consumed;
-        }
-        Ok(at)
+impl Columns {
+    /// Looks at the records of a piece; gives how many bytes of an open one they were.
+    fn take(&mut self, walk: &mut RecordWalk, piece: Piece<'_>) -> Result<usize> {
+        walk.each(piece, |splitter, raw, _| {
+            self.record(splitter, raw);
+            Ok(())
+        })
     }
 
     /// The record that the splitter has just cut.
-    fn record(&mut self, raw: &[u8]) {
+    fn record(&mut self, splitter: &Splitter, raw: &[u8]) {
         if self.names.is_none() {
             let text = |value: Value<'_>| match value {
                 Value::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 Value::QuotedEmpty => self.options.empty_value.clone(),
                 Value::Nothing => String::new(),
             };
-            self.names = Some(self.splitter.values(raw).map(text).collect());
-            self.types = vec![Seen::Null; self.splitter.len()];
+            self.names = Some(splitter.values(raw).map(text).collect());
+            self.types = vec![Seen::Null; splitter.len()];
         }
         if self.options.header && !std::mem::replace(&mut self.header_seen, true) {
             return;
@@ -187,7 +141,7 @@ impl Records {
         if !self.options.infer_schema || !self.sample.takes() {
             return;
         }
-        for (value, seen) in self.splitter.values(raw).zip(&mut self.types) {
+        for (value, seen) in splitter.values(raw).zip(&mut self.types) {
             let bytes = match value {
                 Value::Text(bytes) => bytes,
                 Value::QuotedEmpty => self.options.empty_value.as_bytes(),

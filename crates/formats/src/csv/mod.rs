@@ -12,6 +12,7 @@ mod encode;
 mod infer;
 mod options;
 mod split;
+mod walk;
 
 pub use column_decoder::CsvColumnDecoder;
 pub use decoder::CsvDecoder;

@@ -1,30 +1,25 @@
 //! [`JsonDecoder`]: JSON lines, or one JSON value per input with `multiLine`.
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 
-use millstream_core::{RejectedRecord, Result};
+use millstream_core::Result;
 
 use super::convert::{Converter, Fate, Place};
 use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Token};
 use crate::column::Structs;
-use crate::decoder::{BatchSink, Counts, DecodeSettings, Decoder};
-use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
+use crate::decoder::{BatchSink, DecodeSettings};
+use crate::input::{CutOptions, InputCutter, Piece};
+use crate::lines::{BOM, LineEnd, LineWalk, check_record_bytes};
+use crate::record_decoder::{RecordDecoder, Records};
 use crate::rows::{Raw, Rows, Verdict};
 
 /// JSON bytes to record batches.
-#[derive(Debug)]
-pub struct JsonDecoder {
-    lines: LineCutter,
-    /// With `multiLine`, the input so far.
-    whole: Option<Vec<u8>>,
-    record_bytes_max: usize,
-    records: Records,
-}
+pub type JsonDecoder = RecordDecoder<JsonRecords>;
 
-/// Everything but the cutting of lines.
+/// The records of JSON inputs.
 #[derive(Debug)]
-struct Records {
+pub struct JsonRecords {
     options: JsonReadOptions,
     converter: Converter,
     rows: Rows,
@@ -35,89 +30,59 @@ impl JsonDecoder {
     /// A decoder for `schema`; the error names a column whose type cannot be read from JSON.
     pub fn new(schema: &Schema, options: JsonReadOptions, settings: DecodeSettings) -> Result<Self> {
         let line_end = LineEnd::new(options.line_separator.as_deref());
-        Ok(Self {
-            lines: LineCutter::new(line_end.clone(), options.record_bytes_max),
-            whole: options.multi_line.then(Vec::new),
+        let cutter = InputCutter::new(CutOptions {
+            line_end: line_end.clone(),
+            multi_line: options.multi_line,
             record_bytes_max: options.record_bytes_max,
-            records: Records {
-                rows: Rows::new(schema, &options.corrupt_record_column, options.mode, settings)?,
-                converter: Converter::new(options.clone()),
-                options,
-                walk: LineWalk::new(line_end),
-            },
-        })
+        });
+        let records = JsonRecords {
+            rows: Rows::new(schema, &options.corrupt_record_column, options.mode, settings)?,
+            converter: Converter::new(options.clone()),
+            options,
+            walk: LineWalk::new(line_end),
+        };
+        Ok(Self::of(cutter, records))
     }
 
     /// One record that is not a line of a file, such as the value of a message; `position` names it when it is bad.
     pub fn push_record(&mut self, record: &[u8], position: u64, sink: &mut BatchSink<'_>) -> Result<()> {
-        check_record_bytes(record.len(), self.record_bytes_max)?;
-        self.records.walk.line = position;
-        let mut scan = Scanner::new(self.records.options.dialect);
-        self.records.record(&mut scan, record, std::str::from_utf8(record).ok())?;
-        self.records.rows.give_full(sink)
+        check_record_bytes(record.len(), self.records.options.record_bytes_max)?;
+        self.records.alone(record, position, sink)
     }
 }
 
-impl Decoder for JsonDecoder {
-    fn schema(&self) -> &SchemaRef {
-        self.records.rows.schema()
+impl Records for JsonRecords {
+    fn begin(&mut self, _origin: &str) {
+        self.walk.line = 0;
     }
 
-    fn begin(&mut self, origin: &str) {
-        self.lines.begin();
-        if let Some(whole) = &mut self.whole {
-            whole.clear();
+    fn take(&mut self, piece: Piece<'_>, sink: &mut BatchSink<'_>) -> Result<usize> {
+        match piece {
+            Piece::Lines(lines) => self.lines(lines, sink).map(|()| lines.len()),
+            Piece::Open { is_end: false, .. } => Ok(0),
+            Piece::Open { input, is_end: true } => {
+                self.alone(input.strip_prefix(BOM).unwrap_or(input), 1, sink)?;
+                Ok(input.len())
+            }
         }
-        self.records.walk.line = 0;
-        self.records.rows.begin(origin);
     }
 
-    fn push(&mut self, bytes: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
-        if let Some(whole) = &mut self.whole {
-            whole.extend_from_slice(bytes);
-            return check_record_bytes(whole.len(), self.record_bytes_max);
-        }
-        let records = &mut self.records;
-        self.lines.push(bytes, &mut |region| records.region(region, sink))
+    fn rows(&self) -> &Rows {
+        &self.rows
     }
 
-    fn end(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
-        if let Some(whole) = &mut self.whole {
-            let whole = std::mem::take(whole);
-            self.records.walk.line = 1;
-            let record = whole.strip_prefix(BOM).unwrap_or(&whole);
-            let mut scan = Scanner::new(self.records.options.dialect);
-            self.records.record(&mut scan, record, std::str::from_utf8(record).ok())?;
-            return self.records.rows.give_full(sink);
-        }
-        let last = self.lines.end();
-        if last.is_empty() {
-            return Ok(());
-        }
-        self.records.region(&last, sink)
-    }
-
-    fn flush(&mut self, sink: &mut BatchSink<'_>) -> Result<()> {
-        self.records.rows.give(sink)
-    }
-
-    fn counts(&self) -> Counts {
-        self.records.rows.counts()
-    }
-
-    fn take_rejected(&mut self) -> Vec<RejectedRecord> {
-        self.records.rows.take_rejected()
+    fn rows_mut(&mut self) -> &mut Rows {
+        &mut self.rows
     }
 }
 
-impl Records {
-    /// Whole lines.
-    fn region(&mut self, region: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
+impl JsonRecords {
+    fn lines(&mut self, lines: &[u8], sink: &mut BatchSink<'_>) -> Result<()> {
         // Checked at once where possible, line by line only if there is something to find.
-        let text = std::str::from_utf8(region).ok();
+        let text = std::str::from_utf8(lines).ok();
         let mut scan = Scanner::new(self.options.dialect);
         let mut at = 0;
-        while let Some((start, line)) = self.walk.next(region, &mut at) {
+        while let Some((start, line)) = self.walk.next(lines, &mut at) {
             let line_text = match text {
                 Some(text) => text.get(start..start + line.len()),
                 None => std::str::from_utf8(line).ok(),
@@ -126,6 +91,14 @@ impl Records {
             self.rows.give_full(sink)?;
         }
         Ok(())
+    }
+
+    /// A record that is not a line among others.
+    fn alone(&mut self, record: &[u8], line: u64, sink: &mut BatchSink<'_>) -> Result<()> {
+        self.walk.line = line;
+        let mut scan = Scanner::new(self.options.dialect);
+        self.record(&mut scan, record, std::str::from_utf8(record).ok())?;
+        self.rows.give_full(sink)
     }
 
     /// One record; a blank one is none.

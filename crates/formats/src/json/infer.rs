@@ -11,7 +11,8 @@ use super::options::JsonReadOptions;
 use super::scan::{Malformed, Scanner, Token};
 use crate::datetime;
 use crate::infer::{Inferrer, Sample, Seen, check_names, decimal_shape, fields_of};
-use crate::lines::{BOM, LineCutter, LineEnd, LineWalk, check_record_bytes};
+use crate::input::{CutOptions, InputCutter, Piece};
+use crate::lines::{BOM, LineEnd, LineWalk};
 
 /// Values nested deeper than this are inferred as strings: a type of a thousand levels helps nobody.
 const TYPE_DEPTH_MAX: usize = 100;
@@ -19,8 +20,7 @@ const TYPE_DEPTH_MAX: usize = 100;
 /// Reads JSON to find its schema. Columns come in the order of their names.
 #[derive(Debug)]
 pub struct JsonInferrer {
-    lines: LineCutter,
-    whole: Option<Vec<u8>>,
+    cutter: InputCutter,
     records: Records,
 }
 
@@ -44,8 +44,11 @@ impl JsonInferrer {
     pub fn new(options: JsonReadOptions) -> Self {
         let line_end = LineEnd::new(options.line_separator.as_deref());
         Self {
-            lines: LineCutter::new(line_end.clone(), options.record_bytes_max),
-            whole: options.multi_line.then(Vec::new),
+            cutter: InputCutter::new(CutOptions {
+                line_end: line_end.clone(),
+                multi_line: options.multi_line,
+                record_bytes_max: options.record_bytes_max,
+            }),
             records: Records {
                 sample: Sample::new(options.sampling_ratio),
                 options,
@@ -73,31 +76,17 @@ impl JsonInferrer {
 
 impl Inferrer for JsonInferrer {
     fn begin(&mut self, origin: &str) {
-        self.lines.begin();
-        if let Some(whole) = &mut self.whole {
-            whole.clear();
-        }
+        self.cutter.begin();
         self.records.walk.line = 0;
         self.records.origin = origin.to_owned();
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(whole) = &mut self.whole {
-            whole.extend_from_slice(bytes);
-            return check_record_bytes(whole.len(), self.records.options.record_bytes_max);
-        }
-        let records = &mut self.records;
-        self.lines.push(bytes, &mut |region| records.region(region))
+        self.cutter.push(bytes, &mut |piece| self.records.take(piece))
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some(whole) = &mut self.whole {
-            let whole = std::mem::take(whole);
-            self.records.walk.line = 1;
-            return self.records.record(whole.strip_prefix(BOM).unwrap_or(&whole));
-        }
-        let last = self.lines.end();
-        self.records.region(&last)
+        self.cutter.end(&mut |piece| self.records.take(piece))
     }
 
     fn finish(&mut self) -> Result<Schema> {
@@ -118,12 +107,22 @@ impl Inferrer for JsonInferrer {
 }
 
 impl Records {
-    fn region(&mut self, region: &[u8]) -> Result<()> {
-        let mut at = 0;
-        while let Some((_, line)) = self.walk.next(region, &mut at) {
-            self.record(line)?;
+    fn take(&mut self, piece: Piece<'_>) -> Result<usize> {
+        match piece {
+            Piece::Lines(lines) => {
+                let mut at = 0;
+                while let Some((_, line)) = self.walk.next(lines, &mut at) {
+                    self.record(line)?;
+                }
+                Ok(at)
+            }
+            Piece::Open { is_end: false, .. } => Ok(0),
+            Piece::Open { input, is_end: true } => {
+                self.walk.line = 1;
+                self.record(input.strip_prefix(BOM).unwrap_or(input))?;
+                Ok(input.len())
+            }
         }
-        Ok(())
     }
 
     fn record(&mut self, bytes: &[u8]) -> Result<()> {

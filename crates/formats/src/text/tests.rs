@@ -3,6 +3,7 @@
 use arrow::array::{AsArray, RecordBatch};
 
 use super::*;
+use crate::decoder::Decoder;
 
 fn decode(input: &[u8], pairs: &[(&str, &str)]) -> Vec<String> {
     let options = TextReadOptions::new(&pairs.iter().copied().collect()).unwrap();
