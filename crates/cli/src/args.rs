@@ -101,6 +101,9 @@ pub enum RowFormat {
 pub struct CheckArgs {
     /// The job file
     pub job: PathBuf,
+    /// The trigger with which it will be run, if not its own
+    #[arg(long)]
+    pub trigger: Option<String>,
     /// A setting, in place of the job's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,

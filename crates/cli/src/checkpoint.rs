@@ -3,16 +3,15 @@
 use millstream::{Result, checkpoint};
 
 use crate::args::CheckpointCommand;
+use crate::print;
 
-#[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub async fn run(command: CheckpointCommand) -> Result<()> {
-    match command {
+    let lines = match command {
         CheckpointCommand::Show { dir, json } => {
-            for line in checkpoint::show(&dir, if json { checkpoint::ShowFormat::Json } else { checkpoint::ShowFormat::Text }).await? {
-                println!("{line}");
-            }
+            checkpoint::show(&dir, if json { checkpoint::ShowFormat::Json } else { checkpoint::ShowFormat::Text }).await?
         }
-        CheckpointCommand::Verify { dir } => println!("{}", checkpoint::verify(&dir).await?),
-    }
-    Ok(())
+        CheckpointCommand::Verify { dir } => vec![checkpoint::verify(&dir).await?],
+    };
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    print::answer(text.as_bytes())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream::job::{DatasetState, DatasetStatus};
 use millstream::{JobRun, Result, StreamingQueryProgress};
 
-use crate::run::line;
+use crate::print::{line, told};
 use crate::totals::{Total, Totals};
 
 /// How often the live view is drawn.
@@ -30,12 +30,12 @@ pub fn summary(statuses: &[DatasetStatus], totals: &Totals) {
     for status in statuses {
         let total = totals.of(&status.name);
         let state = match &status.state {
-            DatasetState::Waiting => "did not start",
             DatasetState::Running => "stopped",
             DatasetState::Failed(_) => "failed",
             _ => "ended",
         };
         match status.n_rows {
+            _ if matches!(status.state, DatasetState::Waiting) => line(&format!("{}: did not start", status.name)),
             Some(n_rows) => line(&format!("{}: {state}, {n_rows} rows", status.name)),
             None => line(&format!(
                 "{}: {state}, {} batches, {} rows in, {} rows out",
@@ -45,14 +45,10 @@ pub fn summary(statuses: &[DatasetStatus], totals: &Totals) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the live view is the terminal's")]
 fn draw(lines: &[String], n_drawn: &mut usize) {
-    if *n_drawn > 0 {
-        eprint!("\x1b[{n_drawn}A");
-    }
-    for line in lines {
-        eprintln!("\x1b[2K{line}");
-    }
+    let up = if *n_drawn > 0 { format!("\x1b[{n_drawn}A") } else { String::new() };
+    let drawn: String = lines.iter().map(|line| format!("\x1b[2K{line}\n")).collect();
+    told(&(up + &drawn));
     *n_drawn = lines.len();
 }
 

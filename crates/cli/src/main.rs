@@ -9,6 +9,7 @@ mod checkpoint;
 mod crash;
 mod live;
 mod logging;
+mod print;
 mod run;
 mod sql;
 mod totals;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use args::{Command, Options};
 use clap::Parser;
 use millstream::{Error, ErrorKind};
+use print::line;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -43,16 +45,15 @@ fn main() -> ExitCode {
 }
 
 /// One line what, one line where, one line what to do.
-#[expect(clippy::print_stderr, reason = "errors go to the terminal, whatever the log level")]
 fn fail(error: &Error) -> ExitCode {
     let class = error.error_class().map(|class| format!("[{class}] ")).unwrap_or_default();
-    eprintln!("error: {class}{}", error.message());
+    line(&format!("error: {class}{}", error.message()));
     if !error.contexts().is_empty() {
         let place: Vec<&str> = error.contexts().iter().rev().map(String::as_str).collect();
-        eprintln!("  where: {}", place.join(", "));
+        line(&format!("  where: {}", place.join(", ")));
     }
     if let Some(hint) = error.hint_text() {
-        eprintln!("  what to do: {hint}");
+        line(&format!("  what to do: {hint}"));
     }
     match error.kind() {
         ErrorKind::Invalid | ErrorKind::Unsupported if error.contexts().iter().all(|context| !context.starts_with("batch ")) => {

@@ -8,6 +8,7 @@ use millstream::{Error, Job, JobRun, Result, Session, StreamingQueryListener, Tr
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::RunArgs;
+use crate::print::line;
 use crate::totals::Totals;
 use crate::{crash, live};
 
@@ -62,10 +63,4 @@ fn stop_on_signals(running: &JobRun) -> Result<()> {
         }
     });
     Ok(())
-}
-
-/// A line for the user.
-#[expect(clippy::print_stderr, reason = "what a job does is told on the terminal; standard output is the console sink's")]
-pub fn line(text: &str) {
-    eprintln!("{text}");
 }

@@ -1,10 +1,9 @@
 //! `millstream sql`: a query over finished data.
 
-use std::io::Write;
-
 use millstream::{AnswerKind, DataFrame, Error, Result, Session, SqlAnswer};
 
 use crate::args::{RowFormat, SqlArgs};
+use crate::print;
 use crate::run::parse_settings;
 
 pub async fn run(args: SqlArgs) -> Result<()> {
@@ -27,12 +26,7 @@ pub async fn run(args: SqlArgs) -> Result<()> {
         (_, RowFormat::Json) => frame.json_lines().await?,
         (_, RowFormat::Csv) => frame.csv_lines().await?,
     };
-    let mut stdout = std::io::stdout().lock();
-    // A closed pipe (`| head`) is no failure.
-    match stdout.write_all(&out).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::from(error)),
-        _ => Ok(()),
-    }
+    print::answer(&out)
 }
 
 /// The lines of a text, which a table would put into one.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use millstream::{Error, QueryEvent, Result, StreamingQueryListener, StreamingQueryProgress};
 
-use crate::run::line;
+use crate::print::line;
 
 /// See the module's documentation.
 pub struct Totals {

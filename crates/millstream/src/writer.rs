@@ -7,10 +7,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::logical_expr::LogicalPlan;
 use millstream_connectors::{ForeachBatch, RowWriterFactory, foreach_batch_sink, foreach_sink};
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
-use millstream_core::{BatchId, Error, Options, Result, Sink};
+use millstream_core::{BatchId, Error, OptionSpec, Options, Result, Sink};
 use millstream_engine::stream::definition::CheckpointLife;
 use millstream_engine::{QueryDefinition, RowErrors, StreamingQuery, Trigger};
 use millstream_state::Location;
@@ -18,6 +19,7 @@ use millstream_state::Location;
 use crate::columns::check_distinct;
 use crate::dataframe::DataFrame;
 use crate::resolve::AnalyzedStream;
+use crate::session::Session;
 use crate::settings;
 
 /// What a batch write does with what is there.
@@ -130,7 +132,14 @@ impl DataFrameWriter {
     }
 
     /// Writes, and gives the number of rows written.
-    pub async fn save(mut self) -> Result<u64> {
+    pub async fn save(self) -> Result<u64> {
+        let session = self.frame.session.clone();
+        let write = self.prepare().await?;
+        session.engine().write(&write.plan, &write.sink, write.row_errors).await
+    }
+
+    /// Everything but the writing: analyses the query and checks the options.
+    pub(crate) async fn prepare(mut self) -> Result<PreparedWrite> {
         let session = &self.frame.session;
         let analyzed = self.frame.analyze().await?;
         let format = self.format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
@@ -152,8 +161,15 @@ impl DataFrameWriter {
             clock: Arc::clone(engine.clock()),
         };
         let sink = engine.registry().for_format(&format)?.sink(request).await?;
-        engine.write(&analyzed.plan, &sink, row_errors).await
+        Ok(PreparedWrite { plan: analyzed.plan, sink, row_errors })
     }
+}
+
+/// A write of finished data, ready to run.
+pub(crate) struct PreparedWrite {
+    plan: LogicalPlan,
+    sink: Arc<dyn Sink>,
+    pub(crate) row_errors: RowErrors,
 }
 
 /// What becomes of rows on which an expression fails: `fail` or `deadLetter`.
@@ -283,12 +299,13 @@ impl DataStreamWriter {
                 .code("WRITE_STREAM_NOT_ALLOWED")
                 .hint("read it with read_stream, or write it with write"));
         }
+        self.check_names(&session)?;
         let own: Options =
             ENGINE_OPTIONS.iter().filter_map(|name| self.options.remove(name).map(|value| ((*name).to_owned(), value))).collect();
         check_output_mode(&own)?;
         let trigger: Trigger = own.get("trigger").map_or(Ok(Trigger::default()), str::parse)?;
         let name = own.get("queryName").map(str::to_owned);
-        let format = self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
+        let format = self.format_name(&session);
         let is_file = matches!(self.target, Target::Format) && session.engine().registry().is_file_format(&format);
         let (checkpoint, checkpoint_life) = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
         let commit_interval = commit_interval(&own, is_file)?;
@@ -348,6 +365,30 @@ impl DataStreamWriter {
     }
 }
 
+impl DataStreamWriter {
+    /// Names the nearest option, be it the format's or the engine's. A format that lists none takes any.
+    fn check_names(&self, session: &Session) -> Result<()> {
+        let (sink, mut known) = match &self.target {
+            Target::ForeachBatch(_) => ("foreach_batch".to_owned(), Vec::new()),
+            Target::Foreach(_) => ("foreach".to_owned(), Vec::new()),
+            Target::Format => {
+                let format = self.format_name(session);
+                let known = session.engine().registry().for_format(&format)?.sink_options(&format);
+                if known.is_empty() {
+                    return Ok(());
+                }
+                (format, known)
+            }
+        };
+        known.extend(ENGINE_OPTIONS.map(|name| OptionSpec::new(name, "of every streaming write")));
+        self.options.check(&format!("{sink} sink"), &known)
+    }
+
+    fn format_name(&self, session: &Session) -> String {
+        self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned())
+    }
+}
+
 /// What a writer's options say of rows on which an expression fails.
 pub(crate) fn row_errors(options: &Options) -> Result<RowErrors> {
     options.get(ROW_ERRORS).map_or(Ok(RowErrors::default()), str::parse)
@@ -387,7 +428,7 @@ fn commit_interval(own: &Options, is_file: bool) -> Result<Duration> {
 
 /// `checkpointLocation`, else a folder under `spark.sql.streaming.checkpointLocation`, else (not for files) a temporary one.
 fn checkpoint_location(
-    session: &crate::Session,
+    session: &Session,
     own: &Options,
     name: Option<&str>,
     sink_options: &Options,

@@ -4,6 +4,7 @@
 
 mod bad_machine;
 mod command;
+mod commands;
 mod crashes;
 mod process;
 mod rivals;

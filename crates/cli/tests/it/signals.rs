@@ -46,9 +46,9 @@ fn a_batch_that_outlasts_stop_timeout_is_cancelled_and_its_input_taken_again() {
     let (status, _, said) = process.end();
     let took = signalled.elapsed();
     assert!(took >= Duration::from_secs(1), "it had a second to finish");
-    assert!(took < Duration::from_secs(20), "{took:?}: the batch was not cancelled");
     assert!(status.success(), "{said}");
     assert!(said.contains("stopping after the running batch"), "{said}");
+    // It was not finished, as it would have been within a minute or so.
     assert!(said.contains("result: ended, 0 batches, 0 rows in, 0 rows out"), "{said}");
     assert!(local_table(dir.path()).is_empty());
     restart_is_exact(dir.path());

@@ -1,10 +1,11 @@
 //! The queries of a session: Spark's `StreamingQueryManager`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::select_all;
 use millstream_core::{Error, QueryId, Result};
+use tokio::sync::watch;
 
 use super::definition::QueryDefinition;
 use super::listener::{ListenerBus, StreamingQueryListener};
@@ -17,13 +18,33 @@ use crate::engine::Engine;
 pub struct StreamingQueryManager {
     engine: Arc<Engine>,
     listeners: ListenerBus,
-    queries: Mutex<Vec<StreamingQuery>>,
+    known: Mutex<Known>,
+    /// Told when a query was started.
+    started: watch::Sender<()>,
+}
+
+/// The queries that run, and of those that have ended the one that is told of.
+#[derive(Debug, Default)]
+struct Known {
+    running: Vec<StreamingQuery>,
+    ended: Option<StreamingQuery>,
+}
+
+impl Known {
+    /// Forgets the queries that have ended but for the first, or the last that failed: a failure is never passed over.
+    fn sweep(&mut self) {
+        for query in self.running.extract_if(.., |query| !query.is_active()) {
+            if self.ended.is_none() || query.exception().is_some() {
+                self.ended = Some(query);
+            }
+        }
+    }
 }
 
 impl StreamingQueryManager {
     /// A manager without queries.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, listeners: ListenerBus::default(), queries: Mutex::default() }
+        Self { engine, listeners: ListenerBus::default(), known: Mutex::default(), started: watch::Sender::new(()) }
     }
 
     /// Starts a query. Fails if an active query has the same name.
@@ -34,13 +55,14 @@ impl StreamingQueryManager {
             return Err(Error::invalid(format!("a query named '{name}' is already active")).hint("stop it, or choose another queryName"));
         }
         let query = start_query(Arc::clone(&self.engine), definition, self.listeners.clone()).await?;
-        self.queries.lock().unwrap_or_else(PoisonError::into_inner).push(query.clone());
+        self.known().running.push(query.clone());
+        self.started.send_replace(());
         Ok(query)
     }
 
     /// The queries that are running.
     pub fn active(&self) -> Vec<StreamingQuery> {
-        self.all().into_iter().filter(StreamingQuery::is_active).collect()
+        self.known().running.clone()
     }
 
     /// An active query by its id.
@@ -48,23 +70,43 @@ impl StreamingQueryManager {
         self.active().into_iter().find(|query| query.id() == id)
     }
 
-    /// Waits until any query of the session has ended since the last [`Self::reset_terminated`]. Returns whether one did
-    /// within `timeout`; fails if the one that ended failed.
+    /// Waits until any query of the session has ended since the last [`Self::reset_terminated`], also one that is started
+    /// meanwhile. Returns whether one did within `timeout` (`None` = for ever); fails if one failed.
     pub async fn await_any_termination(&self, timeout: Option<Duration>) -> Result<bool> {
-        let queries = self.all();
-        if let Some(ended) = queries.iter().find(|query| !query.is_active()) {
-            return ended.exception().map_or(Ok(true), Err);
+        let deadline = async {
+            match timeout {
+                Some(timeout) => self.engine.clock().sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(deadline);
+        loop {
+            let mut started = self.started.subscribe();
+            let running = {
+                let known = self.known();
+                if let Some(ended) = &known.ended {
+                    return ended.exception().map_or(Ok(true), Err);
+                }
+                known.running.clone()
+            };
+            let any_ended = async {
+                if running.is_empty() {
+                    return std::future::pending().await;
+                }
+                // How it ended is looked at above.
+                let _ = select_all(running.iter().map(|query| Box::pin(query.await_termination(None)))).await;
+            };
+            tokio::select! {
+                () = any_ended => {}
+                _ = started.changed() => {}
+                () = &mut deadline => return Ok(false),
+            }
         }
-        if queries.is_empty() {
-            return Ok(true);
-        }
-        let waits = queries.iter().map(|query| Box::pin(query.await_termination(timeout)));
-        select_all(waits).await.0
     }
 
     /// Forgets the queries that have ended.
     pub fn reset_terminated(&self) {
-        self.queries.lock().unwrap_or_else(PoisonError::into_inner).retain(StreamingQuery::is_active);
+        self.known().ended = None;
     }
 
     /// Adds a listener; the number removes it again.
@@ -82,7 +124,9 @@ impl StreamingQueryManager {
         self.listeners.flush().await;
     }
 
-    fn all(&self) -> Vec<StreamingQuery> {
-        self.queries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.sweep();
+        known
     }
 }

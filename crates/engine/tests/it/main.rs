@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod harness;
+mod manager;
 mod recovery;
 mod spans;
 mod stream;
+mod triggers;
 mod wake;

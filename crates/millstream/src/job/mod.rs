@@ -23,7 +23,6 @@ use crate::dataframe::{DataFrame, output_schema};
 use crate::session::Session;
 use crate::settings;
 use crate::text_error;
-use crate::writer::row_errors;
 use graph::Graph;
 
 /// A job file, parsed and ordered.
@@ -108,17 +107,16 @@ impl Job {
         self.datasets.iter().map(|dataset| dataset.name.clone()).collect()
     }
 
-    /// Resolves and plans every dataset without touching its data.
-    pub async fn check(&self) -> Result<Vec<DatasetPlan>> {
+    /// Resolves and plans every dataset without touching its data. What [`Self::run`] would refuse is refused.
+    pub async fn check(&self, options: &RunOptions) -> Result<Vec<DatasetPlan>> {
+        run::course(&self.datasets, options)?;
         let mut plans = Vec::new();
         for dataset in &self.datasets {
             let in_dataset = |error: Error| error.context(format!("dataset '{}'", dataset.name));
             let analyzed = dataset.frame.analyze().await.map_err(in_dataset)?;
             let row_errors = match dataset.kind {
-                DatasetKind::StreamingTable => {
-                    dataset.stream_writer(&RunOptions::default())?.definition().await.map_err(in_dataset)?.row_errors
-                }
-                DatasetKind::MaterializedView => row_errors(&dataset.options).map_err(in_dataset)?,
+                DatasetKind::StreamingTable => dataset.stream_writer(options)?.definition().await.map_err(in_dataset)?.row_errors,
+                DatasetKind::MaterializedView => dataset.view_writer().prepare().await.map_err(in_dataset)?.row_errors,
             };
             let engine = self.session.engine();
             // What cannot run with these options is refused here.

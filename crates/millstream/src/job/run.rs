@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Dataset;
 use crate::session::Session;
-use crate::writer::{DataStreamWriter, SaveMode};
+use crate::writer::{DataFrameWriter, DataStreamWriter, SaveMode};
 
 /// The option of a materialized view that this module takes; all others go to the format.
 const REFRESH_INTERVAL: &str = "refreshInterval";
@@ -105,8 +105,17 @@ impl Dataset {
         Ok(writer)
     }
 
+    /// The writer of a materialized view.
+    pub(super) fn view_writer(&self) -> DataFrameWriter {
+        let mut writer = self.frame.write().format(&self.format).mode(SaveMode::Overwrite).partition_by(self.partition_by.clone());
+        for (name, value) in self.options.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(REFRESH_INTERVAL)) {
+            writer = writer.option(name, value);
+        }
+        writer
+    }
+
     /// The option of a materialized view that says how often an endless run computes it.
-    pub(super) fn refresh_interval(&self) -> Result<Option<Duration>> {
+    fn refresh_interval(&self) -> Result<Option<Duration>> {
         let interval = self.options.get_duration(REFRESH_INTERVAL).map_err(|error| error.context(format!("dataset '{}'", self.name)))?;
         match interval {
             Some(Duration::ZERO) => Err(Error::invalid(format!("option '{REFRESH_INTERVAL}' is 0: expected a length of time above 0"))
@@ -147,8 +156,7 @@ pub(super) async fn start(session: &Session, datasets: &[Dataset], options: RunO
         .map(|dataset| DatasetStatus { name: dataset.name.clone(), state: DatasetState::Waiting, query: None, n_rows: None })
         .collect();
     let statuses = Arc::new(Mutex::new(statuses));
-    let bounded = which_end(datasets, &options)?;
-    let refresh_intervals = refresh_intervals(datasets, &bounded)?;
+    let (bounded, refresh_intervals) = course(datasets, &options)?;
     let readiness: Vec<_> = datasets.iter().map(|_| watch::Sender::new(false)).collect();
     let is_waited_for = |at: usize| {
         let is_view = datasets.get(at).is_some_and(|dataset| dataset.kind == DatasetKind::MaterializedView);
@@ -171,6 +179,13 @@ pub(super) async fn start(session: &Session, datasets: &[Dataset], options: RunO
         tasks.spawn(task.run());
     }
     Ok(JobRun { stop, statuses, tasks })
+}
+
+/// Which datasets end by themselves, and how often each is computed again, if it is. What cannot run so is refused.
+pub(super) fn course(datasets: &[Dataset], options: &RunOptions) -> Result<(Vec<bool>, Vec<Option<Duration>>)> {
+    let bounded = which_end(datasets, options)?;
+    let refresh_intervals = refresh_intervals(datasets, &bounded)?;
+    Ok((bounded, refresh_intervals))
 }
 
 /// Which datasets end by themselves: streaming tables by their trigger, materialized views when all that they read do.
@@ -196,7 +211,7 @@ fn which_end(datasets: &[Dataset], options: &RunOptions) -> Result<Vec<bool>> {
     }
 }
 
-/// How often each dataset is computed again, if it is: a materialized view of what is endless must say so.
+/// How often each dataset is computed again: a materialized view of what is endless must say so.
 fn refresh_intervals(datasets: &[Dataset], bounded: &[bool]) -> Result<Vec<Option<Duration>>> {
     let interval_of = |(dataset, is_bounded): (&Dataset, &bool)| {
         if dataset.kind != DatasetKind::MaterializedView {
@@ -214,11 +229,11 @@ fn refresh_intervals(datasets: &[Dataset], bounded: &[bool]) -> Result<Vec<Optio
 impl DatasetTask {
     async fn run(mut self) -> Result<()> {
         let result = self.run_inner().await.map_err(|error| error.context(format!("dataset '{}'", self.dataset.name)));
-        self.set(|status| {
-            status.state = match &result {
-                Ok(()) => DatasetState::Ended,
-                Err(error) => DatasetState::Failed(error.clone()),
-            }
+        self.set(|status| match &result {
+            // The job was stopped before its turn came.
+            Ok(()) if matches!(status.state, DatasetState::Waiting) => {}
+            Ok(()) => status.state = DatasetState::Ended,
+            Err(error) => status.state = DatasetState::Failed(error.clone()),
         });
         if result.is_ok() {
             self.is_ready.send_replace(true);
@@ -261,7 +276,7 @@ impl DatasetTask {
     async fn run_view(&self) -> Result<()> {
         self.set(|status| status.state = DatasetState::Running);
         loop {
-            let n_rows = self.compute_view().await?;
+            let n_rows = self.dataset.view_writer().save().await?;
             self.set(|status| status.n_rows = Some(n_rows));
             self.is_ready.send_replace(true);
             let Some(interval) = self.refresh_interval else { return Ok(()) };
@@ -270,15 +285,6 @@ impl DatasetTask {
                 () = self.stop.cancelled() => return Ok(()),
             }
         }
-    }
-
-    async fn compute_view(&self) -> Result<u64> {
-        let dataset = &self.dataset;
-        let mut writer = dataset.frame.write().format(&dataset.format).mode(SaveMode::Overwrite).partition_by(dataset.partition_by.clone());
-        for (name, value) in dataset.options.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(REFRESH_INTERVAL)) {
-            writer = writer.option(name, value);
-        }
-        writer.save().await
     }
 
     fn set(&self, change: impl FnOnce(&mut DatasetStatus)) {

@@ -95,6 +95,118 @@ async fn an_unknown_table_is_an_error_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_cannot_hold_is_refused_with_its_place() {
+    let table = "CREATE TABLE trail (a INT) USING json OPTIONS (path '/tmp');\n";
+    let cases = [
+        // What, where, and what to do.
+        (
+            "CREATE FLOW f AS INSERT INTO t BY NAME SELECT * FROM STREAM trail",
+            "CREATE FLOW ('f') is not supported yet",
+            "line 2, column 1",
+            "AS of CREATE STREAMING TABLE",
+        ),
+        ("CREATE STREAMING TABLE t", "dataset 't' without AS: CREATE FLOW is not supported yet", "line 2, column 1", ""),
+        (
+            "CREATE STREAMING TABLE t AS SELECT * FROM STREAM trial",
+            "the table or view 'trial' cannot be found",
+            "line 2, column 50",
+            "did you mean 'trail'",
+        ),
+        ("CREATE STREAMING TABLE t AS\nSELECT b FROM STREAM trail", "column 'b' cannot be found", "line 3, column 8", "a"),
+        ("CREATE STREAMING TABLE t AS SELECT a FROM trail", "streaming table 't' reads no stream", "line 2, column 1", "FROM STREAM t"),
+        (
+            "CREATE MATERIALIZED VIEW t AS SELECT a FROM STREAM trail",
+            "materialized view 't' reads a stream",
+            "line 2, column 1",
+            "without STREAM",
+        ),
+        ("CREATE STREAMING TABLE Trail AS SELECT a FROM STREAM trail", "'Trail' is declared twice", "line 2, column 1", ""),
+        (
+            "CREATE STREAMING TABLE t AS SELECT a FROM STREAM trail;\nCREATE MATERIALIZED VIEW T AS SELECT 1 AS a",
+            "'T' is declared twice",
+            "line 3, column 1",
+            "",
+        ),
+        (
+            "CREATE STREAMING TABLE t AS SELECT a FROM STREAM u;\nCREATE STREAMING TABLE u AS SELECT a FROM STREAM t",
+            "the datasets read each other in a circle: t reads u reads t",
+            "line 2, column 1",
+            "",
+        ),
+        ("SELECT a FROM trail", "a job file holds SET, CREATE TABLE, views and datasets only", "line 2, column 1", "millstream sql"),
+    ];
+    for (statement, what, place, hint) in cases {
+        let error = run(&format!("{table}{statement};")).await.unwrap_err();
+        let told = format!("{error} {}", error.hint_text().unwrap_or_default());
+        for part in [what, place, hint] {
+            assert!(told.contains(part), "{statement}: '{part}' is not in: {told}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_a_dataset_are_options_or_properties_and_settings_come_first_wherever_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in/a.json", "{\"at\":\"2024-01-01T00:30:00Z\"}\n");
+    let job = "CREATE STREAMING TABLE a USING json PARTITIONED BY (hour) TBLPROPERTIES ('path' = '$dir/a', 'checkpointLocation' = '$dir/ck-a', 'compression' = 'none')
+                 AS SELECT CAST(at AS STRING) AS at, hour(at) AS hour FROM STREAM(input);
+               CREATE STREAMING TABLE b USING json LOCATION '$dir/b' OPTIONS (checkpointLocation '$dir/ck-b', compression 'gzip', queryName 'renamed')
+                 AS SELECT CAST(at AS STRING) AS at FROM STREAM read_files('$dir/in', format => 'json', schema => 'at TIMESTAMP');
+               CREATE TABLE input (at TIMESTAMP) USING json OPTIONS (path '$dir/in');
+               SET spark.sql.session.timeZone = Asia/Tokyo;";
+    let session = run(&job.replace("$dir", &dir.path().display().to_string())).await.unwrap();
+    // Nine hours further.
+    let a = std::fs::read_dir(dir.path().join("a/hour=9")).unwrap().next().unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(a.path()).unwrap(), "{\"at\":\"2024-01-01 09:30:00\"}\n");
+    let names: Vec<String> =
+        std::fs::read_dir(dir.path().join("b")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.ends_with(".json.gz")), "{names:?}");
+    assert_eq!(sorted(&session, "SELECT at, hour FROM a").await, ["2024-01-01 09:30:00|9"]);
+    assert_eq!(sorted(&session, "SELECT * FROM b").await, ["2024-01-01 09:30:00"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_writes_are_refused_before_they_start() {
+    let session = Session::new().unwrap();
+    session.memory_stream("numbers", millstream::parse_schema("v BIGINT").unwrap()).unwrap();
+    let frame = session.read_stream().format("memory").option("stream", "numbers").load().await.unwrap();
+    for mode in ["update", "complete"] {
+        let error = frame.write_stream().format("noop").output_mode(mode).start().await.unwrap_err();
+        assert!(error.message().contains(&format!("output mode '{mode}'")), "{error}");
+    }
+    let error = frame.write_stream().format("noop").output_mode("sometimes").start().await.unwrap_err();
+    assert_eq!(error.message(), "output mode 'sometimes' is not one of append, update, complete");
+    for (option, near) in [("chekpointLocation", "checkpointLocation"), ("maxBytesPerBach", "maxBytesPerBatch"), ("tabel", "table")] {
+        let error = frame.write_stream().format("memory").query_name("out").option(option, "1").start().await.unwrap_err();
+        assert_eq!(error.message(), format!("unknown option '{option}' of the memory sink"));
+        assert_eq!(error.hint_text(), Some(format!("did you mean '{near}'?").as_str()));
+    }
+    let writer = frame.write_stream().foreach_batch(|_, _| async { Ok(()) });
+    let error = writer.option("stopTimeuot", "1s").start().await.unwrap_err();
+    assert_eq!(error.message(), "unknown option 'stopTimeuot' of the foreach_batch sink");
+    let error = frame.write_stream().format("parquet").start_path("x").await.unwrap_err();
+    assert_eq!(error.message(), "option 'checkpointLocation' is missing");
+    let error = frame.write().format("noop").save().await.unwrap_err();
+    assert!(error.to_string().contains("write_stream"), "{error} {:?}", error.hint_text());
+    let error = session.range(0, 1, 1).write_stream().format("noop").start().await.unwrap_err();
+    assert_eq!(error.error_class(), Some("WRITE_STREAM_NOT_ALLOWED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_query_explains_what_its_batches_run() {
+    let session = Session::new().unwrap();
+    session.memory_stream("numbers", millstream::parse_schema("v BIGINT").unwrap()).unwrap();
+    let frame = session.read_stream().format("memory").option("stream", "numbers").load().await.unwrap();
+    let frame = frame.filter(millstream::functions::expr("v > 41").unwrap());
+    let query = frame.write_stream().format("memory").query_name("out").start().await.unwrap();
+    for part in ["SinkExec", "FilterExec: ", "> 41", "SourceExec"] {
+        assert!(query.explain().contains(part), "{part}: {}", query.explain());
+    }
+    assert_eq!((query.name(), query.is_active(), query.exception().is_none()), (Some("out"), true, true));
+    query.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_right_on_a_stream_is_refused_before_it_starts() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "in/a.json", "{\"n\":1}\n");

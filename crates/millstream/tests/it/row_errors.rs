@@ -237,12 +237,12 @@ async fn a_job_sets_rows_aside_by_an_option_of_its_datasets() {
     // What cannot be guarded is told before anything runs.
     let session = Session::new().unwrap();
     let sum = Job::parse(&session, &job("SELECT sum(id) AS n FROM input")).await.unwrap();
-    let error = sum.check().await.unwrap_err();
+    let error = sum.check(&RunOptions::default()).await.unwrap_err();
     assert!(error.message().contains("'AggregateExec'") && error.to_string().contains("dataset 'view'"), "{error}");
 
     let session = Session::new().unwrap();
     let job = Job::parse(&session, &job("SELECT 10 DIV id AS n FROM input WHERE text = '1'")).await.unwrap();
-    job.check().await.unwrap();
+    job.check(&RunOptions::default()).await.unwrap();
     job.run(RunOptions { trigger: Some(Trigger::AvailableNow) }).await.unwrap().wait().await.unwrap();
     assert_eq!(out(&session, dir.path()).await, ["0", "1"]);
     assert_eq!(dead(&session, dir.path(), "CAST(raw AS STRING)").await, [r#"{"text":"x"}"#]);

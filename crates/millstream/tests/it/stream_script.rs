@@ -13,6 +13,8 @@
 //!                                       runs: before the rows are added, as it takes them at once
 //! expect [SELECT ...]                   all rows of `out` so far (or of that query), in any order, columns divided by `|`
 //! progress numInputRows 2               a field of the last progress
+//! exists in/a.json                      the file is there
+//! gone in/a.json                        it is not
 //! error TEXT                            the next run fails with a message that contains the text
 //! ```
 //! `$dir` stands for the script's folder.
@@ -138,6 +140,10 @@ impl Script {
                 let json: serde_json::Value = serde_json::from_str(&progress.json()).unwrap();
                 let got = json.pointer(&format!("/{}", field.replace('.', "/"))).unwrap_or_else(|| panic!("{place}: no such field"));
                 assert_eq!(got.to_string().trim_matches('"'), want.trim(), "{place}");
+            }
+            "exists" | "gone" => {
+                let path = format!("{}/{}", self.dir.path().display(), self.placed(rest));
+                assert_eq!(Path::new(&path).exists(), word == "exists", "{place}");
             }
             "error" => self.expected_error = Some(rest.to_owned()),
             _ => panic!("{place}: unknown step '{word}'"),

@@ -186,3 +186,59 @@ async fn a_parquet_file_that_is_none_is_named() {
     let (_, chunks) = read_all("parquet", &[("path", path), ("ignoreCorruptFiles", "true")], Some(schema)).await.unwrap();
     assert_eq!(rows(&chunks).iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
 }
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// With a checksum, as the command `zstd` writes it; without one damage can be taken for other data.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What the command `zstd` makes of two lines, checksum included.
+const MADE_BY_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x04\x58\x91\x00\x00{\"id\":3}\n{\"id\":4}\n\x47\x43\xaf\x44";
+
+#[tokio::test]
+async fn bz2_and_zst_are_known_by_suffix_and_read_to_their_end_or_refused() {
+    type Encode = fn(&[u8]) -> Vec<u8>;
+    let codecs: [(&str, Encode); 4] = [("bz2", bzip2), ("zst", zstd), ("ZST", zstd), ("zstd", zstd)];
+    for (suffix, encode) in codecs {
+        let name = format!("a.json.{suffix}");
+        // Parallel compressors write many members: they are one file.
+        let dir = TempDir::new().unwrap();
+        write_text(&dir.path().join(&name), [encode(b"{\"id\":1}\n{\"id\":"), encode(b"2}\n")].concat(), 1);
+        assert_eq!(read(&dir, &[]).await.unwrap(), ["id=1", "id=2"], "{name}");
+
+        let whole = encode(&lines(50_000));
+        for cut in [whole.len() / 2, whole.len() - 1] {
+            let dir = TempDir::new().unwrap();
+            write_text(&dir.path().join(&name), &whole[..cut], 1);
+            let error = read(&dir, &[]).await.map(|rows| rows.len()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+            assert!(error.to_string().contains(&name) && error.to_string().contains("truncated"), "{name} cut at {cut}: {error}");
+        }
+        let mut damaged = whole;
+        let middle = damaged.len() / 2;
+        damaged[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0xff);
+        let dir = TempDir::new().unwrap();
+        write_text(&dir.path().join(&name), &damaged, 1);
+        let error = read(&dir, &[]).await.map(|rows| rows.len()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+    let dir = TempDir::new().unwrap();
+    write_text(&dir.path().join("b.json.zst"), MADE_BY_ZSTD, 2);
+    assert_eq!(read(&dir, &[]).await.unwrap(), ["id=3", "id=4"]);
+    for suffix in ["lz4", "snappy", "xz", "zip"] {
+        let dir = TempDir::new().unwrap();
+        write_text(&dir.path().join(format!("a.json.{suffix}")), "x", 1);
+        let error = read(&dir, &[]).await.unwrap_err();
+        assert!(error.message().ends_with(&format!("files compressed as .{suffix} cannot be read")), "{error}");
+    }
+}

@@ -134,10 +134,8 @@ impl MicroBatchLoop {
     }
 
     async fn close(&mut self) -> Result<()> {
-        if let Some(in_flight) = self.in_flight.take() {
-            // The query failed while a commit was under way: let it end, so that nothing is torn off in the middle.
-            let _ = in_flight.commit.await;
-        }
+        // The query failed while the batch before was being committed: that one ends as if nothing had happened.
+        let settled = self.settle().await;
         for leaf in &mut self.run.streams {
             leaf.source.stop().await?;
         }
@@ -147,7 +145,8 @@ impl MicroBatchLoop {
         for sink in self.run.sinks.values() {
             sink.stop().await?;
         }
-        self.write_fact().await
+        self.write_fact().await?;
+        settled
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct InFlight {
     batch: BatchId,
     ranges: BTreeMap<String, SourceRange>,
     /// Gives the time at which the last sink had committed.
-    pub(super) commit: JoinHandle<Result<Duration>>,
+    commit: JoinHandle<Result<Duration>>,
     commit_from: Duration,
     progress: StreamingQueryProgress,
     trigger: TriggerRun,
