@@ -10,14 +10,10 @@ use millstream_sql::ir::{LocalId, Plan, Read};
 
 /// Relations and functions by name.
 pub trait Catalog: Send + Sync {
-    /// The table or view of this name (in any case); `streaming` asks for its streaming form (`STREAM t`).
-    /// `None` when there is none.
-    fn relation(&self, name: &[String], streaming: bool) -> Result<Option<Relation>>;
-
-    /// What a reader reads: `read.format(f).load()`, `read_files('path', ...)`, ``json.`path` ``. The read's
-    /// `source` is never a plain table name here, except for a name that [`Catalog::relation`] does not know and
-    /// whose first of two parts is a format.
-    fn data_source(&self, read: &Read) -> Result<Relation>;
+    /// What a leaf reads: a table or view by name (in any case), a path as a table (``json.`path` ``), a reader's format and
+    /// paths, a function that reads (`read_files('path', ...)`). The analyzer has taken out its own: names of `WITH`, `range`,
+    /// generators. `None` when there is no such.
+    fn relation(&self, read: &Read) -> Result<Option<Relation>>;
 
     /// Rows that the builder of the plan keeps under `id`.
     fn local(&self, id: LocalId) -> Result<Relation>;

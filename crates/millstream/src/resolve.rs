@@ -3,18 +3,21 @@
 //! Walks the relations that a plan names, views included, and opens the sources behind them: lists files, infers schemas,
 //! checks options. Starts nothing, reads no rows.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use millstream_analyzer::{Analyzed, Analyzer, Catalog, Relation, UserFunction, referenced_relations};
 use millstream_core::{Error, Options, Result};
+use millstream_engine::from_datafusion;
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::Settings;
 use millstream_sql::ir::{Expr, Literal, LocalId, Plan, Read, ReadSource};
 
-use crate::catalog::{Entry, TableDefinition};
+use crate::catalog::{Entry, TableDefinition, ViewDefinition};
 use crate::dataframe::DataFrame;
 use crate::reader::{open_source, parse_schema, schema_of};
 use crate::session::Session;
@@ -22,20 +25,39 @@ use crate::session::Session;
 /// The relations of one plan, looked up. What it does not know does not exist.
 pub(crate) struct ResolvedCatalog {
     session: Session,
-    named: BTreeMap<(String, bool), Relation>,
-    sources: Vec<(Read, Relation)>,
+    /// By what reads them.
+    relations: Vec<(Read, Relation)>,
 }
 
 impl fmt::Debug for ResolvedCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResolvedCatalog").field("named", &self.named).finish_non_exhaustive()
+        f.debug_struct("ResolvedCatalog").field("relations", &self.relations).finish_non_exhaustive()
     }
+}
+
+/// What a leaf stands for.
+enum Leaf {
+    View(Arc<ViewDefinition>),
+    Table(Arc<TableDefinition>),
+    /// The table of a memory sink.
+    Rows {
+        name: String,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    },
+    Source {
+        format: String,
+        options: Options,
+        schema: Option<SchemaRef>,
+    },
+    /// Nothing: the analyzer reports it with its place in the text and the nearest name.
+    Unknown,
 }
 
 impl ResolvedCatalog {
     /// Looks up everything that `plan` names.
     pub(crate) async fn resolve(session: &Session, plan: &Plan) -> Result<Self> {
-        let mut resolved = Self { session: session.clone(), named: BTreeMap::new(), sources: Vec::new() };
+        let mut resolved = Self { session: session.clone(), relations: Vec::new() };
         let mut waiting = vec![Arc::new(plan.clone())];
         while let Some(plan) = waiting.pop() {
             for relation in referenced_relations(&plan) {
@@ -49,79 +71,83 @@ impl ResolvedCatalog {
 
     /// Adds what a leaf reads; gives the plan of a view that is yet to be walked.
     async fn add(&mut self, read: &Read) -> Result<Option<Arc<Plan>>> {
-        if let ReadSource::Table(name) = &read.source {
-            let written = name.parts.join(".");
-            let key = (written.to_lowercase(), read.is_streaming);
-            if self.named.contains_key(&key) {
-                return Ok(None);
-            }
-            match self.session.catalog().get(&written) {
-                Some(Entry::View(view)) => {
-                    let relation = Relation::View {
-                        plan: Arc::clone(&view.plan),
-                        column_names: view.columns.clone(),
-                        name: vec![view.name.clone()],
-                        time_zone: Some(view.time_zone.clone()),
-                    };
-                    self.named.insert(key, relation);
-                    return Ok(Some(Arc::clone(&view.plan)));
-                }
-                Some(Entry::Table(table)) => {
-                    let relation = open_table(&self.session, &table, read.is_streaming, options_of(read)).await?;
-                    self.named.insert(key, relation);
-                    return Ok(None);
-                }
-                None => {}
-            }
-            if let Some(table) = self.session.in_process().memory.table(&written) {
-                self.named.insert(key, memory_table(&written, table)?);
-                return Ok(None);
-            }
-            if name.parts.len() != 2 {
-                // The analyzer reports it with its place in the text and the nearest name.
-                return Ok(None);
-            }
-        }
-        let read = &self.as_data_source(read);
-        if self.sources.iter().any(|(known, _)| known == read) {
+        if self.find(read).is_some() {
             return Ok(None);
         }
-        if let Some((format, options, schema)) = source_of(read)? {
-            let relation = open_source(&self.session, None, &format, options, schema, read.is_streaming).await?;
-            self.sources.push((read.clone(), relation));
-        }
-        Ok(None)
+        let mut to_walk = None;
+        let relation = match leaf(&self.session, read)? {
+            Leaf::Unknown => return Ok(None),
+            Leaf::View(view) => {
+                to_walk = Some(Arc::clone(&view.plan));
+                Relation::View {
+                    plan: Arc::clone(&view.plan),
+                    column_names: view.columns.clone(),
+                    name: vec![view.name.clone()],
+                    time_zone: Some(view.time_zone.clone()),
+                }
+            }
+            Leaf::Table(table) => open_table(&self.session, &table, read.is_streaming, options_of(read)).await?,
+            Leaf::Rows { name, schema, batches } => memory_table(name, schema, batches)?,
+            Leaf::Source { format, options, schema } => {
+                open_source(&self.session, None, &format, options, schema, read.is_streaming).await?
+            }
+        };
+        self.relations.push((read.clone(), relation));
+        Ok(to_walk)
     }
 
-    /// ``json.`path` `` in the form in which the analyzer asks for it.
-    fn as_data_source(&self, read: &Read) -> Read {
-        match &read.source {
-            ReadSource::Table(name) => match name.parts.as_slice() {
-                [format, path] if self.session.engine().registry().is_file_format(format) => {
-                    let source = ReadSource::DataSource { format: Some(format.clone()), paths: vec![path.clone()] };
-                    Read { source, ..read.clone() }
-                }
-                _ => read.clone(),
-            },
-            _ => read.clone(),
+    fn find(&self, read: &Read) -> Option<&Relation> {
+        self.relations.iter().find(|(known, _)| known == read).map(|(_, relation)| relation)
+    }
+}
+
+/// What a leaf stands for: this is the place that decides. A name of the session hides a memory sink's table, and both
+/// hide a path as a table.
+fn leaf(session: &Session, read: &Read) -> Result<Leaf> {
+    let mut options = options_of(read);
+    let schema = read.schema.as_ref().map(schema_of).transpose()?;
+    match &read.source {
+        ReadSource::Table(name) => {
+            let written = name.parts.join(".");
+            match session.catalog().get(&written) {
+                Some(Entry::View(view)) => return Ok(Leaf::View(view)),
+                Some(Entry::Table(table)) => return Ok(Leaf::Table(table)),
+                None => {}
+            }
+            if let Some((schema, batches)) = session.in_process().memory.table(&written) {
+                return Ok(Leaf::Rows { name: written, schema, batches });
+            }
+            let [format, path] = name.parts.as_slice() else { return Ok(Leaf::Unknown) };
+            let registry = session.engine().registry();
+            if registry.for_format(format).is_err() {
+                return Ok(Leaf::Unknown);
+            }
+            if !registry.is_file_format(format) {
+                return Err(Error::unsupported(format!("format '{format}' has no files that could be read as a table '{written}'"))
+                    .code("UNSUPPORTED_DATASOURCE_FOR_DIRECT_QUERY"));
+            }
+            options.set("path", path);
+            Ok(Leaf::Source { format: format.clone(), options, schema })
         }
+        ReadSource::DataSource { format, paths } => {
+            if let [path] = paths.as_slice() {
+                options.set("path", path);
+            } else if !paths.is_empty() {
+                return Err(Error::unsupported("a reader with several paths").hint("use a glob, or a union"));
+            }
+            Ok(Leaf::Source { format: format.clone().unwrap_or_else(|| "parquet".to_owned()), options, schema })
+        }
+        ReadSource::Function { name, args } => match name.last().to_ascii_lowercase().as_str() {
+            "read_files" => read_files(args, options),
+            _ => Ok(Leaf::Unknown),
+        },
+        _ => Ok(Leaf::Unknown),
     }
 }
 
 impl Catalog for ResolvedCatalog {
-    fn relation(&self, name: &[String], streaming: bool) -> Result<Option<Relation>> {
-        Ok(self.named.get(&(name.join(".").to_lowercase(), streaming)).cloned())
-    }
-
-    fn data_source(&self, read: &Read) -> Result<Relation> {
-        if let Some((_, relation)) = self.sources.iter().find(|(known, _)| known == read) {
-            return Ok(relation.clone());
-        }
-        match &read.source {
-            ReadSource::Table(name) => Err(self.session.no_such_table(&name.parts.join("."))),
-            ReadSource::Function { name, .. } => Err(Error::unsupported(format!("table function '{}'", name.parts.join(".")))),
-            _ => Err(Error::internal("a source was not looked up before the analysis")),
-        }
+    fn relation(&self, read: &Read) -> Result<Option<Relation>> {
+        Ok(self.find(read).cloned())
     }
 
     fn local(&self, id: LocalId) -> Result<Relation> {
@@ -145,43 +171,17 @@ async fn open_table(session: &Session, table: &TableDefinition, is_streaming: bo
     open_source(session, Some(table.name.clone()), &table.format, options, table.schema.clone(), is_streaming).await
 }
 
-fn memory_table(name: &str, (schema, batches): (arrow::datatypes::SchemaRef, Vec<arrow::array::RecordBatch>)) -> Result<Relation> {
-    let table = datafusion::datasource::MemTable::try_new(schema, vec![batches]).map_err(millstream_engine::from_datafusion)?;
-    Ok(Relation::Table { provider: Arc::new(table), name: vec![name.to_owned()], is_streaming: false })
+fn memory_table(name: String, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Relation> {
+    let table = MemTable::try_new(schema, vec![batches]).map_err(from_datafusion)?;
+    Ok(Relation::Table { provider: Arc::new(table), name: vec![name], is_streaming: false })
 }
 
 fn options_of(read: &Read) -> Options {
     read.options.iter().map(|property| (property.key.clone(), property.value.clone())).collect()
 }
 
-type Source = (String, Options, Option<arrow::datatypes::SchemaRef>);
-
-/// Format, options and schema of a leaf that is no named table: a reader, ``json.`path` ``, `read_files(...)`.
-fn source_of(read: &Read) -> Result<Option<Source>> {
-    let mut options = options_of(read);
-    let schema = read.schema.as_ref().map(schema_of).transpose()?;
-    match &read.source {
-        ReadSource::DataSource { format, paths } => {
-            if let [path] = paths.as_slice() {
-                options.set("path", path);
-            } else if !paths.is_empty() {
-                return Err(Error::unsupported("a reader with several paths").hint("use a glob, or a union"));
-            }
-            Ok(Some((format.clone().unwrap_or_else(|| "parquet".to_owned()), options, schema)))
-        }
-        ReadSource::Function { name, args } => {
-            let function = name.parts.last().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
-            match function.as_str() {
-                "read_files" => read_files(args, options).map(Some),
-                _ => Ok(None),
-            }
-        }
-        _ => Ok(None),
-    }
-}
-
 /// `read_files('path', format => 'json', schema => '...', option => 'value')`
-fn read_files(args: &[Expr], mut options: Options) -> Result<Source> {
+fn read_files(args: &[Expr], mut options: Options) -> Result<Leaf> {
     let (mut format, mut schema) = ("parquet".to_owned(), None);
     for (position, arg) in args.iter().enumerate() {
         let (name, value) = match arg {
@@ -197,7 +197,7 @@ fn read_files(args: &[Expr], mut options: Options) -> Result<Source> {
         }
     }
     options.require("path")?;
-    Ok((format, options, schema))
+    Ok(Leaf::Source { format, options, schema })
 }
 
 fn literal_text(expr: &Expr) -> Option<String> {

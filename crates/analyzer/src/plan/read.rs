@@ -27,10 +27,10 @@ impl Resolver<'_> {
     pub(crate) fn read(&mut self, read: &Read) -> Result<Rel> {
         match &read.source {
             ReadSource::Table(name) => self.table(read, name),
-            ReadSource::DataSource { .. } => {
-                let relation = self.catalog().data_source(read)?;
-                self.relation(relation, &[], read.is_streaming, read.span)
-            }
+            ReadSource::DataSource { .. } => match self.catalog().relation(read)? {
+                Some(relation) => self.relation(relation, &[], read.is_streaming, read.span),
+                None => Err(AnalysisError::internal("a reader whose source is not known").at(read.span)),
+            },
             ReadSource::Function { name, args } => self.table_function(read, name, args),
             _ => Err(AnalysisError::unsupported("this source", read.span)),
         }
@@ -55,19 +55,10 @@ impl Resolver<'_> {
             check_streaming(read.is_streaming, &rel, name, read.span)?;
             return Ok(qualified(rel, std::slice::from_ref(&cte.name)));
         }
-        if let Some(relation) = self.catalog().relation(&name.parts, read.is_streaming)? {
+        if let Some(relation) = self.catalog().relation(read)? {
             let rel = self.relation(relation, &name.parts, read.is_streaming, read.span)?;
             check_streaming(read.is_streaming, &rel, name, read.span)?;
             return Ok(rel);
-        }
-        // json.`path` is a format and a path; what is neither a known format nor looks like a path is a missing table.
-        if let [format, path] = name.parts.as_slice() {
-            let source = ReadSource::DataSource { format: Some(format.clone()), paths: vec![path.clone()] };
-            match self.catalog().data_source(&Read { source, ..read.clone() }) {
-                Ok(relation) => return self.relation(relation, &name.parts, read.is_streaming, read.span),
-                Err(error) if path.contains(['/', '.', '*']) => return Err(error.into()),
-                Err(_) => {}
-            }
         }
         let mut known = self.catalog().relation_names();
         let mut env = self.ctes.clone();
@@ -112,16 +103,15 @@ impl Resolver<'_> {
                 }
             }
             generator if crate::registry::is_generator(generator) => self.generator_relation(&lower, args, read.span),
-            "read_files" => {
-                let relation = self.catalog().data_source(read)?;
-                self.relation(relation, &[], read.is_streaming, read.span)
-            }
-            _ => Err(AnalysisError::invalid(
-                "UNRESOLVABLE_TABLE_VALUED_FUNCTION",
-                format!("the table function '{name}' is not known"),
-                read.span,
-            )
-            .near(nearest(&lower, ["range", "read_files", "explode", "inline", "stack", "posexplode"]).map(str::to_owned))),
+            _ => match self.catalog().relation(read)? {
+                Some(relation) => self.relation(relation, &[], read.is_streaming, read.span),
+                None => Err(AnalysisError::invalid(
+                    "UNRESOLVABLE_TABLE_VALUED_FUNCTION",
+                    format!("the table function '{name}' is not known"),
+                    read.span,
+                )
+                .near(nearest(&lower, ["range", "read_files", "explode", "inline", "stack", "posexplode"]).map(str::to_owned))),
+            },
         }
     }
 

@@ -15,7 +15,7 @@ use millstream_analyzer::{
 };
 use millstream_core::random::SparkRandom;
 use millstream_core::{Error, Result};
-use millstream_sql::ir::{Command, DataType, LocalId, Plan, Read};
+use millstream_sql::ir::{Command, DataType, LocalId, Plan, Read, ReadSource};
 
 /// The batch's time in tests: 2024-05-06 07:08:09.
 pub const NOW_US: i64 = 1_714_979_289_000_000;
@@ -67,20 +67,17 @@ pub fn schema_of(ddl: &str) -> SchemaRef {
 }
 
 impl Catalog for TestCatalog {
-    fn relation(&self, name: &[String], streaming: bool) -> Result<Option<Relation>> {
-        let key = name.last().unwrap().to_lowercase();
+    fn relation(&self, read: &Read) -> Result<Option<Relation>> {
+        let ReadSource::Table(name) = &read.source else { return Ok(None) };
+        let key = name.last().to_lowercase();
         if let Some(plan) = self.views.get(&key) {
             return Ok(Some(Relation::View { plan: Arc::clone(plan), column_names: vec![], name: vec![key], time_zone: None }));
         }
         Ok(self.tables.get(&key).map(|(provider, is_stream)| Relation::Table {
             provider: Arc::clone(provider),
             name: vec![key],
-            is_streaming: streaming && *is_stream,
+            is_streaming: read.is_streaming && *is_stream,
         }))
-    }
-
-    fn data_source(&self, _read: &Read) -> Result<Relation> {
-        Err(Error::unsupported("data sources in this test"))
     }
 
     fn local(&self, _id: LocalId) -> Result<Relation> {
