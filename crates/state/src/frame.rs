@@ -48,6 +48,11 @@ pub fn encode(payload: &[u8], base: u64, out: &mut Vec<u8>) -> Result<()> {
 
 /// Looks at the frame that begins at `at`; `bytes` is the file from its beginning.
 pub fn next(bytes: &[u8], at: usize) -> Next<'_> {
+    next_in(bytes, at, 0)
+}
+
+/// As [`next`], where `bytes` is the file from offset `base` on; `at` counts from there.
+pub fn next_in(bytes: &[u8], at: usize, base: u64) -> Next<'_> {
     let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return Next::End };
     let Some((header, rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Next::Bad("the header is cut") };
     let [m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
@@ -58,10 +63,20 @@ pub fn next(bytes: &[u8], at: usize) -> Next<'_> {
     let Some(payload) = usize::try_from(u32::from_le_bytes(len)).ok().and_then(|len| rest.get(..len)) else {
         return Next::Bad("the record is cut");
     };
-    if checksum(&len, payload, at as u64) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if checksum(&len, payload, base + at as u64) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Next::Bad("the checksum does not match");
     }
     Next::Frame { payload, end: at + HEADER_BYTES + payload.len() }
+}
+
+/// How long the frame is that begins with `header`, if one does.
+pub fn len_of(header: &[u8]) -> Option<u64> {
+    match header {
+        [m0, m1, m2, m3, l0, l1, l2, l3, ..] if [*m0, *m1, *m2, *m3] == MAGIC => {
+            Some(HEADER_BYTES as u64 + u64::from(u32::from_le_bytes([*l0, *l1, *l2, *l3])))
+        }
+        _ => None,
+    }
 }
 
 /// The first offset at or behind `from` where a whole frame begins: tells damage in the middle from a torn tail.

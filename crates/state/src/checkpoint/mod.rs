@@ -5,6 +5,7 @@
 //!               LOCK                   held by the running process (local disks)
 //!               log/...                start, intent, prepared, fact records
 //!               sources/<name>/...     snapshots of what sources remember, write-ahead logs of push sources
+//!               state/...              what batches changed in the state of operators, snapshots of it
 //!
 //!  open ─► (compare the job) ─► start ─► append(intent)? ─► append(prepared) ─► ... ─► append(fact) ─► close
 //! ```
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::fs::blocking;
 use crate::location::Location;
+use crate::store::{RecoveredState, StateKeeping, StateLog, StateLogParts};
 
 mod chain;
 mod inspect;
@@ -42,8 +44,10 @@ pub use snapshot::source_location;
 
 use chain::Chain;
 use local::LocalLog;
+pub(crate) use object::get as get_object;
 use object::{Appended, ObjectLog};
-use open::{HeldLock, Opened};
+pub(crate) use open::HeldLock;
+use open::Opened;
 use order::LogOrder;
 
 /// How many batches are kept in the log at least, unless the query says otherwise (Spark's `minBatchesToRetain`).
@@ -74,6 +78,8 @@ pub struct Recovered {
     pub committed: Option<BatchId>,
     /// What each source needs to go on, by name.
     pub sources: BTreeMap<String, RecoveredSource>,
+    /// What the log says about the state of operators.
+    pub state: RecoveredState,
     /// Torn tails that were cut, for a log line: usual after a crash.
     pub torn: Vec<String>,
 }
@@ -96,11 +102,13 @@ pub struct RecoveredSource {
 pub struct CheckpointOptions {
     /// A segment of a local log is closed when it has reached so many bytes.
     pub segment_bytes: u64,
+    /// The same for a local file of state changes.
+    pub state_segment_bytes: u64,
 }
 
 impl Default for CheckpointOptions {
     fn default() -> Self {
-        Self { segment_bytes: 1 << 20 }
+        Self { segment_bytes: 1 << 20, state_segment_bytes: 16 << 20 }
     }
 }
 
@@ -120,6 +128,7 @@ pub struct Retention<'a> {
 #[derive(Debug)]
 pub struct Checkpoint {
     location: Location,
+    options: CheckpointOptions,
     metadata: Metadata,
     epoch: RunEpoch,
     order: LogOrder,
@@ -132,6 +141,8 @@ pub struct Checkpoint {
     poison: Option<Error>,
     /// The sources that remember more than a position.
     snapshots: Arc<Mutex<BTreeMap<String, SnapshotState>>>,
+    /// Which records the state of operators needs.
+    state: Arc<StateKeeping>,
     /// One removal at a time: what it does not take, a later one does.
     is_removing: Arc<AtomicBool>,
     background: JoinSet<()>,
@@ -189,6 +200,7 @@ impl Checkpoint {
         });
         let checkpoint = Self {
             location,
+            options,
             metadata,
             epoch,
             order: chain.order.clone(),
@@ -196,6 +208,7 @@ impl Checkpoint {
             writer: Some(writer),
             poison: None,
             snapshots: Arc::new(Mutex::new(durable.collect())),
+            state: Arc::default(),
             is_removing: Arc::default(),
             opening: Some(Opening { chain, torn, snapshots }),
             background: JoinSet::new(),
@@ -287,12 +300,31 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Opens the state of the query's operators for this run; `recovered` is what [`Checkpoint::start`] gave. From here on
+    /// the log keeps the records that refer to state that is still needed.
+    pub async fn open_state(&self, recovered: &Recovered) -> Result<StateLog> {
+        if self.opening.is_some() {
+            return Err(Error::internal("state is opened after the run has begun"));
+        }
+        let opened = StateLog::open(StateLogParts {
+            checkpoint: self.location.clone(),
+            query_id: self.metadata.query_id,
+            epoch: self.epoch,
+            segment_bytes: self.options.state_segment_bytes,
+            recovered: recovered.state.clone(),
+            keeping: Arc::clone(&self.state),
+            lock: self.lock.clone(),
+        });
+        opened.await.map_err(|error| error.context(format!("opening the state of checkpoint '{}'", self.location)))
+    }
+
     /// Decides what is not needed any more. The next record says so, and then the files go, in the background.
     pub fn retain(&mut self, retention: &Retention<'_>) {
         let Some(prepared) = self.order.prepared else { return };
         let mut keep_from = BatchId((prepared.0 + 1).saturating_sub(retention.n_batches_min.max(1)));
         keep_from = keep_from.min(self.order.committed.map_or(BatchId(0), BatchId::next));
         keep_from = retention.keep_from.map_or(keep_from, |needed| keep_from.min(needed));
+        keep_from = self.state.keep_from().map_or(keep_from, |needed| keep_from.min(needed));
         {
             let snapshots = lock(&self.snapshots);
             let without = retention.remembering.iter().filter(|source| !snapshots.contains_key(**source)).map(|_| None);
@@ -372,6 +404,9 @@ impl Checkpoint {
                 self.writer = Some(writer);
                 if matches!(appended, Appended::Done) {
                     self.order.apply(&record);
+                    if let (RecordKind::Prepared, Some(batch)) = (record.kind, record.batch) {
+                        self.state.decided(batch);
+                    }
                     self.remove_unneeded(&record);
                 }
                 Ok(appended)

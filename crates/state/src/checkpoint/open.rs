@@ -22,6 +22,7 @@ use super::record::RecordKind;
 use super::{CheckpointOptions, LogWriter, Recovered, RecoveredSource};
 use crate::fs::{FileSystem, LockGuard, blocking};
 use crate::location::{Location, join_key, store_error};
+use crate::store::{KeptDelta, RecoveredState};
 
 const LOCK_NAME: &str = "LOCK";
 
@@ -213,6 +214,22 @@ pub fn recover(
         last_intent: order.intent.clone(),
         committed: order.committed,
         sources,
+        state: recovered_state(chain),
         torn: torn.to_vec(),
     })
+}
+
+fn recovered_state(chain: &Chain) -> RecoveredState {
+    let operators = chain.last_start().map(|start| start.operators.clone()).unwrap_or_default();
+    let mut state = RecoveredState { operators, ..RecoveredState::default() };
+    for record in chain.records.iter().filter(|record| record.kind == RecordKind::Prepared) {
+        let Some(batch) = record.batch else { continue };
+        state.first_batch = state.first_batch.or(Some(batch));
+        state.last_batch = Some(batch);
+        if let Some(reference) = record.state_delta.clone() {
+            let changed = record.state.iter().filter(|(_, version)| **version == batch.0);
+            state.deltas.push(KeptDelta { batch, reference, operators: changed.map(|(id, _)| id.clone()).collect() });
+        }
+    }
+    state
 }

@@ -11,6 +11,8 @@ use millstream_core::{BatchId, Position, RunEpoch, RunId, SourceRange};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::store::{DeltaRef, OperatorState};
+
 /// The version of the record format that this build writes, and the newest it reads.
 pub const RECORD_VERSION: u32 = 1;
 
@@ -99,6 +101,12 @@ pub struct Record {
     /// The state version after the batch, by operator id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub state: BTreeMap<String, u64>,
+    /// What the batch changed in the state of operators (prepared records); `None` if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_delta: Option<DeltaRef>,
+    /// The stateful operators of the job, by id (start records).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operators: BTreeMap<String, OperatorState>,
     /// The settings that change results.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
@@ -152,6 +160,8 @@ impl Record {
             idle: BTreeMap::new(),
             sinks: BTreeMap::new(),
             state: BTreeMap::new(),
+            state_delta: None,
+            operators: BTreeMap::new(),
             settings: BTreeMap::new(),
             job: None,
             extra: BTreeMap::new(),

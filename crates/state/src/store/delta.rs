@@ -1,12 +1,16 @@
 //! What changed in a table between two batches: the incremental checkpoint.
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 
-use super::schema::StoreRows;
+use super::schema::{StoreRows, StoreSchema};
 
-/// The changes of a table. Applied in the order of the fields.
+/// The changes of a table. Applied in this order: what expired, what was removed, what was upserted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableDelta {
+    /// The columns.
+    pub schema: Arc<StoreSchema>,
     /// All rows that expire at or before this are gone.
     pub expired_to: Option<i64>,
     /// How many keys were removed.

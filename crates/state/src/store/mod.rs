@@ -10,10 +10,10 @@
 //! ```
 //! A [`KeyedTable`] has one row per key, a [`KeyedMultiTable`] any number; both belong to one task, and all calls take whole
 //! batches. A table changes only through its methods; between two batches it gives a [`TableDelta`] (what changed) and,
-//! when asked, a [`FrozenTable`] (all rows, for a snapshot in the background). Knows nothing of watermarks, operators
-//! or files. The reasons: `docs/design/0003-state-store.md`.
+//! when asked, a [`FrozenTable`] (all rows, for a snapshot in the background); [`StateLog`] makes both durable. Knows
+//! nothing of watermarks and operators. The reasons: `docs/design/0003-state-store.md`.
 //!
-//! Read in this order: `schema`, `key_group`, `table`, `multi_table`, `row_log`, `chunk`, `expiry`, `changes`.
+//! Read in this order: `schema`, `key_group`, `table`, `multi_table`, `row_log`, `chunk`, `expiry`, `changes`, `state_log`.
 
 mod changes;
 mod chunk;
@@ -26,6 +26,7 @@ mod multi_table;
 mod row_log;
 mod schema;
 mod slot;
+mod state_log;
 mod table;
 
 pub use delta::TableDelta;
@@ -34,10 +35,32 @@ pub use key_group::{KEY_GROUPS, KeyHasher, hash_key, key_group, partition_of};
 pub use multi_table::{KeyedMultiTable, Matches, Pairs, ROW_NUMBER};
 pub use schema::{StoreRows, StoreSchema};
 pub use slot::Slot;
+pub use state_log::{
+    DeltaRef, KeptDelta, LoadedState, OPERATOR_VERSION, OperatorState, RecoveredState, StateLog, StoreDescription, StoreKind, StoreSpec,
+    Tasks, load,
+};
+pub(crate) use state_log::{StateKeeping, StateLogParts};
 pub use table::KeyedTable;
+
+use std::fmt;
 
 use arrow::error::ArrowError;
 use millstream_core::Error;
+
+/// Which store: an operator's stable id, and the store's name within it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId {
+    /// The operator.
+    pub operator: String,
+    /// The store.
+    pub store: String,
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "store '{}' of operator '{}'", self.store, self.operator)
+    }
+}
 
 fn arrow_error(error: ArrowError) -> Error {
     Error::internal("the state store cannot handle a column").caused_by(error)

@@ -2,7 +2,7 @@
 //!
 //! Views and dictionaries are refused: a row kept from one would keep alive all that its batch refers to.
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, Int64Array, new_empty_array};
 use arrow::datatypes::{DataType, Field, Fields};
 use millstream_core::{Error, Result};
 
@@ -72,6 +72,11 @@ pub(super) fn check_columns(what: &str, fields: &Fields, columns: &[ArrayRef]) -
         }
     }
     Ok(())
+}
+
+/// Columns without rows.
+pub(super) fn empty(fields: &Fields) -> Vec<ArrayRef> {
+    fields.iter().map(|field| new_empty_array(field.data_type())).collect()
 }
 
 fn is_plain(data_type: &DataType) -> bool {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
-use arrow::datatypes::Fields;
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array};
 use hashbrown::HashTable;
 use millstream_core::{Error, Result};
 
@@ -15,7 +14,7 @@ use super::frozen::{FrozenTable, live_rows};
 use super::key::KeyCodec;
 use super::key_group::hash_key;
 use super::row_log::RowLog;
-use super::schema::{StoreRows, StoreSchema};
+use super::schema::{StoreRows, StoreSchema, empty};
 use super::slot::Slot;
 
 /// Rows that leave a table come in batches of so many.
@@ -145,6 +144,7 @@ impl KeyedTable {
         let Some(mut taken) = self.changes.take() else { return Ok(None) };
         taken.upserted.retain(|slot| self.log.is_live(*slot));
         let delta = TableDelta {
+            schema: Arc::clone(&self.schema),
             expired_to: taken.expired_to,
             n_removed: taken.removed.len(),
             removed: self.codec.decode(taken.removed.iter().flatten())?,
@@ -309,8 +309,4 @@ pub(super) enum Placing {
     New { hash: u64 },
     /// Nowhere.
     Skip,
-}
-
-fn empty(fields: &Fields) -> Vec<ArrayRef> {
-    fields.iter().map(|field| new_empty_array(field.data_type())).collect()
 }

@@ -16,7 +16,7 @@ use object_store::path::Path as ObjectPath;
 
 use crate::support::{intent, open, prepared, range, run, start_record};
 
-const OPTIONS: CheckpointOptions = CheckpointOptions { segment_bytes: 0 };
+const OPTIONS: CheckpointOptions = CheckpointOptions { segment_bytes: 0, state_segment_bytes: 0 };
 
 fn in_memory() -> Location {
     Location::object(Arc::new(InMemory::new()), "memory://test", ObjectPath::from("checkpoint"))

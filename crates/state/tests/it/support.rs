@@ -8,7 +8,7 @@ use millstream_state::{Checkpoint, CheckpointOptions, FileSystem, Location, Reco
 use serde_json::json;
 
 /// Segments so small that every few records begin a new one.
-pub const SMALL: CheckpointOptions = CheckpointOptions { segment_bytes: 2000 };
+pub const SMALL: CheckpointOptions = CheckpointOptions { segment_bytes: 2000, state_segment_bytes: 4000 };
 
 /// Ids 1, 2, 3, ...
 #[derive(Debug, Default)]

@@ -1,5 +1,8 @@
 //! The keyed state store: tables against a model, their memory, their durable form.
 
+mod damage;
+mod durable;
+mod job;
 mod memory;
 mod model;
 mod table;

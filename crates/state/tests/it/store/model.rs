@@ -23,7 +23,7 @@ pub fn schema() -> StoreSchema {
 }
 
 /// A key's columns; some ways to write the same key.
-fn random_keys(rng: &mut Rng, n: usize) -> (Vec<Key>, Vec<ArrayRef>) {
+pub fn random_keys(rng: &mut Rng, n: usize) -> (Vec<Key>, Vec<ArrayRef>) {
     let floats: Vec<Option<f64>> = (0..n)
         .map(|_| match rng.below(8) {
             0 => None,
@@ -41,12 +41,12 @@ fn random_keys(rng: &mut Rng, n: usize) -> (Vec<Key>, Vec<ArrayRef>) {
 }
 
 /// A number below 2 to the power of `bits`, small ones more often.
-fn up_to(rng: &mut Rng, bits: u64) -> u64 {
+pub fn up_to(rng: &mut Rng, bits: u64) -> u64 {
     let bits = rng.below(bits);
     rng.below(1 << bits)
 }
 
-fn random_rows(rng: &mut Rng, n: usize, now: i64) -> (Vec<Row>, Int64Array, Vec<ArrayRef>) {
+pub fn random_rows(rng: &mut Rng, n: usize, now: i64) -> (Vec<Row>, Int64Array, Vec<ArrayRef>) {
     let rows: Vec<Row> = (0..n)
         .map(|_| {
             let expiry = (!rng.one_in(4)).then(|| now - 3 + (up_to(rng, 24) as i64));
@@ -61,7 +61,7 @@ fn random_rows(rng: &mut Rng, n: usize, now: i64) -> (Vec<Row>, Int64Array, Vec<
     (rows, expiry, values)
 }
 
-fn read(rows: &StoreRows) -> Vec<(Key, Row)> {
+pub fn read(rows: &StoreRows) -> Vec<(Key, Row)> {
     let (f, s) = (rows.keys[0].as_primitive::<Float64Type>(), rows.keys[1].as_string::<i32>());
     let (n, t) = (rows.values[0].as_primitive::<Int64Type>(), rows.values[1].as_string::<i32>());
     assert!([f.len(), s.len(), n.len(), t.len()].iter().all(|len| *len == rows.n_rows));
@@ -74,13 +74,13 @@ fn read(rows: &StoreRows) -> Vec<(Key, Row)> {
     (0..rows.n_rows).map(row).collect()
 }
 
-fn sorted(batches: impl IntoIterator<Item = millstream_core::Result<StoreRows>>) -> Vec<(Key, Row)> {
+pub fn sorted(batches: impl IntoIterator<Item = millstream_core::Result<StoreRows>>) -> Vec<(Key, Row)> {
     let mut rows: Vec<_> = batches.into_iter().flat_map(|rows| read(&rows.unwrap())).collect();
     rows.sort();
     rows
 }
 
-fn all(model: &BTreeMap<Key, Row>) -> Vec<(Key, Row)> {
+pub fn all(model: &BTreeMap<Key, Row>) -> Vec<(Key, Row)> {
     model.iter().map(|(key, row)| (key.clone(), row.clone())).collect()
 }
 
@@ -183,7 +183,7 @@ fn a_table_is_a_map() {
     assert!(n_expired > 1_000, "{n_expired}");
 }
 
-type Lists = BTreeMap<Key, Vec<Row>>;
+pub type Lists = BTreeMap<Key, Vec<Row>>;
 
 /// Every key's rows in order, by way of a lookup that gives few pairs at a time.
 fn lists(table: &KeyedMultiTable, keys: &[Key], columns: &[ArrayRef], pairs_max: usize) -> Lists {

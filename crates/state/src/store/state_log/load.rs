@@ -1,0 +1,307 @@
+//! Reading state back: the newest snapshot at or before the wanted batch, then the deltas behind it.
+//!
+//! Rows are dealt out to tasks by their keys, so the parallelism may be another one than when they were written. A snapshot
+//! that is damaged is passed over for the one before; a delta that is damaged or missing is an error, as nothing can
+//! stand for it. Never gives a table that lacks a row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::FieldRef;
+use futures::{StreamExt, TryStreamExt};
+use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result};
+
+use super::deltas::{DeltaRef, parts};
+use super::files::{self, STATE_DIR, SnapshotName, StateFile};
+use super::operator::{OperatorState, StoreKind};
+use super::part;
+use super::snapshot::SnapshotReader;
+use crate::fs::blocking;
+use crate::location::Location;
+use crate::store::delta::TableDelta;
+use crate::store::key_group::KeyHasher;
+use crate::store::multi_table::KeyedMultiTable;
+use crate::store::schema::{StoreRows, StoreSchema};
+use crate::store::table::KeyedTable;
+use crate::store::{StoreId, arrow_error};
+
+/// Deltas read at a time.
+const READS_AT_ONCE: usize = 8;
+
+/// What the log of a checkpoint says about its state.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RecoveredState {
+    /// The stateful operators, by id, as the last run described them.
+    pub operators: BTreeMap<String, OperatorState>,
+    /// The first batch whose prepared record is kept.
+    pub first_batch: Option<BatchId>,
+    /// The last decided batch.
+    pub last_batch: Option<BatchId>,
+    /// The deltas of the batches between, oldest first. Batches that changed nothing have none.
+    pub deltas: Vec<KeptDelta>,
+}
+
+/// A delta that a prepared record refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptDelta {
+    /// The batch.
+    pub batch: BatchId,
+    /// Where it is.
+    pub reference: DeltaRef,
+    /// The ids of the operators that it changes, for messages.
+    pub operators: Vec<String>,
+}
+
+/// A store to load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreSpec {
+    /// Which one.
+    pub id: StoreId,
+    /// One row per key or several.
+    pub kind: StoreKind,
+    /// Its columns, without row numbers.
+    pub schema: StoreSchema,
+}
+
+/// Who keeps the state: as many tables per store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tasks {
+    /// The number of key groups of the checkpoint.
+    pub n_key_groups: u32,
+    /// The number of tasks.
+    pub parallelism: u32,
+}
+
+/// State as it was after a batch.
+#[derive(Debug)]
+pub struct LoadedState {
+    /// The table of each task, by store. Those of a store with several rows per key become a [`KeyedMultiTable`] by
+    /// [`KeyedMultiTable::recover`].
+    pub tables: BTreeMap<StoreId, Vec<KeyedTable>>,
+    /// The batch of the snapshot it began with.
+    pub snapshot: Option<BatchId>,
+    /// Snapshots that are damaged: file and what is wrong.
+    pub damaged: Vec<(String, String)>,
+}
+
+/// Loads the state after `version`, which must be a batch that is still kept; `None` stands for before the first batch.
+pub async fn load(
+    checkpoint: &Location,
+    query_id: QueryId,
+    state: &RecoveredState,
+    version: Option<BatchId>,
+    stores: &[StoreSpec],
+    tasks: Tasks,
+) -> Result<LoadedState> {
+    let dir = checkpoint.join(STATE_DIR);
+    let mut snapshots = list_snapshots(&dir).await?;
+    snapshots.retain(|(name, _)| Some(name.batch) <= version);
+    let mut damaged = Vec::new();
+    while let Some((name, len)) = snapshots.pop() {
+        if !is_followed(state, Some(name.batch), version) {
+            break;
+        }
+        match read_snapshot(&dir, query_id, name, len, stores, tasks).await {
+            Ok(targets) => {
+                let targets = apply_deltas(&dir, state, Some(name.batch), version, targets).await?;
+                return Ok(loaded(targets, Some(name.batch), damaged));
+            }
+            Err(error) if error.kind() == ErrorKind::Data => {
+                let file = format!("{STATE_DIR}/{}", StateFile::Snapshot(name).name());
+                tracing::warn!(checkpoint = %checkpoint, file, %error, "a snapshot of state is damaged; the one before is used");
+                damaged.push((file, error.message().to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // Before the first batch there was no state: a snapshot that need not be written.
+    if is_followed(state, None, version) || (state.operators.is_empty() && state.deltas.is_empty() && damaged.is_empty()) {
+        let targets = apply_deltas(&dir, state, None, version, Targets::new(stores, tasks)?).await?;
+        return Ok(loaded(targets, None, damaged));
+    }
+    let batch = version.map_or_else(String::new, |batch| format!(" after batch {batch}"));
+    Err(match damaged.iter().map(|(file, why)| format!("'{file}': {why}")).reduce(|all, one| format!("{all}; {one}")) {
+        Some(damaged) => damage(format!("the state{batch} cannot be read, as no snapshot is whole: {damaged}")),
+        None if version == state.last_batch => damage(format!("the state{batch} cannot be read, as its snapshots are missing")),
+        None => Error::invalid(format!("the state{batch} is not kept any more")),
+    })
+}
+
+/// The snapshots of a checkpoint with their lengths, oldest first.
+pub async fn list_snapshots(dir: &Location) -> Result<Vec<(SnapshotName, u64)>> {
+    let mut snapshots: Vec<_> = files::list(dir)
+        .await?
+        .into_iter()
+        .filter_map(|(name, len)| match StateFile::parse(&name)? {
+            StateFile::Snapshot(snapshot) => Some((snapshot, len)),
+            _ => None,
+        })
+        .collect();
+    snapshots.sort_unstable();
+    Ok(snapshots)
+}
+
+/// Whether the records of all batches behind `snapshot` up to `version` are kept.
+fn is_followed(state: &RecoveredState, snapshot: Option<BatchId>, version: Option<BatchId>) -> bool {
+    let next = snapshot.map_or(BatchId(0), BatchId::next);
+    version.is_none_or(|version| next > version) || state.first_batch.is_some_and(|first| first <= next)
+}
+
+fn loaded(targets: Targets, snapshot: Option<BatchId>, damaged: Vec<(String, String)>) -> LoadedState {
+    let tables = targets.by_store.into_iter().map(|(id, target)| (id, target.tables)).collect();
+    LoadedState { tables, snapshot, damaged }
+}
+
+async fn read_snapshot(
+    dir: &Location,
+    query_id: QueryId,
+    name: SnapshotName,
+    len: u64,
+    stores: &[StoreSpec],
+    tasks: Tasks,
+) -> Result<Targets> {
+    let mut targets = Targets::new(stores, tasks)?;
+    let mut reader = SnapshotReader::open(dir, query_id, name, len).await?;
+    while let Some((id, rows)) = reader.next().await? {
+        targets = targets.apply(vec![(id, rows)]).await?;
+    }
+    Ok(targets)
+}
+
+async fn apply_deltas(
+    dir: &Location,
+    state: &RecoveredState,
+    after: Option<BatchId>,
+    up_to: Option<BatchId>,
+    mut targets: Targets,
+) -> Result<Targets> {
+    let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && Some(delta.batch) <= up_to);
+    let mut read = futures::stream::iter(wanted.cloned().map(|delta| read_delta(dir.clone(), delta))).buffered(READS_AT_ONCE);
+    while let Some(parts) = read.try_next().await? {
+        targets = targets.apply(parts).await?;
+    }
+    Ok(targets)
+}
+
+/// The parts of one delta; whatever is wrong with it is named with its file, batch and operators.
+pub async fn read_delta(dir: Location, delta: KeptDelta) -> Result<Vec<(StoreId, TableDelta)>> {
+    let DeltaRef { file, offset, length, .. } = &delta.reference;
+    let named = |why: &str| {
+        let (batch, operators) = (delta.batch, delta.operators.join("', '"));
+        damage(format!(
+            "file '{STATE_DIR}/{file}', bytes {offset} to {}: the state changes of batch {batch} by operator '{operators}': {why}",
+            offset + length
+        ))
+    };
+    if StateFile::parse(file).is_none() {
+        return Err(named("this is no name of a file of state"));
+    }
+    let bytes = files::read(&dir.join(file), *offset, *length).await?.ok_or_else(|| named("the file is missing or too short"))?;
+    let parts = parts(&delta.reference, &bytes).map_err(|why| named(&why))?;
+    parts.iter().map(part::decode).collect::<Result<_, String>>().map_err(|why| named(&why))
+}
+
+fn damage(what: String) -> Error {
+    Error::data(what).hint("nothing was changed; restore the folder from a copy, or start with a new checkpoint")
+}
+
+/// The tables that are being filled.
+struct Targets {
+    by_store: BTreeMap<StoreId, Target>,
+    tasks: Tasks,
+}
+
+struct Target {
+    /// By the keys without row numbers: all rows of a key are in one table.
+    hasher: KeyHasher,
+    n_hashed: usize,
+    row_schema: StoreSchema,
+    tables: Vec<KeyedTable>,
+}
+
+impl Targets {
+    fn new(stores: &[StoreSpec], tasks: Tasks) -> Result<Self> {
+        let mut by_store = BTreeMap::new();
+        for StoreSpec { id, kind, schema } in stores {
+            let row_schema = match kind {
+                StoreKind::Single => schema.clone(),
+                StoreKind::Multi => KeyedMultiTable::row_schema(schema)?,
+            };
+            let tables = (0..tasks.parallelism).map(|_| KeyedTable::new(row_schema.clone())).collect::<Result<_>>()?;
+            let target = Target { hasher: KeyHasher::new(schema.keys())?, n_hashed: schema.keys().len(), row_schema, tables };
+            by_store.insert(id.clone(), target);
+        }
+        Ok(Self { by_store, tasks })
+    }
+
+    /// Away from the async threads, as this is work.
+    async fn apply(mut self, parts: Vec<(StoreId, TableDelta)>) -> Result<Self> {
+        blocking(move || {
+            for (id, delta) in parts {
+                // A store that nobody asks for is left alone.
+                if let Some(target) = self.by_store.get_mut(&id) {
+                    target.apply(&delta, self.tasks).map_err(|error| error.context(format!("loading the state of {id}")))?;
+                }
+            }
+            Ok(self)
+        })
+        .await
+    }
+}
+
+impl Target {
+    fn apply(&mut self, delta: &TableDelta, tasks: Tasks) -> Result<()> {
+        let types = |fields: &arrow::datatypes::Fields| fields.iter().map(|field: &FieldRef| field.data_type().clone()).collect::<Vec<_>>();
+        let same = |ours, theirs| types(ours) == types(theirs);
+        if !same(self.row_schema.keys(), delta.schema.keys()) || !same(self.row_schema.values(), delta.schema.values()) {
+            let (theirs, ours) = (describe(&delta.schema), describe(&self.row_schema));
+            return Err(Error::invalid(format!("it was written with the columns {theirs} and is read with {ours}")));
+        }
+        if let [table] = self.tables.as_mut_slice() {
+            return table.apply(delta);
+        }
+        let rows = self.deal(&delta.upserted.keys, tasks)?;
+        let removed = self.deal(&delta.removed, tasks)?;
+        for ((table, rows), removed) in self.tables.iter_mut().zip(rows).zip(removed) {
+            table.apply(&TableDelta {
+                schema: Arc::clone(&delta.schema),
+                expired_to: delta.expired_to,
+                n_removed: removed.len(),
+                removed: taken(&delta.removed, &removed)?,
+                upserted: StoreRows {
+                    n_rows: rows.len(),
+                    keys: taken(&delta.upserted.keys, &rows)?,
+                    expiry: match &delta.upserted.expiry {
+                        Some(expiry) => Some(Int64Array::from(take(expiry, &rows, None).map_err(arrow_error)?.to_data())),
+                        None => None,
+                    },
+                    values: taken(&delta.upserted.values, &rows)?,
+                },
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The rows of each task.
+    fn deal(&self, keys: &[ArrayRef], tasks: Tasks) -> Result<Vec<UInt32Array>> {
+        let hashed = keys.get(..self.n_hashed).ok_or_else(|| Error::internal("a store has fewer keys than it is hashed by"))?;
+        let mut rows = vec![Vec::new(); self.tables.len()];
+        for (row, task) in (0_u32..).zip(self.hasher.partitions(hashed, tasks.n_key_groups, tasks.parallelism)?) {
+            rows.get_mut(task as usize).ok_or_else(|| Error::internal("a key belongs to no task"))?.push(row);
+        }
+        Ok(rows.into_iter().map(UInt32Array::from).collect())
+    }
+}
+
+fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
+    columns.iter().map(|column| take(column, rows, None).map_err(arrow_error)).collect()
+}
+
+fn describe(schema: &StoreSchema) -> String {
+    let columns: Vec<String> =
+        schema.keys().iter().chain(schema.values()).map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+    columns.join(", ")
+}
