@@ -16,6 +16,8 @@ pub mod rng;
 mod socket;
 #[cfg(test)]
 mod tests;
+// Shared by its text: this crate depends on no other of the workspace, so that it builds in seconds.
+#[path = "../../../crates/testkit/src/wal_decoder.rs"]
 mod wal;
 
 use std::fs;

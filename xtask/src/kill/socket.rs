@@ -64,7 +64,7 @@ fn kills(
         match process::run(&mut campaign.millstream("job.sql", &progress, None), folder, &progress, &moment)? {
             End::Killed => {
                 facts.kills += 1;
-                let rows = wal::rows(folder)?;
+                let rows: Vec<String> = wal::segments(folder)?.into_values().flatten().collect();
                 let n_rows = rows.len();
                 let distinct: BTreeSet<String> = rows.into_iter().collect();
                 if distinct.len() < n_rows {

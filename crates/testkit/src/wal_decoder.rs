@@ -1,33 +1,34 @@
-//! A second decoder of the write-ahead log, for the verdict on the socket job: what is in the log must come out.
+//! A second decoder of the write-ahead log, for verdicts on socket jobs: what is in the log must come out.
 //!
-//! Written from the format's description, not with the engine's code, and it reads only: whole frames up to the first
-//! that is not, in every `*.wal` below a folder.
+//! Written from the format's description (docs/design/0001), not with the engine's code, and it reads only: whole frames
+//! up to the first that is not. Uses nothing but the standard library: `xtask`, which depends on no crate of ours,
+//! compiles this same file.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-
-use crate::run::Outcome;
+use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"MSR1";
 
-/// All rows of all segments below `folder`, in order.
-pub fn rows(folder: &Path) -> Outcome<Vec<String>> {
-    let mut segments = Vec::new();
-    find(folder, &mut segments)?;
-    segments.sort();
-    let mut rows = Vec::new();
-    for segment in segments {
+/// The rows of every `*.wal` below a folder, by segment: their names are in the order in which they were written.
+pub fn segments(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<String>>, String> {
+    let mut paths = Vec::new();
+    find(folder, &mut paths)?;
+    let mut segments = BTreeMap::new();
+    for path in paths {
         // The writer may trim a segment while nobody reads it; here nobody writes.
-        let bytes = fs::read(&segment).map_err(|e| format!("cannot read {}: {e}", segment.display()))?;
+        let bytes = fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let mut rows = Vec::new();
         // The first frame is the segment's header.
         for group in frames(&bytes).into_iter().skip(1) {
-            rows_of(group, &mut rows).ok_or(format!("{}: a whole frame that is no group of rows", segment.display()))?;
+            rows_of(group, &mut rows).ok_or(format!("{}: a whole frame that is no group of rows", path.display()))?;
         }
+        segments.insert(path, rows);
     }
-    Ok(rows)
+    Ok(segments)
 }
 
-fn find(folder: &Path, segments: &mut Vec<std::path::PathBuf>) -> Outcome {
+fn find(folder: &Path, segments: &mut Vec<PathBuf>) -> Result<(), String> {
     let entries = fs::read_dir(folder).map_err(|e| format!("cannot list {}: {e}", folder.display()))?;
     for path in entries.filter_map(|e| e.ok().map(|e| e.path())) {
         if path.is_dir() {
