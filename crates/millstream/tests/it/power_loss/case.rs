@@ -1,7 +1,7 @@
 //! One case: the lives of one job on one disk, and the verdict.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,10 +50,22 @@ pub struct Case {
     n_files: u64,
     feeder: Option<Feeder>,
     outside: Arc<Mutex<Outside>>,
-    /// What a foreign reader saw, and when.
-    looks: Vec<(String, BTreeMap<&'static str, Vec<String>>)>,
+    /// What readers saw, and when.
+    looks: Vec<Look>,
     /// The rows of every segment of the write-ahead log that ever was, as last seen.
     log: BTreeMap<PathBuf, Vec<String>>,
+}
+
+/// What readers saw at a moment, by folder.
+#[derive(Debug)]
+struct Look {
+    when: String,
+    /// Whether all that is there is durable: the power was cut, or the run ended well.
+    is_durable: bool,
+    /// A foreign reader: every row.
+    rows: BTreeMap<&'static str, Vec<String>>,
+    /// Millstream's own reader, which sees whole committed batches only: the rows' keys.
+    keys: BTreeMap<&'static str, Vec<String>>,
 }
 
 /// What a writer of foreach_batch was given: a store elsewhere, which loses nothing and replaces by batch id.
@@ -81,7 +93,7 @@ impl Case {
         case.feed().await;
         let ended = case.live(true).await;
         ended.unwrap_or_else(|error| panic!("{}, seed {seed}: the last life failed: {error:?}", job.name));
-        case.look("at the end".to_owned());
+        case.look("at the end".to_owned(), true).await;
         case.verdict(&mut tally).await;
         tally
     }
@@ -97,14 +109,15 @@ impl Case {
         }
         let drains = self.rng.one_in(2);
         let ended = self.live(drains).await;
-        tally.n_failures += u64::from(ended.is_err());
+        let is_well = ended.is_ok();
+        tally.n_failures += u64::from(!is_well);
         let how = ended.err().map_or_else(|| "well".to_owned(), |error| error.to_string());
-        self.look(format!("after life {life}, which ended: {how}"));
+        self.look(format!("after life {life}, which ended: {how}"), is_well).await;
         if self.fs.is_off() || self.rng.one_in(2) {
             tally.n_cuts += 1;
             let report = self.fs.crash(self.rng.next_u64()).unwrap();
             self.fs = PowerLossFs::new();
-            self.look(format!("after the power cut of life {life}: {report:#?}"));
+            self.look(format!("after the power cut of life {life}: {report:#?}"), true).await;
         } else {
             // As if killed: the next life finds the same layer.
             self.fs.fail_at(u64::MAX, Fault::Io);
@@ -128,7 +141,9 @@ impl Case {
 
     /// One run of the job, until it ends, well or not. `drains`: an endless one is not stopped before it has done all.
     async fn live(&self, drains: bool) -> Result<()> {
-        let session = Session::builder().files(Arc::new(self.fs.clone()) as Arc<dyn FileSystem>).build()?;
+        let session = Session::builder().files(Arc::new(self.fs.clone()) as Arc<dyn FileSystem>);
+        // The log lets go of what is old as soon as it may.
+        let session = session.config("spark.sql.streaming.minBatchesToRetain", "1").build()?;
         let run = async {
             match self.job.life {
                 Life::Bounded => run(&session, &self.text(self.job.stream(), "root"), Some(Trigger::AvailableNow)).await,
@@ -193,19 +208,34 @@ impl Case {
         }
     }
 
-    /// Looks at all that is there, as a reader that knows nothing of us.
-    fn look(&mut self, when: String) {
+    /// Looks at all that is there.
+    async fn look(&mut self, when: String, is_durable: bool) {
         let root = self.dir.path().join("root");
-        let folders = self.job.tables().map(|table| (table, [].as_slice())).chain([(DEAD, DEAD_COLUMNS)]);
-        let look = folders.map(|(folder, columns)| {
-            let rows = reader::rows(&root.join(folder), columns);
-            (folder, rows.unwrap_or_else(|error| panic!("{}, seed {}, {when}: {error}", self.job.name, self.seed)))
-        });
-        let look = look.collect();
-        self.looks.push((when, look));
         if self.job.life == Life::Endless {
             self.log.extend(wal_decoder::segments(&root).unwrap());
         }
+        let keys = self.keys(&root).await;
+        let keys = keys.unwrap_or_else(|error| panic!("{}, seed {}, {when}: {error:?}", self.job.name, self.seed));
+        let rows = self.rows(&root).unwrap_or_else(|error| panic!("{}, seed {}, {when}: {error}", self.job.name, self.seed));
+        self.looks.push(Look { when, is_durable, rows, keys });
+    }
+
+    /// All rows, as a reader that knows nothing of us sees them.
+    fn rows(&self, root: &Path) -> Result<BTreeMap<&'static str, Vec<String>>, String> {
+        let folders = self.job.tables().map(|table| (table, [].as_slice())).chain([(DEAD, DEAD_COLUMNS)]);
+        folders.map(|(folder, columns)| Ok((folder, reader::rows(&root.join(folder), columns)?))).collect()
+    }
+
+    /// The keys of all rows that Millstream's reader sees.
+    async fn keys(&self, root: &Path) -> Result<BTreeMap<&'static str, Vec<String>>> {
+        let session = quiet_session()?;
+        let mut keys = BTreeMap::new();
+        for (table, format) in self.job.sinks() {
+            let reader = session.read().format(format).schema(&format!("{} STRING", self.job.key)).option("pathMustExist", "false");
+            let rows = reader.load_path(root.join(table)).await?.select_expr([self.job.key])?.text_rows().await?;
+            keys.insert(table, sorted(rows.into_iter().flatten()));
+        }
+        Ok(keys)
     }
 
     /// Compares all that was ever seen with what must be there.
@@ -215,37 +245,58 @@ impl Case {
             Life::Endless => self.logged(&place),
             _ => self.batch().await,
         };
-        for (when, look) in &self.looks {
-            for (folder, rows) in look {
+        for look in &self.looks {
+            for (folder, rows) in &look.rows {
                 if let Some(row) = surplus(rows, &expected[folder]) {
-                    panic!("{place}, '{folder}' {when}: a row twice, or one that nobody wrote: {row}");
+                    panic!("{place}, '{folder}' {}: a row twice, or one that nobody wrote: {row}", look.when);
                 }
             }
         }
-        let (_, last) = self.looks.last().unwrap();
-        for (folder, rows) in last {
+        let last = self.looks.last().unwrap();
+        for (folder, rows) in &last.rows {
             if let Some(row) = surplus(&expected[folder], rows) {
                 panic!("{place}, '{folder}': a row is missing at the end: {row}; {:#?}", self.looks);
             }
             *(if *folder == DEAD { &mut tally.n_dead } else { &mut tally.n_rows }) += rows.len() as u64;
         }
+        self.judge_own_reader(&place, &expected);
         let outside = self.outside.lock().unwrap();
         assert!(outside.differing.is_empty(), "{place}: {:#?}", outside.differing);
         if self.job.life == Life::ForeachBatch {
-            let mut given: Vec<String> = outside.batches.values().flat_map(|lines| text_lines(lines)).collect();
-            given.sort_unstable();
+            let given = sorted(outside.batches.values().flat_map(|lines| text_lines(lines)));
             assert_eq!(given, expected["out"], "{place}: what the writer was given");
+        }
+    }
+
+    /// Millstream's reader: whole batches, which stay once they were there, and in the end all.
+    fn judge_own_reader(&self, place: &str, expected: &BTreeMap<&'static str, Vec<String>>) {
+        for (table, _) in self.job.sinks() {
+            let all = sorted(expected[table].iter().map(|row| self.job.key_of(row).to_owned()));
+            let mut before: &[String] = &[];
+            for look in &self.looks {
+                let keys = &look.keys[table];
+                if let Some(key) = surplus(before, keys) {
+                    panic!("{place}, '{table}' {}: Millstream's reader saw a row before, and sees it no more: {key}", look.when);
+                }
+                // A batch is a file: the front of its rows' keys.
+                for file in keys.iter().filter_map(|key| key.split_once("-r")).map(|(file, _)| file) {
+                    let n_of = |keys: &[String]| keys.iter().filter(|key| key.starts_with(file)).count();
+                    let (n, n_all) = (n_of(keys), n_of(&all));
+                    assert_eq!(n, n_all, "{place}, '{table}' {}: Millstream's reader sees a part of batch {file}", look.when);
+                }
+                if look.is_durable {
+                    before = keys;
+                }
+            }
+            assert_eq!(before, all, "{place}, '{table}': Millstream's reader at the end");
         }
     }
 
     /// The result of the job as a batch over all its input.
     async fn batch(&self) -> BTreeMap<&'static str, Vec<String>> {
-        // A layer on which nothing goes wrong, and which does not wait for the real disk.
-        let session = Session::builder().files(Arc::new(PowerLossFs::new()) as Arc<dyn FileSystem>).build().unwrap();
+        let session = quiet_session().unwrap();
         run(&session, &self.text(self.job.batch(), "batch"), None).await.unwrap();
-        let root = self.dir.path().join("batch");
-        let folders = self.job.tables().map(|table| (table, [].as_slice())).chain([(DEAD, DEAD_COLUMNS)]);
-        folders.map(|(folder, columns)| (folder, reader::rows(&root.join(folder), columns).unwrap())).collect()
+        self.rows(&self.dir.path().join("batch")).unwrap()
     }
 
     /// The result of the socket job: what is in the log, which was sent, in order, without a hole within a connection.
@@ -287,6 +338,11 @@ impl Outside {
     }
 }
 
+/// On a layer on which nothing goes wrong, and which does not wait for the real disk.
+fn quiet_session() -> Result<Session> {
+    Session::builder().files(Arc::new(PowerLossFs::new()) as Arc<dyn FileSystem>).build()
+}
+
 /// Runs a job file.
 async fn run(session: &Session, text: &str, trigger: Option<Trigger>) -> Result<()> {
     let job = millstream::Job::parse(session, text).await?;
@@ -294,9 +350,13 @@ async fn run(session: &Session, text: &str, trigger: Option<Trigger>) -> Result<
 }
 
 fn text_lines(bytes: &[u8]) -> Vec<String> {
-    let mut lines: Vec<String> = String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
-    lines.sort_unstable();
-    lines
+    sorted(String::from_utf8_lossy(bytes).lines().map(str::to_owned))
+}
+
+fn sorted(rows: impl Iterator<Item = String>) -> Vec<String> {
+    let mut rows: Vec<String> = rows.collect();
+    rows.sort_unstable();
+    rows
 }
 
 /// A row of `rows` that is not in `whole`, or more often than there. Both are sorted.

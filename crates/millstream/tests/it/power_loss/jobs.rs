@@ -7,6 +7,8 @@ pub struct Job {
     pub name: &'static str,
     pub input: Option<Format>,
     pub life: Life,
+    /// The column that tells its rows apart.
+    pub key: &'static str,
     /// `CREATE TABLE src`. `{in}` is the folder of the inputs, `{root}` where everything is written.
     source: &'static str,
     /// A streaming table each: its name, which is its folder, what is between it and `LOCATION`, its options, its query.
@@ -42,6 +44,7 @@ pub const JOBS: &[Job] = &[
         name: "json-partitions",
         input: Some(Format::Json),
         life: Life::Bounded,
+        key: "id",
         source: JSON,
         tables: &[(
             "out",
@@ -54,6 +57,7 @@ pub const JOBS: &[Job] = &[
         name: "chained",
         input: Some(Format::Json),
         life: Life::Bounded,
+        key: "id",
         source: JSON,
         tables: &[
             ("bronze", "USING parquet", SET_ASIDE, "SELECT id, n, 1000 DIV n AS part FROM STREAM src"),
@@ -64,6 +68,7 @@ pub const JOBS: &[Job] = &[
         name: "csv-json",
         input: Some(Format::Csv),
         life: Life::Bounded,
+        key: "id",
         source: CSV,
         tables: &[("out", "USING json", SET_ASIDE, "SELECT id, 1000 DIV n AS n, price * 2 AS price2, text FROM STREAM src WHERE n <> 7")],
     },
@@ -71,6 +76,7 @@ pub const JOBS: &[Job] = &[
         name: "socket",
         input: None,
         life: Life::Endless,
+        key: "value",
         source: SOCKET,
         tables: &[(
             "out",
@@ -83,6 +89,7 @@ pub const JOBS: &[Job] = &[
         name: "foreach-batch",
         input: Some(Format::Json),
         life: Life::ForeachBatch,
+        key: "id",
         source: JSON,
         tables: &[("out", "USING json", SET_ASIDE, "SELECT id, 1000 DIV n AS n, upper(kind) AS kind FROM STREAM src WHERE n % 3 <> 1")],
     },
@@ -92,6 +99,20 @@ impl Job {
     /// The names, and folders, of what it writes, without dead letters.
     pub fn tables(&self) -> impl Iterator<Item = &'static str> {
         self.tables.iter().map(|(name, ..)| *name)
+    }
+
+    /// The tables that are file sinks, and their formats.
+    pub fn sinks(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let tables = if self.life == Life::ForeachBatch { &[] } else { self.tables };
+        tables.iter().map(|(name, using, ..)| (*name, using.split(' ').nth(1).unwrap()))
+    }
+
+    /// The key in the text of a row, as the foreign reader gives it.
+    pub fn key_of<'a>(&self, row: &'a str) -> &'a str {
+        match row.find("-r") {
+            Some(at) => &row[at - 4..at + 4],
+            None => row.strip_prefix("value=").and_then(|row| row.split(',').next()).unwrap(),
+        }
     }
 
     /// The definition of the table that it reads.
