@@ -8,8 +8,9 @@
 //!   is there, and the old one may be, too; a folder that is undone goes with all that is in it;
 //! * after a failed sync nothing unsynced of that file ever becomes durable, whatever later syncs say.
 //!
-//! It also fails, or loses power, at the n-th changing operation, so that a test can go through all of them. A killed
-//! process without power loss is simply: drop what is open and go on with the same layer. Never syncs the real disk.
+//! It also fails, loses power, or ends the process at the n-th changing operation, so that a test can go through all of
+//! them. A killed process loses nothing: the next one goes on with [`PowerLossFs::restarted`], and finds what was written,
+//! synced or not. Never syncs the real disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -31,12 +32,23 @@ pub enum Fault {
     Io,
     /// The power goes: a write may have begun; every later call fails. The test then calls [`PowerLossFs::crash`].
     PowerLoss,
+    /// The process is killed: half of a write is there, every later call fails, and the disk loses nothing. The test then
+    /// calls [`PowerLossFs::restarted`].
+    Kill,
 }
 
-/// The file layer. Clones are the same layer.
+impl Fault {
+    /// Whether the process does not live to see an error.
+    fn is_end(self) -> bool {
+        matches!(self, Self::PowerLoss | Self::Kill)
+    }
+}
+
+/// The file layer. Clones are the same layer, in the same process.
 #[derive(Debug, Clone)]
 pub struct PowerLossFs {
     state: Arc<Mutex<State>>,
+    process: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +57,8 @@ struct FileId(u64);
 #[derive(Debug, Default)]
 struct State {
     is_off: bool,
+    /// The process that lives; calls of those before it fail.
+    process: u64,
     n_ops: u64,
     fault: Option<(u64, Fault)>,
     files: HashMap<FileId, FileState>,
@@ -104,7 +118,7 @@ impl Default for PowerLossFs {
 impl PowerLossFs {
     /// A layer over the real file system; what exists now counts as durable.
     pub fn new() -> Self {
-        Self { state: Arc::default() }
+        Self { state: Arc::default(), process: 0 }
     }
 
     /// A layer that does `fault` at the changing operation number `n_op` (from 0).
@@ -124,9 +138,19 @@ impl PowerLossFs {
         self.lock_state().n_ops
     }
 
-    /// Whether the power is gone.
+    /// Whether every call fails: the power is gone, or this process is.
     pub fn is_off(&self) -> bool {
-        self.lock_state().is_off
+        self.lock_on().is_err()
+    }
+
+    /// The same disk for the next process; this one, if it lives, is killed. No fault is due any more.
+    pub fn restarted(&self) -> Self {
+        let mut state = self.lock_state();
+        if state.process == self.process {
+            state.end_process();
+        }
+        state.fault = None;
+        Self { state: Arc::clone(&self.state), process: state.process }
     }
 
     /// The power goes. Rewrites the real folder into a state that a disk might hold and says what it did; from now on
@@ -166,12 +190,12 @@ impl PowerLossFs {
 
     fn lock_on(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.lock_state();
-        if state.is_off { Err(off()) } else { Ok(state) }
+        if state.is_off || state.process != self.process { Err(off()) } else { Ok(state) }
     }
 
     fn sync_id(state: &mut State, id: FileId) -> io::Result<()> {
         let fault = state.next_op();
-        if fault == Some(Fault::PowerLoss) {
+        if fault.is_some_and(Fault::is_end) {
             return Err(off());
         }
         let Some(file) = state.files.get_mut(&id) else { return Ok(()) };
@@ -200,8 +224,17 @@ impl State {
             return None;
         }
         self.fault = None;
-        self.is_off = fault == Fault::PowerLoss;
+        match fault {
+            Fault::PowerLoss => self.is_off = true,
+            Fault::Kill => self.end_process(),
+            Fault::NoSpace | Fault::Io => {}
+        }
         Some(fault)
+    }
+
+    fn end_process(&mut self) {
+        self.process += 1;
+        self.locks.clear();
     }
 
     fn new_file(&mut self, file: FileState) -> FileId {
@@ -382,7 +415,7 @@ impl FileSystem for PowerLossFs {
         let mut state = self.lock_on()?;
         match state.next_op() {
             None => {}
-            Some(Fault::PowerLoss) => return Err(off()),
+            Some(fault) if fault.is_end() => return Err(off()),
             Some(fault) => return Err(failed(fault)),
         }
         let pending = std::mem::take(&mut state.pending);
@@ -453,7 +486,7 @@ impl Write for TrackedFile {
         let fault = state.next_op();
         let taken = match fault {
             None | Some(Fault::PowerLoss) => bytes,
-            Some(Fault::NoSpace) => bytes.get(..bytes.len() / 2).unwrap_or(bytes),
+            Some(Fault::NoSpace | Fault::Kill) => bytes.get(..bytes.len() / 2).unwrap_or(bytes),
             Some(Fault::Io) => &[],
         };
         self.real.write_all(taken)?;
@@ -463,7 +496,7 @@ impl Write for TrackedFile {
         }
         match fault {
             None => Ok(taken.len()),
-            Some(Fault::PowerLoss) => Err(off()),
+            Some(fault) if fault.is_end() => Err(off()),
             Some(fault) => Err(failed(fault)),
         }
     }
@@ -485,13 +518,13 @@ impl AppendFile for TrackedFile {
 }
 
 fn off() -> io::Error {
-    io::Error::other("the power is off")
+    io::Error::other("the power is off, or the process was killed")
 }
 
 fn failed(fault: Fault) -> io::Error {
     match fault {
         Fault::NoSpace => io::Error::new(io::ErrorKind::StorageFull, "no space left on device (injected)"),
-        Fault::Io | Fault::PowerLoss => io::Error::other("input/output error (injected)"),
+        Fault::Io | Fault::PowerLoss | Fault::Kill => io::Error::other("input/output error (injected)"),
     }
 }
 

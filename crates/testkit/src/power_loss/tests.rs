@@ -109,3 +109,27 @@ fn a_rename_between_folders_is_durable_when_the_new_one_is_synced() {
     assert_eq!(run("to/a"), BTreeSet::from([Some(b"x".to_vec())]));
     assert_eq!(run("from/a"), BTreeSet::from([None, Some(b"x".to_vec())]));
 }
+
+#[test]
+fn a_killed_process_loses_nothing_and_can_do_nothing_more() {
+    let all = outcomes("a", |fs, dir| {
+        let mut file = fs.create_new(&dir.join("a")).unwrap();
+        fs.sync_dir(dir).unwrap();
+        let _lock = fs.lock(&dir.join("LOCK")).unwrap();
+        fs.fail_at(fs.n_ops() + 1, Fault::Kill);
+        file.write_all(b"ab").unwrap();
+        file.sync_data().unwrap_err();
+        file.write_all(b"late").unwrap_err();
+        assert!(fs.is_off());
+        // The next one finds it all, and the lock free; it is not durable yet.
+        let next = fs.restarted();
+        assert_eq!(next.read(&dir.join("a")).unwrap(), b"ab");
+        let _lock = next.lock(&dir.join("LOCK")).unwrap();
+        // A process that lives is killed by the restart.
+        let third = next.restarted();
+        assert!(next.is_off() && !third.is_off());
+    });
+    for expected in [b"".as_slice(), b"a", b"ab"] {
+        assert!(all.contains(&Some(expected.to_vec())), "{expected:?}");
+    }
+}

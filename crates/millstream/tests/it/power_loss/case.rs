@@ -101,26 +101,30 @@ impl Case {
     async fn one_life(&mut self, life: u64, tally: &mut Tally) {
         self.feed().await;
         let at = self.fs.n_ops() + self.rng.below(120);
-        match self.rng.below(6) {
-            0 => {}
-            1 => self.fs.fail_at(at, Fault::NoSpace),
-            2 => self.fs.fail_at(at, Fault::Io),
-            _ => self.fs.fail_at(at, Fault::PowerLoss),
+        let fault = match self.rng.below(8) {
+            0 => None,
+            1 => Some(Fault::NoSpace),
+            2 => Some(Fault::Io),
+            3 | 4 => Some(Fault::Kill),
+            _ => Some(Fault::PowerLoss),
+        };
+        if let Some(fault) = fault {
+            self.fs.fail_at(at, fault);
         }
         let drains = self.rng.one_in(2);
         let ended = self.live(drains).await;
         let is_well = ended.is_ok();
         tally.n_failures += u64::from(!is_well);
+        let is_off = fault == Some(Fault::PowerLoss) && self.fs.is_off();
+        // However it ended: what it left running can do nothing more.
+        self.fs = self.fs.restarted();
         let how = ended.err().map_or_else(|| "well".to_owned(), |error| error.to_string());
         self.look(format!("after life {life}, which ended: {how}"), is_well).await;
-        if self.fs.is_off() || self.rng.one_in(2) {
+        if is_off || self.rng.one_in(2) {
             tally.n_cuts += 1;
             let report = self.fs.crash(self.rng.next_u64()).unwrap();
             self.fs = PowerLossFs::new();
             self.look(format!("after the power cut of life {life}: {report:#?}"), true).await;
-        } else {
-            // As if killed: the next life finds the same layer.
-            self.fs.fail_at(u64::MAX, Fault::Io);
         }
     }
 
@@ -186,7 +190,7 @@ impl Case {
         query.await_termination(None).await.map(|_| ())
     }
 
-    /// Until an endless job has been sent all of this life's lines, and has done them if it is to, or has lost its disk.
+    /// Until an endless job has been sent all of this life's lines, and has done them if it is to, or can do nothing more.
     async fn until_enough(&self, session: &Session, drains: bool) {
         let feeder = self.feeder.as_ref().unwrap();
         loop {

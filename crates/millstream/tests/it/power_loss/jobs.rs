@@ -33,6 +33,9 @@ pub const DEAD_COLUMNS: &[&str] = &["raw"];
 
 const JSON: &str = "CREATE TABLE src (id STRING, ts STRING, kind STRING, n BIGINT) USING json
   OPTIONS (path '{in}', deadLetterPath '{root}/dead', maxFilesPerTrigger '1');";
+/// What a batch is depends on what is there: only the batch's intent makes it the same when it comes again.
+const JSON_BY_TWO: &str = "CREATE TABLE src (id STRING, ts STRING, kind STRING, n BIGINT) USING json
+  OPTIONS (path '{in}', deadLetterPath '{root}/dead', maxFilesPerTrigger '2');";
 const CSV: &str = "CREATE TABLE src (id STRING, n BIGINT, price DOUBLE, text STRING) USING csv
   OPTIONS (path '{in}', deadLetterPath '{root}/dead', header 'true', maxFilesPerTrigger '1');";
 const SOCKET: &str = "CREATE TABLE src USING socket
@@ -90,7 +93,7 @@ pub const JOBS: &[Job] = &[
         input: Some(Format::Json),
         life: Life::ForeachBatch,
         key: "id",
-        source: JSON,
+        source: JSON_BY_TWO,
         tables: &[("out", "USING json", SET_ASIDE, "SELECT id, 1000 DIV n AS n, upper(kind) AS kind FROM STREAM src WHERE n % 3 <> 1")],
     },
 ];
