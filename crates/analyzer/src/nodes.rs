@@ -15,6 +15,7 @@ pub struct EventTimeWatermarkNode {
     event_time: Expr,
     name: String,
     delay_us: i64,
+    id: Option<String>,
 }
 
 impl EventTimeWatermarkNode {
@@ -23,7 +24,18 @@ impl EventTimeWatermarkNode {
         if input.schema().maybe_index_of_column(&event_time).is_none() {
             return plan_err!("the watermark's column {event_time} is not in its input");
         }
-        Ok(Self { input, event_time: Expr::Column(event_time), name: name.into(), delay_us })
+        Ok(Self { input, event_time: Expr::Column(event_time), name: name.into(), delay_us, id: None })
+    }
+
+    /// The same node with the name by which a checkpoint knows it.
+    #[must_use]
+    pub fn called(self, id: impl Into<String>) -> Self {
+        Self { id: Some(id.into()), ..self }
+    }
+
+    /// What a checkpoint calls it; what the user calls the event time, if nobody has said.
+    pub fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or(&self.name)
     }
 
     /// The rows.
@@ -82,7 +94,7 @@ impl UserDefinedLogicalNodeCore for EventTimeWatermarkNode {
         let ([event_time], Ok([input])) = (exprs.as_slice(), <[LogicalPlan; 1]>::try_from(inputs)) else {
             return plan_err!("EventTimeWatermark takes one expression and one input");
         };
-        Ok(Self { input, event_time: event_time.clone(), name: self.name.clone(), delay_us: self.delay_us })
+        Ok(Self { input, event_time: event_time.clone(), name: self.name.clone(), delay_us: self.delay_us, id: self.id.clone() })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {

@@ -22,6 +22,7 @@ use crate::batch::{BatchFacts, BatchReport, BatchScope};
 use crate::error::from_datafusion;
 use crate::physical::sink_exec::outputs_of;
 use crate::physical::source_exec::source_execs;
+use crate::physical::watermark::watermark_execs;
 
 /// The main sink's name in the checkpoint and in outcomes.
 pub const MAIN_SINK: &str = "main";
@@ -103,13 +104,23 @@ impl LocalRunner {
 
 /// Reads the partitions of streams that no operator asked for: their records are counted and the bad ones set aside.
 async fn read_what_was_left(plan: &Arc<dyn ExecutionPlan>, ctx: &Arc<TaskContext>, scope: &BatchScope) -> Result<()> {
+    // Watermarks first: reading them reads the sources below, and their event times count like any other.
+    for watermark in watermark_execs(plan) {
+        let unread = |partition: &usize| watermark.is_unread(*partition, scope);
+        read_partitions(watermark, unread, ctx).await?;
+    }
     for source in source_execs(plan) {
-        let n_partitions = source.properties().output_partitioning().partition_count();
-        for partition in (0..n_partitions).filter(|partition| source.is_unread(*partition, scope)) {
-            let mut rows = source.execute(partition, Arc::clone(ctx)).map_err(from_datafusion)?;
-            while let Some(batch) = rows.next().await {
-                batch.map_err(from_datafusion)?;
-            }
+        read_partitions(source, |partition| source.is_unread(*partition, scope), ctx).await?;
+    }
+    Ok(())
+}
+
+async fn read_partitions(operator: &dyn ExecutionPlan, is_unread: impl Fn(&usize) -> bool, ctx: &Arc<TaskContext>) -> Result<()> {
+    let n_partitions = operator.properties().output_partitioning().partition_count();
+    for partition in (0..n_partitions).filter(is_unread) {
+        let mut rows = operator.execute(partition, Arc::clone(ctx)).map_err(from_datafusion)?;
+        while let Some(batch) = rows.next().await {
+            batch.map_err(from_datafusion)?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use millstream_core::options::parse_duration;
 use millstream_core::{Error, Result};
+use millstream_engine::stream::watermark_tracker::WatermarkPolicy;
 
 /// Settings by name.
 pub type Settings = BTreeMap<String, String>;
@@ -34,15 +35,19 @@ pub const MIN_BATCHES_TO_RETAIN: &str = "spark.sql.streaming.minBatchesToRetain"
 pub const STOP_TIMEOUT: &str = "spark.sql.streaming.stopTimeout";
 /// An idle query tells listeners so once in so many milliseconds.
 pub const NO_DATA_PROGRESS_EVENT_INTERVAL: &str = "spark.sql.streaming.noDataProgressEventInterval";
+/// Whether a batch without data runs when the watermark has moved and an operator can use it.
+pub const NO_DATA_MICRO_BATCHES: &str = "spark.sql.streaming.noDataMicroBatches.enabled";
+/// How the watermarks of several event times make that of a query: `min` or `max`; fixed at a query's first start.
+pub const MULTIPLE_WATERMARK_POLICY: &str = WatermarkPolicy::SETTING;
 /// Whether a temporary checkpoint is removed also when its query failed.
 pub const FORCE_DELETE_TEMP_CHECKPOINT: &str = "spark.sql.streaming.forceDeleteTempCheckpointLocation";
 /// The format of tables that name none.
 pub const DEFAULT_FORMAT: &str = "spark.sql.sources.default";
 
 /// The settings that change results: recorded with every batch.
-pub const RESULT_KEYS: [&str; 3] = [TIME_ZONE, ANSI, CASE_SENSITIVE];
+pub const RESULT_KEYS: [&str; 4] = [TIME_ZONE, ANSI, CASE_SENSITIVE, MULTIPLE_WATERMARK_POLICY];
 
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 12] = [
     (TIME_ZONE, "UTC"),
     (CASE_SENSITIVE, "false"),
     (ANSI, "true"),
@@ -51,6 +56,8 @@ const DEFAULTS: [(&str, &str); 10] = [
     (MIN_BATCHES_TO_RETAIN, "100"),
     (STOP_TIMEOUT, "10s"),
     (NO_DATA_PROGRESS_EVENT_INTERVAL, "10000"),
+    (NO_DATA_MICRO_BATCHES, "true"),
+    (MULTIPLE_WATERMARK_POLICY, "min"),
     (FORCE_DELETE_TEMP_CHECKPOINT, "false"),
     (DEFAULT_FORMAT, "parquet"),
 ];
@@ -85,7 +92,8 @@ pub fn check(key: &str, value: &str) -> Result<()> {
         NO_DATA_PROGRESS_EVENT_INTERVAL if parse_duration(value).is_none() => {
             Err(Error::invalid(format!("'{value}' is not a length of time")))
         }
-        CASE_SENSITIVE | SCHEMA_INFERENCE | FORCE_DELETE_TEMP_CHECKPOINT
+        MULTIPLE_WATERMARK_POLICY => value.parse::<WatermarkPolicy>().map(|_| ()),
+        CASE_SENSITIVE | SCHEMA_INFERENCE | FORCE_DELETE_TEMP_CHECKPOINT | NO_DATA_MICRO_BATCHES
             if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") =>
         {
             Err(Error::invalid(format!("'{value}' is neither true nor false")))

@@ -346,6 +346,7 @@ impl DataStreamWriter {
             .get(settings::NO_DATA_PROGRESS_EVENT_INTERVAL)
             .and_then(|text| parse_duration(&text))
             .unwrap_or(QueryDefinition::IDLE_EVENT_INTERVAL);
+        let runs_no_data_batches = session.get(settings::NO_DATA_MICRO_BATCHES).is_none_or(|value| value.eq_ignore_ascii_case("true"));
         let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
         Ok(QueryDefinition {
             name,
@@ -360,6 +361,7 @@ impl DataStreamWriter {
             batch_bytes_max: batch_bytes_max(&own)?,
             stop_timeout,
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
+            runs_no_data_batches,
             idle_event_interval,
         })
     }

@@ -119,7 +119,7 @@ async fn live(root: &Path, fs: &PowerLossFs, harness: &dyn SinkHarness, rng: &mu
         }
         let mut record = Record::prepared(batch, 0);
         let range = SourceRange { start: Position(json!(first)), end: Position(json!(row)), detail: json!(null) };
-        record.sources.insert(SOURCE.to_owned(), SourceEntry::new(range, None));
+        record.sources.insert(SOURCE.to_owned(), SourceEntry::new(range));
         record.sinks.insert(SINK.to_owned(), sink.prepare(batch, outputs).await?);
         record.committed = batch.0.checked_sub(1).map(BatchId);
         let prepared = record.sinks.get(SINK).cloned().unwrap_or_default();

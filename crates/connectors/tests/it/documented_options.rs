@@ -18,6 +18,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 |---|---|
 | `deadLetterPath` | bad records go to a Parquet table here, instead of what the parse mode says; with `rowErrors 'deadLetter'` also rows on which an expression fails |
 | `refreshInterval` | the static side of a join is resolved again so often, default never. Of a materialized view in a job that does not end: it is computed so often |
+| `idleTimeout` | of a stream: silent for so long, its event time holds the watermark of the query back no more (policy `min`), until it gives something again; default never. Time in which the query does not run is no silence |
 
 ## Of every streaming write
 

@@ -18,6 +18,7 @@ use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, Wri
 use serde::{Deserialize, Serialize};
 
 use super::row_guard::RowGuardSpec;
+use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
 
@@ -40,6 +41,7 @@ enum Node {
     Source { name: String, is_streaming: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
     RowFact { fact: String, given: Option<i64>, call: u64, column: String },
+    Watermark { name: String, column: String, delay_us: i64 },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
 }
 
@@ -110,6 +112,9 @@ impl PlanCodec {
                 let writers = self.registry.writer(&spec)?;
                 Arc::new(SinkExec::new(input, spec, writers))
             }
+            Node::Watermark { name, column, delay_us } => {
+                Arc::new(EventTimeWatermarkExec::try_new(input, WatermarkOperator { name, column, delay_us })?)
+            }
             Node::RowGuard { depth, sources, origin, columns, writer_no, dead_letters } => {
                 let dead_letters = self.dead_letters_of(dead_letters)?;
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
@@ -133,6 +138,10 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });
+    }
+    if let Some(watermark) = plan.downcast_ref::<EventTimeWatermarkExec>() {
+        let WatermarkOperator { name, column, delay_us } = watermark.spec().clone();
+        return Ok(Node::Watermark { name, column, delay_us });
     }
     if let Some(guard) = plan.downcast_ref::<RowGuardExec>() {
         let RowGuardSpec { depth, sources, origin, columns, writer_no } = guard.spec().clone();

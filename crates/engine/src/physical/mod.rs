@@ -3,6 +3,7 @@
 //! ```text
 //!   SinkExec            rows -> TaskWriter; gives one commit message per partition
 //!     ... stock DataFusion operators ...
+//!       EventTimeWatermarkExec   sees the event times that pass
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
 //!       RowFactExec     appends the batch's clock (current_timestamp), random numbers, numbers of rows
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
@@ -21,6 +22,7 @@ pub mod source_exec;
 pub mod source_table;
 pub mod splits;
 pub mod stateful;
+pub mod watermark;
 
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;
@@ -32,3 +34,4 @@ pub use sink_exec::SinkExec;
 pub use source_exec::SourceExec;
 pub use source_table::SourceTable;
 pub use splits::{SplitsBySource, fill_splits};
+pub use watermark::EventTimeWatermarkExec;

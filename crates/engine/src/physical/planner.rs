@@ -22,8 +22,10 @@ use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
 use super::row_fact::RowFactExec;
+use super::source_exec::source_execs;
 use super::source_table::SourceTable;
-use crate::error::from_datafusion;
+use super::watermark::{EventTimeWatermarkExec, WatermarkOperator, name_watermarks};
+use crate::error::{from_datafusion, to_datafusion};
 
 /// Makes physical plans. Knows our logical nodes; everything else is DataFusion's.
 pub struct PhysicalPlans {
@@ -46,7 +48,8 @@ impl PhysicalPlans {
 
     /// The optimised logical plan, as EXPLAIN shows it.
     pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
-        with_room_for_query(|| self.state.optimize(&prune_nested_fields(plan, &narrowed)?)).map_err(from_datafusion)
+        let named = name_watermarks(plan)?;
+        with_room_for_query(|| self.state.optimize(&prune_nested_fields(&named, &narrowed)?)).map_err(from_datafusion)
     }
 
     /// The physical plan of a logical plan.
@@ -69,6 +72,16 @@ fn narrowed(source: &Arc<dyn TableSource>, schema: SchemaRef) -> DfResult<Option
     Ok(narrowed.map(|table| provider_as_source(Arc::new(table))))
 }
 
+/// Finished data has no watermark: rows pass.
+fn watermark_exec(node: &EventTimeWatermarkNode, input: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    if !source_execs(input).iter().any(|source| source.is_streaming()) {
+        return Ok(Arc::clone(input));
+    }
+    let (name, column) = (node.id().to_owned(), node.event_time()?.name().to_owned());
+    let operator = WatermarkOperator { name, column, delay_us: node.delay_us() };
+    Ok(Arc::new(EventTimeWatermarkExec::try_new(Arc::clone(input), operator).map_err(to_datafusion)?))
+}
+
 /// Plans the analyzer's stream nodes.
 struct StreamNodes;
 
@@ -87,9 +100,8 @@ impl ExtensionPlanner for StreamNodes {
         if let Some(fact) = node.as_any().downcast_ref::<RowFactNode>() {
             return Ok(Some(Arc::new(RowFactExec::new(Arc::clone(input), fact.fact(), fact.column()))));
         }
-        if node.as_any().is::<EventTimeWatermarkNode>() {
-            // Without stateful operators nothing asks for the watermark; rows pass.
-            return Ok(Some(Arc::clone(input)));
+        if let Some(watermark) = node.as_any().downcast_ref::<EventTimeWatermarkNode>() {
+            return watermark_exec(watermark, input).map(Some);
         }
         Ok(None)
     }

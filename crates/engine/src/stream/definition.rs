@@ -51,6 +51,9 @@ pub struct QueryDefinition {
     pub stop_timeout: Duration,
     /// Batches whose records are kept (Spark's `spark.sql.streaming.minBatchesToRetain`).
     pub batches_retained_min: u64,
+    /// Whether a batch without data runs when the watermark has moved and a stateful operator can use it (Spark's
+    /// `spark.sql.streaming.noDataMicroBatches.enabled`).
+    pub runs_no_data_batches: bool,
     /// An idle query tells listeners so once in this time (Spark's `spark.sql.streaming.noDataProgressEventInterval`).
     pub idle_event_interval: Duration,
 }

@@ -1,7 +1,7 @@
 //! The life of a streaming query: started, run batch by batch, recovered, stopped.
 //!
 //! [`definition`] says what a query is; [`start`] compares it with its checkpoint, recovers and begins; [`micro_batch`]
-//! is the loop; [`trigger`] says when; [`progress`], [`query`], [`listener`] and [`manager`] are what users see.
+//! is the loop; [`trigger`] says when; [`watermark_tracker`] how far event time is; [`progress`], [`query`], [`listener`] and [`manager`] are what users see.
 
 pub mod definition;
 pub mod job;
@@ -12,6 +12,7 @@ pub mod progress;
 pub mod query;
 pub mod start;
 pub mod trigger;
+pub mod watermark_tracker;
 
 pub use definition::{QueryDefinition, StreamPlan};
 pub use listener::{ListenerBus, QueryEvent, StreamingQueryListener};

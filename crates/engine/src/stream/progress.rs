@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::batch::StateOperatorReport;
+use crate::batch::{END_OF_TIME_MS, StateOperatorReport};
 
 /// The progress of one micro-batch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -184,6 +184,11 @@ fn one_decimal<S: Serializer>(rate: &f64, serializer: S) -> Result<S::Ok, S::Err
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_not_finite(rate: &f64) -> bool {
     !rate.is_finite()
+}
+
+/// An event time in the same form; the end of time, behind which a flush moves the watermark, as `infinity`.
+pub fn event_timestamp(event_ms: i64) -> String {
+    if event_ms == END_OF_TIME_MS { "infinity".to_owned() } else { iso_timestamp(event_ms.saturating_mul(1000)) }
 }
 
 /// `2026-11-21T09:00:00.123Z`.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
@@ -19,8 +20,10 @@ use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
+use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
 use crate::physical::source_table::{as_source_table, source_tables};
+use crate::physical::watermark::watermark_execs;
 use crate::physical::{SinkExec, SourceTable};
 use crate::runner::MAIN_SINK;
 
@@ -42,7 +45,7 @@ pub(super) async fn remove_checkpoint(location: &Location) {
     }
 }
 
-async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: ListenerBus) -> Result<StreamingQuery> {
+async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: ListenerBus) -> Result<StreamingQuery> {
     let (plan, logical) = physical_plan(&engine, &definition, &definition.settings).await?;
     let tables = source_tables(&logical)?;
     let sinks = sinks_of(&definition, &tables)?;
@@ -51,7 +54,7 @@ async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: List
         return Err(Error::invalid("the query reads no stream").hint("read it with read_stream, or write it with write"));
     }
     let run_id = RunId(engine.ids.new_uuid());
-    let (checkpoint, recovered) = take_over(&engine, &definition, &job, run_id).await?;
+    let (checkpoint, recovered) = take_over(&engine, &mut definition, &job, run_id).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let ctx = SinkContext { query_id: recovered.query_id, epoch: recovered.epoch };
     for sink in sinks.values() {
@@ -67,6 +70,7 @@ async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: List
             statics.push(StaticLeaf::resolve(Arc::clone(&provider), now).await?);
         }
     }
+    let tracker = tracker_of(&plan, &definition, &streams, &recovered, now)?;
     let clock = Arc::clone(&engine.clock);
     let (name, stop_timeout) = (definition.name.clone(), definition.stop_timeout);
     let shared = Arc::new(QueryShared::new(recovered.query_id, run_id, name, stop_timeout, clock, listeners));
@@ -81,7 +85,7 @@ async fn start(engine: Arc<Engine>, definition: QueryDefinition, listeners: List
     let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, streams, statics, sinks };
     // At the level of errors, so that every line of a log tells whose it is.
     let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
-    tokio::spawn(MicroBatchLoop::new(run, reached).run(Unfinished { roll_forward, replay }).instrument(span));
+    tokio::spawn(MicroBatchLoop::new(run, reached, tracker).run(Unfinished { roll_forward, replay }).instrument(span));
     Ok(StreamingQuery { shared })
 }
 
@@ -95,12 +99,20 @@ fn sinks_of(definition: &QueryDefinition, tables: &[Arc<dyn TableProvider>]) -> 
 }
 
 /// Opens the checkpoint, refuses a job that cannot go on from it, and begins a run: gives what the run finds.
-async fn take_over(engine: &Engine, definition: &QueryDefinition, job: &JobDescription, run_id: RunId) -> Result<(Checkpoint, Recovered)> {
+async fn take_over(
+    engine: &Engine,
+    definition: &mut QueryDefinition,
+    job: &JobDescription,
+    run_id: RunId,
+) -> Result<(Checkpoint, Recovered)> {
     let (mut checkpoint, found) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
     if let Some(before) = found.last_start.as_ref().and_then(|start| start.job.clone()) {
         let before: JobDescription = serde_json::from_value(before)
             .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
         job.check_change(&before)?;
+    }
+    if let Some(last_start) = &found.last_start {
+        keep_watermark_policy(&mut definition.settings, &last_start.settings);
     }
     for torn in &found.torn {
         tracing::info!(checkpoint = %definition.checkpoint, torn, "a record that a crash tore was cut off");
@@ -113,6 +125,34 @@ async fn take_over(engine: &Engine, definition: &QueryDefinition, job: &JobDescr
     let recovered = checkpoint.start(start, found).await?;
     engine.crash_points.reach(CrashPoint::AfterStart)?;
     Ok((checkpoint, recovered))
+}
+
+/// A query keeps the policy of its first start, as in Spark: under another one its watermark could not go on from where it is.
+fn keep_watermark_policy(settings: &mut Settings, before: &Settings) {
+    let Some(kept) = before.get(WatermarkPolicy::SETTING) else { return };
+    let now = settings.insert(WatermarkPolicy::SETTING.to_owned(), kept.clone());
+    if now.as_ref().is_some_and(|now| !now.eq_ignore_ascii_case(kept)) {
+        tracing::warn!(setting = WatermarkPolicy::SETTING, kept, now, "the checkpoint's value is used");
+    }
+}
+
+/// Event time as the last decided batch left it.
+fn tracker_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    definition: &QueryDefinition,
+    streams: &[StreamLeaf],
+    recovered: &Recovered,
+    now: Duration,
+) -> Result<WatermarkTracker> {
+    let policy = definition.settings.get(WatermarkPolicy::SETTING).map_or(Ok(WatermarkPolicy::default()), |text| text.parse())?;
+    let nodes = watermark_execs(plan).into_iter().map(|node| TrackedNode {
+        name: node.spec().name.clone(),
+        delay_ms: node.spec().delay_us / 1000,
+        sources: node.sources().into_iter().map(str::to_owned).collect(),
+    });
+    let idle_timeouts = streams.iter().map(|leaf| (leaf.name.clone(), leaf.idle_timeout)).collect();
+    let recorded = recovered.last_prepared.as_ref().and_then(|record| record.watermarks.as_ref());
+    Ok(WatermarkTracker::new(policy, nodes.collect(), idle_timeouts, recorded, now))
 }
 
 /// Opens a stream where the checkpoint says it goes on.
@@ -132,7 +172,7 @@ async fn open_stream(table: &SourceTable, checkpoint: &Location, recovered: &Rec
     };
     let position = source.start(from).await.map_err(|error| error.context(format!("source '{name}'")))?;
     let remembers = source.snapshot()?.is_some();
-    Ok(StreamLeaf { name, description, source, position, begun_in, remembers })
+    Ok(StreamLeaf { name, description, source, position, begun_in, remembers, idle_timeout: table.idle_timeout() })
 }
 
 /// Tells the log and the listeners of the start.

@@ -13,7 +13,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use millstream_connectors::{InProcess, MemoryStream, register_all};
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{Clock, ConnectorRegistry, Options, RandomIds, Result, Sink, SystemClock};
+use millstream_core::{Clock, ConnectorRegistry, CrashPoints, NoCrash, Options, RandomIds, Result, Sink, SystemClock};
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::{CheckpointLife, Settings};
 use millstream_engine::{Engine, EngineConfig, QueryDefinition, RowErrors, SourceTable, StreamingQuery, StreamingQueryManager, Trigger};
@@ -51,11 +51,16 @@ impl Harness {
     }
 
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self::with_crash_points(clock, Arc::new(NoCrash))
+    }
+
+    pub fn with_crash_points(clock: Arc<dyn Clock>, crash_points: Arc<dyn CrashPoints>) -> Self {
         crate::spans::listen();
         let mut registry = ConnectorRegistry::default();
         let in_process = register_all(&mut registry);
         let config = EngineConfig { parallelism: 2, ..EngineConfig::default() };
-        let engine = Arc::new(Engine::new(config, Arc::new(registry), Arc::clone(&clock), Arc::new(RandomIds)).unwrap());
+        let engine = Engine::new(config, Arc::new(registry), Arc::clone(&clock), Arc::new(RandomIds)).unwrap();
+        let engine = Arc::new(engine.with_crash_points(crash_points));
         let manager = StreamingQueryManager::new(Arc::clone(&engine));
         Self { engine, manager, in_process, clock, dir: tempfile::tempdir().unwrap() }
     }
@@ -121,6 +126,7 @@ impl Harness {
             batch_bytes_max: QueryDefinition::BATCH_BYTES_MAX,
             stop_timeout: QueryDefinition::STOP_TIMEOUT,
             batches_retained_min: QueryDefinition::BATCHES_RETAINED_MIN,
+            runs_no_data_batches: true,
             idle_event_interval: QueryDefinition::IDLE_EVENT_INTERVAL,
         }
     }

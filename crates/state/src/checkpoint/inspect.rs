@@ -151,6 +151,11 @@ fn redact(json: &mut Value) {
     }
 }
 
+fn event_time(event_ms: i64) -> String {
+    let time = DateTime::from_timestamp_millis(event_ms).map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true));
+    time.unwrap_or_else(|| if event_ms == i64::MAX { "infinity".to_owned() } else { format!("{event_ms} ms") })
+}
+
 /// A few lines for people; [`Record::to_redacted_json`] has everything.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,13 +175,22 @@ impl fmt::Display for Record {
         };
         for (name, source) in &self.sources {
             write!(f, "\n          source {name}: {} -> {}", redacted(&source.range.start.0), redacted(&source.range.end.0))?;
-            if let Some(watermark_ms) = source.watermark_ms {
-                let watermark = DateTime::from_timestamp_millis(watermark_ms).map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true));
-                write!(f, "  watermark {}", watermark.unwrap_or_else(|| format!("{watermark_ms} ms")))?;
-            }
         }
         for (name, idle) in &self.idle {
             write!(f, "\n          source {name}: nothing, at {} since batch {}", redacted(&idle.end.0), idle.batch)?;
+        }
+        if let Some(marks) = &self.watermarks {
+            write!(f, "\n          watermark {}, late at {}", event_time(marks.current_ms), event_time(marks.late_ms))?;
+            if let Some(next_ms) = marks.next_ms {
+                write!(f, ", then {}", event_time(next_ms))?;
+            }
+            if marks.is_flush {
+                f.write_str(", flush")?;
+            }
+        }
+        for (name, node) in self.watermarks.iter().flat_map(|marks| &marks.nodes) {
+            let watermark = node.watermark_ms.map_or_else(|| "none".to_owned(), event_time);
+            write!(f, "\n          watermark of {name}: {watermark}{}", if node.is_idle { ", idle" } else { "" })?;
         }
         for (name, prepared) in &self.sinks {
             write!(f, "\n          sink {name}: {}", redacted(prepared))?;

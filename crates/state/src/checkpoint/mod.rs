@@ -38,7 +38,7 @@ mod snapshot;
 
 pub use inspect::{Report, Shown, show, verify};
 pub use metadata::{FORMAT_VERSION, Metadata};
-pub use record::{IdleSource, RECORD_VERSION, Record, RecordKind, SourceEntry};
+pub use record::{IdleSource, NodeWatermark, RECORD_VERSION, Record, RecordKind, RecordedWatermarks, SourceEntry};
 pub use remove::remove;
 pub use snapshot::source_location;
 
@@ -93,8 +93,6 @@ pub struct RecoveredSource {
     /// The ranges decided since, oldest first. Without a snapshot: those that the log still has, and if it has none, an
     /// empty one where the last one ended.
     pub ranges: Vec<(BatchId, SourceRange)>,
-    /// Its watermark after the last decided batch: event time, milliseconds.
-    pub watermark_ms: Option<i64>,
 }
 
 /// How a checkpoint is kept; the defaults suit all but tests.

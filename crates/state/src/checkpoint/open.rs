@@ -190,7 +190,6 @@ pub fn recover(
     for record in prepared() {
         for (name, entry) in &record.sources {
             let source = sources.entry(name.clone()).or_default();
-            source.watermark_ms = entry.watermark_ms.or(source.watermark_ms);
             let behind = source.snapshot.as_ref().map(|(batch, _)| *batch);
             let batch = record.batch.filter(|batch| behind.is_none_or(|behind| *batch > behind));
             source.ranges.extend(batch.map(|batch| (batch, entry.range.clone())));
@@ -198,7 +197,6 @@ pub fn recover(
     }
     for (name, end) in &order.ends {
         let source = sources.entry(name.clone()).or_default();
-        source.watermark_ms = source.watermark_ms.or(end.watermark_ms);
         if source.snapshot.is_none() && source.ranges.is_empty() {
             let range = SourceRange { start: end.end.clone(), end: end.end.clone(), detail: serde_json::Value::Null };
             source.ranges.push((end.batch, range));

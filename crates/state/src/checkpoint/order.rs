@@ -71,9 +71,7 @@ impl LogOrder {
                     self.prepared = Some(batch);
                     self.ends.extend(record.idle.iter().map(|(name, end)| (name.clone(), end.clone())));
                     for (name, entry) in &record.sources {
-                        let before = self.ends.get(name).and_then(|before| before.watermark_ms);
-                        let watermark_ms = entry.watermark_ms.or(before);
-                        self.ends.insert(name.clone(), IdleSource { batch, end: entry.range.end.clone(), watermark_ms });
+                        self.ends.insert(name.clone(), IdleSource { batch, end: entry.range.end.clone() });
                     }
                 }
             }
@@ -115,7 +113,7 @@ impl LogOrder {
                 return Err(format!("a second intent, of batch {batch}, before the first is prepared"));
             }
             (Some(intent), _) if !intent.same_input(record) => {
-                return Err(format!("batch {batch} is prepared with other ranges, clock or settings than its intent"));
+                return Err(format!("batch {batch} is prepared with other ranges, clock, settings or watermarks than its intent"));
             }
             (Some(intent), _) => intent.batch,
             (None, Some(last)) => Some(last.next()),

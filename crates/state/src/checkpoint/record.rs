@@ -36,18 +36,15 @@ pub enum RecordKind {
 pub struct SourceEntry {
     /// The range.
     pub range: SourceRange,
-    /// The source's watermark after this batch: event time, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watermark_ms: Option<i64>,
-    /// Fields of newer versions.
+    /// Fields of other versions.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
 }
 
 impl SourceEntry {
-    /// A range and the watermark after it.
-    pub fn new(range: SourceRange, watermark_ms: Option<i64>) -> Self {
-        Self { range, watermark_ms, extra: BTreeMap::new() }
+    /// A range.
+    pub fn new(range: SourceRange) -> Self {
+        Self { range, extra: BTreeMap::new() }
     }
 }
 
@@ -58,9 +55,38 @@ pub struct IdleSource {
     pub batch: BatchId,
     /// Where that ended.
     pub end: Position,
-    /// Its watermark then: event time, milliseconds.
+}
+
+/// The event times of a batch, milliseconds: what it judged by, and what the next one will.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecordedWatermarks {
+    /// Rows at or below it were late: the watermark in force in the batch before.
+    pub late_ms: i64,
+    /// The watermark in force in the batch.
+    pub current_ms: i64,
+    /// The watermark after the batch (prepared records).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ms: Option<i64>,
+    /// The query's watermark nodes after the batch, by name (prepared records).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: BTreeMap<String, NodeWatermark>,
+    /// The batch is the flush at the end of bounded input: nothing may come after it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_flush: bool,
+    /// Fields of other versions.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// What one watermark node has seen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeWatermark {
+    /// The greatest event time minus the delay; none if no row had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark_ms: Option<i64>,
+    /// Its sources have been silent for their idle timeout, so it holds nobody back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_idle: bool,
 }
 
 /// One entry of the log. `v`, `epoch`, `seq`, `start_seq`, `floor_seq` and `idle` are set by the checkpoint when it is appended.
@@ -95,6 +121,9 @@ pub struct Record {
     /// Where the other sources stand, by name (prepared records): the records that read from them may be gone by then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub idle: BTreeMap<String, IdleSource>,
+    /// Event time (intent and prepared records of queries with watermarks).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermarks: Option<RecordedWatermarks>,
     /// What each sink must know to commit, by sink name (prepared records).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, Value>,
@@ -158,6 +187,7 @@ impl Record {
             clock_us,
             sources: BTreeMap::new(),
             idle: BTreeMap::new(),
+            watermarks: None,
             sinks: BTreeMap::new(),
             state: BTreeMap::new(),
             state_delta: None,
@@ -168,9 +198,12 @@ impl Record {
         }
     }
 
-    /// Whether both read the same ranges (watermarks are results, so they may differ).
+    /// Whether both read the same ranges under the same clock, settings and watermarks. (The watermarks after the batch are
+    /// results and may differ.)
     pub fn same_input(&self, other: &Self) -> bool {
+        let judged_by = |record: &Self| record.watermarks.as_ref().map(|marks| (marks.late_ms, marks.current_ms));
         self.clock_us == other.clock_us
+            && judged_by(self) == judged_by(other)
             && self.settings == other.settings
             && self.sources.len() == other.sources.len()
             && self.sources.iter().all(|(name, entry)| other.sources.get(name).is_some_and(|theirs| theirs.range == entry.range))

@@ -29,7 +29,7 @@ fn start_record() -> Record {
 fn prepared(batch: u64) -> Record {
     let mut record = Record::prepared(BatchId(batch), 1_000 + batch as i64);
     let range = SourceRange { start: Position(json!(batch)), end: Position(json!(batch + 1)), detail: json!(null) };
-    record.sources.insert("in".into(), SourceEntry::new(range, Some(batch as i64)));
+    record.sources.insert("in".into(), SourceEntry::new(range));
     record.sinks.insert("out".into(), json!({"files": [batch]}));
     record
 }
@@ -58,8 +58,40 @@ async fn what_was_appended_is_recovered() {
     assert_eq!(recovered.last_start.unwrap().job, Some(json!({"sql": "select 1"})));
     let source = &recovered.sources["in"];
     assert_eq!(source.ranges.iter().map(|(batch, _)| batch.0).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(source.watermark_ms, Some(1));
     assert_eq!(checkpoint.epoch(), RunEpoch(1));
+}
+
+#[test]
+fn watermarks_are_recorded_in_milliseconds_by_node() {
+    let mut record = prepared(3);
+    let nodes = [("ts@a", Some(90), false), ("ts@b", None, true)];
+    let nodes = nodes.map(|(name, watermark_ms, is_idle)| (name.to_owned(), NodeWatermark { watermark_ms, is_idle }));
+    let marks = RecordedWatermarks { late_ms: -5, current_ms: 60, next_ms: Some(90), nodes: nodes.into(), ..RecordedWatermarks::default() };
+    record.watermarks = Some(marks);
+    let json = serde_json::to_value(&record).unwrap();
+    let want = json!({"late_ms": -5, "current_ms": 60, "next_ms": 90, "nodes": {"ts@a": {"watermark_ms": 90}, "ts@b": {"is_idle": true}}});
+    assert_eq!(json["watermarks"], want);
+    assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
+    let text = record.to_string();
+    let want = "watermark 1970-01-01T00:00:00.060Z, late at 1969-12-31T23:59:59.995Z, then 1970-01-01T00:00:00.090Z";
+    assert!(text.contains(want) && text.contains("watermark of ts@b: none, idle"), "{text}");
+}
+
+#[tokio::test]
+async fn a_batch_is_not_prepared_under_other_watermarks_than_its_intent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut checkpoint, _) = run(dir.path()).await;
+    let mut intent = prepared(0);
+    intent.kind = RecordKind::Intent;
+    intent.watermarks = Some(RecordedWatermarks { current_ms: 60, ..RecordedWatermarks::default() });
+    checkpoint.append(intent.clone()).await.unwrap();
+    let mut other = Record::prepared_from(&intent);
+    other.watermarks = Some(RecordedWatermarks { current_ms: 61, next_ms: Some(90), ..RecordedWatermarks::default() });
+    let error = checkpoint.append(other).await.unwrap_err();
+    assert!(error.message().contains("watermarks"), "{error}");
+    let mut same = Record::prepared_from(&intent);
+    same.watermarks = Some(RecordedWatermarks { current_ms: 60, next_ms: Some(90), ..RecordedWatermarks::default() });
+    checkpoint.append(same).await.unwrap();
 }
 
 #[tokio::test]

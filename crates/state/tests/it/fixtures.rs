@@ -75,7 +75,6 @@ async fn v1_is_read_as_it_was_written() {
     assert_eq!(recovered.uncommitted.len(), 1);
     assert_eq!(recovered.last_prepared.unwrap().sinks, prepared(2, 30).sinks);
     assert_eq!(recovered.sources["in"].ranges, [(BatchId(0), range(0, 10)), (BatchId(1), range(1, 20)), (BatchId(2), range(2, 30))]);
-    assert_eq!(recovered.sources["in"].watermark_ms, Some(2));
     assert_eq!(recovered.sources["in/put"].snapshot, Some((BatchId(0), Bytes::from_static(b"snapshot"))));
 
     let (from, to) = (WalPosition { segment: 0, row: 1 }, WalPosition { segment: 0, row: 5 });

@@ -46,7 +46,10 @@ pub fn range(batch: u64, nonce: u64) -> SourceRange {
 /// The prepared record of a batch; `nonce` tells attempts apart and makes records of different lengths.
 pub fn prepared(batch: u64, nonce: u64) -> Record {
     let mut record = Record::prepared(BatchId(batch), 1_000 + batch as i64);
-    record.sources.insert("in".into(), SourceEntry::new(range(batch, nonce), Some(batch as i64)));
+    let mut entry = SourceEntry::new(range(batch, nonce));
+    // Written by the first builds, and in the fixtures; nothing reads it any more.
+    entry.extra.insert("watermark_ms".into(), json!(batch));
+    record.sources.insert("in".into(), entry);
     record.sinks.insert("out".into(), json!({ "file": "x".repeat((nonce % 300) as usize), "nonce": nonce }));
     record
 }

@@ -6,7 +6,9 @@ use millstream_core::{Admission, BatchId, Result, SourceRange};
 
 use super::report::TriggerRun;
 use super::{MicroBatchLoop, in_source};
+use crate::batch::BatchWatermarks;
 use crate::physical::SplitsBySource;
+use crate::physical::stateful::uses_event_time;
 use crate::stream::definition::Settings;
 use crate::stream::trigger::Trigger;
 
@@ -15,6 +17,9 @@ pub(super) struct BatchCut {
     pub(super) batch: BatchId,
     /// The batch's clock: what `current_timestamp()` says in it.
     pub(super) clock_us: i64,
+    /// What is late in it, and what is final.
+    pub(super) watermarks: BatchWatermarks,
+    /// Empty if it runs for the watermark's sake alone.
     pub(super) ranges: BTreeMap<String, SourceRange>,
     pub(super) static_ranges: BTreeMap<String, SourceRange>,
     pub(super) settings: Settings,
@@ -23,21 +28,27 @@ pub(super) struct BatchCut {
 }
 
 impl MicroBatchLoop {
-    /// Cuts the next batch, or `None` if there is nothing new.
+    /// Cuts the next batch, or `None` if there is nothing new: no data, nor a later watermark that an operator can use.
     pub(super) async fn cut_next(&mut self, trigger: &mut TriggerRun) -> Result<Option<BatchCut>> {
         let clock_us = self.run.engine.clock.now_proc_us();
         let ranges = trigger.phase("latestOffset", self.plan_ranges()).await?;
-        if ranges.is_empty() {
+        let now = self.run.engine.clock.monotonic();
+        self.tracker.asked(ranges.keys(), now);
+        if ranges.is_empty() && !self.needs_no_data_batch() {
             return Ok(None);
         }
-        let now = self.run.engine.clock.monotonic();
+        let watermarks = self.tracker.of_next_batch();
         for leaf in &mut self.run.statics {
             leaf.refresh(now).await?;
         }
         let static_ranges = self.run.statics.iter().filter_map(|leaf| Some((leaf.name.clone(), leaf.range.clone()?))).collect();
         let settings = self.run.definition.settings.clone();
-        let cut = BatchCut { batch: self.reached.next_batch, clock_us, ranges, static_ranges, settings, is_replay: false };
+        let cut = BatchCut { batch: self.reached.next_batch, clock_us, watermarks, ranges, static_ranges, settings, is_replay: false };
         Ok(Some(cut))
+    }
+
+    fn needs_no_data_batch(&self) -> bool {
+        self.run.definition.runs_no_data_batches && self.tracker.has_moved() && uses_event_time(&self.run.plan)
     }
 
     async fn plan_ranges(&mut self) -> Result<BTreeMap<String, SourceRange>> {

@@ -66,7 +66,10 @@ impl MicroBatchLoop {
         let mut trigger = self.begin_trigger();
         match self.cut_next(&mut trigger).await? {
             Some(cut) => {
-                self.run.shared.set_status("Processing new data", true, true);
+                match cut.ranges.is_empty() {
+                    false => self.run.shared.set_status("Processing new data", true, true),
+                    true => self.run.shared.set_status("No new data but cleaning up state", false, true),
+                }
                 self.run_batch(cut, trigger).await?;
                 Ok(true)
             }

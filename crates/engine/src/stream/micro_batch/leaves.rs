@@ -19,6 +19,8 @@ pub(in crate::stream) struct StreamLeaf {
     pub(in crate::stream) begun_in: Option<BatchId>,
     /// Whether it keeps more than its position (seen files): then its ranges are kept until a snapshot has them.
     pub(in crate::stream) remembers: bool,
+    /// Silent for so long, its event time holds the query back no more.
+    pub(in crate::stream) idle_timeout: Option<Duration>,
 }
 
 /// A finished side of a join: its range is fixed at start, recorded with each batch, and resolved again by interval.

@@ -36,6 +36,7 @@ use super::definition::QueryDefinition;
 use super::progress::StateOperatorProgress;
 use super::query::{QueryEnd, QueryShared};
 use super::start::remove_checkpoint;
+use super::watermark_tracker::WatermarkTracker;
 use crate::engine::Engine;
 
 /// What one run of a query works with: made by `start`, given up when the run ends.
@@ -74,6 +75,7 @@ pub(super) struct Reached {
 pub(super) struct MicroBatchLoop {
     run: QueryRun,
     reached: Reached,
+    tracker: WatermarkTracker,
     in_flight: Option<InFlight>,
     last_trigger_at: Option<Duration>,
     /// When the last batch was committed.
@@ -85,8 +87,8 @@ pub(super) struct MicroBatchLoop {
 }
 
 impl MicroBatchLoop {
-    pub(super) fn new(run: QueryRun, reached: Reached) -> Self {
-        Self { run, reached, in_flight: None, last_trigger_at: None, settled_at: None, told_at: None, state_operators: Vec::new() }
+    pub(super) fn new(run: QueryRun, reached: Reached, tracker: WatermarkTracker) -> Self {
+        Self { run, reached, tracker, in_flight: None, last_trigger_at: None, settled_at: None, told_at: None, state_operators: Vec::new() }
     }
 
     /// Runs until the input ends, a stop, or an error.

@@ -9,6 +9,7 @@ use millstream_state::checkpoint::Record;
 use super::cut::BatchCut;
 use super::settle::commit_all;
 use super::{MicroBatchLoop, Unfinished};
+use crate::batch::BatchWatermarks;
 use crate::stream::start::physical_plan;
 
 impl MicroBatchLoop {
@@ -48,7 +49,10 @@ impl MicroBatchLoop {
         if record.settings != self.run.definition.settings {
             self.run.plan = physical_plan(&self.run.engine, &self.run.definition, &record.settings).await?.0;
         }
-        let cut = BatchCut { batch, clock_us: record.clock_us, ranges, static_ranges, settings: record.settings, is_replay: true };
+        let recorded = record.watermarks.map(|marks| BatchWatermarks { late_ms: marks.late_ms, current_ms: marks.current_ms });
+        let watermarks = recorded.unwrap_or_else(|| self.tracker.of_next_batch());
+        let cut =
+            BatchCut { batch, clock_us: record.clock_us, watermarks, ranges, static_ranges, settings: record.settings, is_replay: true };
         let trigger = self.begin_trigger();
         self.run_batch(cut, trigger).await?;
         self.run.plan = current;

@@ -13,9 +13,12 @@ use super::run_batch::Staged;
 use super::{MicroBatchLoop, StreamLeaf};
 use crate::batch::SourceCounts;
 use crate::physical::stateful::stateful_operators;
+use crate::physical::watermark::watermark_execs;
 use crate::runner::MAIN_SINK;
 use crate::stream::listener::QueryEvent;
-use crate::stream::progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, iso_timestamp, rate};
+use crate::stream::progress::{
+    SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, event_timestamp, iso_timestamp, rate,
+};
 
 /// One trigger: when it began, and where its time went, by Spark's phase names.
 pub(super) struct TriggerRun {
@@ -127,7 +130,7 @@ impl MicroBatchLoop {
             input_rows_per_second: rate(num_input_rows, trigger.input_seconds()),
             processed_rows_per_second: 0.0,
             duration_ms: BTreeMap::new(),
-            event_time: BTreeMap::new(),
+            event_time: self.event_time_of(told),
             state_operators: self.state_operators_of(told),
             sources,
             sink: SinkProgress { description, num_output_rows, metrics },
@@ -136,6 +139,26 @@ impl MicroBatchLoop {
 }
 
 impl MicroBatchLoop {
+    /// The event times of the batch, and the watermark it was judged by; without a batch the one that the next will be. Of
+    /// several nodes the first that saw any, as in Spark.
+    fn event_time_of(&self, told: Told<'_>) -> BTreeMap<&'static str, String> {
+        if !self.tracker.has_nodes() {
+            return BTreeMap::new();
+        }
+        let (watermark_ms, seen) = match told {
+            Told::Batch(cut, staged) => (cut.watermarks.current_ms, Some(&staged.report.event_times)),
+            Told::NoBatch => (self.tracker.of_next_batch().current_ms, None),
+        };
+        let mut shown = BTreeMap::from([("watermark", event_timestamp(watermark_ms))]);
+        let nodes = watermark_execs(&self.run.plan);
+        if let Some(stats) = seen.and_then(|seen| nodes.iter().find_map(|node| seen.get(&node.spec().name))) {
+            shown.insert("avg", event_timestamp(stats.avg_event_ms()));
+            shown.insert("max", event_timestamp(stats.max_event_ms));
+            shown.insert("min", event_timestamp(stats.min_event_ms));
+        }
+        shown
+    }
+
     /// What the stateful operators did, in the plan's order; without a batch what they hold since the last one.
     fn state_operators_of(&self, told: Told<'_>) -> Vec<StateOperatorProgress> {
         let Told::Batch(_, staged) = told else {

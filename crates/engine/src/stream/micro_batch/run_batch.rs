@@ -7,7 +7,7 @@ use std::time::Duration;
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::crash::CRASH;
 use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result};
-use millstream_state::checkpoint::{Record, Retention, SourceEntry};
+use millstream_state::checkpoint::{Record, RecordedWatermarks, Retention, SourceEntry};
 use serde_json::Value;
 use tracing::Instrument;
 
@@ -45,7 +45,7 @@ impl MicroBatchLoop {
         let crash_points = Arc::clone(&self.run.engine.crash_points);
         if !cut.is_replay && self.run.sinks.values().any(|sink| sink.needs_intent()) {
             self.settle().await?;
-            trigger.phase("walCommit", self.append(Record::intent(cut.batch, cut.clock_us), &cut, Prepared::new())).await?;
+            trigger.phase("walCommit", self.append(self.intent(&cut), &cut, Prepared::new())).await?;
             crash_points.reach(CrashPoint::AfterIntent)?;
         }
         let splits = trigger.phase("getBatch", self.splits(&cut)).await?;
@@ -54,7 +54,8 @@ impl MicroBatchLoop {
         crash_points.reach(CrashPoint::AfterPrepare)?;
 
         trigger.phase("commitOffsets", self.settle()).await?;
-        trigger.phase("walCommit", self.append(Record::prepared(cut.batch, cut.clock_us), &cut, staged.prepared.clone())).await?;
+        self.tracker.batch_has_run(cut.watermarks, &staged.report.event_times);
+        trigger.phase("walCommit", self.append(self.prepared(&cut), &cut, staged.prepared.clone())).await?;
         crash_points.reach(CrashPoint::AfterPrepared)?;
         self.decided(&cut).await?;
         let progress = self.progress_of(&cut, &staged, &trigger);
@@ -81,7 +82,7 @@ impl MicroBatchLoop {
 
     async fn run_and_prepare(&mut self, plan: Arc<dyn ExecutionPlan>, cut: &BatchCut) -> Result<Staged> {
         let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
-        let (clock_us, watermarks) = (cut.clock_us, BatchWatermarks::EPOCH);
+        let (clock_us, watermarks) = (cut.clock_us, cut.watermarks);
         let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us, watermarks };
         let RunOutcome { mut outputs, report } = self.run.engine.runner.run(plan, facts).await?;
         self.run.engine.crash_points.reach(CrashPoint::AfterRun)?;
@@ -95,11 +96,22 @@ impl MicroBatchLoop {
         Ok(Staged { prepared, n_rows_out, report })
     }
 
+    fn intent(&self, cut: &BatchCut) -> Record {
+        let BatchWatermarks { late_ms, current_ms } = cut.watermarks;
+        let watermarks = RecordedWatermarks { late_ms, current_ms, ..RecordedWatermarks::default() };
+        Record { watermarks: self.tracker.has_nodes().then_some(watermarks), ..Record::intent(cut.batch, cut.clock_us) }
+    }
+
+    fn prepared(&self, cut: &BatchCut) -> Record {
+        let watermarks = self.tracker.has_nodes().then(|| self.tracker.recorded(cut.watermarks));
+        Record { watermarks, ..Record::prepared(cut.batch, cut.clock_us) }
+    }
+
     /// Appends a record of the batch; what is committed by now rides in it.
     async fn append(&mut self, mut record: Record, cut: &BatchCut, sinks: Prepared) -> Result<()> {
         record.committed = self.reached.committed;
         let ranges = cut.ranges.iter().chain(&cut.static_ranges);
-        record.sources = ranges.map(|(name, range)| (name.clone(), SourceEntry::new(range.clone(), None))).collect();
+        record.sources = ranges.map(|(name, range)| (name.clone(), SourceEntry::new(range.clone()))).collect();
         record.sinks = sinks;
         record.settings = cut.settings.clone();
         self.run.checkpoint.append(record).await?;

@@ -1,0 +1,201 @@
+//! Sees the event times that pass and reports them: the loop makes the next batch's watermark of them.
+//!
+//! Rows go on as they came. A node stands where the query says `withWatermark`; its name in the checkpoint is made of the
+//! column's written name and of the sources below it ([`name_watermarks`]), so that an edit elsewhere does not change it.
+
+mod names;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use futures::StreamExt;
+use millstream_core::{Error, Result};
+
+pub use names::name_watermarks;
+
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use super::source_exec::source_execs;
+use crate::batch::{BatchScope, EventTimeStats};
+use crate::error::from_datafusion;
+
+/// Reports the event times of its input. See the module's documentation.
+pub type EventTimeWatermarkExec = OperatorExec<WatermarkOperator>;
+
+/// What an [`EventTimeWatermarkExec`] is, beside its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkOperator {
+    /// What the checkpoint calls the node; unique in its plan.
+    pub name: String,
+    /// The event time's column of the input: a timestamp, or a window, whose end counts.
+    pub column: String,
+    /// How late rows may be.
+    pub delay_us: i64,
+}
+
+impl EventTimeWatermarkExec {
+    /// Reports the event times of `input`.
+    pub fn try_new(input: Arc<dyn ExecutionPlan>, operator: WatermarkOperator) -> Result<Self> {
+        // Refused here and not in the first batch.
+        let schema = input.schema();
+        let field = schema.field_with_name(&operator.column)?;
+        let data_type = end_of_window_type(field.data_type()).unwrap_or_else(|| field.data_type());
+        if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+            return Err(Error::internal(format!("the event time '{}' is of type {}", operator.name, field.data_type())));
+        }
+        Ok(Self::over(operator, [input]))
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &WatermarkOperator {
+        &self.operator
+    }
+
+    /// The names of the streams whose rows come here.
+    pub fn sources(&self) -> Vec<&str> {
+        let [input] = &self.inputs;
+        source_execs(input).into_iter().filter(|source| source.is_streaming()).map(|source| source.source_name()).collect()
+    }
+
+    /// Whether nobody has looked at a partition, though its rows can still be read: one of a stream below a join whose
+    /// other side is empty.
+    pub(crate) fn is_unread(&self, partition: usize, scope: &BatchScope) -> bool {
+        let [input] = &self.inputs;
+        is_above_one_stream(input) && !scope.is_opened(self.operator.key(), partition)
+    }
+}
+
+impl WatermarkOperator {
+    /// Tells this operator of a plan apart from the others while the plan lives.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// All watermark nodes of a plan, from its root down.
+pub fn watermark_execs(plan: &Arc<dyn ExecutionPlan>) -> Vec<&EventTimeWatermarkExec> {
+    let mut found = Vec::new();
+    let mut walk = vec![plan];
+    while let Some(node) = walk.pop() {
+        found.extend(node.downcast_ref::<EventTimeWatermarkExec>());
+        walk.extend(node.children().into_iter().rev());
+    }
+    found
+}
+
+impl fmt::Display for WatermarkOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, delay={} ms", self.name, self.delay_us / 1000)
+    }
+}
+
+impl Operator for WatermarkOperator {
+    const NAME: &'static str = "EventTimeWatermarkExec";
+
+    fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        Arc::clone(input.properties())
+    }
+
+    fn maintains_input_order(&self) -> [bool; 1] {
+        [true]
+    }
+
+    fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let column_idx = input.schema().index_of(&self.column)?;
+        let rows = task.rows_of(input)?;
+        Ok(rows_of_run(WatermarkRun {
+            place: Some((self.key(), task.partition)),
+            rows,
+            node: self.name.clone(),
+            column_idx,
+            seen: None,
+            scope: task.scope,
+        }))
+    }
+}
+
+/// One task's rows on their way.
+struct WatermarkRun {
+    /// The operator and partition that it reads for, until it has begun.
+    place: Option<(usize, usize)>,
+    rows: SendableRecordBatchStream,
+    node: String,
+    column_idx: usize,
+    seen: Option<EventTimeStats>,
+    scope: Arc<BatchScope>,
+}
+
+impl OperatorRun for WatermarkRun {
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some((operator, partition)) = self.place.take() {
+            self.scope.open(operator, partition);
+        }
+        let Some(chunk) = self.rows.next().await.transpose().map_err(from_datafusion)? else {
+            if let Some(seen) = self.seen.take() {
+                self.scope.saw_event_times(&self.node, seen);
+            }
+            return Ok(None);
+        };
+        let of_chunk = event_time_stats(chunk.column(self.column_idx))?;
+        match (&mut self.seen, of_chunk) {
+            (Some(seen), Some(more)) => seen.add(more),
+            (seen, more) => *seen = seen.take().or(more),
+        }
+        Ok(Some(chunk))
+    }
+
+    async fn abort(&mut self) {}
+}
+
+/// Only such a subtree can be read partition by partition when others were read already.
+fn is_above_one_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut at = plan;
+    while let [child] = at.children().as_slice() {
+        if at.is::<RepartitionExec>() || child.output_partitioning().partition_count() != plan.output_partitioning().partition_count() {
+            return false;
+        }
+        at = child;
+    }
+    at.children().is_empty()
+}
+
+/// The event times of a column, in milliseconds rounded down; `None` if no row has one.
+fn event_time_stats(column: &ArrayRef) -> Result<Option<EventTimeStats>> {
+    let (times, outer_nulls) = end_of_window(column)?;
+    let times = times.as_primitive_opt::<TimestampMicrosecondType>();
+    let times = times.ok_or_else(|| Error::internal(format!("an event time of type {}", column.data_type())))?;
+    let nulls = NullBuffer::union(times.nulls(), outer_nulls);
+    let mut seen: Option<EventTimeStats> = None;
+    let mut take = |event_us: i64| {
+        let of_row = EventTimeStats::of(event_us.div_euclid(1000));
+        match &mut seen {
+            Some(seen) => seen.add(of_row),
+            none => *none = Some(of_row),
+        }
+    };
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => times.values().iter().for_each(|event_us| take(*event_us)),
+        Some(nulls) => nulls.valid_indices().for_each(|row| take(times.value(row))),
+    }
+    Ok(seen)
+}
+
+/// The end of a window, with the windows' nulls; of a timestamp itself.
+fn end_of_window(column: &ArrayRef) -> Result<(&ArrayRef, Option<&NullBuffer>)> {
+    let Some(windows) = column.as_struct_opt() else { return Ok((column, None)) };
+    let end = windows.column_by_name("end").ok_or_else(|| Error::internal("an event time that is a struct without an end"))?;
+    Ok((end, windows.nulls()))
+}
+
+fn end_of_window_type(data_type: &DataType) -> Option<&DataType> {
+    let DataType::Struct(fields) = data_type else { return None };
+    fields.find("end").map(|(_, field)| field.data_type())
+}
+
+#[cfg(test)]
+mod tests;
