@@ -6,6 +6,7 @@ mod bad_machine;
 mod command;
 mod commands;
 mod crashes;
+mod example;
 mod process;
 mod rivals;
 mod secrets;

@@ -134,7 +134,12 @@ impl Encoding {
         let compressor = match self.codec {
             OutputCodec::Gzip => Compressor::Gzip(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default())),
             OutputCodec::Bzip2 => Compressor::Bzip2(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default())),
-            OutputCodec::Zstd => Compressor::Zstd(zstd::Encoder::new(Vec::new(), 0)?),
+            OutputCodec::Zstd => {
+                let mut encoder = zstd::Encoder::new(Vec::new(), 0)?;
+                // As the command `zstd` does: without it damage can be taken for other data.
+                encoder.include_checksum(true)?;
+                Compressor::Zstd(encoder)
+            }
             _ => Compressor::None(Vec::new()),
         };
         let mut lines = line_encoder(self.format, &self.schema, &self.options, self.zone)?;

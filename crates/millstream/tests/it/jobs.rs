@@ -282,6 +282,77 @@ async fn a_stream_joins_a_static_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_static_table_joins_a_stream_when_the_stream_is_the_preserved_side() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in/a.json", "{\"k\":1}\n{\"k\":3}\n");
+    write(dir.path(), "names/n.json", "{\"k\":1,\"name\":\"one\"}\n{\"k\":2,\"name\":\"two\"}\n");
+    let session = Session::new().unwrap();
+    let path = dir.path().display();
+    session.sql(&format!("CREATE TABLE events (k BIGINT) USING json OPTIONS (path '{path}/in')")).await.unwrap();
+    session.sql(&format!("CREATE TABLE names (k BIGINT, name STRING) USING json OPTIONS (path '{path}/names')")).await.unwrap();
+    for (join, want) in [("JOIN", vec!["1|one"]), ("RIGHT JOIN", vec!["1|one", "3|NULL"])] {
+        let sql = format!("SELECT e.k, n.name FROM names n {join} STREAM events e ON e.k = n.k");
+        let table = format!("mirror_{}", join.replace(' ', "_").to_lowercase());
+        let writer = session.sql(&sql).await.unwrap().write_stream().format("memory").query_name(&table).trigger(Trigger::AvailableNow);
+        writer.start().await.unwrap().await_termination(None).await.unwrap();
+        assert_eq!(sorted(&session, &format!("SELECT * FROM {table}")).await, want, "{join}");
+    }
+    for (left, join, right) in [
+        ("names", "LEFT JOIN", "STREAM events"),
+        ("names", "FULL JOIN", "STREAM events"),
+        ("names", "LEFT SEMI JOIN", "STREAM events"),
+        ("names", "LEFT ANTI JOIN", "STREAM events"),
+        ("STREAM events", "RIGHT JOIN", "names"),
+    ] {
+        let frame = session.sql(&format!("SELECT l.k FROM {left} AS l {join} {right} AS r ON l.k = r.k")).await.unwrap();
+        let error = frame.write_stream().format("noop").start().await.unwrap_err();
+        let (error, kind) = (error.to_string().to_lowercase(), join.to_lowercase().replace(" join", ""));
+        assert!(error.contains("join") && error.contains(kind.split(' ').next_back().unwrap()), "{left} {join} {right}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_go_below_the_folder_of_the_setting_and_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in/a.json", "{\"n\":1}\n");
+    let root = dir.path().join("checkpoints");
+    let mut rows = Vec::new();
+    for _ in 0..2 {
+        let session = Session::new().unwrap();
+        session.set("spark.sql.streaming.checkpointLocation", &root.display().to_string()).unwrap();
+        let frame = session.read_stream().schema("n BIGINT").json(dir.path().join("in")).await.unwrap();
+        let query = frame.write_stream().format("noop").query_name("named").trigger(Trigger::AvailableNow).start().await.unwrap();
+        query.await_termination(None).await.unwrap();
+        rows.push(query.last_progress().unwrap().num_input_rows);
+    }
+    assert!(root.join("named/metadata.json").exists());
+    assert_eq!(rows, [1, 0], "the second run goes on behind the first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_query_does_not_grow_with_its_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::new().unwrap();
+    session.set("spark.sql.streaming.minBatchesToRetain", "5").unwrap();
+    let frame = session.read_stream().format("rate-micro-batch").option("rowsPerBatch", "1").load().await.unwrap();
+    let records = async |n_runs: usize| {
+        for _ in 0..n_runs {
+            let writer = frame.write_stream().format("noop").checkpoint(dir.path().join("checkpoint")).trigger(Trigger::AvailableNow);
+            writer.start().await.unwrap().await_termination(None).await.unwrap();
+        }
+        let path = dir.path().join("checkpoint").display().to_string();
+        let shown = millstream::checkpoint::show(&path, millstream::checkpoint::ShowFormat::Json).await.unwrap();
+        let prepared = shown.iter().filter(|line| line.contains("\"kind\":\"prepared\"")).count();
+        (prepared, shown.last().cloned().unwrap())
+    };
+    // Each run is a batch, and a segment of the log.
+    let (early, _) = records(20).await;
+    let (late, last) = records(30).await;
+    assert!(early >= 5 && late >= 5 && late <= early, "{early} batches are kept after 20, {late} after 50");
+    assert!(last.contains("\"committed\":49"), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_keeps_the_time_zone_under_which_it_was_made() {
     // As in Spark, which keeps a view's settings with it; what is done with its columns follows the session.
     let session = millstream::Session::new().unwrap();

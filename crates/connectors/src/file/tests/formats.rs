@@ -48,6 +48,23 @@ async fn every_format_and_compression_comes_back() {
 }
 
 #[tokio::test]
+async fn a_damaged_file_of_ours_is_never_other_rows() {
+    for codec in ["gzip", "bzip2", "zstd"] {
+        let dir = TempDir::new().unwrap();
+        write_all("csv", &[("compression", codec)], &dir, &id_name_rows(0, 20_000)).await.unwrap();
+        let file = files_below(dir.path()).into_iter().find(|path| path.to_string_lossy().contains(".csv.")).unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        for at in [whole.len() / 5, whole.len() / 2, whole.len() - 20] {
+            let mut damaged = whole.clone();
+            damaged[at..at + 4].iter_mut().for_each(|byte| *byte ^= 0xff);
+            std::fs::write(&file, damaged).unwrap();
+            let read = read_all("csv", &[("path", dir.path().to_str().unwrap())], Some(id_name_schema())).await;
+            assert!(read.is_err(), "{codec}, damaged at {at} of {}", whole.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn schemas_are_inferred_over_all_files() {
     let dir = TempDir::new().unwrap();
     write_text(&dir.path().join("k=1/a.json"), "{\"a\":1,\"b\":\"x\"}\n", 1);
