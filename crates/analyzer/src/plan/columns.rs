@@ -7,7 +7,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{DedupColumns, Expr, Ident, Plan};
 
 use super::projection;
-use super::select::Block;
+use super::select_block::Block;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Item, Typed};
 use crate::resolver::Resolver;

@@ -10,6 +10,7 @@ mod read;
 mod recursive;
 mod sample;
 mod select;
+mod select_block;
 mod select_list;
 mod session;
 mod set_op;

@@ -16,6 +16,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping, Plan};
 
 use super::grouping::Grouped;
+use super::select_block::{Block, take_apart};
 use super::select_list::list_plan;
 use super::sort::Order;
 use super::{window_plan, with_batch_time};
@@ -24,24 +25,6 @@ use crate::expr::{Collect, ExprCx, Item, Typed};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel};
 use crate::stream_check;
-
-/// A select block taken apart.
-pub(super) struct Block<'p> {
-    input: &'p Plan,
-    pub(super) exprs: &'p [Expr],
-    pub(super) grouping: Option<&'p Grouping>,
-    having: Vec<&'p Expr>,
-    qualify: Vec<&'p Expr>,
-    windows: Vec<&'p Plan>,
-    span: Span,
-}
-
-impl Block<'_> {
-    /// A list and nothing that hangs on it.
-    pub(super) fn of_list(span: Span) -> Self {
-        Self { input: &Plan::OneRow, exprs: &[], grouping: None, having: vec![], qualify: vec![], windows: vec![], span }
-    }
-}
 
 impl Resolver<'_> {
     /// A select block, with the sort above it if there is one.
@@ -184,34 +167,6 @@ impl Resolver<'_> {
         let attrs: Vec<Attribute> = outs.into_iter().map(|out| out.attr).chain(metadata).collect();
         let watermarks = watermarks.into_iter().filter(|mark| attrs.iter().any(|attr| attr.id == mark.id)).collect();
         Ok(Rel { plan, attrs, is_streaming, watermarks })
-    }
-}
-
-pub(super) fn take_apart(plan: &Plan) -> Option<Block<'_>> {
-    let (mut having, mut qualify, mut windows) = (vec![], vec![], vec![]);
-    let mut at = plan;
-    loop {
-        match at {
-            Plan::Having { input, condition, .. } => {
-                having.push(condition);
-                at = input;
-            }
-            Plan::Qualify { input, condition, .. } => {
-                qualify.push(condition);
-                at = input;
-            }
-            Plan::WindowDefinitions { input, .. } => {
-                windows.push(at);
-                at = input;
-            }
-            Plan::Project { input, exprs, span } => {
-                return Some(Block { input, exprs, grouping: None, having, qualify, windows, span: *span });
-            }
-            Plan::Aggregate { input, grouping, aggregates, span } => {
-                return Some(Block { input, exprs: aggregates, grouping: Some(grouping), having, qualify, windows, span: *span });
-            }
-            _ => return None,
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as DfExpr, LogicalPlan, Sort as DfSort, SortExpr};
 use millstream_sql::ir::Expr;
 
-use super::select::Block;
+use super::select_block::Block;
 use super::{attribute_of, projection};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Item, Typed};

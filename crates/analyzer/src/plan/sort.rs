@@ -6,7 +6,7 @@ use datafusion::logical_expr::{Expr as DfExpr, LogicalPlan, Sort as DfSort, Sort
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Literal, NullOrdering, Plan, SortDirection, SortOrder};
 
-use super::select::take_apart;
+use super::select_block::take_apart;
 use super::select_list::Out;
 use super::{projection, with_batch_time};
 use crate::error::{AnalysisError, Result};
