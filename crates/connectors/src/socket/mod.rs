@@ -9,6 +9,7 @@ mod options;
 mod reader;
 mod receiver;
 mod source;
+mod split;
 
 use std::sync::Arc;
 

@@ -6,41 +6,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
-use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
 use millstream_state::FileSystem;
 use millstream_state::fs::blocking;
-use millstream_state::wal::{WalPosition, WalRows, read_range};
-use serde::{Deserialize, Serialize};
+use millstream_state::wal::{WalRows, read_range};
 
 use super::receiver::Row;
-use super::source::to_batch;
+use super::split::{SocketSplit, to_batch};
 use crate::wire;
-
-/// What a split says: a line of JSON, behind it (for rows from memory) an Arrow IPC stream.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum SocketSplit {
-    Rows { n_bytes: u64 },
-    Log { dir: String, from: WalPosition, to: WalPosition },
-}
-
-impl SocketSplit {
-    /// A split that carries its rows.
-    pub(super) fn with_rows(mut head: Vec<u8>, ipc: &Bytes) -> Result<Split> {
-        let bytes_estimate = ipc.len() as u64;
-        head.push(b'\n');
-        head.extend_from_slice(ipc);
-        Ok(Split { payload: Bytes::from(head), bytes_estimate })
-    }
-
-    fn parse(split: &Split) -> Result<(Self, Bytes)> {
-        let end = memchr::memchr(b'\n', &split.payload).unwrap_or(split.payload.len());
-        let head = split.payload.slice(..end);
-        let parsed = serde_json::from_slice(&head).map_err(|error| Error::internal(format!("split cannot be decoded: {error}")))?;
-        Ok((parsed, split.payload.slice((end + 1).min(split.payload.len())..)))
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct SocketReader {

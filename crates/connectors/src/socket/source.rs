@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
@@ -16,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::options::SocketOptions;
-use super::reader::SocketSplit;
 use super::receiver::{Receiver, Row, Shared, Store};
+use super::split::{SocketSplit, to_batch};
 use crate::wire;
 
 /// Rows of the log that one task reads, unless there are more tasks than that makes.
@@ -101,23 +100,6 @@ impl SocketSource {
         let ipc = wire::rows_to_bytes(&schema, &[batch])?;
         Ok(vec![SocketSplit::with_rows(payload, &ipc)?])
     }
-}
-
-/// Rows as a batch of the source's schema.
-pub(super) fn to_batch(schema: &SchemaRef, rows: &[Row]) -> Result<RecordBatch> {
-    let columns: Vec<ArrayRef> = schema
-        .fields()
-        .iter()
-        .map(|field| match field.name().as_str() {
-            "timestamp" => {
-                let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.received_us));
-                Arc::new(times.with_timezone("UTC")) as ArrayRef
-            }
-            _ => Arc::new(StringArray::from_iter_values(rows.iter().map(|row| String::from_utf8_lossy(&row.bytes)))) as ArrayRef,
-        })
-        .collect();
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 #[async_trait]
