@@ -1,5 +1,6 @@
 //! Readers: the same formats and options for finished and live data.
 
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,129 +20,143 @@ use crate::text_error;
 /// The option of sources that have a hidden column `_metadata`.
 const METADATA_COLUMN: &str = "metadataColumn";
 
-macro_rules! reader {
-    ($(#[$doc:meta])* $name:ident, $is_streaming:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone)]
-        pub struct $name {
-            session: Session,
-            format: Option<String>,
-            name: Option<String>,
-            options: Options,
-            schema: Option<SchemaRef>,
-            deferred: Option<Error>,
-        }
-
-        impl $name {
-            pub(crate) fn new(session: Session) -> Self {
-                Self { session, format: None, name: None, options: Options::new(), schema: None, deferred: None }
-            }
-
-            /// The format: json, csv, text, parquet, rate, socket, ...
-            #[must_use]
-            pub fn format(mut self, format: &str) -> Self {
-                self.format = Some(format.to_owned());
-                self
-            }
-
-            /// What the checkpoint calls this source; without it the name comes from the format and the path.
-            #[must_use]
-            pub fn name(mut self, name: &str) -> Self {
-                self.name = Some(name.to_owned());
-                self
-            }
-
-            /// An option of the format.
-            #[must_use]
-            pub fn option(mut self, name: &str, value: impl ToString) -> Self {
-                self.options.set(name, value.to_string());
-                self
-            }
-
-            /// Options of the format.
-            #[must_use]
-            pub fn options<K: Into<String>, V: Into<String>>(mut self, options: impl IntoIterator<Item = (K, V)>) -> Self {
-                for (name, value) in options {
-                    self.options.set(name, value);
-                }
-                self
-            }
-
-            /// The columns, as DDL text such as `a INT, b STRUCT<x: STRING>`. Bad text is reported by the load.
-            #[must_use]
-            pub fn schema(mut self, ddl: &str) -> Self {
-                match parse_schema(ddl) {
-                    Ok(schema) => self.schema = Some(schema),
-                    Err(error) => self.deferred = Some(error),
-                }
-                self
-            }
-
-            /// The columns, as an Arrow schema of the types that Spark has.
-            #[must_use]
-            pub fn arrow_schema(mut self, schema: SchemaRef) -> Self {
-                self.schema = Some(schema);
-                self
-            }
-
-            /// Reads a path (option `path`).
-            pub async fn load_path(self, path: impl AsRef<Path>) -> Result<DataFrame> {
-                let path = path.as_ref().to_string_lossy().into_owned();
-                self.option("path", path).load().await
-            }
-
-            /// JSON, one object per line unless `multiLine` is set.
-            pub async fn json(self, path: impl AsRef<Path>) -> Result<DataFrame> {
-                self.format("json").load_path(path).await
-            }
-
-            /// CSV.
-            pub async fn csv(self, path: impl AsRef<Path>) -> Result<DataFrame> {
-                self.format("csv").load_path(path).await
-            }
-
-            /// Text: one column `value`, one row per line.
-            pub async fn text(self, path: impl AsRef<Path>) -> Result<DataFrame> {
-                self.format("text").load_path(path).await
-            }
-
-            /// Parquet.
-            pub async fn parquet(self, path: impl AsRef<Path>) -> Result<DataFrame> {
-                self.format("parquet").load_path(path).await
-            }
-
-            /// A table or view by name.
-            pub fn table(self, name: &str) -> DataFrame {
-                DataFrame::new(self.session, ir::Plan::table(name, $is_streaming))
-            }
-
-            /// Resolves the source: checks the options, finds the schema. Reads no rows.
-            pub async fn load(self) -> Result<DataFrame> {
-                if let Some(error) = self.deferred {
-                    return Err(error);
-                }
-                let format = match self.format {
-                    Some(format) => format,
-                    None => self.session.get(settings::DEFAULT_FORMAT).unwrap_or_else(|| "parquet".to_owned()),
-                };
-                let relation = open_source(&self.session, self.name, &format, self.options, self.schema, $is_streaming).await?;
-                let leaf = self.session.catalog().keep(relation);
-                Ok(DataFrame::new(self.session, leaf))
-            }
-        }
-    };
+/// Reads data, finished ([`DataFrameReader`]) or live ([`DataStreamReader`]).
+#[derive(Debug, Clone)]
+pub struct Reader<L> {
+    session: Session,
+    format: Option<String>,
+    name: Option<String>,
+    options: Options,
+    schema: Option<SchemaRef>,
+    deferred: Option<Error>,
+    life: PhantomData<L>,
 }
 
-reader!(
-    /// Reads finished data: Spark's `DataFrameReader`.
-    DataFrameReader,
-    false
-);
-reader!(
-    /// Reads live data: Spark's `DataStreamReader`.
-    DataStreamReader,
-    true
-);
+/// Reads finished data: Spark's `DataFrameReader`.
+pub type DataFrameReader = Reader<Finished>;
+
+/// Reads live data: Spark's `DataStreamReader`.
+pub type DataStreamReader = Reader<Live>;
+
+/// Whether data ends.
+pub trait Life: Send + Sync {
+    /// Whether it keeps coming.
+    const IS_STREAMING: bool;
+}
+
+/// Data that is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished;
+
+/// Data that keeps coming.
+#[derive(Debug, Clone, Copy)]
+pub struct Live;
+
+impl Life for Finished {
+    const IS_STREAMING: bool = false;
+}
+
+impl Life for Live {
+    const IS_STREAMING: bool = true;
+}
+
+impl<L: Life> Reader<L> {
+    pub(crate) fn new(session: Session) -> Self {
+        Self { session, format: None, name: None, options: Options::new(), schema: None, deferred: None, life: PhantomData }
+    }
+
+    /// The format: json, csv, text, parquet, rate, socket, ...
+    #[must_use]
+    pub fn format(mut self, format: &str) -> Self {
+        self.format = Some(format.to_owned());
+        self
+    }
+
+    /// What the checkpoint calls this source; without it the name comes from the format and the path.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// An option of the format.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.set(name, value.to_string());
+        self
+    }
+
+    /// Options of the format.
+    #[must_use]
+    pub fn options<K: Into<String>, V: Into<String>>(mut self, options: impl IntoIterator<Item = (K, V)>) -> Self {
+        for (name, value) in options {
+            self.options.set(name, value);
+        }
+        self
+    }
+
+    /// The columns, as DDL text such as `a INT, b STRUCT<x: STRING>`. Bad text is reported by the load.
+    #[must_use]
+    pub fn schema(mut self, ddl: &str) -> Self {
+        match parse_schema(ddl) {
+            Ok(schema) => self.schema = Some(schema),
+            Err(error) => self.deferred = Some(error),
+        }
+        self
+    }
+
+    /// The columns, as an Arrow schema of the types that Spark has.
+    #[must_use]
+    pub fn arrow_schema(mut self, schema: SchemaRef) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// Reads a path (option `path`).
+    pub async fn load_path(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        let path = path.as_ref().to_string_lossy().into_owned();
+        self.option("path", path).load().await
+    }
+
+    /// JSON, one object per line unless `multiLine` is set.
+    pub async fn json(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("json").load_path(path).await
+    }
+
+    /// CSV.
+    pub async fn csv(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("csv").load_path(path).await
+    }
+
+    /// Text: one column `value`, one row per line.
+    pub async fn text(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("text").load_path(path).await
+    }
+
+    /// Parquet.
+    pub async fn parquet(self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        self.format("parquet").load_path(path).await
+    }
+
+    /// A table or view by name.
+    pub fn table(self, name: &str) -> DataFrame {
+        DataFrame::new(self.session, ir::Plan::table(name, L::IS_STREAMING))
+    }
+
+    /// Resolves the source: checks the options, finds the schema. Reads no rows.
+    pub async fn load(self) -> Result<DataFrame> {
+        if let Some(error) = self.deferred {
+            return Err(error);
+        }
+        let format = match self.format {
+            Some(format) => format,
+            None => self.session.get(settings::DEFAULT_FORMAT).unwrap_or_else(|| "parquet".to_owned()),
+        };
+        let relation = open_source(&self.session, self.name, &format, self.options, self.schema, L::IS_STREAMING).await?;
+        let leaf = self.session.catalog().keep(relation);
+        Ok(DataFrame::new(self.session, leaf))
+    }
+}
 
 /// Resolves a source into a relation that the analyzer can scan.
 pub(crate) async fn open_source(

@@ -61,37 +61,45 @@ impl FromStr for SaveMode {
     }
 }
 
-/// Writes finished data: Spark's `DataFrameWriter`.
-#[derive(Debug, Clone)]
-pub struct DataFrameWriter {
+/// Writes the rows of a DataFrame, finished ([`DataFrameWriter`]) or live ([`DataStreamWriter`]).
+#[derive(Clone)]
+pub struct Writer<T> {
     frame: DataFrame,
     format: Option<String>,
-    mode: SaveMode,
     options: Options,
     partition_by: Vec<String>,
+    target: T,
 }
 
-impl DataFrameWriter {
-    pub(crate) fn new(frame: DataFrame) -> Self {
-        Self { frame, format: None, mode: SaveMode::default(), options: Options::new(), partition_by: Vec::new() }
-    }
+/// Writes finished data: Spark's `DataFrameWriter`.
+pub type DataFrameWriter = Writer<SaveMode>;
 
-    /// The format: json, csv, text, parquet, ...
+/// Writes a stream: Spark's `DataStreamWriter`.
+pub type DataStreamWriter = Writer<Target>;
+
+impl<T> fmt::Debug for Writer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("format", &self.format).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<T: Default> Writer<T> {
+    pub(crate) fn new(frame: DataFrame) -> Self {
+        Self { frame, format: None, options: Options::new(), partition_by: Vec::new(), target: T::default() }
+    }
+}
+
+impl<T> Writer<T> {
+    /// The format: parquet, json, csv, text, console, memory, noop, ...
     #[must_use]
     pub fn format(mut self, format: &str) -> Self {
         self.format = Some(format.to_owned());
         self
     }
 
-    /// What to do with what is there.
-    #[must_use]
-    pub fn mode(mut self, mode: SaveMode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// An option of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
-    /// dead-letter table of their source, which needs `deadLetterPath`).
+    /// An option: of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
+    /// dead-letter table of their source, which needs `deadLetterPath`); of streams also `checkpointLocation`, `outputMode`,
+    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value.to_string());
@@ -102,6 +110,19 @@ impl DataFrameWriter {
     #[must_use]
     pub fn partition_by<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         self.partition_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    fn format_name(&self, session: &Session) -> String {
+        self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned())
+    }
+}
+
+impl DataFrameWriter {
+    /// What to do with what is there.
+    #[must_use]
+    pub fn mode(mut self, mode: SaveMode) -> Self {
+        self.target = mode;
         self
     }
 
@@ -142,8 +163,8 @@ impl DataFrameWriter {
     pub(crate) async fn prepare(mut self) -> Result<PreparedWrite> {
         let session = &self.frame.session;
         let analyzed = self.frame.analyze().await?;
-        let format = self.format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
-        self.options.set("mode", self.mode.as_str());
+        let format = self.format_name(session);
+        self.options.set("mode", self.target.as_str());
         let row_errors = row_errors(&self.options)?;
         self.options.remove(ROW_ERRORS);
         let engine = session.engine();
@@ -181,7 +202,8 @@ const ENGINE_OPTIONS: [&str; 8] =
 
 /// Where a stream's rows go.
 #[derive(Clone, Default)]
-enum Target {
+pub enum Target {
+    /// To a sink of the format.
     #[default]
     Format,
     ForeachBatch(ForeachBatchFn),
@@ -190,50 +212,7 @@ enum Target {
 
 type ForeachBatchFn = Arc<dyn Fn(DataFrame, BatchId) -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// Writes a stream: Spark's `DataStreamWriter`.
-#[derive(Clone)]
-pub struct DataStreamWriter {
-    frame: DataFrame,
-    format: Option<String>,
-    options: Options,
-    partition_by: Vec<String>,
-    target: Target,
-}
-
-impl fmt::Debug for DataStreamWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DataStreamWriter").field("format", &self.format).field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
 impl DataStreamWriter {
-    pub(crate) fn new(frame: DataFrame) -> Self {
-        Self { frame, format: None, options: Options::new(), partition_by: Vec::new(), target: Target::default() }
-    }
-
-    /// The format: parquet, json, csv, text, console, memory, noop, ...
-    #[must_use]
-    pub fn format(mut self, format: &str) -> Self {
-        self.format = Some(format.to_owned());
-        self
-    }
-
-    /// An option: of the format, or `checkpointLocation`, `outputMode`, `trigger`, `queryName`, `stopTimeout`,
-    /// `commitInterval`, `maxBytesPerBatch`, `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
-    /// dead-letter table of their source, which needs `deadLetterPath`).
-    #[must_use]
-    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
-        self.options.set(name, value.to_string());
-        self
-    }
-
-    /// The columns whose values become folders.
-    #[must_use]
-    pub fn partition_by<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
-        self.partition_by = columns.into_iter().map(Into::into).collect();
-        self
-    }
-
     /// `append`, `update` or `complete`.
     #[must_use]
     pub fn output_mode(self, mode: &str) -> Self {
@@ -384,10 +363,6 @@ impl DataStreamWriter {
         };
         known.extend(ENGINE_OPTIONS.map(|name| OptionSpec::new(name, "of every streaming write")));
         self.options.check(&format!("{sink} sink"), &known)
-    }
-
-    fn format_name(&self, session: &Session) -> String {
-        self.format.clone().or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned())
     }
 }
 
