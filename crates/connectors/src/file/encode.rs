@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use millstream_core::{Error, OptionSpec, Options, Result};
+use millstream_core::{Error, Options, Result};
 use millstream_formats::Encoder;
-use millstream_formats::csv::{CSV_WRITE_OPTIONS, CsvEncoder, CsvWriteOptions};
+use millstream_formats::csv::{CsvEncoder, CsvWriteOptions};
 use millstream_formats::datetime::Zone;
-use millstream_formats::json::{JSON_WRITE_OPTIONS, JsonEncoder, JsonWriteOptions};
-use millstream_formats::text::{TEXT_WRITE_OPTIONS, TextEncoder};
+use millstream_formats::json::{JsonEncoder, JsonWriteOptions};
+use millstream_formats::text::TextEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::options::FileFormat;
+use super::format::FileFormat;
 
 /// A row group is closed when its encoded columns have reached this.
 const ROW_GROUP_BYTES: usize = 32 << 20;
@@ -263,16 +263,6 @@ fn check_parquet_type(name: &str, data_type: &DataType) -> Result<()> {
 
 fn parquet_error(error: ParquetError) -> Error {
     Error::internal(format!("rows cannot be encoded as parquet: {error}")).caused_by(error)
-}
-
-/// The format's own writer options.
-pub(super) fn write_options(format: FileFormat) -> &'static [OptionSpec] {
-    match format {
-        FileFormat::Json => JSON_WRITE_OPTIONS,
-        FileFormat::Csv => CSV_WRITE_OPTIONS,
-        FileFormat::Text => TEXT_WRITE_OPTIONS,
-        FileFormat::Parquet => &[],
-    }
 }
 
 /// An encoder of a line format.

@@ -15,10 +15,10 @@ use millstream_state::FileSystem;
 use millstream_state::fs::parent_of;
 
 use super::committed::{Mark, parse_mark};
+use super::error::write_error;
 use super::known_folders::KnownFolders;
 use super::names::BOOKS;
 use super::staged::{StagedFile, StagedFiles};
-use super::writer::write_error;
 use crate::wire;
 
 /// The folder of one attempt, below the sink's folder.

@@ -11,7 +11,7 @@ use millstream_core::connector::HIDDEN_FIELD;
 use millstream_core::{Error, Result};
 use millstream_state::Location;
 
-use super::options::FileFormat;
+use super::format::FileFormat;
 use super::partition::repeat;
 use super::splits::FilePiece;
 

@@ -11,6 +11,7 @@
 
 mod clean;
 mod committed;
+mod format;
 mod glob_path;
 mod listing;
 mod metadata;
@@ -28,6 +29,7 @@ mod writer;
 
 mod decompress;
 mod encode;
+mod error;
 mod known_folders;
 mod local_stage;
 mod object_stage;
@@ -43,10 +45,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
+use millstream_core::{Connector, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 use millstream_state::{FileSystem, OsFileSystem};
 
-pub use options::{FileFormat, FileSinkOptions, FileSourceOptions, SaveMode};
+pub use format::FileFormat;
+pub use options::{FileSinkOptions, FileSourceOptions, SaveMode};
 
 /// The name in specs.
 const NAME: &str = "file";
@@ -107,22 +110,6 @@ impl Connector for FileConnector {
 
     fn writer(&self, spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {
         Ok(Arc::new(writer::FileWriters::new(Arc::clone(&self.fs), spec)?))
-    }
-}
-
-/// A text as a format, or what Spark has and we do not.
-impl std::str::FromStr for FileFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "json" => Ok(Self::Json),
-            "csv" => Ok(Self::Csv),
-            "text" => Ok(Self::Text),
-            "parquet" => Ok(Self::Parquet),
-            other => Err(Error::unsupported(format!("file format '{other}' is not supported yet"))
-                .hint("supported file formats are json, csv, text and parquet")),
-        }
     }
 }
 

@@ -5,33 +5,8 @@ use std::time::Duration;
 use millstream_core::{Error, OptionSpec, Options, Result};
 use millstream_formats::datetime::{Zone, parse_timestamp};
 
+use super::format::FileFormat;
 use super::glob_path::NameFilter;
-use super::{read_lines, writer};
-
-/// A format that is read and written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileFormat {
-    /// A JSON value per line (or per file with `multiLine`).
-    Json,
-    /// Comma-separated values and their dialects.
-    Csv,
-    /// Lines of text, or whole files with `wholetext`.
-    Text,
-    /// Apache Parquet.
-    Parquet,
-}
-
-impl FileFormat {
-    /// The name users write.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Csv => "csv",
-            Self::Text => "text",
-            Self::Parquet => "parquet",
-        }
-    }
-}
 
 /// What every file source knows.
 const SOURCE_OPTIONS: &[OptionSpec] = &[
@@ -80,7 +55,7 @@ const SINK_OPTIONS: &[OptionSpec] = &[
 
 /// The options of a source of this format.
 pub(super) fn source_specs(format: FileFormat) -> Vec<OptionSpec> {
-    let mut specs = [SOURCE_OPTIONS, STORE_OPTIONS, read_lines::read_options(format)].concat();
+    let mut specs = [SOURCE_OPTIONS, STORE_OPTIONS, format.read_options()].concat();
     if format == FileFormat::Parquet {
         specs.push(OptionSpec::new(
             "mergeSchema",
@@ -92,7 +67,7 @@ pub(super) fn source_specs(format: FileFormat) -> Vec<OptionSpec> {
 
 /// The options of a sink of this format.
 pub(super) fn sink_specs(format: FileFormat) -> Vec<OptionSpec> {
-    [SINK_OPTIONS, STORE_OPTIONS, writer::write_options(format)].concat()
+    [SINK_OPTIONS, STORE_OPTIONS, format.write_options()].concat()
 }
 
 /// What to do with files that were read and committed.

@@ -9,9 +9,9 @@ use millstream_state::location::store_error;
 use millstream_state::{FileSystem, Location};
 use object_store::ObjectStoreExt;
 
+use super::error::write_error;
 use super::local_stage::remove_tree;
 use super::names::BOOKS;
-use super::writer::write_error;
 
 /// Whether a path exists, as Spark's save modes see it; our own books do not count.
 pub(super) async fn holds_something(location: &Location) -> Result<bool> {

@@ -7,41 +7,19 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_core::{Error, ErrorKind, OptionSpec, Options, RejectedRecord, Result};
-use millstream_formats::csv::{CSV_READ_OPTIONS, CsvDecoder, CsvInferrer, CsvReadOptions};
+use millstream_core::{Error, ErrorKind, Options, RejectedRecord, Result};
+use millstream_formats::csv::{CsvDecoder, CsvInferrer, CsvReadOptions};
 use millstream_formats::datetime::Zone;
-use millstream_formats::json::{JSON_READ_OPTIONS, JsonDecoder, JsonInferrer, JsonReadOptions};
-use millstream_formats::text::{TEXT_READ_OPTIONS, TextDecoder, TextReadOptions};
+use millstream_formats::json::{JsonDecoder, JsonInferrer, JsonReadOptions};
+use millstream_formats::text::{TextDecoder, TextReadOptions};
 use millstream_formats::{DecodeSettings, Decoder, Inferrer};
 use millstream_state::Location;
 use millstream_state::fs::blocking;
 
 use super::decompress::{BUFFER_BYTES, OpenFile};
+use super::format::FileFormat;
 use super::listing::FoundFile;
-use super::options::FileFormat;
 use super::splits::FilePiece;
-
-/// The format's own reader options.
-pub(super) fn read_options(format: FileFormat) -> &'static [OptionSpec] {
-    match format {
-        FileFormat::Json => JSON_READ_OPTIONS,
-        FileFormat::Csv => CSV_READ_OPTIONS,
-        FileFormat::Text => TEXT_READ_OPTIONS,
-        FileFormat::Parquet => &[],
-    }
-}
-
-/// Whether a file of this format may be cut at line ends.
-pub(super) fn can_be_cut(format: FileFormat, options: &Options) -> bool {
-    let is_set = |name: &str| options.get_bool(name).ok().flatten().unwrap_or(false);
-    let whole = is_set("multiLine") || is_set("wholetext") || options.get("lineSep").is_some();
-    match format {
-        FileFormat::Json | FileFormat::Text => !whole,
-        // A header that must be compared with the columns is seen by the first piece only.
-        FileFormat::Csv => !(whole || is_set("header") && options.get_bool("enforceSchema").ok().flatten() == Some(false)),
-        FileFormat::Parquet => false,
-    }
-}
 
 /// A decoder for files with the columns `file_schema`, of which `projection` is wanted. Csv files name their columns by
 /// place, so their decoder must know all of them.

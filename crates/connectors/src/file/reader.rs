@@ -16,8 +16,8 @@ use millstream_state::Location;
 use tokio::sync::mpsc;
 
 use super::decompress::vanished;
+use super::format::FileFormat;
 use super::metadata::{MetadataColumn, is_metadata};
-use super::options::FileFormat;
 use super::partition::{batch_of, constant, repeat};
 use super::read_lines::{self, PieceSink};
 use super::read_parquet;

@@ -9,10 +9,11 @@ use millstream_core::{Error, Result};
 use millstream_formats::datetime::Zone;
 
 use super::committed::Committed;
+use super::format::FileFormat;
 use super::listing::{FoundFile, Lister};
 use super::metadata::{with_metadata, without_metadata};
 use super::names::OwnName;
-use super::options::{FileFormat, FileSourceOptions};
+use super::options::FileSourceOptions;
 use super::partition::{partition_fields, partition_values};
 use super::{parquet_schema, read_lines};
 

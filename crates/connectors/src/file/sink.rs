@@ -16,10 +16,11 @@ use millstream_core::{BatchId, Clock, Delivery, Error, Result, Sink, SinkContext
 use millstream_state::fs::blocking;
 use millstream_state::{FileSystem, Location};
 
+use super::format::FileFormat;
 use super::known_folders::KnownFolders;
 use super::local_stage::{Books, remove_staged};
 use super::object_stage::{self, ObjectBooks};
-use super::options::{FileFormat, FileSinkOptions, SaveMode};
+use super::options::{FileSinkOptions, SaveMode};
 use super::staged::StagedFiles;
 use super::{NAME, overwrite, writer};
 use crate::wire;

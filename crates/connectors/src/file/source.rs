@@ -24,9 +24,10 @@ use millstream_state::{FileSystem, Location};
 use serde::{Deserialize, Serialize};
 
 use super::committed::Committed;
+use super::format::FileFormat;
 use super::listing::{FoundFile, Lister, stat};
 use super::names::OwnName;
-use super::options::{CleanSource, FileFormat, FileSourceOptions};
+use super::options::{CleanSource, FileSourceOptions};
 use super::partition::partition_values;
 use super::seen::{SeenFiles, name_key};
 use super::{NAME, clean, schema, splits};

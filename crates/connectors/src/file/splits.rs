@@ -7,10 +7,9 @@ use millstream_core::{Options, Result, Split};
 use serde::{Deserialize, Serialize};
 
 use super::decompress::Codec;
+use super::format::FileFormat;
 use super::listing::{FoundFile, Lister};
-use super::options::FileFormat;
 use super::partition::{PartitionValues, partition_values};
-use super::read_lines;
 use crate::wire;
 
 /// A file is not cut into pieces smaller than this.
@@ -52,7 +51,7 @@ pub(super) fn pack(format: FileFormat, options: &Options, lister: &Lister, files
     let n_tasks = n_tasks.max(1);
     let total: u64 = files.iter().map(|file| file.size).sum();
     let fair = (total / n_tasks as u64).max(PIECE_BYTES_MIN);
-    let cuts_lines = read_lines::can_be_cut(format, options);
+    let cuts_lines = format.is_cut_at_lines(options);
     let mut pieces = Vec::with_capacity(files.len());
     for file in files {
         let whole = FilePiece {

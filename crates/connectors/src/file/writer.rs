@@ -24,15 +24,15 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path as ObjectPath;
 
 use super::encode::{Encoding, FileEncoder};
+use super::error::write_error;
+use super::format::FileFormat;
 use super::known_folders::KnownFolders;
 use super::local_stage::staging_dir;
 use super::names::OwnName;
-use super::options::{FileFormat, FileSinkOptions};
+use super::options::FileSinkOptions;
 use super::partition_rows::Partitioner;
 use super::staged::{StagedFile, StagedFiles, Upload};
 use super::waiting::WaitingRows;
-
-pub(super) use super::encode::write_options;
 
 /// Open files of a task; rows of further partitions wait. As many may be written and not yet synced.
 const OPEN_FILES_MAX: usize = 100;
@@ -396,9 +396,4 @@ impl Out {
             }
         }
     }
-}
-
-/// An error of the file layer, naming the file.
-pub(super) fn write_error(path: &str, error: std::io::Error) -> Error {
-    Error::from(error).context(format!("writing '{path}'"))
 }
