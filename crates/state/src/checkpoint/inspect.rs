@@ -7,7 +7,7 @@ use std::fmt;
 
 use chrono::{DateTime, SecondsFormat};
 use millstream_core::options::{looks_secret, redact_url};
-use millstream_core::{BatchId, Error, Result};
+use millstream_core::{BatchId, Error, QueryId, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ use super::record::{Record, RecordKind};
 use super::{local, object, open, snapshot};
 use crate::fs::blocking;
 use crate::location::{Location, join_key};
+use crate::store::{self, RecoveredState};
 
 /// The content of a checkpoint.
 #[derive(Debug)]
@@ -48,6 +49,10 @@ pub struct Report {
     pub committed: Option<BatchId>,
     /// Snapshots of sources: name and batch.
     pub snapshots: Vec<(String, BatchId)>,
+    /// Snapshots of the state of operators, by batch.
+    pub state_snapshots: Vec<BatchId>,
+    /// State changes of batches that a recovery may need.
+    pub n_state_deltas: usize,
     /// Torn tails that are cut: usual after a crash, harmless.
     pub torn: Vec<String>,
     /// What is wrong; empty if the checkpoint can be trusted.
@@ -70,6 +75,8 @@ pub async fn verify(location: &Location) -> Result<Report> {
         last_batch: None,
         committed: None,
         snapshots: Vec::new(),
+        state_snapshots: Vec::new(),
+        n_state_deltas: 0,
         torn: Vec::new(),
         problems: Vec::new(),
     };
@@ -82,11 +89,7 @@ pub async fn verify(location: &Location) -> Result<Report> {
             report.committed = chain.order.committed;
             report.torn = torn;
             report.metadata = Some(metadata.clone());
-            snapshot::read_all(location, false).await.and_then(|snapshots| {
-                report.snapshots = snapshots.iter().map(|(name, (batch, _))| (name.clone(), *batch)).collect();
-                let epoch = chain.order.epoch.unwrap_or(millstream_core::RunEpoch(0));
-                open::recover(&location.to_string(), &metadata, epoch, &chain, &[], &snapshots).map(drop)
-            })
+            verify_snapshots(location, &metadata, &chain, &mut report).await
         }
     };
     match found {
@@ -95,6 +98,25 @@ pub async fn verify(location: &Location) -> Result<Report> {
         Err(error) => return Err(error.context(format!("verifying checkpoint '{location}'"))),
     }
     Ok(report)
+}
+
+/// What the log says about the state of operators, to load it from ([`crate::store::load`]) while its query runs or not.
+pub async fn read_state(location: &Location) -> Result<(QueryId, RecoveredState)> {
+    let (metadata, chain, _) = read(location).await.map_err(|error| error.context(format!("reading checkpoint '{location}'")))?;
+    Ok((metadata.query_id, open::recovered_state(&chain)))
+}
+
+/// The snapshots of sources, and all files of state.
+async fn verify_snapshots(location: &Location, metadata: &Metadata, chain: &Chain, report: &mut Report) -> Result<()> {
+    let snapshots = snapshot::read_all(location, false).await?;
+    report.snapshots = snapshots.iter().map(|(name, (batch, _))| (name.clone(), *batch)).collect();
+    let epoch = chain.order.epoch.unwrap_or(millstream_core::RunEpoch(0));
+    let recovered = open::recover(&location.to_string(), metadata, epoch, chain, &[], &snapshots)?;
+    let state = store::verify(location, metadata.query_id, &recovered.state).await?;
+    report.state_snapshots = state.snapshots;
+    report.n_state_deltas = state.n_deltas;
+    report.problems.extend(state.problems);
+    Ok(())
 }
 
 async fn read(location: &Location) -> Result<(Metadata, Chain, Vec<String>)> {
@@ -198,6 +220,13 @@ impl fmt::Display for Record {
         for (name, version) in &self.state {
             write!(f, "\n          state {name}: version {version}")?;
         }
+        if let Some(delta) = &self.state_delta {
+            write!(f, "\n          state changes: {}, bytes {} to {}", delta.file, delta.offset, delta.offset + delta.length)?;
+        }
+        for (id, operator) in &self.operators {
+            let stores: Vec<&str> = operator.stores.iter().map(|store| store.name.as_str()).collect();
+            write!(f, "\n          operator {id}: {}, stores {}", operator.kind, stores.join(", "))?;
+        }
         if let (RecordKind::Start, Some(job)) = (self.kind, &self.job) {
             write!(f, "\n          job: {}", redacted(job))?;
         }
@@ -229,6 +258,11 @@ impl fmt::Display for Report {
         )?;
         for (source, snapshot) in &self.snapshots {
             writeln!(f, "source {source}: snapshot of batch {snapshot}")?;
+        }
+        if let (Some(newest), n_deltas) = (self.state_snapshots.last(), self.n_state_deltas) {
+            writeln!(f, "state: {} snapshots, the newest of batch {newest}; {n_deltas} deltas", self.state_snapshots.len())?;
+        } else if self.n_state_deltas > 0 {
+            writeln!(f, "state: {} deltas", self.n_state_deltas)?;
         }
         for torn in &self.torn {
             writeln!(f, "cut (usual after a crash): {torn}")?;

@@ -36,7 +36,7 @@ mod record;
 mod remove;
 mod snapshot;
 
-pub use inspect::{Report, Shown, show, verify};
+pub use inspect::{Report, Shown, read_state, show, verify};
 pub use metadata::{FORMAT_VERSION, Metadata};
 pub use record::{IdleSource, NodeWatermark, RECORD_VERSION, Record, RecordKind, RecordedWatermarks, SourceEntry};
 pub use remove::remove;

@@ -217,7 +217,8 @@ pub fn recover(
     })
 }
 
-fn recovered_state(chain: &Chain) -> RecoveredState {
+/// What the log says about the state of operators.
+pub fn recovered_state(chain: &Chain) -> RecoveredState {
     let operators = chain.last_start().map(|start| start.operators.clone()).unwrap_or_default();
     let mut state = RecoveredState { operators, ..RecoveredState::default() };
     for record in chain.records.iter().filter(|record| record.kind == RecordKind::Prepared) {

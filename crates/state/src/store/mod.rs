@@ -39,7 +39,7 @@ pub use state_log::{
     DeltaRef, KeptDelta, LoadedState, OPERATOR_VERSION, OperatorState, RecoveredState, StateLog, StoreDescription, StoreKind, StoreSpec,
     Tasks, load,
 };
-pub(crate) use state_log::{StateKeeping, StateLogParts};
+pub(crate) use state_log::{StateKeeping, StateLogParts, verify};
 pub use table::KeyedTable;
 
 use std::fmt;

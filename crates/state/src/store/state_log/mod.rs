@@ -30,10 +30,12 @@ mod load;
 mod operator;
 mod part;
 mod snapshot;
+mod verify;
 
 pub use deltas::DeltaRef;
 pub use load::{KeptDelta, LoadedState, RecoveredState, StoreSpec, Tasks, load};
 pub use operator::{OPERATOR_VERSION, OperatorState, StoreDescription, StoreKind};
+pub(crate) use verify::verify;
 
 use deltas::{DeltaWriter, ObjectWriter, SegmentWriter};
 use files::{STATE_DIR, SnapshotName, StateFile};
@@ -43,6 +45,9 @@ const SNAPSHOT_BYTES_MIN: u64 = 1 << 20;
 
 /// A delta counts for so many bytes at least, as a recovery pays for each of them.
 const DELTA_BYTES_MIN: u64 = 16 << 10;
+
+/// What a batch counts for whose record has to be kept, though it may have changed nothing.
+const BATCH_BYTES: u64 = 4 << 10;
 
 /// Rows of several tasks are put together until a part has so many.
 const ROWS_PER_PART: usize = 64 << 10;
@@ -75,7 +80,7 @@ struct Kept {
     snapshots: Vec<SnapshotName>,
     is_being_written: bool,
     snapshot_bytes: u64,
-    /// What deltas since the last snapshot count for, and how much of it a snapshot is being, or could not be, written for.
+    /// What deltas and records since the last snapshot count for, and how much of it a snapshot is being, or could not be, written for.
     delta_bytes: u64,
     tried_bytes: u64,
     /// The files of deltas with the last batch in each, oldest first; the last may still be written to.
@@ -129,7 +134,7 @@ impl StateLog {
             kept.snapshots.retain(|snapshot| StateFile::Snapshot(*snapshot).name() != name);
             kept.damaged.push(name.to_owned());
         }
-        kept.delta_bytes = weight(&self.recovered.deltas, loaded.snapshot);
+        kept.delta_bytes = weight(&self.recovered, loaded.snapshot);
         Ok(loaded)
     }
 
@@ -178,8 +183,8 @@ impl StateLog {
         Ok(Some(written))
     }
 
-    /// Whether the deltas since the last snapshot outweigh it, so that another one is due. It doubles at most what is
-    /// written, and bounds what a recovery reads.
+    /// Whether the deltas since the last snapshot outweigh it, so that another one is due: snapshots at most double what is
+    /// written, and what a recovery reads, and the log keeps, stays in proportion to the state.
     pub fn wants_snapshot(&self) -> bool {
         self.keeping.lock().wants_snapshot()
     }
@@ -258,7 +263,7 @@ impl StateLog {
         *kept = Kept {
             is_open: true,
             decided: self.recovered.last_batch,
-            delta_bytes: weight(&self.recovered.deltas, names.last().map(|name| name.batch)),
+            delta_bytes: weight(&self.recovered, names.last().map(|name| name.batch)),
             snapshot_bytes: newest.last().map_or(0, |(_, len)| *len),
             snapshots: names,
             delta_files: delta_files.into(),
@@ -293,7 +298,9 @@ impl Drop for StateLog {
 impl StateKeeping {
     /// A prepared record is durable.
     pub(crate) fn decided(&self, batch: BatchId) {
-        self.lock().decided = Some(batch);
+        let mut kept = self.lock();
+        kept.decided = Some(batch);
+        kept.delta_bytes += BATCH_BYTES;
     }
 
     /// The first batch whose record state still needs: if the newest snapshot turns out to be damaged, the one before is
@@ -340,10 +347,12 @@ impl Kept {
     }
 }
 
-/// What the deltas behind a batch count for.
-fn weight(deltas: &[KeptDelta], after: Option<BatchId>) -> u64 {
-    let behind = deltas.iter().filter(|delta| Some(delta.batch) > after);
-    behind.map(|delta| delta.reference.length.max(DELTA_BYTES_MIN)).sum()
+/// What the deltas and records behind a batch count for.
+fn weight(state: &RecoveredState, after: Option<BatchId>) -> u64 {
+    let behind = state.deltas.iter().filter(|delta| Some(delta.batch) > after);
+    let deltas: u64 = behind.map(|delta| delta.reference.length.max(DELTA_BYTES_MIN)).sum();
+    let number = |batch: Option<BatchId>| batch.map_or(0, |batch| batch.0 + 1);
+    deltas + number(state.last_batch).saturating_sub(number(after)).saturating_mul(BATCH_BYTES)
 }
 
 /// The deltas of several tasks as few.

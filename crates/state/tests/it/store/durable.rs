@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 use millstream_core::{BatchId, ErrorKind, Options};
 use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreId, StoreKind, StoreSchema, StoreSpec, load};
 use millstream_state::{CheckpointOptions, Location};
-use millstream_testkit::{Fault, PowerLossFs, Rng};
+use millstream_testkit::{Fault, FaultyStore, PowerLossFs, Rng};
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
 
 use super::job::{Job, Memory, begin, memory_of, specs, tables_of, tasks};
 use super::model::Replay;
@@ -126,6 +129,29 @@ async fn state_on_an_object_store_comes_back_too() {
     }
 }
 
+#[tokio::test]
+async fn a_store_that_loses_requests_and_answers_loses_no_state() {
+    let (mut n_faults, mut n_errors) = (0, 0);
+    for seed in 0..60 {
+        let replay = Replay(seed);
+        let mut rng = Rng::new(seed);
+        let store = FaultyStore::new(Arc::new(InMemory::new()));
+        let location = Location::object(Arc::new(store.clone()), "memory://test", ObjectPath::from("checkpoint"));
+        let mut known = Known { now: 1_000, ..Known::default() };
+        for _ in 0..4 {
+            store.fail_one_in(3 + rng.below(40), rng.next_u64());
+            let n = rng.below(12);
+            n_errors += u64::from(live(location.clone(), &mut known, &mut rng, n).await.is_err());
+            store.fail_one_in(0, 0);
+            store.deliver_late().await;
+        }
+        live(location, &mut known, &mut rng, 0).await.unwrap();
+        n_faults += store.n_faults();
+        std::mem::forget(replay);
+    }
+    assert!(n_faults > 150 && n_errors > 50, "{n_faults} faults, {n_errors} errors");
+}
+
 fn files(root: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(root.join("state")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -229,7 +255,7 @@ async fn a_batch_costs_what_it_changed_and_nothing_writes_nothing() {
     for (batch, n_rows) in [(0_u64, 1_u64), (1, 100), (2, 10_000)] {
         let mut deltas = Vec::new();
         for (task, table) in tables.iter_mut().enumerate() {
-            let sums: ArrayRef = std::sync::Arc::new(arrow::array::Int64Array::from(vec![7; n_rows as usize]));
+            let sums: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![7; n_rows as usize]));
             table.upsert(&[sixteen_bytes((0..n_rows).map(|n| n * 16 + task as u64))], None, &[sums]).unwrap();
             deltas.extend(table.take_delta().unwrap().map(|delta| (id("agg"), delta)));
         }

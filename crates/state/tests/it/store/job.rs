@@ -55,6 +55,8 @@ pub struct Job {
     pub memory: Memory,
     pub next_batch: u64,
     pub now: i64,
+    /// A call has fewer rows than 2 to the power of this.
+    pub call_bits: u64,
 }
 
 pub fn tables_of(loaded: LoadedState) -> Vec<(KeyedTable, KeyedMultiTable)> {
@@ -110,13 +112,13 @@ impl Job {
         let tables = tables_of(log.recover(&specs(), tasks(parallelism)).await?);
         let memory = memory_of(&tables);
         let next_batch = recovered.state.last_batch.map_or(0, |last| last.0 + 1);
-        Ok(Self { checkpoint, log, recovered: recovered.state, tables, memory, next_batch, now })
+        Ok(Self { checkpoint, log, recovered: recovered.state, tables, memory, next_batch, now, call_bits: 6 })
     }
 
     /// Changes tables and memory as a batch would.
     pub fn change(&mut self, rng: &mut Rng) {
         for _ in 0..rng.below(4) {
-            let n = up_to(rng, 6) as usize;
+            let n = up_to(rng, self.call_bits) as usize;
             let (keys, columns) = random_keys(rng, n);
             let (rows, expiry, values) = random_rows(rng, n, self.now);
             let pairs = keys.iter().cloned().zip(rows);

@@ -2,6 +2,7 @@
 
 mod damage;
 mod durable;
+mod fixture;
 mod job;
 mod memory;
 mod model;
