@@ -68,6 +68,10 @@ def step(spark, frame, method, args):
             return frame.dropna(how or "any", thresh, subset)
         case "to_df":
             return frame.toDF(*args)
+        case "with_watermark":
+            return frame.withWatermark(*args)
+        case "drop_duplicates_within_watermark":
+            return frame.dropDuplicatesWithinWatermark(list(args) or None)
         case _:
             return getattr(frame, method)(*args)
 

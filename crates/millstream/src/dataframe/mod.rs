@@ -257,6 +257,15 @@ impl DataFrame {
         self.then(|plan| plan.deduplicate(DedupColumns::Names(columns), false))
     }
 
+    /// One row of every combination of the named columns, or of all when none is named, among those whose event times are
+    /// less than the watermark's delay apart.
+    #[must_use]
+    pub fn drop_duplicates_within_watermark<S: Into<String>>(&self, columns: impl IntoIterator<Item = S>) -> Self {
+        let columns: Vec<ir::Ident> = columns.into_iter().map(|name| ir::Ident::from(name.into())).collect();
+        let columns = if columns.is_empty() { DedupColumns::All } else { DedupColumns::Names(columns) };
+        self.then(|plan| plan.deduplicate(columns, true))
+    }
+
     /// Nulls and NaNs of the named columns replaced; of all columns of the value's kind (numbers, texts, booleans) when
     /// none is named.
     #[must_use]

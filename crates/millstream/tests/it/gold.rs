@@ -2,7 +2,7 @@
 //!
 //! Expressions and queries are compared in `millstream-analyzer`, decoders alone in `millstream-formats`.
 
-mod dataframes;
+pub mod dataframes;
 mod files;
 mod texts;
 

@@ -14,6 +14,7 @@ mod plans;
 mod power_loss;
 mod progress;
 mod row_errors;
+mod scenarios;
 mod slt;
 mod stream_options;
 mod stream_script;

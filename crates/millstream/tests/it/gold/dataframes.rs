@@ -1,4 +1,4 @@
-//! DataFrame programs: the steps of `/gold/cases/dataframe_cases.py` as calls.
+//! DataFrame programs: the steps of `/gold/cases/dataframe_cases.py`, and of scenarios, as calls.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,8 @@ async fn dataframes_answer_as_in_spark() {
     finish(report);
 }
 
-fn build<'a>(session: &'a Session, steps: &'a [Value]) -> BoxFuture<'a, Result<DataFrame>> {
+/// The frame that the steps make.
+pub fn build<'a>(session: &'a Session, steps: &'a [Value]) -> BoxFuture<'a, Result<DataFrame>> {
     async move {
         let mut frame: Option<DataFrame> = None;
         for step in steps {
@@ -70,6 +71,8 @@ async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: 
         "offset" => frame.offset(number(&args[0])),
         "distinct" => frame.distinct(),
         "drop_duplicates" => frame.drop_duplicates(texts()),
+        "drop_duplicates_within_watermark" => frame.drop_duplicates_within_watermark(texts()),
+        "with_watermark" => frame.with_watermark(text(&args[0]), text(&args[1]))?,
         "fillna" => frame.fillna(literal(&args[0]), &names(args.get(1))),
         "dropna" => frame.dropna(kept(args), &names(args.get(2))),
         other => return Err(Error::unsupported(format!("the method {other}"))),
