@@ -16,6 +16,7 @@ pub struct EventTimeWatermarkNode {
     name: String,
     delay_us: i64,
     id: Option<String>,
+    number: u32,
 }
 
 impl EventTimeWatermarkNode {
@@ -24,13 +25,18 @@ impl EventTimeWatermarkNode {
         if input.schema().maybe_index_of_column(&event_time).is_none() {
             return plan_err!("the watermark's column {event_time} is not in its input");
         }
-        Ok(Self { input, event_time: Expr::Column(event_time), name: name.into(), delay_us, id: None })
+        Ok(Self { input, event_time: Expr::Column(event_time), name: name.into(), delay_us, id: None, number: 0 })
     }
 
-    /// The same node with the name by which a checkpoint knows it.
+    /// The same node with the name by which a checkpoint knows it, and its number in the plan.
     #[must_use]
-    pub fn called(self, id: impl Into<String>) -> Self {
-        Self { id: Some(id.into()), ..self }
+    pub fn called(self, id: impl Into<String>, number: u32) -> Self {
+        Self { id: Some(id.into()), number, ..self }
+    }
+
+    /// Its number among the nodes of its plan; of no meaning from one start of a query to the next.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// What a checkpoint calls it; what the user calls the event time, if nobody has said.
@@ -94,7 +100,7 @@ impl UserDefinedLogicalNodeCore for EventTimeWatermarkNode {
         let ([event_time], Ok([input])) = (exprs.as_slice(), <[LogicalPlan; 1]>::try_from(inputs)) else {
             return plan_err!("EventTimeWatermark takes one expression and one input");
         };
-        Ok(Self { input, event_time: event_time.clone(), name: self.name.clone(), delay_us: self.delay_us, id: self.id.clone() })
+        Ok(Self { input, event_time: event_time.clone(), ..self.clone() })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {

@@ -79,6 +79,8 @@ pub struct BatchReport {
     pub state_operators: BTreeMap<String, StateOperatorReport>,
     /// Rows that were set aside because an expression failed on them.
     pub n_failed_rows: u64,
+    /// Rows that were set aside because their event time is too far ahead of the clock.
+    pub n_future_rows: u64,
     /// Outputs of side sinks: (sink name, output).
     pub side_outputs: Vec<(String, TaskOutput)>,
 }
@@ -154,6 +156,11 @@ impl BatchScope {
     /// Adds input rows that came too late for a stateful operator.
     pub fn count_late_rows(&self, operator: &str, n_rows: u64) {
         self.report_state(StateOperatorReport { n_rows_dropped_by_watermark: n_rows, ..StateOperatorReport::of(operator, "") });
+    }
+
+    /// Adds rows that were set aside because their event time is too far ahead of the clock.
+    pub fn count_future_rows(&self, n_rows: u64) {
+        self.report().n_future_rows += n_rows;
     }
 
     /// Adds an output of a side sink.

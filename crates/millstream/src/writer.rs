@@ -99,7 +99,7 @@ impl<T> Writer<T> {
 
     /// An option: of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
     /// dead-letter table of their source, which needs `deadLetterPath`); of streams also `checkpointLocation`, `outputMode`,
-    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`.
+    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`, `flush`.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value.to_string());
@@ -197,8 +197,8 @@ pub(crate) struct PreparedWrite {
 const ROW_ERRORS: &str = "rowErrors";
 
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 8] =
-    ["checkpointLocation", "outputMode", "trigger", "queryName", "stopTimeout", "commitInterval", "maxBytesPerBatch", ROW_ERRORS];
+const ENGINE_OPTIONS: [&str; 9] =
+    ["checkpointLocation", "outputMode", "trigger", "queryName", "stopTimeout", "commitInterval", "maxBytesPerBatch", "flush", ROW_ERRORS];
 
 /// Where a stream's rows go.
 #[derive(Clone, Default)]
@@ -341,6 +341,7 @@ impl DataStreamWriter {
             stop_timeout,
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
             runs_no_data_batches,
+            flushes: flushes(&own, trigger)?,
             idle_event_interval,
         })
     }
@@ -377,6 +378,15 @@ fn batch_bytes_max(own: &Options) -> Result<u64> {
         Some(bytes_max) => Ok(bytes_max),
         None => Ok(QueryDefinition::BATCH_BYTES_MAX),
     }
+}
+
+/// `flush`: when the input has ended, everything is final.
+fn flushes(own: &Options, trigger: Trigger) -> Result<bool> {
+    let flushes = own.get_bool("flush")?.unwrap_or(false);
+    if flushes && trigger != Trigger::AvailableNow {
+        return Err(Error::invalid("flush applies to trigger 'available-now' only: other input has no end"));
+    }
+    Ok(flushes)
 }
 
 fn check_output_mode(own: &Options) -> Result<()> {

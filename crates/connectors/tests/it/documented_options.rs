@@ -19,6 +19,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `deadLetterPath` | bad records go to a Parquet table here, instead of what the parse mode says; with `rowErrors 'deadLetter'` also rows on which an expression fails |
 | `refreshInterval` | the static side of a join is resolved again so often, default never. Of a materialized view in a job that does not end: it is computed so often |
 | `idleTimeout` | of a stream: silent for so long, its event time holds the watermark of the query back no more (policy `min`), until it gives something again; default never. Time in which the query does not run is no silence |
+| `maxFutureSkew` | of a stream with a watermark: a row whose event time is further ahead of the batch's clock does not move the watermark and goes to the dead-letter table (without one it is dropped), counted as `numRowsFromTheFuture` in the sink's metrics; default: rows may be ahead as far as they are |
 
 ## Of every streaming write
 
@@ -30,6 +31,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `outputMode` | `append` |
 | `commitInterval` | file sinks: under the default trigger at most one batch in this time, default 1 s, 0 = every batch |
 | `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once`. Whole units are taken, at least one: a file (its size as stored), a chunk of a memory stream (its size in memory), what a socket received at once, a second of `rate` (16 bytes a row); `rate-micro-batch` has `rowsPerBatch` |
+| `flush` | `true`, with `available-now` only: when the input has ended, a last batch makes everything final, so that the result is that of a batch query. It closes the checkpoint: a later start with new input is refused, one without ends well |
 | `stopTimeout` | how long a stop waits for the running batch before it is cancelled, default 10 s (spark.sql.streaming.stopTimeout); 0 = without limit |
 | `rowErrors` | rows on which an expression fails: `fail` (default) or `deadLetter` |
 ";

@@ -21,6 +21,11 @@ impl BatchWatermarks {
     /// Of a query over finished data: before all time, so that nothing is late and nothing leaves before the end.
     pub const NONE: Self = Self { late_ms: i64::MIN, current_ms: i64::MIN };
 
+    /// Whether the batch is the flush at the end of bounded input.
+    pub fn is_flush(self) -> bool {
+        self.current_ms == END_OF_TIME_MS
+    }
+
     /// `late_ms` in microseconds, for comparison with columns.
     pub fn late_us(self) -> i64 {
         self.late_ms.saturating_mul(1000)

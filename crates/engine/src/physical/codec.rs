@@ -17,6 +17,7 @@ use millstream_analyzer::row_facts::{RowFact, Seed};
 use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, WriterSpec};
 use serde::{Deserialize, Serialize};
 
+use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_guard::RowGuardSpec;
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
@@ -42,6 +43,7 @@ enum Node {
     Sink { writer: WriterWire },
     RowFact { fact: String, given: Option<i64>, call: u64, column: String },
     Watermark { name: String, column: String, delay_us: i64 },
+    FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
 }
 
@@ -112,6 +114,10 @@ impl PlanCodec {
                 let writers = self.registry.writer(&spec)?;
                 Arc::new(SinkExec::new(input, spec, writers))
             }
+            Node::FutureGuard { guard, dead_letters } => {
+                let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
+                Arc::new(FutureGuardExec::new(input, guard, dead_letters))
+            }
             Node::Watermark { name, column, delay_us } => {
                 Arc::new(EventTimeWatermarkExec::try_new(input, WatermarkOperator { name, column, delay_us })?)
             }
@@ -138,6 +144,10 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });
+    }
+    if let Some(guard) = plan.downcast_ref::<FutureGuardExec>() {
+        let dead_letters = guard.dead_letters().map(to_dead_letters_wire).transpose()?;
+        return Ok(Node::FutureGuard { guard: guard.spec().clone(), dead_letters });
     }
     if let Some(watermark) = plan.downcast_ref::<EventTimeWatermarkExec>() {
         let WatermarkOperator { name, column, delay_us } = watermark.spec().clone();

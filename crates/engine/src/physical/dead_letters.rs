@@ -12,6 +12,10 @@ use crate::batch::BatchScope;
 /// Numbers of tasks that one operator may use in a dead-letter table.
 const TASKS_PER_OPERATOR: u32 = 1 << 16;
 
+/// The highest number of an operator that writes to a dead-letter table. The source is 0, row guards count up from 1,
+/// guards from the future down from here.
+pub(super) const LAST_WRITER: u32 = u32::MAX / TASKS_PER_OPERATOR;
+
 /// A dead-letter table.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {

@@ -4,6 +4,7 @@
 //!   SinkExec            rows -> TaskWriter; gives one commit message per partition
 //!     ... stock DataFusion operators ...
 //!       EventTimeWatermarkExec   sees the event times that pass
+//!       FutureGuardExec sets aside the rows that are too far ahead of the clock (maxFutureSkew)
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
 //!       RowFactExec     appends the batch's clock (current_timestamp), random numbers, numbers of rows
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
@@ -13,6 +14,7 @@
 
 pub mod codec;
 pub mod dead_letters;
+pub mod future_guard;
 pub mod operator;
 pub mod planner;
 pub mod row_fact;
@@ -26,6 +28,7 @@ pub mod watermark;
 
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;
+pub use future_guard::FutureGuardExec;
 pub use operator::{Operator, OperatorExec};
 pub use planner::PhysicalPlans;
 pub use row_fact::RowFactExec;

@@ -21,9 +21,12 @@ use millstream_analyzer::row_facts::RowFactNode;
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
+use super::dead_letters::LAST_WRITER;
+use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_fact::RowFactExec;
+use super::row_guard::column_names;
 use super::source_exec::source_execs;
-use super::source_table::SourceTable;
+use super::source_table::{SourceTable, as_source_table, source_tables};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator, name_watermarks};
 use crate::error::{from_datafusion, to_datafusion};
 
@@ -77,9 +80,29 @@ fn watermark_exec(node: &EventTimeWatermarkNode, input: &Arc<dyn ExecutionPlan>)
     if !source_execs(input).iter().any(|source| source.is_streaming()) {
         return Ok(Arc::clone(input));
     }
+    let input = guarded_from_future(node, input).map_err(to_datafusion)?;
     let (name, column) = (node.id().to_owned(), node.event_time()?.name().to_owned());
     let operator = WatermarkOperator { name, column, delay_us: node.delay_us() };
-    Ok(Arc::new(EventTimeWatermarkExec::try_new(Arc::clone(input), operator).map_err(to_datafusion)?))
+    Ok(Arc::new(EventTimeWatermarkExec::try_new(input, operator).map_err(to_datafusion)?))
+}
+
+/// The input of a watermark node, with a guard if one of its streams has a `maxFutureSkew`: the smallest, where they meet.
+fn guarded_from_future(node: &EventTimeWatermarkNode, input: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let providers = source_tables(node.input())?;
+    let tables = providers.iter().map(as_source_table).collect::<Result<Vec<_>>>()?;
+    let streams = || tables.iter().filter(|table| table.is_streaming());
+    let Some(max_skew) = streams().filter_map(|table| table.max_future_skew()).min() else { return Ok(Arc::clone(input)) };
+    let joined = |text: &dyn Fn(&SourceTable) -> String| streams().map(|table| text(table)).collect::<Vec<_>>().join(", ");
+    let spec = FutureGuardSpec {
+        event_time: node.event_time().map_err(from_datafusion)?.name().to_owned(),
+        max_skew_us: i64::try_from(max_skew.as_micros()).unwrap_or(i64::MAX),
+        sources: joined(&|table| table.name().to_owned()),
+        origin: joined(&|table| table.description().to_owned()),
+        columns: column_names(input),
+        writer_no: LAST_WRITER.saturating_sub(node.number()),
+    };
+    let dead_letters = source_execs(input).into_iter().filter(|source| source.is_streaming()).find_map(|source| source.dead_letters());
+    Ok(Arc::new(FutureGuardExec::new(Arc::clone(input), spec, dead_letters.cloned())))
 }
 
 /// Plans the analyzer's stream nodes.

@@ -34,26 +34,27 @@ pub struct SourceTable {
     dead_letters: Option<(SinkRequest, Arc<dyn Sink>)>,
     refresh_interval: Option<Duration>,
     idle_timeout: Option<Duration>,
+    max_future_skew: Option<Duration>,
 }
 
 /// Options that the engine takes from a source's options before the connector sees them.
-pub const ENGINE_SOURCE_OPTIONS: [&str; 3] = ["deadLetterPath", "refreshInterval", "idleTimeout"];
+pub const ENGINE_SOURCE_OPTIONS: [&str; 4] = ["deadLetterPath", "refreshInterval", "idleTimeout", "maxFutureSkew"];
 
 impl SourceTable {
     /// Resolves a source: checks its options and finds its schema. Nothing is started.
     ///
     /// `name` is what the checkpoint calls it. The engine's own options are `deadLetterPath` (bad records go to a Parquet
-    /// table there), `refreshInterval` (a static side of a join is resolved again so often) and `idleTimeout` (a stream that
-    /// is silent for so long holds the watermark back no more).
+    /// table there), `refreshInterval` (a static side of a join is resolved again so often), `idleTimeout` (a stream that is
+    /// silent for so long holds the watermark back no more) and `maxFutureSkew` (rows of a stream that are further ahead of
+    /// the clock are set aside). The last two have no effect on finished data, which has no watermark.
     pub async fn resolve(name: String, mut request: SourceRequest, registry: Arc<ConnectorRegistry>) -> Result<Self> {
         let dead_letter_path = request.options.remove("deadLetterPath");
         let refresh_interval = request.options.get_duration("refreshInterval")?;
         request.options.remove("refreshInterval");
         let idle_timeout = request.options.get_duration("idleTimeout")?;
         request.options.remove("idleTimeout");
-        if idle_timeout.is_some() && !request.is_streaming {
-            return Err(Error::invalid("idleTimeout applies to streams only: finished data has no watermark"));
-        }
+        let max_future_skew = request.options.get_duration("maxFutureSkew")?;
+        request.options.remove("maxFutureSkew");
         let dead_letters = match dead_letter_path {
             None => None,
             Some(path) => {
@@ -80,7 +81,7 @@ impl SourceTable {
         // From here on the schema is fixed: opening the source again must not infer another one. Formats whose columns are
         // the connector's own refuse one.
         request.schema = request.schema.or_else(|| registry.is_file_format(&request.format).then(|| source.schema()));
-        Ok(Self { name, request, reader, identity, description, registry, dead_letters, refresh_interval, idle_timeout })
+        Ok(Self { name, request, reader, identity, description, registry, dead_letters, refresh_interval, idle_timeout, max_future_skew })
     }
 
     /// The same source, of whose structs only the fields in `schema` are read; none if it must give them whole.
@@ -118,6 +119,11 @@ impl SourceTable {
     /// How long a stream may be silent before its event time holds the query back no more; for ever if not said.
     pub fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout
+    }
+
+    /// How far ahead of the clock the event time of a stream's rows may be; any time if not said.
+    pub fn max_future_skew(&self) -> Option<Duration> {
+        self.max_future_skew
     }
 
     /// The side sink of its dead letters: (name in the checkpoint, sink).

@@ -8,7 +8,7 @@ mod names;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion::execution::SendableRecordBatchStream;
@@ -164,12 +164,18 @@ fn is_above_one_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
     at.children().is_empty()
 }
 
-/// The event times of a column, in milliseconds rounded down; `None` if no row has one.
-fn event_time_stats(column: &ArrayRef) -> Result<Option<EventTimeStats>> {
-    let (times, outer_nulls) = end_of_window(column)?;
+/// The event times of a column: a timestamp's own, a window's end. Null where a row has none.
+pub(super) fn event_times_us(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
+    let (times, nulls_of_windows) = end_of_window(column)?;
     let times = times.as_primitive_opt::<TimestampMicrosecondType>();
     let times = times.ok_or_else(|| Error::internal(format!("an event time of type {}", column.data_type())))?;
-    let nulls = NullBuffer::union(times.nulls(), outer_nulls);
+    let nulls = NullBuffer::union(times.nulls(), nulls_of_windows);
+    Ok(TimestampMicrosecondArray::new(times.values().clone(), nulls))
+}
+
+/// What a column says of event time, in milliseconds rounded down; `None` if no row has one.
+fn event_time_stats(column: &ArrayRef) -> Result<Option<EventTimeStats>> {
+    let times = event_times_us(column)?;
     let mut seen: Option<EventTimeStats> = None;
     let mut take = |event_us: i64| {
         let of_row = EventTimeStats::of(event_us.div_euclid(1000));
@@ -178,7 +184,7 @@ fn event_time_stats(column: &ArrayRef) -> Result<Option<EventTimeStats>> {
             none => *none = Some(of_row),
         }
     };
-    match nulls.filter(|nulls| nulls.null_count() > 0) {
+    match times.nulls().filter(|nulls| nulls.null_count() > 0) {
         None => times.values().iter().for_each(|event_us| take(*event_us)),
         Some(nulls) => nulls.valid_indices().for_each(|row| take(times.value(row))),
     }

@@ -54,6 +54,8 @@ pub struct QueryDefinition {
     /// Whether a batch without data runs when the watermark has moved and a stateful operator can use it (Spark's
     /// `spark.sql.streaming.noDataMicroBatches.enabled`).
     pub runs_no_data_batches: bool,
+    /// When the input of `available-now` has ended, a last batch makes everything final and closes the checkpoint to new input.
+    pub flushes: bool,
     /// An idle query tells listeners so once in this time (Spark's `spark.sql.streaming.noDataProgressEventInterval`).
     pub idle_event_interval: Duration,
 }

@@ -2,8 +2,8 @@
 //!
 //! The JSON has Spark's names and order (`id`, `runId`, `name`, `timestamp`, `batchId`, ...). Ours in addition, per
 //! source: `metrics.numRowsDropped` and `metrics.numRowsDeadLettered` (records), and for the sink
-//! `metrics.numRowsDeadLettered` (rows on which an expression failed), shown only when the number is not zero. Rates have
-//! one decimal; one that is no number (rows in no time) is left out.
+//! `metrics.numRowsDeadLettered` (rows on which an expression failed) and `metrics.numRowsFromTheFuture` (`maxFutureSkew`),
+//! shown only when the number is not zero. Rates have one decimal; one that is no number (rows in no time) is left out.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,8 @@ pub struct SinkProgress {
     pub description: String,
     /// Rows written. (Spark says -1 for files; we know.)
     pub num_output_rows: i64,
-    /// `numRowsDeadLettered`: rows that were set aside because an expression failed on them, when not zero.
+    /// Rows that were set aside, when not zero: `numRowsDeadLettered`, because an expression failed on them, and
+    /// `numRowsFromTheFuture`, because they are ahead of the clock by more than `maxFutureSkew`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, String>,
 }

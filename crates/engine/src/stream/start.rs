@@ -9,7 +9,7 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use millstream_core::{BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
+use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
 use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, Recovered};
 use tracing::Instrument;
@@ -71,6 +71,9 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
         }
     }
     let tracker = tracker_of(&plan, &definition, &streams, &recovered, now)?;
+    if tracker.is_flushed() {
+        refuse_new_input(&mut streams).await?;
+    }
     let clock = Arc::clone(&engine.clock);
     let (name, stop_timeout) = (definition.name.clone(), definition.stop_timeout);
     let shared = Arc::new(QueryShared::new(recovered.query_id, run_id, name, stop_timeout, clock, listeners));
@@ -153,6 +156,21 @@ fn tracker_of(
     let idle_timeouts = streams.iter().map(|leaf| (leaf.name.clone(), leaf.idle_timeout)).collect();
     let recorded = recovered.last_prepared.as_ref().and_then(|record| record.watermarks.as_ref());
     Ok(WatermarkTracker::new(policy, nodes.collect(), idle_timeouts, recorded, now))
+}
+
+/// Behind a flush every row would be late.
+async fn refuse_new_input(streams: &mut [StreamLeaf]) -> Result<()> {
+    for leaf in streams {
+        if leaf.source.plan(&leaf.position, &Admission::bytes(None)).await?.is_some() {
+            return Err(input_behind_flush(&leaf.name));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn input_behind_flush(source: &str) -> Error {
+    Error::invalid(format!("the checkpoint was closed by a flush, behind which every row is late, and source '{source}' has new input"))
+        .hint("start with a new checkpointLocation, over all input; or flush only when no more input will come")
 }
 
 /// Opens a stream where the checkpoint says it goes on.

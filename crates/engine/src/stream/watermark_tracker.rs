@@ -16,7 +16,7 @@ use std::time::Duration;
 use millstream_core::{Error, Result};
 use millstream_state::checkpoint::{NodeWatermark, RecordedWatermarks};
 
-use crate::batch::{BatchWatermarks, EventTimeStats};
+use crate::batch::{BatchWatermarks, END_OF_TIME_MS, EventTimeStats};
 
 /// How the watermarks of several nodes make that of the query (`spark.sql.streaming.multipleWatermarkPolicy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,6 +132,16 @@ impl WatermarkTracker {
     /// What the next batch is judged by.
     pub fn of_next_batch(&self) -> BatchWatermarks {
         BatchWatermarks { late_ms: self.in_force_ms, current_ms: self.reached_ms }
+    }
+
+    /// What the flush at the end of bounded input is judged by: everything is final.
+    pub fn of_flush(&self) -> BatchWatermarks {
+        BatchWatermarks { late_ms: self.in_force_ms, current_ms: END_OF_TIME_MS }
+    }
+
+    /// Whether the last batch was the flush, behind which nothing can be in time.
+    pub fn is_flushed(&self) -> bool {
+        self.in_force_ms == END_OF_TIME_MS
     }
 
     /// Whether the next batch has a later watermark than the last.

@@ -7,13 +7,16 @@ use arrow::array::{RecordBatch, TimestampMillisecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Column;
+use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use millstream_analyzer::EventTimeWatermarkNode;
 use millstream_connectors::MemoryStream;
-use millstream_core::connector::SourceRequest;
 use millstream_core::crash::CRASH;
 use millstream_core::{Clock, CrashPoint, CrashPoints, Error, NoCrash, Options, Result};
-use millstream_engine::{SourceTable, StreamingQuery, Trigger};
+use millstream_engine::physical::PlanCodec;
+use millstream_engine::{StreamingQuery, Trigger};
 use millstream_testkit::ManualClock;
 
 use crate::harness::Harness;
@@ -93,19 +96,20 @@ async fn a_silent_source_holds_the_watermark_back_only_until_its_idle_timeout() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_timeout_is_for_streams_only() {
+async fn watermarks_and_guards_from_the_future_can_be_sent_elsewhere() {
     let t = Harness::new();
-    let request = SourceRequest {
-        format: "rate".to_owned(),
-        options: Options::new().with("idleTimeout", "1 minute"),
-        schema: None,
-        is_streaming: false,
-        time_zone: "UTC".to_owned(),
-        checkpoint_dir: None,
-        clock: Arc::clone(&t.clock),
-    };
-    let error = SourceTable::resolve("a".to_owned(), request, Arc::clone(t.engine.registry())).await.unwrap_err();
-    assert!(error.message().contains("idleTimeout"), "{error}");
+    let stream = t.in_process.memory.stream("a", schema()).unwrap();
+    let dead = t.dir.path().join("dead");
+    let options = Options::new().with("maxFutureSkew", "1 minute").with("deadLetterPath", dead.to_string_lossy());
+    let plan = t.engine.plans().plan(&watermarked(&t, &stream, options).await).await.unwrap();
+    let codec = PlanCodec::new(Arc::clone(t.engine.registry()));
+    let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &codec).unwrap();
+    let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &SessionContext::new().task_ctx(), &codec).unwrap();
+    let text = |plan: &dyn ExecutionPlan| displayable(plan).indent(false).to_string();
+    assert_eq!(text(copy.as_ref()), text(plan.as_ref()));
+    let want = ["EventTimeWatermarkExec: ts@a, delay=0 ms", "FutureGuardExec: a, max_skew=60000 ms, dead_letters=a.deadLetters"];
+    let text = text(plan.as_ref());
+    assert!(want.iter().all(|want| text.contains(want)), "{text}");
 }
 
 #[derive(Debug)]

@@ -127,6 +127,7 @@ impl Harness {
             stop_timeout: QueryDefinition::STOP_TIMEOUT,
             batches_retained_min: QueryDefinition::BATCHES_RETAINED_MIN,
             runs_no_data_batches: true,
+            flushes: false,
             idle_event_interval: QueryDefinition::IDLE_EVENT_INTERVAL,
         }
     }

@@ -206,9 +206,6 @@ impl fmt::Display for Record {
             if let Some(next_ms) = marks.next_ms {
                 write!(f, ", then {}", event_time(next_ms))?;
             }
-            if marks.is_flush {
-                f.write_str(", flush")?;
-            }
         }
         for (name, node) in self.watermarks.iter().flat_map(|marks| &marks.nodes) {
             let watermark = node.watermark_ms.map_or_else(|| "none".to_owned(), event_time);

@@ -62,7 +62,7 @@ pub struct IdleSource {
 pub struct RecordedWatermarks {
     /// Rows at or below it were late: the watermark in force in the batch before.
     pub late_ms: i64,
-    /// The watermark in force in the batch.
+    /// The watermark in force in the batch; `i64::MAX` in the flush at the end of bounded input.
     pub current_ms: i64,
     /// The watermark after the batch (prepared records).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,9 +70,6 @@ pub struct RecordedWatermarks {
     /// The query's watermark nodes after the batch, by name (prepared records).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nodes: BTreeMap<String, NodeWatermark>,
-    /// The batch is the flush at the end of bounded input: nothing may come after it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_flush: bool,
     /// Fields of other versions.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,

@@ -27,6 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, ErrorKind, RejectedRecord, Result};
 
+pub(super) use names::column_names;
 pub use place::guard_rows;
 use steps::RowStep;
 
@@ -188,7 +189,7 @@ fn is_fault_of_a_row(error: &Error) -> bool {
 }
 
 /// The row as a JSON object of the columns that the query uses.
-fn row_as_json(row: &RecordBatch, columns: &[String]) -> Vec<u8> {
+pub(super) fn row_as_json(row: &RecordBatch, columns: &[String]) -> Vec<u8> {
     let as_json = || {
         let schema = row.schema();
         let fields = schema.fields().iter().zip(columns).map(|(field, name)| field.as_ref().clone().with_name(name));

@@ -19,7 +19,7 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use crate::physical::RowGuardExec;
 
 /// A name per column, no two alike.
-pub(super) fn column_names(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
+pub(in crate::physical) fn column_names(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let mut known = BTreeSet::new();
     let distinct = |(idx, name): (usize, String)| if known.insert(name.clone()) { name } else { format!("{name}#{idx}") };
     names(plan).into_iter().enumerate().map(distinct).collect()

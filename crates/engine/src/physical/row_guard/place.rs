@@ -23,7 +23,7 @@ use super::names::column_names;
 use super::steps::{is_fallible, step_of};
 use super::{RowGuardExec, RowGuardSpec};
 use crate::error::from_datafusion;
-use crate::physical::{DeadLetters, EventTimeWatermarkExec, RowFactExec, SourceExec};
+use crate::physical::{DeadLetters, EventTimeWatermarkExec, FutureGuardExec, RowFactExec, SourceExec};
 
 /// Puts guards into a plan. `guarded`: the names of the sources whose rows are guarded, and what they read; each needs a
 /// dead-letter table.
@@ -127,6 +127,7 @@ fn refuse_what_fails(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
         || plan.is::<UnnestExec>()
         || plan.is::<RowFactExec>()
         || plan.is::<EventTimeWatermarkExec>()
+        || plan.is::<FutureGuardExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<CoalescePartitionsExec>()
         || plan.is::<SortPreservingMergeExec>()

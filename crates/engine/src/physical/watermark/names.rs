@@ -15,7 +15,7 @@ use crate::physical::source_table::{as_source_table, source_tables};
 
 /// Gives every watermark node of a plan its name.
 pub fn name_watermarks(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let mut n_alike = BTreeMap::<String, u32>::new();
+    let (mut n_alike, mut n_nodes) = (BTreeMap::<String, u32>::new(), 0);
     let named = plan.clone().transform_down(|node| {
         let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
         let Some(watermark) = extension.node.as_any().downcast_ref::<EventTimeWatermarkNode>() else { return Ok(Transformed::no(node)) };
@@ -23,7 +23,8 @@ pub fn name_watermarks(plan: &LogicalPlan) -> Result<LogicalPlan> {
         let n_before = n_alike.entry(name.clone()).or_default();
         *n_before += 1;
         let name = if *n_before == 1 { name } else { format!("{name}/{n_before}") };
-        Ok(Transformed::yes(watermark.clone().called(name).into_plan()))
+        n_nodes += 1;
+        Ok(Transformed::yes(watermark.clone().called(name, n_nodes - 1).into_plan()))
     });
     named.data().map_err(from_datafusion)
 }

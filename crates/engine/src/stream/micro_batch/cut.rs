@@ -10,6 +10,7 @@ use crate::batch::BatchWatermarks;
 use crate::physical::SplitsBySource;
 use crate::physical::stateful::uses_event_time;
 use crate::stream::definition::Settings;
+use crate::stream::start::input_behind_flush;
 use crate::stream::trigger::Trigger;
 
 /// What a batch reads, when it was cut, and under which settings.
@@ -34,17 +35,29 @@ impl MicroBatchLoop {
         let ranges = trigger.phase("latestOffset", self.plan_ranges()).await?;
         let now = self.run.engine.clock.monotonic();
         self.tracker.asked(ranges.keys(), now);
+        if let Some(source) = ranges.keys().next().filter(|_| self.tracker.is_flushed()) {
+            return Err(input_behind_flush(source));
+        }
         if ranges.is_empty() && !self.needs_no_data_batch() {
             return Ok(None);
         }
-        let watermarks = self.tracker.of_next_batch();
+        self.cut(clock_us, self.tracker.of_next_batch(), ranges).await.map(Some)
+    }
+
+    /// Cuts the batch that flushes the query: it reads nothing, and everything is final in it.
+    pub(super) async fn cut_flush(&mut self) -> Result<BatchCut> {
+        let clock_us = self.run.engine.clock.now_proc_us();
+        self.cut(clock_us, self.tracker.of_flush(), BTreeMap::new()).await
+    }
+
+    async fn cut(&mut self, clock_us: i64, watermarks: BatchWatermarks, ranges: BTreeMap<String, SourceRange>) -> Result<BatchCut> {
+        let now = self.run.engine.clock.monotonic();
         for leaf in &mut self.run.statics {
             leaf.refresh(now).await?;
         }
         let static_ranges = self.run.statics.iter().filter_map(|leaf| Some((leaf.name.clone(), leaf.range.clone()?))).collect();
         let settings = self.run.definition.settings.clone();
-        let cut = BatchCut { batch: self.reached.next_batch, clock_us, watermarks, ranges, static_ranges, settings, is_replay: false };
-        Ok(Some(cut))
+        Ok(BatchCut { batch: self.reached.next_batch, clock_us, watermarks, ranges, static_ranges, settings, is_replay: false })
     }
 
     fn needs_no_data_batch(&self) -> bool {

@@ -34,7 +34,10 @@ impl MicroBatchLoop {
             }
             match trigger {
                 Trigger::Once => break,
-                Trigger::AvailableNow if !ran => break,
+                Trigger::AvailableNow if !ran => {
+                    self.flush().await?;
+                    break;
+                }
                 Trigger::AvailableNow => {}
                 Trigger::ProcessingTime(interval) => {
                     self.settle().await?;
@@ -79,6 +82,18 @@ impl MicroBatchLoop {
                 Ok(false)
             }
         }
+    }
+
+    /// The input has ended. If it is to be flushed, a last batch makes everything final, once in the life of a checkpoint.
+    async fn flush(&mut self) -> Result<()> {
+        let run = &self.run;
+        if !run.definition.flushes || self.tracker.is_flushed() || run.shared.stop.is_cancelled() {
+            return Ok(());
+        }
+        run.shared.set_status("No more data: flushing", false, true);
+        let trigger = self.begin_trigger();
+        let cut = self.cut_flush().await?;
+        self.run_batch(cut, trigger).await
     }
 
     /// Sleeps for `duration`, or until a stop or a request to process all.

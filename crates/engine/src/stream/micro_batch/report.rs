@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::cut::BatchCut;
 use super::run_batch::Staged;
 use super::{MicroBatchLoop, StreamLeaf};
-use crate::batch::SourceCounts;
+use crate::batch::{BatchReport, SourceCounts};
 use crate::physical::stateful::stateful_operators;
 use crate::physical::watermark::watermark_execs;
 use crate::runner::MAIN_SINK;
@@ -66,6 +66,9 @@ impl TriggerRun {
 /// The name of the number of records or rows that were set aside.
 const DEAD_LETTERED: &str = "numRowsDeadLettered";
 
+/// The name of the number of rows that were set aside as too far ahead of the clock.
+const FROM_THE_FUTURE: &str = "numRowsFromTheFuture";
+
 /// What a progress tells of a batch; of a trigger without one, the query as it stands.
 #[derive(Clone, Copy)]
 enum Told<'a> {
@@ -112,12 +115,16 @@ impl MicroBatchLoop {
         let run = &self.run;
         let sources: Vec<SourceProgress> = run.streams.iter().map(|leaf| source_progress(leaf, told, trigger)).collect();
         let num_input_rows = sources.iter().map(|source| source.num_input_rows).sum();
-        let (batch, n_rows_out, n_failed) = match told {
-            Told::Batch(cut, staged) => (cut.batch, staged.n_rows_out, staged.report.n_failed_rows),
-            Told::NoBatch => (self.reached.next_batch, 0, 0),
+        let (batch, n_rows_out, set_aside) = match told {
+            Told::Batch(cut, staged) => {
+                let BatchReport { n_failed_rows, n_future_rows, .. } = staged.report;
+                (cut.batch, staged.n_rows_out, [(DEAD_LETTERED, n_failed_rows), (FROM_THE_FUTURE, n_future_rows)])
+            }
+            Told::NoBatch => (self.reached.next_batch, 0, [(DEAD_LETTERED, 0), (FROM_THE_FUTURE, 0)]),
         };
         let num_output_rows = i64::try_from(n_rows_out).unwrap_or(i64::MAX);
-        let metrics = (n_failed > 0).then(|| (DEAD_LETTERED.to_owned(), n_failed.to_string())).into_iter().collect();
+        let metrics = set_aside.into_iter().filter(|(_, n_rows)| *n_rows > 0);
+        let metrics = metrics.map(|(name, n_rows)| (name.to_owned(), n_rows.to_string())).collect();
         let description = run.sinks.get(MAIN_SINK).map(|sink| sink.description()).unwrap_or_default();
         StreamingQueryProgress {
             id: run.shared.id.to_string(),

@@ -99,12 +99,17 @@ impl MicroBatchLoop {
     fn intent(&self, cut: &BatchCut) -> Record {
         let BatchWatermarks { late_ms, current_ms } = cut.watermarks;
         let watermarks = RecordedWatermarks { late_ms, current_ms, ..RecordedWatermarks::default() };
-        Record { watermarks: self.tracker.has_nodes().then_some(watermarks), ..Record::intent(cut.batch, cut.clock_us) }
+        Record { watermarks: self.records_watermarks(cut).then_some(watermarks), ..Record::intent(cut.batch, cut.clock_us) }
     }
 
     fn prepared(&self, cut: &BatchCut) -> Record {
-        let watermarks = self.tracker.has_nodes().then(|| self.tracker.recorded(cut.watermarks));
+        let watermarks = self.records_watermarks(cut).then(|| self.tracker.recorded(cut.watermarks));
         Record { watermarks, ..Record::prepared(cut.batch, cut.clock_us) }
+    }
+
+    /// A flush closes the checkpoint of any query.
+    fn records_watermarks(&self, cut: &BatchCut) -> bool {
+        self.tracker.has_nodes() || cut.watermarks.is_flush()
     }
 
     /// Appends a record of the batch; what is committed by now rides in it.
