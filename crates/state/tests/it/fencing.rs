@@ -23,7 +23,7 @@ fn in_memory() -> Location {
 }
 
 /// A fresh place on the S3 server that the environment names.
-fn on_s3() -> Option<Location> {
+pub fn on_s3() -> Option<Location> {
     let get = |name: &str| std::env::var(format!("MILLSTREAM_TEST_S3_{name}")).ok();
     let options = Options::new()
         .with("aws_endpoint", get("ENDPOINT")?)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 use millstream_core::{BatchId, ErrorKind, Options};
+use millstream_state::checkpoint::{read_state, verify};
 use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreId, StoreKind, StoreSchema, StoreSpec, load};
 use millstream_state::{CheckpointOptions, Location};
 use millstream_testkit::{Fault, FaultyStore, PowerLossFs, Rng};
@@ -16,6 +17,7 @@ use object_store::path::Path as ObjectPath;
 use super::job::{Job, Memory, begin, memory_of, specs, tables_of, tasks};
 use super::model::Replay;
 use super::table::{dedup_schema, sixteen_bytes};
+use crate::fencing::on_s3;
 use crate::support::{SMALL, local, open, scratch_dir};
 
 fn n_cases() -> u64 {
@@ -127,6 +129,34 @@ async fn state_on_an_object_store_comes_back_too() {
         }
         std::mem::forget(replay);
     }
+}
+
+/// On a real server, when the environment names one (see [`crate::fencing`]); with snapshots of several uploaded pieces.
+#[tokio::test]
+async fn state_on_s3_comes_back_too() {
+    let Some(location) = on_s3() else { return };
+    let mut known = Known { now: 1_000, ..Known::default() };
+    let mut rng = Rng::new(1);
+    for _ in 0..3 {
+        live(location.clone(), &mut known, &mut rng, 12).await.unwrap();
+    }
+    let location = on_s3().unwrap();
+    let (mut checkpoint, recovered) = begin(location.clone(), SMALL).await.unwrap();
+    let mut log = checkpoint.open_state(&recovered).await.unwrap();
+    let mut table = KeyedTable::new(dedup_schema()).unwrap();
+    table.upsert(&[sixteen_bytes(0..700_000)], None, &[]).unwrap();
+    let mut record = crate::support::prepared(0, 0);
+    let id = StoreId { operator: "op-1".into(), store: "dedup".into() };
+    record.state_delta = log.write(BatchId(0), vec![(id.clone(), table.take_delta().unwrap().unwrap())]).await.unwrap();
+    checkpoint.append(record).await.unwrap();
+    log.snapshot(BatchId(0), vec![(id.clone(), table.freeze())]).unwrap();
+    log.close().await;
+    let (query_id, state) = read_state(&location).await.unwrap();
+    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema() };
+    let loaded = load(&location, query_id, &state, Some(BatchId(0)), &[spec], tasks(2)).await.unwrap();
+    assert_eq!(loaded.snapshot, Some(BatchId(0)));
+    assert_eq!(loaded.tables[&id].iter().map(KeyedTable::n_rows).sum::<usize>(), 700_000);
+    assert!(verify(&location).await.unwrap().is_ok());
 }
 
 #[tokio::test]
