@@ -11,9 +11,8 @@ conf        settings (optional)
 steps       a list; each step maps sources to the rows of one new file (in the order of the columns). A source without
             a new file is left out; an empty list is an empty file
 ordered     the order of rows within a batch counts (optional)
-instead     a program that Spark accepts and that must give the same rows: `program` is one that Spark refuses and
-            Millstream answers (optional)
-beyond      why Millstream answers what Spark refuses (optional)
+beyond      why Millstream answers what Spark refuses, or answers otherwise (optional)
+instead     with `beyond`: a program to which Spark gives the rows that `program` must have (optional)
 names       for what both refuse: a word that the refusal must contain (optional)
 restart_as_live  after restarts Millstream must do what Spark's one query did, not what Spark did after restarts: it forgets
             the watermarks of several sources (optional)

@@ -31,6 +31,8 @@ CASES = [
     ]),
     scenario("late-rows", sessions(), [e((100, "a", 1)), e((1, "a", 2), (2, "a", 3), (84.9, "b", 4), (85, "b", 5), (85.001, "c", 6)), e((200, "z", 1))]),
     scenario("late-rows-complete", sessions(), [e((100, "a", 1)), e((1, "a", 2), (2, "a", 3)), e((200, "z", 1))], mode="complete"),
+    # Complete mode runs no batch without data: what is late is known one batch later.
+    scenario("late-rows-complete-next-batch", sessions(), [e((100, "a", 1)), e((101, "b", 1)), e((1, "a", 2), (2, "a", 3), (95, "c", 4))], mode="complete"),
     scenario("dynamic-gap", sessions(DYNAMIC), [
         e((1, "a", 1), (5, "a", 11), (24, "a", 2), (24, "b", 2)), e((30, "a", 3), (31, "b", 12)), e((35, "b", 4), (29, "a", 5)), e((100, "z", 1)), e((200, "z", 1)),
     ]),

@@ -91,6 +91,7 @@ CASES = [
         e((100, "a", 1)), e((84, "half", 1), (86, "half", 1), (80, "late", 1), (79, "late", 1)), e((200, "b", 1)),
     ]),
     scenario("late-rows-complete-mode", count(), [e((100, "a", 1)), e((1, "x", 1), (2, "x", 1)), e((300, "b", 1)), e((50, "y", 1))], mode="complete"),
+    scenario("late-rows-complete-next-batch", count(), [e((100, "a", 1)), e((101, "b", 1)), e((1, "x", 2), (2, "x", 3), (95, "c", 4))], mode="complete"),
     scenario("late-rows-update-mode", count(), [e((100, "a", 1)), e((1, "x", 1), (91, "b", 1)), e((300, "c", 1)), e((91, "y", 1))], mode="update"),
     scenario("empty-first-batch", count(), [e(), e((5, "a", 1)), e((60, "b", 1))]),
     scenario("empty-batches-between", count(), [e((5, "a", 1)), e(), e((60, "b", 1)), e(), {}, e((120, "c", 1))]),
