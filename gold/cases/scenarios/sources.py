@@ -29,11 +29,11 @@ def sides(id, program, steps=STEPS, **more):
 
 
 CASES = [
-    sides("union-window-min", COUNT),
-    sides("union-window-min-named", COUNT, conf=MIN),
-    sides("union-window-max", COUNT, conf=MAX),
-    sides("union-window-update-min", COUNT, mode="update"),
-    sides("union-window-update-max", COUNT, mode="update", conf=MAX),
+    sides("union-window-min", COUNT, late={5: 2}),
+    sides("union-window-min-named", COUNT, conf=MIN, late={5: 2}),
+    sides("union-window-max", COUNT, conf=MAX, late={5: 4}),
+    sides("union-window-update-min", COUNT, mode="update", late={5: 2}),
+    sides("union-window-update-max", COUNT, mode="update", conf=MAX, late={5: 4}),
     sides("union-window-complete-max", COUNT, mode="complete", conf=MAX),
     sides("union-silent-source-min", COUNT, SILENT),
     sides("union-silent-source-max", COUNT, SILENT, conf=MAX),
@@ -44,9 +44,9 @@ CASES = [
         {"l": file((10, "a", 1)), "r": file((12, "a", 10))}, {"l": file((100, "b", 2)), "r": []}, {"l": [], "r": file((105, "b", 20), (65, "c", 30))},
         {"l": file((64, "c", 3), (95, "d", 4)), "r": []}, {"l": file((300, "z", 5)), "r": file((300, "z", 50))}, {},
     ]),
-    sides("union-watermark-on-one", f"""SELECT window.start AS s, count(*) AS n FROM
+    sides("union-watermark-on-one", late={5: 4}, program=f"""SELECT window.start AS s, count(*) AS n FROM
         (SELECT lt AS ts FROM {L} UNION ALL SELECT rt FROM STREAM r) GROUP BY window(ts, '10 seconds')"""),
-    sides("union-then-watermark", """SELECT window.start AS s, count(*) AS n FROM
+    sides("union-then-watermark", late={5: 4}, program="""SELECT window.start AS s, count(*) AS n FROM
         (SELECT lt AS ts FROM STREAM l UNION ALL SELECT rt FROM STREAM r) WATERMARK ts DELAY OF INTERVAL 10 SECONDS AS u GROUP BY window(ts, '10 seconds')"""),
     sides("union-dedup", [["sql", UNION], ["drop_duplicates", "k", "ts"]], [
         {"l": file((5, "a", 1)), "r": file((5, "a", 2), (6, "b", 3))}, {"l": file((6, "b", 4), (60, "c", 5)), "r": file((60, "d", 6))},
