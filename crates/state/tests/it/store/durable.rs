@@ -116,6 +116,59 @@ fn state_survives_power_loss_and_changes_of_parallelism() {
     assert!(n_batches > 3 * n_cases() && n_crashes > n_cases() && n_errors > n_cases() / 2, "{n_batches} {n_crashes} {n_errors}");
 }
 
+/// A power cut at every operation of a short run with two snapshots, and another one within the recovery from it.
+#[test]
+fn a_crash_at_every_operation_and_one_more_in_recovery() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let script = async |fs: &PowerLossFs, root: &Path, after: &mut Vec<Memory>, n_decided: &mut usize| -> millstream_core::Result<()> {
+        let mut rng = Rng::new(11);
+        let mut job = Job::start(local(fs, root), SMALL, 2, 1_000).await?;
+        for batch in 0..5 {
+            job.change(&mut rng);
+            after.push(job.memory.clone());
+            job.commit().await?;
+            *n_decided += 1;
+            if batch == 1 || batch == 3 {
+                job.snapshot()?;
+                while job.log.is_writing_snapshot() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            job.retain();
+        }
+        job.close().await;
+        Ok(())
+    };
+    let mut n_pairs = 0;
+    for first in 0_u64.. {
+        let mut is_ended = false;
+        for second in 0.. {
+            let dir = scratch_dir();
+            let root = dir.path().join("c");
+            let (mut after, mut n_decided) = (vec![Memory::default()], 0);
+            let fs = PowerLossFs::with_fault(first, Fault::PowerLoss);
+            is_ended = runtime.block_on(script(&fs, &root, &mut after, &mut n_decided)).is_ok() && !fs.is_off();
+            fs.crash(first * 1_000 + second).unwrap();
+            let fs = PowerLossFs::with_fault(second, Fault::PowerLoss);
+            let is_whole = runtime.block_on(Job::start(local(&fs, &root), SMALL, 3, 1_000)).is_ok() && !fs.is_off();
+            fs.crash(second).unwrap();
+            let job = runtime.block_on(Job::start(local(&PowerLossFs::new(), &root), SMALL, 1, 1_000)).unwrap();
+            let what = format!("power loss at {first}, then at {second}");
+            let last = job.recovered.last_batch.map_or(0, |last| last.0 as usize + 1);
+            assert!((n_decided..=n_decided + 1).contains(&last), "{what}: {last} of {n_decided}");
+            assert_eq!(job.memory, after[last], "{what}");
+            n_pairs += 1;
+            if is_whole {
+                break;
+            }
+        }
+        if is_ended {
+            break;
+        }
+    }
+    assert!(n_pairs > 600, "{n_pairs}");
+}
+
 #[tokio::test]
 async fn state_on_an_object_store_comes_back_too() {
     for seed in 0..40 {
