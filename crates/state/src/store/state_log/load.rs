@@ -30,6 +30,9 @@ use crate::store::{StoreId, arrow_error};
 /// Deltas read at a time.
 const READS_AT_ONCE: usize = 8;
 
+/// Parts of so many rows are applied to the tables of several tasks at a time.
+const ROWS_WORTH_THREADS: usize = 4096;
+
 /// What the log of a checkpoint says about its state.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -165,8 +168,11 @@ async fn read_snapshot(
 ) -> Result<Targets> {
     let mut targets = Targets::new(stores, tasks)?;
     let mut reader = SnapshotReader::open(dir, query_id, name, len).await?;
-    while let Some((id, rows)) = reader.next().await? {
-        targets = targets.apply(vec![(id, rows)]).await?;
+    let mut next = reader.next().await?;
+    while let Some(part) = next {
+        // The next part is read while this one is applied.
+        let (applied, read) = tokio::join!(targets.apply(vec![part]), reader.next());
+        (targets, next) = (applied?, read?);
     }
     Ok(targets)
 }
@@ -265,24 +271,26 @@ impl Target {
         }
         let rows = self.deal(&delta.upserted.keys, tasks)?;
         let removed = self.deal(&delta.removed, tasks)?;
-        for ((table, rows), removed) in self.tables.iter_mut().zip(rows).zip(removed) {
-            table.apply(&TableDelta {
-                schema: Arc::clone(&delta.schema),
-                expired_to: delta.expired_to,
-                n_removed: removed.len(),
-                removed: taken(&delta.removed, &removed)?,
-                upserted: StoreRows {
-                    n_rows: rows.len(),
-                    keys: taken(&delta.upserted.keys, &rows)?,
-                    expiry: match &delta.upserted.expiry {
-                        Some(expiry) => Some(Int64Array::from(take(expiry, &rows, None).map_err(arrow_error)?.to_data())),
-                        None => None,
-                    },
-                    values: taken(&delta.upserted.values, &rows)?,
-                },
-            })?;
+        let mut dealt: Vec<_> = self.tables.iter_mut().zip(rows).zip(removed).collect();
+        // A large part is work for all cores: recovery waits for nothing else.
+        let n_threads = if delta.upserted.n_rows < ROWS_WORTH_THREADS {
+            1
+        } else {
+            std::thread::available_parallelism().map_or(1, usize::from).min(dealt.len())
+        };
+        let apply = |dealt: &mut [((&mut KeyedTable, UInt32Array), UInt32Array)]| {
+            dealt.iter_mut().try_for_each(|((table, rows), removed)| table.apply(&only(delta, rows, removed)?))
+        };
+        if n_threads == 1 {
+            return apply(&mut dealt);
         }
-        Ok(())
+        let n_each = dealt.len().div_ceil(n_threads);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = dealt.chunks_mut(n_each).map(|dealt| scope.spawn(|| apply(dealt))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a thread that loads state panicked"))))
+        })
     }
 
     /// The rows of each task.
@@ -294,6 +302,22 @@ impl Target {
         }
         Ok(rows.into_iter().map(UInt32Array::from).collect())
     }
+}
+
+/// The part of a delta that belongs to one task.
+fn only(delta: &TableDelta, rows: &UInt32Array, removed: &UInt32Array) -> Result<TableDelta> {
+    let StoreRows { keys, expiry, values, .. } = &delta.upserted;
+    let expiry = match expiry {
+        Some(expiry) => Some(Int64Array::from(take(expiry, rows, None).map_err(arrow_error)?.to_data())),
+        None => None,
+    };
+    Ok(TableDelta {
+        schema: Arc::clone(&delta.schema),
+        expired_to: delta.expired_to,
+        n_removed: removed.len(),
+        removed: taken(&delta.removed, removed)?,
+        upserted: StoreRows { n_rows: rows.len(), keys: taken(keys, rows)?, expiry, values: taken(values, rows)? },
+    })
 }
 
 fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
