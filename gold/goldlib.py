@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 os.environ["TZ"] = "UTC"
+# Functions run in workers that need pandas and pyarrow too.
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 from py4j.java_gateway import get_field  # noqa: E402
 from pyspark.errors import PySparkException  # noqa: E402

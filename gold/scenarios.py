@@ -26,8 +26,43 @@ QUICK = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
 
-def build(spark, program):
-    return spark.sql(program) if isinstance(program, str) else dataframe.build(spark, program)
+def running_count(key, frames, state):
+    """Counts the rows of a key. Its state times out 10 s behind its newest row, if states time out."""
+    import pandas
+
+    def said(n, what):
+        return pandas.DataFrame({"k": [key[0]], "n": [n], "what": [what]})
+
+    if state.hasTimedOut:
+        n = state.get[0]
+        state.remove()
+        yield said(n, "gone")
+        return
+    rows = pandas.concat(list(frames))
+    n = len(rows) + (state.get[0] if state.exists else 0)
+    state.update((n,))
+    if state._timeout_conf == "EventTimeTimeout":
+        # A deadline before the watermark is an error.
+        deadline = int(rows["ts"].max().timestamp() * 1000) + 10_000
+        state.setTimeoutTimestamp(max(deadline, state.getCurrentWatermarkMs() + 1))
+    yield said(n, "here")
+
+
+FUNCTIONS = {"running_count": (running_count, "k STRING, n BIGINT, what STRING", "n BIGINT")}
+
+
+def build(spark, program, mode):
+    if isinstance(program, str):
+        return spark.sql(program)
+    frame = None
+    for method, *args in program:
+        if method == "flat_map_groups_with_state":
+            keys, function, timeout = args
+            function, output, state = FUNCTIONS[function]
+            frame = frame.groupBy(*keys).applyInPandasWithState(function, output, state, mode, timeout)
+        else:
+            frame = dataframe.step(spark, frame, method, args)
+    return frame
 
 
 class Run:
@@ -62,7 +97,7 @@ class Run:
             spark.sql(sql).createOrReplaceTempView(name)
         for name, ddl in case["sources"].items():
             spark.readStream.schema(ddl).json(str(self.folder / name)).createOrReplaceTempView(name)
-        frame = build(spark, case.get("instead", case["program"]))
+        frame = build(spark, case.get("instead", case["program"]), case["mode"])
         self.schema = [[f["name"], frame._jdf.schema().apply(i).dataType().catalogString()]
                        for i, f in enumerate(json.loads(frame._jdf.schema().json())["fields"])]
 

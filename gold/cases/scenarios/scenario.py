@@ -5,7 +5,9 @@ A scenario is a dict:
 id          unique in its family
 sources     name -> DDL of flat columns; the program sees a view of that name, a stream of JSON files
 tables      name -> SQL of a finished view (optional)
-program     SQL text, or the steps of a DataFrame program as in cases/dataframe_cases.py
+program     SQL text, or the steps of a DataFrame program as in cases/dataframe_cases.py; also `with_watermark` (column, delay),
+            `drop_duplicates_within_watermark` (columns) and `flat_map_groups_with_state` (keys, function of
+            gold/scenarios.py, timeout)
 mode        append, update or complete
 conf        settings (optional)
 steps       a list; each step maps sources to the rows of one new file (in the order of the columns). A source without
