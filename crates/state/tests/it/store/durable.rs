@@ -64,8 +64,8 @@ async fn live(location: Location, known: &mut Known, rng: &mut Rng, n_batches: u
         if state.last_batch.is_some() {
             match load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(2)).await {
                 Ok(loaded) => assert_eq!(memory_of(&tables_of(loaded)), known.after[&version]),
-                // Retention of this run has removed it.
-                Err(error) => assert!(job.next_batch > version + 1, "{error}"),
+                // The store does not answer, or retention of this run has removed it.
+                Err(error) => assert!(error.kind() == ErrorKind::Unavailable || job.next_batch > version + 1, "{error}"),
             }
         }
     }
