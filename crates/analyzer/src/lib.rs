@@ -8,7 +8,7 @@
 //! ```
 //! Only this crate knows names. A scan projects `column AS #n`, everything above uses `#n`, and the top projection
 //! restores the written names. All casts are explicit when a plan leaves, so DataFusion has nothing to decide.
-//! What a stream adds are two nodes ([`nodes`]) and a list of refusals; nothing here knows how anything runs, does
+//! What a stream adds are the watermark ([`nodes`]), stateful operators ([`streaming`]) and a list of refusals; nothing here knows how anything runs, does
 //! I/O or knows a connector.
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ mod registry;
 mod resolver;
 mod scope;
 mod stream_check;
+pub mod streaming;
 pub mod types;
 mod window;
 

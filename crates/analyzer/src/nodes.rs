@@ -2,6 +2,7 @@
 //! analyzer only says where it stands.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -90,7 +91,10 @@ impl UserDefinedLogicalNodeCore for EventTimeWatermarkNode {
         vec![self.event_time.clone()]
     }
 
-    // Predicates stay above (the default): rows that a later filter drops move the watermark too, as in Spark.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        // As in Spark: what does not look at the event time is asked below, so rows that it drops do not move the watermark.
+        self.event_time.column_refs().into_iter().map(|column| column.name.clone()).collect()
+    }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EventTimeWatermark: {} ({}), delay {} us", self.event_time, self.name, self.delay_us)

@@ -3,11 +3,13 @@
 //! The checks are called where the plan node is built, so that the error knows the place in the text. They know
 //! nothing of output modes or sinks.
 
+use datafusion::logical_expr::LogicalPlan;
 use millstream_sql::Span;
 use millstream_sql::ir::JoinKind;
 
 use crate::error::{AnalysisError, Result};
 use crate::scope::Rel;
+use crate::streaming::{StatefulAggregateNode, node_of};
 
 /// Refuses `feature` on a stream and says what to use instead.
 pub(crate) fn refuse_on_stream(rel: &Rel, feature: &str, instead: &str, span: Span) -> Result<()> {
@@ -17,34 +19,26 @@ pub(crate) fn refuse_on_stream(rel: &Rel, feature: &str, instead: &str, span: Sp
     Err(AnalysisError::unsupported(format!("{feature} on a stream"), span).hint(instead.to_owned()))
 }
 
-/// Refuses aggregation on a stream.
-pub(crate) fn aggregation(rel: &Rel, span: Span) -> Result<()> {
-    refuse_on_stream(
-        rel,
-        "aggregation",
-        "write the rows to a streaming table and aggregate that in a materialized view; aggregation on streams comes with event-time state",
-        span,
-    )
-}
-
-/// Refuses `DISTINCT` and `dropDuplicates` on a stream.
-pub(crate) fn deduplication(rel: &Rel, span: Span) -> Result<()> {
-    refuse_on_stream(
-        rel,
-        "removing duplicates",
-        "remove duplicates in a batch query over the table that the stream writes; it comes to streams with event-time state",
-        span,
-    )
-}
-
-/// Refuses sorting a stream.
+/// Refuses sorting a stream that is not aggregated; the mode decides later about one that is.
 pub(crate) fn sort(rel: &Rel, span: Span) -> Result<()> {
-    refuse_on_stream(rel, "sorting", "sort in the query that reads the stream's output table", span)
+    if is_aggregated(&rel.plan) {
+        return Ok(());
+    }
+    refuse_on_stream(
+        rel,
+        "sorting",
+        "sort the whole result of an aggregation in complete mode, or sort in the query that reads the stream's output table",
+        span,
+    )
 }
 
-/// Refuses `LIMIT` and `OFFSET` on a stream.
-pub(crate) fn limit(rel: &Rel, span: Span) -> Result<()> {
-    refuse_on_stream(rel, "LIMIT and OFFSET", "limit the query that reads the stream's output table", span)
+/// Refuses `OFFSET` on a stream.
+pub(crate) fn offset(rel: &Rel, span: Span) -> Result<()> {
+    refuse_on_stream(rel, "OFFSET", "use it in the query that reads the stream's output table", span)
+}
+
+fn is_aggregated(plan: &LogicalPlan) -> bool {
+    node_of::<StatefulAggregateNode>(plan).is_some() || plan.inputs().into_iter().any(is_aggregated)
 }
 
 /// Refuses window functions on a stream.

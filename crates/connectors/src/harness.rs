@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{ConnectorRegistry, Options, Result, Sink, Source};
+use millstream_core::{ConnectorRegistry, Options, OutputMode, Result, Sink, Source};
 use millstream_testkit::ManualClock;
 
 /// The options of `pairs`.
@@ -43,7 +43,7 @@ pub(crate) fn sink_request(format: &str, pairs: &[(&str, &str)], schema: SchemaR
         schema,
         partition_by: Vec::new(),
         query_name: Some("q".to_owned()),
-        is_stream: true,
+        output_mode: Some(OutputMode::Append),
         time_zone: "UTC".to_owned(),
         clock: clock(),
     }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::options::{OptionSpec, Options, nearest};
+use crate::output_mode::OutputMode;
 use crate::sink::{Sink, WriterFactory};
 use crate::source::{Source, SplitReader};
 
@@ -52,8 +53,8 @@ pub struct SinkRequest {
     pub partition_by: Vec<String>,
     /// The query's name (the memory sink's table).
     pub query_name: Option<String>,
-    /// Whether a stream writes batch after batch; else it is one finished write.
-    pub is_stream: bool,
+    /// Which rows a stream writes batch after batch; `None`: it is one finished write.
+    pub output_mode: Option<OutputMode>,
     /// The session's time zone, for text.
     pub time_zone: String,
     /// The clock.

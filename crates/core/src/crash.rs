@@ -19,6 +19,8 @@ pub enum CrashPoint {
     AfterRun,
     /// The sinks have made it durable; nothing decides it yet.
     AfterPrepare,
+    /// What the batch changed in the state of operators is durable; nothing decides it yet.
+    AfterState,
     /// The prepared record is durable; nothing is committed.
     AfterPrepared,
     /// All sinks have committed; no record says so.
@@ -33,11 +35,12 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All points, in the order in which a batch passes them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AfterStart,
         Self::AfterIntent,
         Self::AfterRun,
         Self::AfterPrepare,
+        Self::AfterState,
         Self::AfterPrepared,
         Self::AfterCommit,
         Self::AfterSourceCommit,
@@ -52,6 +55,7 @@ impl CrashPoint {
             Self::AfterIntent => "after-intent",
             Self::AfterRun => "after-run",
             Self::AfterPrepare => "after-prepare",
+            Self::AfterState => "after-state",
             Self::AfterPrepared => "after-prepared",
             Self::AfterCommit => "after-commit",
             Self::AfterSourceCommit => "after-source-commit",

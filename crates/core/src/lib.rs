@@ -3,7 +3,7 @@
 //! Everything above speaks these words; this crate speaks to nothing above it. It does no I/O, knows no
 //! connector, no SQL and no DataFusion, so a connector can be written and tested without building an engine.
 //!
-//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`], [`stack`].
+//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`output_mode`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`], [`stack`].
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod crash;
 pub mod error;
 pub mod ids;
 pub mod options;
+pub mod output_mode;
 pub mod random;
 pub mod reject;
 pub mod sink;
@@ -24,6 +25,7 @@ pub use crash::{CrashPoint, CrashPoints, NoCrash};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{BatchId, IdSource, QueryId, RandomIds, RunEpoch, RunId, TaskId};
 pub use options::{OptionSpec, Options};
+pub use output_mode::OutputMode;
 pub use reject::{ParseMode, RejectedRecord};
 pub use sink::{Delivery, Sink, SinkContext, TaskOutput, TaskWriter, WriterFactory};
 pub use source::{Admission, Position, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader, SplitStream};

@@ -8,10 +8,13 @@ mod state_report;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use datafusion::execution::TaskContext;
 use millstream_core::sink::WriteAttempt;
-use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch, SinkContext, TaskId, TaskOutput};
+use millstream_core::{BatchId, Clock, Error, QueryId, Result, RunEpoch, SinkContext, TaskId, TaskOutput};
+
+use crate::physical::stateful::QueryState;
 
 pub use event_time::{BatchWatermarks, END_OF_TIME_MS, EventTimeStats};
 pub use state_report::StateOperatorReport;
@@ -90,14 +93,18 @@ pub struct BatchReport {
 pub struct BatchScope {
     /// The facts.
     pub facts: BatchFacts,
+    /// What the query's stateful operators remember; empty for queries over finished data.
+    pub state: Arc<QueryState>,
+    /// For the time that work takes; what rows see of time is in the facts.
+    pub clock: Arc<dyn Clock>,
     report: Mutex<BatchReport>,
     opened: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl BatchScope {
     /// The scope of one run.
-    pub fn new(facts: BatchFacts) -> Self {
-        Self { facts, report: Mutex::default(), opened: Mutex::default() }
+    pub fn new(facts: BatchFacts, state: Arc<QueryState>, clock: Arc<dyn Clock>) -> Self {
+        Self { facts, state, clock, report: Mutex::default(), opened: Mutex::default() }
     }
 
     /// The scope that a task's context carries.
@@ -113,6 +120,11 @@ impl BatchScope {
     /// Whether somebody has read a partition of an operator.
     pub(crate) fn is_opened(&self, operator: usize, partition: usize) -> bool {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(&(operator, partition))
+    }
+
+    /// Milliseconds since the clock's monotonic time `from`.
+    pub fn millis_since(&self, from: Duration) -> u64 {
+        u64::try_from(self.clock.monotonic().saturating_sub(from).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Adds to the counts of a source.

@@ -95,7 +95,7 @@ impl Engine {
             .with_round_robin_repartition(false)
             .with_information_schema(false);
         let plans = PhysicalPlans::new(session.clone(), Arc::clone(&runtime));
-        let runner = Arc::new(LocalRunner::new(session, runtime));
+        let runner = Arc::new(LocalRunner::new(session, runtime, Arc::clone(&clock)));
         Ok(Self { config, plans, runner, registry, clock, ids, crash_points: Arc::new(NoCrash) })
     }
 
@@ -174,7 +174,7 @@ impl Engine {
         let spec = sink.writer();
         let writers = self.registry.writer(&spec)?;
         sink.start(&facts.sink_context(), None).await?;
-        let written = self.runner.run(Arc::new(SinkExec::new(physical, spec, writers)), facts).await;
+        let written = self.runner.run(Arc::new(SinkExec::new(physical, spec, writers)), facts, Arc::default()).await;
         let mut outcome = match written {
             Ok(outcome) => outcome,
             Err(error) => {

@@ -14,7 +14,7 @@ use datafusion::execution::config::SessionConfig;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
-use millstream_core::{Error, Result, TaskOutput};
+use millstream_core::{Clock, Error, Result, TaskOutput};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -22,6 +22,7 @@ use crate::batch::{BatchFacts, BatchReport, BatchScope};
 use crate::error::from_datafusion;
 use crate::physical::sink_exec::outputs_of;
 use crate::physical::source_exec::source_execs;
+use crate::physical::stateful::QueryState;
 use crate::physical::watermark::watermark_execs;
 
 /// The main sink's name in the checkpoint and in outcomes.
@@ -40,8 +41,8 @@ pub struct RunOutcome {
 #[async_trait]
 pub trait StageRunner: Send + Sync + fmt::Debug {
     /// Runs a plan whose root is a [`SinkExec`](crate::physical::SinkExec) for one attempt at one micro-batch.
-    /// Dropping the future cancels its tasks.
-    async fn run(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<RunOutcome>;
+    /// Dropping the future cancels its tasks; after that, and after an error, the state is not to be used any more.
+    async fn run(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts, state: Arc<QueryState>) -> Result<RunOutcome>;
 
     /// Runs a plan that gives rows (interactive queries), partition by partition in order.
     async fn collect(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<(Vec<RecordBatch>, BatchReport)>;
@@ -52,16 +53,22 @@ pub trait StageRunner: Send + Sync + fmt::Debug {
 pub struct LocalRunner {
     config: SessionConfig,
     runtime: Arc<RuntimeEnv>,
+    clock: Arc<dyn Clock>,
 }
 
 impl LocalRunner {
-    /// A runner with DataFusion's configuration and shared memory pool.
-    pub fn new(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Self {
-        Self { config, runtime }
+    /// A runner with DataFusion's configuration and shared memory pool; the clock says how long work takes.
+    pub fn new(config: SessionConfig, runtime: Arc<RuntimeEnv>, clock: Arc<dyn Clock>) -> Self {
+        Self { config, runtime, clock }
     }
 
-    async fn execute(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<(Vec<Vec<RecordBatch>>, BatchReport)> {
-        let scope = Arc::new(BatchScope::new(facts));
+    async fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        facts: BatchFacts,
+        state: Arc<QueryState>,
+    ) -> Result<(Vec<Vec<RecordBatch>>, BatchReport)> {
+        let scope = Arc::new(BatchScope::new(facts, state, Arc::clone(&self.clock)));
         let ctx = Arc::new(self.task_context(Arc::clone(&scope)));
         let n_partitions = plan.output_partitioning().partition_count();
         let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); n_partitions];
@@ -138,8 +145,8 @@ fn task_died(error: tokio::task::JoinError) -> Error {
 
 #[async_trait]
 impl StageRunner for LocalRunner {
-    async fn run(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<RunOutcome> {
-        let (messages, mut report) = self.execute(plan, facts).await?;
+    async fn run(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts, state: Arc<QueryState>) -> Result<RunOutcome> {
+        let (messages, mut report) = self.execute(plan, facts, state).await?;
         let mut outcome = RunOutcome::default();
         let main = outcome.outputs.entry(MAIN_SINK.to_owned()).or_default();
         for batch in messages.iter().flatten() {
@@ -153,7 +160,7 @@ impl StageRunner for LocalRunner {
     }
 
     async fn collect(&self, plan: Arc<dyn ExecutionPlan>, facts: BatchFacts) -> Result<(Vec<RecordBatch>, BatchReport)> {
-        let (partitions, report) = self.execute(plan, facts).await?;
+        let (partitions, report) = self.execute(plan, facts, Arc::default()).await?;
         Ok((partitions.into_iter().flatten().collect(), report))
     }
 }

@@ -10,8 +10,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
+use millstream_analyzer::streaming::for_output_mode;
 use millstream_analyzer::{Analyzed, Analyzer, Catalog, Relation, UserFunction, referenced_relations};
-use millstream_core::{Error, Options, Result};
+use millstream_core::{Error, Options, OutputMode, Result};
 use millstream_engine::from_datafusion;
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::Settings;
@@ -232,13 +233,15 @@ impl DataFrame {
 pub(crate) struct AnalyzedStream {
     frame: DataFrame,
     settings: Settings,
+    output_mode: OutputMode,
     plan: LogicalPlan,
 }
 
 impl AnalyzedStream {
-    pub(crate) fn new(frame: DataFrame, analyzed: Analyzed) -> Self {
+    pub(crate) fn try_new(frame: DataFrame, analyzed: Analyzed, output_mode: OutputMode) -> Result<Self> {
         let settings = frame.session.result_settings();
-        Self { frame, settings, plan: analyzed.plan }
+        let plan = for_output_mode(&analyzed.plan, output_mode)?;
+        Ok(Self { frame, settings, output_mode, plan })
     }
 }
 
@@ -249,6 +252,6 @@ impl StreamPlan for AnalyzedStream {
             return Ok(self.plan.clone());
         }
         let catalog = ResolvedCatalog::resolve(&self.frame.session, &self.frame.plan).await?;
-        Ok(self.frame.analyze_with(&catalog, settings)?.plan)
+        for_output_mode(&self.frame.analyze_with(&catalog, settings)?.plan, self.output_mode)
     }
 }

@@ -1,11 +1,11 @@
 //! Sessions: settings, the catalog of views and tables, the running queries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use millstream_analyzer::{Relation, SessionSettings, UserFunction};
@@ -171,9 +171,13 @@ impl Session {
 
     /// Rows made in the program.
     pub fn create_dataframe(&self, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<DataFrame> {
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let has_twins = names.iter().collect::<BTreeSet<_>>().len() < names.len();
+        let (schema, batches) = if has_twins { numbered_columns(&schema, batches)? } else { (schema, batches) };
         let table = MemTable::try_new(schema, vec![batches]).map_err(millstream_engine::from_datafusion)?;
         let relation = Relation::Table { provider: Arc::new(table), name: Vec::new(), is_streaming: false };
-        Ok(DataFrame::new(self.clone(), self.catalog().keep(relation)))
+        let frame = DataFrame::new(self.clone(), self.catalog().keep(relation));
+        Ok(if has_twins { frame.to_df(names) } else { frame })
     }
 
     /// A stream that the program feeds by hand; tests use it. Read it with [`MemoryStream`]'s name:
@@ -285,4 +289,15 @@ impl Session {
             None => error,
         }
     }
+}
+
+/// The same columns under names of which no two are equal.
+fn numbered_columns(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let fields = schema.fields().iter().enumerate().map(|(idx, field)| field.as_ref().clone().with_name(format!("_{idx}")));
+    let numbered = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()));
+    let batches = batches
+        .into_iter()
+        .map(|batch| Ok(RecordBatch::try_new(Arc::clone(&numbered), batch.columns().to_vec())?))
+        .collect::<Result<Vec<_>>>()?;
+    Ok((numbered, batches))
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use millstream_connectors::{ForeachBatch, RowWriterFactory, foreach_batch_sink, foreach_sink};
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
-use millstream_core::{BatchId, Error, OptionSpec, Options, Result, Sink};
+use millstream_core::{BatchId, Error, OptionSpec, Options, OutputMode, Result, Sink};
 use millstream_engine::stream::definition::CheckpointLife;
 use millstream_engine::{QueryDefinition, RowErrors, StreamingQuery, Trigger};
 use millstream_state::Location;
@@ -177,7 +177,7 @@ impl DataFrameWriter {
             schema: Arc::clone(analyzed.plan.schema().inner()),
             partition_by: self.partition_by,
             query_name: None,
-            is_stream: false,
+            output_mode: None,
             time_zone: session.time_zone(),
             clock: Arc::clone(engine.clock()),
         };
@@ -281,7 +281,7 @@ impl DataStreamWriter {
         self.check_names(&session)?;
         let own: Options =
             ENGINE_OPTIONS.iter().filter_map(|name| self.options.remove(name).map(|value| ((*name).to_owned(), value))).collect();
-        check_output_mode(&own)?;
+        let output_mode: OutputMode = own.get("outputMode").map_or(Ok(OutputMode::default()), str::parse)?;
         let trigger: Trigger = own.get("trigger").map_or(Ok(Trigger::default()), str::parse)?;
         let name = own.get("queryName").map(str::to_owned);
         let format = self.format_name(&session);
@@ -310,7 +310,7 @@ impl DataStreamWriter {
                     schema,
                     partition_by: self.partition_by.clone(),
                     query_name: name.clone(),
-                    is_stream: true,
+                    output_mode: Some(output_mode),
                     time_zone: session.time_zone(),
                     clock: Arc::clone(session.engine().clock()),
                 };
@@ -329,7 +329,7 @@ impl DataStreamWriter {
         let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
         Ok(QueryDefinition {
             name,
-            plan: Arc::new(AnalyzedStream::new(self.frame, analyzed)),
+            plan: Arc::new(AnalyzedStream::try_new(self.frame, analyzed, output_mode)?),
             settings: session.result_settings(),
             row_errors: row_errors(&own)?,
             sink,
@@ -387,17 +387,6 @@ fn flushes(own: &Options, trigger: Trigger) -> Result<bool> {
         return Err(Error::invalid("flush applies to trigger 'available-now' only: other input has no end"));
     }
     Ok(flushes)
-}
-
-fn check_output_mode(own: &Options) -> Result<()> {
-    match own.get("outputMode").unwrap_or("append").to_ascii_lowercase().as_str() {
-        "append" => Ok(()),
-        mode @ ("update" | "complete") => {
-            Err(Error::unsupported(format!("output mode '{mode}' is not supported yet: it comes with aggregation on streams"))
-                .hint("use outputMode 'append'"))
-        }
-        other => Err(Error::invalid(format!("output mode '{other}' is not one of append, update, complete"))),
-    }
 }
 
 /// Under the default trigger file sinks make at most one batch in this time, or millisecond batches would make a flood

@@ -24,12 +24,12 @@ mod time_window;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr as DfExpr;
 use millstream_sql::Span;
-use millstream_sql::ir::{DataType, Expr};
+use millstream_sql::ir::{CalendarInterval, DataType, Expr};
 
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
 use crate::row_facts::RowFact;
-use crate::scope::{Attribute, column};
+use crate::scope::{Attribute, AttributeWatermark, column};
 
 pub(crate) use attribute::Item;
 pub(crate) use guard::may_raise;
@@ -180,6 +180,8 @@ pub(crate) struct ExprCx {
     pub(crate) is_inside_aggregate: bool,
     /// Windows of time that were made, for `window.start`; rows without a time belong to none.
     pub(crate) time_windows: Vec<TimeWindow>,
+    /// Expressions that are event times, and the delays of their watermarks: columns, windows of them, `window_time`.
+    pub(crate) event_times: Vec<(DfExpr, CalendarInterval)>,
     /// Whether this is a condition, where DataFusion turns subqueries into joins.
     pub(crate) is_condition: bool,
 }
@@ -188,6 +190,26 @@ impl ExprCx {
     /// Whether expressions use columns that the input does not have by itself.
     pub(crate) fn adds_columns(&self) -> bool {
         self.batch_time.is_some() || !self.row_facts.is_empty()
+    }
+
+    /// Also knows the input's event times.
+    pub(crate) fn with_event_times(mut self, marks: &[AttributeWatermark]) -> ExprCx {
+        self.event_times = marks.iter().map(|mark| (column(mark.id), mark.delay)).collect();
+        self
+    }
+
+    /// The delay of the watermark, if `expr` is an event time.
+    pub(crate) fn event_time_delay(&self, expr: &DfExpr) -> Option<CalendarInterval> {
+        self.event_times.iter().find(|(known, _)| known == expr).map(|(_, delay)| *delay)
+    }
+
+    /// `made` is an event time if `from` is one.
+    pub(crate) fn carry_event_time(&mut self, from: &DfExpr, made: &DfExpr) {
+        if let Some(delay) = self.event_time_delay(from)
+            && self.event_time_delay(made).is_none()
+        {
+            self.event_times.push((made.clone(), delay));
+        }
     }
 
     /// A context over an input's columns in which neither aggregates nor window functions are legal.
@@ -204,6 +226,7 @@ impl ExprCx {
             grouping: None,
             is_inside_aggregate: false,
             time_windows: vec![],
+            event_times: vec![],
             is_condition: false,
         }
     }

@@ -111,7 +111,7 @@ impl Resolver<'_> {
             ("session_window", _) => self.session_window(cx, call)?,
             ("window_time", [window]) => {
                 let window = self.expr(cx, window)?;
-                self.window_time(window, span)?
+                self.window_time(cx, window, span)?
             }
             _ => return Ok(None),
         };

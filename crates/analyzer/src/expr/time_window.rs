@@ -70,12 +70,15 @@ impl Resolver<'_> {
         }
         let time = match time.data_type {
             DataType::Timestamp | DataType::TimestampNtz => time.clone(),
+            // Windows of windows: by their last moments.
+            DataType::Struct(_) => self.window_time(cx, time.clone(), span)?,
             _ => self.implicit_cast(time.clone(), &DataType::Timestamp, span)?,
         };
         let (typed, sliding) = match slide == length {
             true => (self.window_struct(&time, length, slide, offset, 0, span)?, None),
             false => self.sliding_window(cx, &time, length, slide, offset, span)?,
         };
+        cx.carry_event_time(&time.expr, &typed.expr);
         if !cx.time_windows.iter().any(|known| known.typed.expr == typed.expr) {
             if !cx.time_windows.is_empty() {
                 return Err(AnalysisError::invalid(
@@ -140,7 +143,7 @@ impl Resolver<'_> {
     }
 
     /// `window_time(window)`: the last moment that belongs to a window.
-    pub(crate) fn window_time(&mut self, window: Typed, span: Span) -> Result<Typed> {
+    pub(crate) fn window_time(&mut self, cx: &mut ExprCx, window: Typed, span: Span) -> Result<Typed> {
         let shown = format!("window_time({})", window.name);
         let end = match &window.data_type {
             DataType::Struct(fields) => fields.iter().find(|field| field.name == "end").cloned(),
@@ -155,7 +158,9 @@ impl Resolver<'_> {
         };
         let micros = cast(crate::plan::field(window.expr.clone(), "end"), arrow::datatypes::DataType::Int64);
         let last = binary_expr(micros, Operator::Minus, lit(1_i64));
-        Ok(Typed::new(cast(last, arrow_type(&end.data_type)?), end.data_type, window.nullable, shown))
+        let typed = Typed::new(cast(last, arrow_type(&end.data_type)?), end.data_type, window.nullable, shown);
+        cx.carry_event_time(&window.expr, &typed.expr);
+        Ok(typed)
     }
 
     /// A length of time, written as text or interval, in microseconds.

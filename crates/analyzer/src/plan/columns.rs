@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::Column;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr as DfExpr, LogicalPlan};
 use millstream_sql::Span;
 use millstream_sql::ir::{DedupColumns, Expr, Ident, Plan};
@@ -11,8 +12,8 @@ use super::select_block::Block;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Item, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel};
-use crate::stream_check;
+use crate::scope::{Attribute, Rel, plan_name};
+use crate::streaming::{DeduplicateNode, Kept, StatefulAggregateNode};
 use crate::walk::generator_of;
 
 impl Resolver<'_> {
@@ -117,14 +118,10 @@ impl Resolver<'_> {
 
     /// `SELECT DISTINCT` and `dropDuplicates`.
     pub(crate) fn deduplicate(&mut self, rel: Rel, columns: &DedupColumns, within_watermark: bool, span: Span) -> Result<Rel> {
-        stream_check::deduplication(&rel, span)?;
-        if within_watermark {
-            return Err(AnalysisError::unsupported("dropDuplicatesWithinWatermark", span));
-        }
         let case = self.name_case();
         let visible: Vec<Attribute> = rel.visible().cloned().collect();
         for attr in &visible {
-            if !crate::coerce::is_orderable(&attr.data_type) && matches!(columns, DedupColumns::All) {
+            if !crate::coerce::is_orderable(&attr.data_type) && !matches!(columns, DedupColumns::Names(_)) {
                 return Err(AnalysisError::invalid(
                     "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE",
                     format!("rows with the column '{}' of type {} cannot be compared", attr.name, attr.data_type.sql()),
@@ -133,7 +130,9 @@ impl Resolver<'_> {
             }
         }
         let keys = match columns {
-            DedupColumns::All => {
+            DedupColumns::All if rel.is_streaming => visible.iter().map(|attr| attr.id).collect(),
+            DedupColumns::Distinct if rel.is_streaming => return self.distinct_of_stream(rel, visible),
+            DedupColumns::All | DedupColumns::Distinct => {
                 let plan = projection(visible.iter().map(Attribute::column).collect(), rel.plan)?;
                 let plan = LogicalPlan::Distinct(Distinct::All(Arc::new(plan)));
                 return Ok(Rel { plan, attrs: visible, ..rel });
@@ -154,6 +153,18 @@ impl Resolver<'_> {
                 keys
             }
         };
+        if rel.is_streaming {
+            let named: Vec<&Attribute> = visible.iter().filter(|attr| keys.contains(&attr.id)).collect();
+            return Self::deduplicate_stream(rel, &named, within_watermark, span);
+        }
+        if within_watermark {
+            return Err(AnalysisError::invalid(
+                "DROP_DUPLICATES_WITHIN_WATERMARK_NOT_SUPPORTED",
+                "dropDuplicatesWithinWatermark is not supported on finished data",
+                span,
+            )
+            .hint("use dropDuplicates"));
+        }
         // The first row of each group, column by column; the rest of the row is any of the group's, as in Spark.
         let group = visible.iter().filter(|attr| keys.contains(&attr.id)).map(Attribute::column).collect();
         let first = datafusion::functions_aggregate::first_last::first_value_udaf();
@@ -167,12 +178,44 @@ impl Resolver<'_> {
             .iter()
             .map(|attr| match keys.contains(&attr.id) {
                 true => attr.column(),
-                false => {
-                    DfExpr::Column(datafusion::common::Column::new_unqualified(format!("{}'", attr.plan_name()))).alias(attr.plan_name())
-                }
+                false => DfExpr::Column(Column::new_unqualified(format!("{}'", attr.plan_name()))).alias(attr.plan_name()),
             })
             .collect();
         Ok(Rel { plan: projection(exprs, plan)?, attrs: visible, ..rel })
+    }
+}
+
+impl Resolver<'_> {
+    /// `SELECT DISTINCT` of a stream: an aggregation without aggregates, as in Spark.
+    fn distinct_of_stream(&mut self, rel: Rel, visible: Vec<Attribute>) -> Result<Rel> {
+        let keys = visible.iter().map(Attribute::column).collect();
+        let event_time = visible.iter().find(|attr| rel.watermarks.iter().any(|mark| mark.id == attr.id));
+        let event_time = event_time.map(|attr| Column::new_unqualified(attr.plan_name()));
+        let aggregate = Aggregate::try_new(Arc::new(rel.plan), keys, vec![])?;
+        let names = visible.iter().map(|attr| attr.name.clone()).collect();
+        let plan = StatefulAggregateNode::new(aggregate, names, event_time).into_plan();
+        Ok(Rel { plan, attrs: visible, ..rel })
+    }
+
+    /// `dropDuplicates` and `dropDuplicatesWithinWatermark` of a stream.
+    fn deduplicate_stream(rel: Rel, keys: &[&Attribute], within_watermark: bool, span: Span) -> Result<Rel> {
+        let mark = rel.watermarks.iter().find(|mark| rel.attrs.iter().any(|attr| attr.id == mark.id));
+        let kept = match (within_watermark, mark) {
+            (false, _) => Kept::WithKey,
+            (true, Some(mark)) => {
+                let delay_us = mark.delay.to_micros_for_delay();
+                Kept::WithinWatermark { delay_us: delay_us.ok_or_else(|| AnalysisError::internal("a delay that is too long"))? }
+            }
+            (true, None) => {
+                return Err(AnalysisError::unsupported("dropDuplicatesWithinWatermark on a stream without watermark", span)
+                    .hint("name the event time first: withWatermark(column, delay), or WATERMARK ... DELAY OF ..."));
+            }
+        };
+        let event_time = mark.map(|mark| Column::new_unqualified(plan_name(mark.id)));
+        let columns = keys.iter().map(|attr| Column::new_unqualified(attr.plan_name())).collect();
+        let names = keys.iter().map(|attr| attr.name.clone()).collect();
+        let plan = DeduplicateNode::new(rel.plan, columns, names, event_time, kept).into_plan();
+        Ok(Rel { plan, ..rel })
     }
 }
 

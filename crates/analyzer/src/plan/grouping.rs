@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr as DfExpr, GroupingSet, LogicalPlan, cast, lit};
 use millstream_sql::Span;
@@ -14,9 +15,10 @@ use millstream_sql::ir::{Expr, Grouping};
 use super::projection;
 use super::sort::position;
 use crate::error::{AnalysisError, Result};
-use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item};
+use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
 use crate::resolver::Resolver;
 use crate::scope::{column, plan_name};
+use crate::streaming::StatefulAggregateNode;
 use crate::walk::contains_aggregate;
 
 /// Most grouping sets of one query.
@@ -38,6 +40,14 @@ pub(crate) struct Grouped {
 struct Key {
     id: u64,
     expr: DfExpr,
+    /// What the user calls it.
+    name: String,
+}
+
+/// What an aggregation of a stream knows beside its keys and calls.
+pub(crate) struct OnStream {
+    key_names: Vec<String>,
+    event_time: Option<Column>,
 }
 
 impl Resolver<'_> {
@@ -108,7 +118,7 @@ impl Resolver<'_> {
                 let mut all = vec![];
                 for item in items {
                     match item {
-                        Item::Column(typed) => all.push(add_key(self, keys, typed.expr.clone())),
+                        Item::Column(typed) => all.push(add_key(self, keys, typed)),
                         Item::Expr(expr) if contains_aggregate(expr) => {}
                         Item::Expr(expr) => all.push(self.key(cx, bare(expr), &[], keys)?),
                     }
@@ -148,7 +158,7 @@ impl Resolver<'_> {
                     format!("GROUP BY position {n} is not in the list of {} columns", items.len()),
                     span,
                 )),
-                Some(Item::Column(typed)) => Ok(add_key(self, keys, typed.expr.clone())),
+                Some(Item::Column(typed)) => Ok(add_key(self, keys, typed)),
                 Some(Item::Expr(expr)) if contains_aggregate(expr) => {
                     Err(AnalysisError::invalid("GROUP_BY_POS_AGGREGATE", format!("GROUP BY position {n} is an aggregate"), span))
                 }
@@ -179,7 +189,7 @@ impl Resolver<'_> {
                 span,
             ));
         }
-        Ok(add_key(self, keys, typed.expr))
+        Ok(add_key(self, keys, &typed))
     }
 
     fn alias_in_list<'e>(&self, expr: &Expr, items: &[Item<'e>]) -> Option<&'e Expr> {
@@ -194,8 +204,23 @@ impl Resolver<'_> {
 }
 
 impl Grouped {
+    /// What the aggregation of a stream must know: the names of its keys, and which one is the event time.
+    pub(crate) fn on_stream(&self, cx: &ExprCx) -> OnStream {
+        let event_time = self.keys.iter().find(|key| cx.event_time_delay(&key.expr).is_some());
+        OnStream {
+            key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
+            event_time: event_time.map(|key| Column::new_unqualified(plan_name(key.id))),
+        }
+    }
+
     /// The aggregation over `input`.
-    pub(crate) fn plan(&self, resolver: &mut Resolver<'_>, input: LogicalPlan, aggregates: &[Collected]) -> Result<LogicalPlan> {
+    pub(crate) fn plan(
+        &self,
+        resolver: &mut Resolver<'_>,
+        input: LogicalPlan,
+        aggregates: &[Collected],
+        on_stream: Option<OnStream>,
+    ) -> Result<LogicalPlan> {
         let mut input = input;
         if self.keys.iter().any(|key| key.expr != column(key.id)) {
             // Keys are computed below, so that they have a plan name.
@@ -209,11 +234,11 @@ impl Grouped {
         }
         let keys: Vec<DfExpr> = self.keys.iter().map(|key| column(key.id)).collect();
         let Some(sets) = &self.sets else {
-            return Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), keys, calls)?));
+            return Ok(aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, on_stream));
         };
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
-        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), grouping, calls)?);
+        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, on_stream);
         let Some(id) = self.sets_id else { return Ok(plan) };
         let mut exprs: Vec<DfExpr> = vec![];
         for plan_column in plan.schema().columns() {
@@ -245,7 +270,15 @@ impl Grouped {
     }
 }
 
-fn add_key(resolver: &Resolver<'_>, keys: &mut Vec<Key>, expr: DfExpr) -> usize {
+fn aggregation(aggregate: Aggregate, on_stream: Option<OnStream>) -> LogicalPlan {
+    match on_stream {
+        None => LogicalPlan::Aggregate(aggregate),
+        Some(OnStream { key_names, event_time }) => StatefulAggregateNode::new(aggregate, key_names, event_time).into_plan(),
+    }
+}
+
+fn add_key(resolver: &Resolver<'_>, keys: &mut Vec<Key>, typed: &Typed) -> usize {
+    let expr = typed.expr.clone();
     if let Some(idx) = keys.iter().position(|key| key.expr == expr) {
         return idx;
     }
@@ -254,7 +287,7 @@ fn add_key(resolver: &Resolver<'_>, keys: &mut Vec<Key>, expr: DfExpr) -> usize 
         DfExpr::Column(column) => column.name.strip_prefix('#').and_then(|id| id.parse().ok()),
         _ => None,
     };
-    keys.push(Key { id: id.unwrap_or_else(|| resolver.next_id()), expr });
+    keys.push(Key { id: id.unwrap_or_else(|| resolver.next_id()), expr, name: typed.column_name() });
     keys.len() - 1
 }
 

@@ -35,6 +35,7 @@ use crate::resolver::{CteNode, Resolver};
 use crate::row_facts::{RowFact, RowFactNode};
 use crate::scope::{Attribute, AttributeWatermark, NameCase, Rel, Visibility, plan_name};
 use crate::stream_check;
+use crate::streaming::StreamLimitNode;
 use pivot::Pivot;
 use unpivot::Unpivot;
 
@@ -195,11 +196,16 @@ impl Resolver<'_> {
     }
 
     fn limit(&mut self, rel: Rel, offset: Option<&Expr>, limit: Option<&Expr>, span: Span) -> Result<Rel> {
-        stream_check::limit(&rel, span)?;
+        if offset.is_some() {
+            stream_check::offset(&rel, span)?;
+        }
         let skip = offset.map(|expr| self.row_count(expr, "OFFSET")).transpose()?;
         let fetch = limit.map(|expr| self.row_count(expr, "LIMIT")).transpose()?;
         let number = |n: i64| Box::new(datafusion::logical_expr::lit(n));
-        let mut plan = LogicalPlan::Limit(Limit { skip: skip.map(number), fetch: fetch.map(number), input: Arc::new(rel.plan) });
+        let mut plan = match (fetch, rel.is_streaming) {
+            (Some(fetch), true) => StreamLimitNode::new(rel.plan, fetch.unsigned_abs()).into_plan(),
+            _ => LogicalPlan::Limit(Limit { skip: skip.map(number), fetch: fetch.map(number), input: Arc::new(rel.plan) }),
+        };
         if self.outer_scope().is_none() {
             // DataFusion 55 moves a sort above a limit below it, which picks other rows; it moves none across this node.
             // In subqueries the node would hinder their decorrelation, and their order counts for nothing.

@@ -23,7 +23,7 @@ use super::{window_plan, with_batch_time};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, ExprCx, Item, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel};
+use crate::scope::{Attribute, AttributeWatermark, Rel};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -80,7 +80,7 @@ impl Resolver<'_> {
         block: &Block<'_>,
         order: Option<Order<'_>>,
     ) -> Result<Rel> {
-        let mut cx = ExprCx::new(&scope, "SELECT");
+        let mut cx = ExprCx::new(&scope, "SELECT").with_event_times(&rel.watermarks);
         cx.aggregates = Collect::Allowed(vec![]);
         cx.windows = Collect::Allowed(vec![]);
 
@@ -108,13 +108,17 @@ impl Resolver<'_> {
             None => vec![],
         };
 
-        let Rel { plan, is_streaming, watermarks, .. } = rel.clone();
+        let watermarks = outs
+            .iter()
+            .filter_map(|out| Some(AttributeWatermark { id: out.attr.id, delay: cx.event_time_delay(&out.typed.expr)? }))
+            .collect();
+        let Rel { plan, is_streaming, .. } = rel.clone();
         let mut plan = with_batch_time(plan, &cx)?;
         let mut inline: HashMap<String, DfExpr> = HashMap::new();
         let n_outs = outs.len();
         if let Some(grouped) = &grouped {
-            stream_check::aggregation(&rel, block.span)?;
-            plan = grouped.plan(self, plan, cx.aggregates.items())?;
+            let on_stream = is_streaming.then(|| grouped.on_stream(&cx));
+            plan = grouped.plan(self, plan, cx.aggregates.items(), on_stream)?;
             // Without stars there is one column for each entry of the list, which the error then points at.
             let place = |idx: usize| match block.exprs.get(idx) {
                 Some(expr) if block.exprs.len() == n_outs => expr.span(),
@@ -154,7 +158,7 @@ impl Resolver<'_> {
         for condition in qualify {
             plan = LogicalPlan::Filter(Filter::try_new(below(condition, "QUALIFY")?, Arc::new(plan))?);
         }
-        if order.is_some() {
+        if order.is_some() && grouped.is_none() {
             stream_check::sort(&rel, order.map_or(Span::NONE, |order| order.span))?;
         }
         // What a source hides can still be named above the list, though never above an aggregation.
@@ -165,7 +169,6 @@ impl Resolver<'_> {
         };
         let plan = list_plan(plan, &outs, &metadata, keys)?;
         let attrs: Vec<Attribute> = outs.into_iter().map(|out| out.attr).chain(metadata).collect();
-        let watermarks = watermarks.into_iter().filter(|mark| attrs.iter().any(|attr| attr.id == mark.id)).collect();
         Ok(Rel { plan, attrs, is_streaming, watermarks })
     }
 }

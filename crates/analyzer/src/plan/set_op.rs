@@ -12,7 +12,7 @@ use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
 use crate::expr::Typed;
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, NameCase, Rel, Visibility, column};
+use crate::scope::{Attribute, AttributeWatermark, NameCase, Rel, Visibility, column};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -26,10 +26,12 @@ impl Resolver<'_> {
             return Err(different_widths(NAME, width, other.len(), span));
         }
         let is_streaming = rels.iter().any(|rel| rel.is_streaming);
-        let watermarks = rels.iter().flat_map(|rel| rel.watermarks.iter().cloned()).collect();
+        let marks: Vec<AttributeWatermark> = rels.first().map(|rel| rel.watermarks.clone()).unwrap_or_default();
+        let firsts = columns.first().cloned().unwrap_or_default();
         let columns = (0..width).map(|idx| columns.iter().map(|of| of.get(idx).cloned()).collect()).collect();
         let (plans, attrs) = self.aligned(rels.into_iter().map(|rel| rel.plan).collect(), columns, Structs::ByPosition, NAME, span)?;
         let plan = LogicalPlan::Union(Union::try_new_with_loose_types(plans.into_iter().map(Arc::new).collect())?);
+        let watermarks = watermarks_of_union(&marks, &firsts, &attrs);
         Ok(Rel { plan, attrs, is_streaming, watermarks })
     }
 
@@ -51,6 +53,7 @@ impl Resolver<'_> {
         if name != "UNION ALL" {
             stream_check::set_operation(name, &left, &right, *span)?;
         }
+        let firsts: Vec<Attribute> = left.visible().cloned().collect();
         let (left, right, attrs) = self.sides(left, right, name, *by_name, *allow_missing, *span)?;
         if (!keeps_duplicates || name != "UNION ALL")
             && let Some(attr) = attrs.iter().find(|attr| !crate::coerce::is_orderable(&attr.data_type))
@@ -62,7 +65,7 @@ impl Resolver<'_> {
             ));
         }
         let is_streaming = left.is_streaming || right.is_streaming;
-        let watermarks = left.watermarks.iter().chain(&right.watermarks).cloned().collect();
+        let watermarks = watermarks_of_union(&left.watermarks, &firsts, &attrs);
         let plan = match kind {
             SetOpKind::Union => {
                 let union = LogicalPlan::Union(Union::try_new_with_loose_types(vec![Arc::new(left.plan), Arc::new(right.plan)])?);
@@ -327,6 +330,16 @@ fn by_field_name(left: &DataType, right: &DataType, allow_missing: bool, case: N
         fields.push(StructField { nullable: true, ..right.clone() });
     }
     Some(DataType::Struct(fields))
+}
+
+/// A column of a union is an event time if that of the first input is one, as in Spark. Columns that only other inputs have
+/// come behind those of the first.
+fn watermarks_of_union(marks: &[AttributeWatermark], firsts: &[Attribute], outs: &[Attribute]) -> Vec<AttributeWatermark> {
+    let marked = |(first, out): (&Attribute, &Attribute)| {
+        let mark = marks.iter().find(|mark| mark.id == first.id)?;
+        Some(AttributeWatermark { id: out.id, delay: mark.delay })
+    };
+    firsts.iter().zip(outs).filter_map(marked).collect()
 }
 
 /// Structs meet by position in set operations, under the left side's names.

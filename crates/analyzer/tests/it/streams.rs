@@ -1,6 +1,7 @@
 //! Streaming plans: what carries the flag, what is refused.
 
-use millstream_core::ErrorKind;
+use millstream_analyzer::streaming::for_output_mode;
+use millstream_core::{ErrorKind, OutputMode};
 
 use crate::harness::{TestCatalog, analyze, schema_text};
 
@@ -37,14 +38,11 @@ fn batch_view_and_batch_table_are_no_streams() {
 }
 
 #[test]
-fn what_comes_with_state_is_refused_by_name() {
+fn what_no_mode_serves_is_refused_by_name() {
     let refused = [
-        ("SELECT eventName, count(*) FROM events GROUP BY eventName", "aggregation on a stream"),
-        ("SELECT count(*) FROM events", "aggregation on a stream"),
-        ("SELECT DISTINCT eventName FROM events", "removing duplicates on a stream"),
         ("SELECT * FROM events ORDER BY ts", "sorting on a stream"),
         ("SELECT eventName FROM events ORDER BY ts", "sorting on a stream"),
-        ("SELECT * FROM events LIMIT 1", "LIMIT and OFFSET on a stream"),
+        ("SELECT * FROM events LIMIT 1 OFFSET 1", "OFFSET on a stream"),
         ("SELECT eventName FROM events UNION SELECT eventName FROM names", "UNION on a stream"),
         ("SELECT eventName FROM names EXCEPT SELECT eventName FROM events", "EXCEPT on a stream"),
         ("SELECT * FROM events a JOIN events b ON a.eventName = b.eventName", "a inner join of two streams"),
@@ -88,4 +86,74 @@ fn watermark_marks_its_column() {
     assert_eq!(marks, [(1, Some(10_000_000))]);
     let error = analyze(&catalog(), "SELECT * FROM STREAM events WATERMARK eventName DELAY OF INTERVAL 10 SECONDS").unwrap_err();
     assert_eq!(error.error_class(), Some("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE"));
+}
+
+const IN_TIME: &str = "FROM STREAM events WATERMARK ts DELAY OF INTERVAL 10 SECONDS";
+
+/// The operators of a query in a mode, or why it is refused.
+fn operators(sql: &str, mode: OutputMode) -> Result<Vec<String>, String> {
+    let analyzed = analyze(&catalog(), sql).map_err(|error| format!("before the mode: {error}"))?;
+    let plan = for_output_mode(&analyzed.plan, mode).map_err(|error| error.message().to_owned())?;
+    let shown = plan.display_indent().to_string();
+    let is_stateful = |line: &&str| ["StatefulAggregate:", "Deduplicate:", "StreamLimit:"].iter().any(|kind| line.contains(kind));
+    let operator = |line: &str| line.trim().split([' ', ',']).nth(1).unwrap().to_owned();
+    Ok(shown.lines().filter(is_stateful).map(operator).collect())
+}
+
+#[test]
+fn each_mode_serves_the_queries_that_spark_serves_in_it() {
+    use OutputMode::{Append, Complete, Update};
+    let windowed = format!("SELECT window(ts, '1 minute') AS w, count(*) AS n {IN_TIME} GROUP BY window(ts, '1 minute')");
+    let chained =
+        format!("SELECT window(window_time(w), '10 minutes'), sum(n) FROM ({windowed}) GROUP BY window(window_time(w), '10 minutes')");
+    let again = format!("SELECT window(w, '10 minutes'), sum(n) FROM ({windowed}) GROUP BY window(w, '10 minutes')");
+    let plain = "SELECT eventName, count(*) AS n FROM events GROUP BY eventName";
+    let without = "not supported for streaming aggregations without watermark";
+    type Served = Result<&'static [&'static str], &'static str>;
+    let cases: Vec<(&str, OutputMode, Served)> = vec![
+        (plain, Append, Err(without)),
+        (plain, Update, Ok(&["aggregate-eventname"])),
+        (plain, Complete, Ok(&["aggregate-eventname"])),
+        ("SELECT count(*) FROM events", Append, Err(without)),
+        ("SELECT count(*) FROM events", Update, Ok(&["aggregate"])),
+        (&windowed, Append, Ok(&["aggregate-window"])),
+        (&windowed, Update, Ok(&["aggregate-window"])),
+        (&windowed, Complete, Ok(&["aggregate-window"])),
+        (&chained, Append, Ok(&["aggregate-window-2", "aggregate-window"])),
+        (&again, Append, Ok(&["aggregate-window-2", "aggregate-window"])),
+        (&chained, Update, Err("aggregating what a stream has aggregated")),
+        (&chained, Complete, Err("aggregating what a stream has aggregated")),
+        ("SELECT * FROM events", Complete, Err("not supported for no streaming aggregations")),
+        ("SELECT DISTINCT eventName FROM events", Append, Err(without)),
+        ("SELECT DISTINCT eventName FROM events", Update, Ok(&["aggregate-eventname"])),
+        ("SELECT eventName, count(*) AS n FROM events GROUP BY eventName ORDER BY n", Update, Err("sorting a stream in update mode")),
+        ("SELECT eventName, count(*) AS n FROM events GROUP BY eventName ORDER BY n DESC LIMIT 3", Complete, Ok(&["aggregate-eventname"])),
+        ("SELECT * FROM events LIMIT 3", Append, Ok(&["limit"])),
+        ("SELECT * FROM events LIMIT 3", Update, Err("LIMIT on a stream in update mode")),
+        (
+            "SELECT eventName, count(*) FROM (SELECT * FROM events LIMIT 3) GROUP BY eventName",
+            Complete,
+            Ok(&["aggregate-eventname", "limit"]),
+        ),
+    ];
+    for (sql, mode, want) in cases {
+        match (operators(sql, mode), want) {
+            (Ok(got), Ok(want)) => assert_eq!(got, want, "{mode}: {sql}"),
+            (Err(got), Err(want)) => assert!(got.contains(want), "{mode}: {sql}: {got}"),
+            (got, want) => panic!("{mode}: {sql}: {got:?}, not {want:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_event_time_stays_one_through_aliases_and_windows_of_it() {
+    let marks = |sql: &str| {
+        let analyzed = analyze(&catalog(), sql).unwrap();
+        analyzed.watermarks.iter().map(|mark| analyzed.schema[mark.column_idx].name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&format!("SELECT ts AS t2, ts, date(ts) AS day {IN_TIME}")), ["t2", "ts"]);
+    assert_eq!(marks(&format!("SELECT window(ts, '1 minute') AS w {IN_TIME}")), ["w"]);
+    let grouped = format!("SELECT window(ts, '1 minute') AS w, max(ts) AS latest {IN_TIME} GROUP BY window(ts, '1 minute')");
+    assert_eq!(marks(&grouped), ["w"]);
+    assert_eq!(marks(&format!("SELECT window_time(w) AS t, w.end AS e FROM ({grouped})")), ["t"]);
 }

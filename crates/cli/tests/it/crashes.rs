@@ -37,6 +37,11 @@ fn after_a_crash_at_any_point_the_table_is_the_batchs() {
                 crash(dir, "after-prepared:2");
                 crash(dir, "after-roll-forward");
             }
+            // There must be state that changes.
+            CrashPoint::AfterState => {
+                write_job(dir, "job.sql", &format!("{COPY} LIMIT 1000"), 1, "out", "");
+                crash(dir, "after-state:2");
+            }
             // Passed once in a run, and twice by two.
             CrashPoint::AfterStart | CrashPoint::AfterFact => {
                 write_job(dir, "job.sql", COPY, 1, "out", "");

@@ -80,7 +80,7 @@ impl Connector for ConsoleConnector {
         if !request.partition_by.is_empty() {
             return Err(Error::unsupported("partitionBy does not apply to the console sink"));
         }
-        let (output, is_stream, time_zone) = (self.output.clone(), request.is_stream, request.time_zone.clone());
+        let (output, is_stream, time_zone) = (self.output.clone(), request.output_mode.is_some(), request.time_zone.clone());
         let printer = sink::ConsolePrinter { output, options, is_stream, time_zone };
         Ok(Arc::new(InProcessSink::new(printer, request.schema, request.time_zone)))
     }

@@ -91,7 +91,7 @@ async fn keeps_the_contract() {
 #[tokio::test]
 async fn a_finished_write_has_no_header() {
     let console = Console::new(&[]);
-    let request = SinkRequest { is_stream: false, ..sink_request("console", &[], id_name_schema()) };
+    let request = SinkRequest { output_mode: None, ..sink_request("console", &[], id_name_schema()) };
     let sink = sink(&console.registry, request).await.unwrap();
     let payload = wire::rows_to_bytes(&id_name_schema(), &[id_name_rows(0, 1)]).unwrap();
     sink.prepare(BatchId(0), vec![TaskOutput { task_id: TaskId(0), n_rows: 1, payload }]).await.unwrap();

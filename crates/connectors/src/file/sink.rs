@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
-use millstream_core::{BatchId, Clock, Delivery, Error, Result, Sink, SinkContext, TaskOutput, WriterSpec};
+use millstream_core::{BatchId, Clock, Delivery, Error, OutputMode, Result, Sink, SinkContext, TaskOutput, WriterSpec};
 use millstream_state::fs::blocking;
 use millstream_state::{FileSystem, Location};
 
@@ -54,6 +54,11 @@ struct RunState {
 impl FileSink {
     pub(super) fn open(fs: Arc<dyn FileSystem>, request: SinkRequest) -> Result<Self> {
         let format: FileFormat = request.format.parse()?;
+        if let Some(mode @ (OutputMode::Update | OutputMode::Complete)) = request.output_mode {
+            return Err(Error::unsupported(format!("files of format {} cannot take a stream in {mode} mode", format.name()))
+                .code("STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE")
+                .hint("use append mode, or foreach_batch to write changed rows yourself"));
+        }
         let options = FileSinkOptions::parse(format, &request.options)?;
         let location = Location::parse_on(Arc::clone(&fs), &options.path, &request.options)?;
         if options.path.contains(['*', '?', '{']) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
+use millstream_core::{Connector, Error, OptionSpec, OutputMode, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
 use crate::in_process::InProcessSink;
 use crate::wire::RowsToDriver;
@@ -76,7 +76,11 @@ impl Connector for MemoryConnector {
         let name = request.options.get("table").or(request.query_name.as_deref());
         let name =
             name.ok_or_else(|| Error::invalid("the memory sink needs a query name: it is the table's name").hint("set queryName"))?;
-        let table = sink::MemoryTable { store: Arc::clone(&self.store), name: name.to_owned() };
+        let table = sink::MemoryTable {
+            store: Arc::clone(&self.store),
+            name: name.to_owned(),
+            is_complete: request.output_mode == Some(OutputMode::Complete),
+        };
         Ok(Arc::new(InProcessSink::new(table, request.schema, request.time_zone)))
     }
 

@@ -14,6 +14,8 @@ use crate::wire;
 pub(super) struct MemoryTable {
     pub(super) store: Arc<MemoryStore>,
     pub(super) name: String,
+    /// A batch brings the whole table, so it replaces the ones before.
+    pub(super) is_complete: bool,
 }
 
 #[async_trait]
@@ -47,7 +49,7 @@ impl RowTaker for MemoryTable {
 
     async fn commit(&self, batch: BatchId, prepared: &serde_json::Value) -> Result<()> {
         let is_empty = prepared.get("rows").and_then(serde_json::Value::as_u64) == Some(0);
-        if !self.store.commit(&self.name, batch) && !is_empty {
+        if !self.store.commit(&self.name, batch, self.is_complete) && !is_empty {
             tracing::warn!(table = self.name, %batch, "rows of a memory table went with the process that computed them");
         }
         Ok(())

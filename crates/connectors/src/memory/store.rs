@@ -144,11 +144,14 @@ impl MemoryStore {
     }
 
     /// Whether the batch is now in the table (it is not when its rows went with the process that staged them).
-    pub(super) fn commit(&self, name: &str, batch: BatchId) -> bool {
+    pub(super) fn commit(&self, name: &str, batch: BatchId, replaces_table: bool) -> bool {
         let mut tables = lock(&self.tables);
         let Some(table) = tables.get_mut(name) else { return false };
         match table.pending.remove(&batch) {
             Some(rows) => {
+                if replaces_table {
+                    table.committed.clear();
+                }
                 table.committed.insert(batch, rows);
                 true
             }

@@ -5,14 +5,18 @@ use millstream_core::{BatchId, QueryId, RunEpoch};
 use super::*;
 
 fn scope() -> BatchScope {
-    BatchScope::new(BatchFacts {
-        query_id: QueryId(uuid::Uuid::nil()),
-        epoch: RunEpoch(1),
-        batch_id: BatchId(0),
-        attempt: 0,
-        clock_us: 0,
-        watermarks: BatchWatermarks::EPOCH,
-    })
+    BatchScope::new(
+        BatchFacts {
+            query_id: QueryId(uuid::Uuid::nil()),
+            epoch: RunEpoch(1),
+            batch_id: BatchId(0),
+            attempt: 0,
+            clock_us: 0,
+            watermarks: BatchWatermarks::EPOCH,
+        },
+        Arc::default(),
+        Arc::new(millstream_core::SystemClock::default()),
+    )
 }
 
 #[test]

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_guard::RowGuardSpec;
+use super::stateful::StatefulWire;
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
@@ -45,6 +46,7 @@ enum Node {
     Watermark { name: String, column: String, delay_us: i64 },
     FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
+    Stateful { operator: StatefulWire },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,6 +127,7 @@ impl PlanCodec {
                 let dead_letters = self.dead_letters_of(dead_letters)?;
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
+            Node::Stateful { operator } => operator.over(input)?,
             Node::RowFact { fact, given, call, column } => Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, column)),
         })
     }
@@ -180,6 +183,9 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
             None => (None, 0),
         };
         return Ok(Node::RowFact { fact: fact.to_owned(), given, call, column: exec.column().to_owned() });
+    }
+    if let Some(operator) = StatefulWire::of(plan) {
+        return Ok(Node::Stateful { operator });
     }
     Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
 }

@@ -17,9 +17,9 @@ use millstream_core::{RejectedRecord, Result};
 use serde::{Deserialize, Serialize};
 
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
+use super::event_time::event_times_us;
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 use super::row_guard::row_as_json;
-use super::watermark::event_times_us;
 use crate::batch::BatchScope;
 use crate::error::from_datafusion;
 use crate::stream::progress::event_timestamp;

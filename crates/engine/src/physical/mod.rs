@@ -14,6 +14,7 @@
 
 pub mod codec;
 pub mod dead_letters;
+mod event_time;
 pub mod future_guard;
 pub mod operator;
 pub mod planner;

@@ -27,6 +27,7 @@ use super::row_fact::RowFactExec;
 use super::row_guard::column_names;
 use super::source_exec::source_execs;
 use super::source_table::{SourceTable, as_source_table, source_tables};
+use super::stateful::plan_stateful;
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator, name_watermarks};
 use crate::error::{from_datafusion, to_datafusion};
 
@@ -116,8 +117,8 @@ impl ExtensionPlanner for StreamNodes {
         node: &dyn UserDefinedLogicalNode,
         _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _ctx: &PhysicalPlanningContext,
+        session: &dyn Session,
+        ctx: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
         let Some(input) = physical_inputs.first() else { return Ok(None) };
         if let Some(fact) = node.as_any().downcast_ref::<RowFactNode>() {
@@ -126,6 +127,6 @@ impl ExtensionPlanner for StreamNodes {
         if let Some(watermark) = node.as_any().downcast_ref::<EventTimeWatermarkNode>() {
             return watermark_exec(watermark, input).map(Some);
         }
-        Ok(None)
+        plan_stateful(node, input, session.execution_props(), ctx, session.config().target_partitions())
     }
 }

@@ -15,7 +15,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, RejectedRecord, Result, Sink, Source};
+use millstream_core::{ConnectorRegistry, Error, Options, OutputMode, ReaderSpec, RejectedRecord, Result, Sink, Source};
 
 use super::dead_letters::DeadLetters;
 use super::source_exec::SourceExec;
@@ -68,7 +68,7 @@ impl SourceTable {
                     schema: RejectedRecord::schema(),
                     partition_by: Vec::new(),
                     query_name: None,
-                    is_stream: true,
+                    output_mode: Some(OutputMode::Append),
                     time_zone: request.time_zone.clone(),
                     clock: Arc::clone(&request.clock),
                 };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use millstream_core::{Error, Result, Split};
 
 use super::SourceExec;
@@ -75,5 +76,7 @@ fn fill(plan: &Arc<dyn ExecutionPlan>, splits: &SplitsBySource) -> datafusion::e
     if children.iter().zip(plan.children()).all(|(new, old)| Arc::ptr_eq(new, old)) {
         return Arc::clone(plan).reset_state();
     }
-    replace_children_if_necessary(Arc::clone(plan), children)
+    let filled = replace_children_if_necessary(Arc::clone(plan), children)?;
+    // A sort that keeps the first rows shares with its clones how many of its tasks have ended.
+    if filled.is::<SortExec>() { filled.reset_state() } else { Ok(filled) }
 }

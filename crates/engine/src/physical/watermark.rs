@@ -8,9 +8,7 @@ mod names;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
@@ -19,6 +17,7 @@ use millstream_core::{Error, Result};
 
 pub use names::name_watermarks;
 
+use super::event_time::{carries_event_times, event_times_us};
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 use super::source_exec::source_execs;
 use crate::batch::{BatchScope, EventTimeStats};
@@ -44,8 +43,7 @@ impl EventTimeWatermarkExec {
         // Refused here and not in the first batch.
         let schema = input.schema();
         let field = schema.field_with_name(&operator.column)?;
-        let data_type = end_of_window_type(field.data_type()).unwrap_or_else(|| field.data_type());
-        if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+        if !carries_event_times(field.data_type()) {
             return Err(Error::internal(format!("the event time '{}' is of type {}", operator.name, field.data_type())));
         }
         Ok(Self::over(operator, [input]))
@@ -164,16 +162,7 @@ fn is_above_one_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
     at.children().is_empty()
 }
 
-/// The event times of a column: a timestamp's own, a window's end. Null where a row has none.
-pub(super) fn event_times_us(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
-    let (times, nulls_of_windows) = end_of_window(column)?;
-    let times = times.as_primitive_opt::<TimestampMicrosecondType>();
-    let times = times.ok_or_else(|| Error::internal(format!("an event time of type {}", column.data_type())))?;
-    let nulls = NullBuffer::union(times.nulls(), nulls_of_windows);
-    Ok(TimestampMicrosecondArray::new(times.values().clone(), nulls))
-}
-
-/// What a column says of event time, in milliseconds rounded down; `None` if no row has one.
+/// The event times of a column, in milliseconds rounded down; `None` if no row has one.
 fn event_time_stats(column: &ArrayRef) -> Result<Option<EventTimeStats>> {
     let times = event_times_us(column)?;
     let mut seen: Option<EventTimeStats> = None;
@@ -189,18 +178,6 @@ fn event_time_stats(column: &ArrayRef) -> Result<Option<EventTimeStats>> {
         Some(nulls) => nulls.valid_indices().for_each(|row| take(times.value(row))),
     }
     Ok(seen)
-}
-
-/// The end of a window, with the windows' nulls; of a timestamp itself.
-fn end_of_window(column: &ArrayRef) -> Result<(&ArrayRef, Option<&NullBuffer>)> {
-    let Some(windows) = column.as_struct_opt() else { return Ok((column, None)) };
-    let end = windows.column_by_name("end").ok_or_else(|| Error::internal("an event time that is a struct without an end"))?;
-    Ok((end, windows.nulls()))
-}
-
-fn end_of_window_type(data_type: &DataType) -> Option<&DataType> {
-    let DataType::Struct(fields) = data_type else { return None };
-    fields.find("end").map(|(_, field)| field.data_type())
 }
 
 #[cfg(test)]

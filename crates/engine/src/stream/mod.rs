@@ -10,6 +10,7 @@ pub mod manager;
 pub mod micro_batch;
 pub mod progress;
 pub mod query;
+mod run_state;
 pub mod start;
 pub mod trigger;
 pub mod watermark_tracker;

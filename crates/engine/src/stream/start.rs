@@ -12,6 +12,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
 use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, Recovered};
+use millstream_state::store::OperatorState;
 use tracing::Instrument;
 
 use super::definition::{CheckpointLife, QueryDefinition, Settings};
@@ -20,6 +21,7 @@ use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
+use super::run_state::{RunState, check_operators, operators_of};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
 use crate::physical::source_table::{as_source_table, source_tables};
@@ -53,13 +55,15 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     if job.sources.is_empty() {
         return Err(Error::invalid("the query reads no stream").hint("read it with read_stream, or write it with write"));
     }
+    let operators = operators_of(&plan)?;
     let run_id = RunId(engine.ids.new_uuid());
-    let (checkpoint, recovered) = take_over(&engine, &mut definition, &job, run_id).await?;
+    let (checkpoint, recovered) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let ctx = SinkContext { query_id: recovered.query_id, epoch: recovered.epoch };
     for sink in sinks.values() {
         sink.start(&ctx, decided).await?;
     }
+    let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism).await?;
     let now = engine.clock.monotonic();
     let (mut streams, mut statics) = (Vec::new(), Vec::new());
     for provider in tables {
@@ -85,7 +89,7 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
 
     let Recovered { committed, epoch, uncommitted: roll_forward, last_intent: replay, .. } = recovered;
     let reached = Reached { next_batch, committed, committed_recorded: committed };
-    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, streams, statics, sinks };
+    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, state, streams, statics, sinks };
     // At the level of errors, so that every line of a log tells whose it is.
     let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
     tokio::spawn(MicroBatchLoop::new(run, reached, tracker).run(Unfinished { roll_forward, replay }).instrument(span));
@@ -106,6 +110,7 @@ async fn take_over(
     engine: &Engine,
     definition: &mut QueryDefinition,
     job: &JobDescription,
+    operators: &BTreeMap<String, OperatorState>,
     run_id: RunId,
 ) -> Result<(Checkpoint, Recovered)> {
     let (mut checkpoint, found) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
@@ -113,6 +118,7 @@ async fn take_over(
         let before: JobDescription = serde_json::from_value(before)
             .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
         job.check_change(&before)?;
+        check_operators(&found.state.operators, operators)?;
     }
     if let Some(last_start) = &found.last_start {
         keep_watermark_policy(&mut definition.settings, &last_start.settings);
@@ -125,6 +131,7 @@ async fn take_over(
     let description = serde_json::to_value(job).map_err(|error| Error::internal(error.to_string()))?;
     let mut start = Record::start(run_id, engine.clock.now_proc_us(), description);
     start.settings = definition.settings.clone();
+    start.operators = operators.clone();
     let recovered = checkpoint.start(start, found).await?;
     engine.crash_points.reach(CrashPoint::AfterStart)?;
     Ok((checkpoint, recovered))

@@ -13,7 +13,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use millstream_connectors::{InProcess, MemoryStream, register_all};
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{Clock, ConnectorRegistry, CrashPoints, NoCrash, Options, RandomIds, Result, Sink, SystemClock};
+use millstream_core::{Clock, ConnectorRegistry, CrashPoints, NoCrash, Options, OutputMode, RandomIds, Result, Sink, SystemClock};
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::{CheckpointLife, Settings};
 use millstream_engine::{Engine, EngineConfig, QueryDefinition, RowErrors, SourceTable, StreamingQuery, StreamingQueryManager, Trigger};
@@ -105,7 +105,7 @@ impl Harness {
             schema,
             partition_by: Vec::new(),
             query_name: Some(query_name.to_owned()),
-            is_stream: true,
+            output_mode: Some(OutputMode::Append),
             time_zone: "UTC".to_owned(),
             clock: Arc::clone(&self.clock),
         };

@@ -257,8 +257,8 @@ impl DataFrame {
         self.then(|plan| plan.deduplicate(DedupColumns::Names(columns), false))
     }
 
-    /// One row of every combination of the named columns, or of all when none is named, among those whose event times are
-    /// less than the watermark's delay apart.
+    /// One row of every combination of the named columns, or of all when none is named, of a stream with a watermark: a
+    /// combination is remembered until the watermark has passed the event time of its first row plus the watermark's delay.
     #[must_use]
     pub fn drop_duplicates_within_watermark<S: Into<String>>(&self, columns: impl IntoIterator<Item = S>) -> Self {
         let columns: Vec<ir::Ident> = columns.into_iter().map(|name| ir::Ident::from(name.into())).collect();

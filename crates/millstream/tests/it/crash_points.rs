@@ -43,7 +43,7 @@ impl Bench {
     }
 
     async fn try_run(&self) -> Result<()> {
-        let frame = self.session.sql("SELECT v FROM STREAM numbers").await?;
+        let frame = self.session.sql("SELECT v FROM STREAM numbers LIMIT 3").await?;
         let writer = frame.write_stream().format("parquet").trigger(Trigger::AvailableNow).checkpoint(self.dir.path().join("checkpoint"));
         writer.start_path(self.dir.path().join("out")).await?.await_termination(None).await.map(|_| ())
     }
@@ -73,7 +73,8 @@ async fn every_pair_of_crashes_loses_and_doubles_nothing() {
             n_fired += u32::from(t.run(Some(second)).await);
             t.add();
             t.run(None).await;
-            assert_eq!(t.rows().await, [0, 1, 2, 3], "{first}, then {second}");
+            // The query counts the rows that have passed: state that was lost or counted twice would show.
+            assert_eq!(t.rows().await, [0, 1, 2], "{first}, then {second}");
         }
     }
     // after-intent is for sinks that need one; after-roll-forward needs a crash before it.

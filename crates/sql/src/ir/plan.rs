@@ -471,8 +471,10 @@ pub enum SetOpKind {
 /// The columns a deduplication compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DedupColumns {
-    /// All of them.
+    /// All of them (`dropDuplicates()`).
     All,
+    /// All of them, as `SELECT DISTINCT`: the same rows; over a stream it is an aggregation, as in Spark.
+    Distinct,
     /// The named ones.
     Names(Vec<Ident>),
 }

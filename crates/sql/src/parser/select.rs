@@ -112,7 +112,7 @@ impl Parser<'_> {
         }
         plan = self.qualify(plan)?;
         if list.distinct {
-            plan = Plan::Deduplicate { input: Box::new(plan), columns: DedupColumns::All, within_watermark: false, span };
+            plan = Plan::Deduplicate { input: Box::new(plan), columns: DedupColumns::Distinct, within_watermark: false, span };
         }
         plan = self.window_clause(plan)?;
         for (name, args, span) in list.hints.into_iter().rev() {

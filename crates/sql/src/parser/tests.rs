@@ -103,7 +103,7 @@ fn a_select_nests_as_in_spark() {
     let Plan::Limit { input, .. } = plan else { panic!() };
     let Plan::Offset { input, .. } = *input else { panic!() };
     let Plan::Sort { input, is_global: true, .. } = *input else { panic!() };
-    let Plan::Deduplicate { input, columns: DedupColumns::All, .. } = *input else { panic!() };
+    let Plan::Deduplicate { input, columns: DedupColumns::Distinct, .. } = *input else { panic!() };
     let Plan::Having { input, .. } = *input else { panic!() };
     let Plan::Aggregate { input, grouping: Grouping::Plain(keys), aggregates, .. } = *input else { panic!() };
     assert_eq!((keys.len(), aggregates.len()), (1, 2));

@@ -125,7 +125,7 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
 }
 
 /// A file open for appending. `write` may take less than all; [`io::Write::write_all`] of a small record is one call.
-pub trait AppendFile: io::Write + Send + fmt::Debug {
+pub trait AppendFile: io::Write + Send + Sync + fmt::Debug {
     /// Makes the bytes written so far durable (fdatasync: the length too, the times not).
     /// After an error nothing may be assumed of the unsynced bytes: they may be read back from memory, and neither a
     /// later success nor one through another handle makes them durable. Only writing them again, to a new file, does.

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use millstream_connectors::file::FileConnector;
 use millstream_core::connector::SinkRequest;
-use millstream_core::{Connector, ConnectorRegistry, Options, Result, Sink, SystemClock};
+use millstream_core::{Connector, ConnectorRegistry, Options, OutputMode, Result, Sink, SystemClock};
 use millstream_testkit::PowerLossFs;
 use millstream_testkit::sink_contract::SinkHarness;
 use millstream_testkit::sink_power_loss::check_case;
@@ -48,7 +48,7 @@ impl SinkHarness for Folder {
                 schema: schema(),
                 partition_by: if self.is_partitioned { vec!["name".to_owned()] } else { Vec::new() },
                 query_name: None,
-                is_stream: true,
+                output_mode: Some(OutputMode::Append),
                 time_zone: "UTC".to_owned(),
                 clock: Arc::new(SystemClock::default()),
             })

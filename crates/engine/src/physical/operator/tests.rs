@@ -152,7 +152,11 @@ async fn run(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<i64>> {
         clock_us: 0,
         watermarks: BatchWatermarks::EPOCH,
     };
-    let config = SessionConfig::new().with_extension(Arc::new(BatchScope::new(facts)));
+    let config = SessionConfig::new().with_extension(Arc::new(BatchScope::new(
+        facts,
+        Arc::default(),
+        Arc::new(millstream_core::SystemClock::default()),
+    )));
     let ctx = Arc::new(TaskContext::default().with_session_config(config));
     let stream = plan.execute(0, ctx).map_err(from_datafusion)?;
     let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(from_datafusion)?;

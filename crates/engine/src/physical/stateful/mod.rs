@@ -1,24 +1,69 @@
 //! Operators that remember between batches.
 //!
-//! What the loop must know of them without knowing what they compute: which ones a plan has, and whether they can do
-//! something when only the watermark moves.
+//! ```text
+//!   StatefulAggregateExec   merges a batch's partial groups with the state; gives groups by the output mode
+//!     KeyExchangeExec       rows to the task that keeps their key (more than one task)
+//!       AggregateExec       DataFusion's, partial: a batch becomes one row per group
+//!         LateRowsExec      drops and counts what is behind the watermark
+//!
+//!   DeduplicateExec         gives the first row of each key     (KeyExchangeExec, LateRowsExec below)
+//!   StreamLimitExec         gives the first rows of all batches (KeyExchangeExec below)
+//! ```
+//! Their state is in [`QueryState`]: typed rows by key, one table per task. A task changes its own table while it runs;
+//! the loop makes the changes of a batch durable before the batch is decided.
+
+mod aggregate;
+mod deduplicate;
+mod exchange;
+mod late_rows;
+mod limit;
+mod plan;
+mod tables;
+mod wire;
 
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::Result;
+use millstream_state::store::StoreSchema;
+use serde_json::Value;
+
+pub use aggregate::StatefulAggregateExec;
+pub use deduplicate::DeduplicateExec;
+pub use exchange::KeyExchangeExec;
+pub use late_rows::LateRowsExec;
+pub use limit::StreamLimitExec;
+pub use plan::plan_stateful;
+pub use tables::{MAIN_STORE, QueryState};
+pub(crate) use wire::StatefulWire;
 
 /// What the loop asks of a stateful operator.
 pub trait StatefulOperator {
     /// Its stable id, by which reports and checkpoints name it.
     fn operator_id(&self) -> &str;
 
-    /// Whether a later watermark alone can make it give rows or forget some.
+    /// What progress calls its kind, as Spark does.
+    fn kind(&self) -> &'static str;
+
+    /// Whether a batch without data runs for it when the watermark has moved. As in Spark that is said of a kind of operator
+    /// in a mode, also where it has no event time among its keys.
     fn uses_event_time(&self) -> bool;
+
+    /// What else a restart must find unchanged, beside kind, keys and types: such as the aggregate functions.
+    fn detail(&self) -> Value {
+        Value::Null
+    }
+
+    /// Its stores, by name.
+    fn stores(&self) -> Result<Vec<(String, StoreSchema)>>;
 }
 
 /// The operator as a stateful one, if it is one of ours: one line per kind.
-fn as_stateful(_plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
-    None
+fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
+    let aggregate = plan.downcast_ref::<StatefulAggregateExec>().map(|exec| exec as &dyn StatefulOperator);
+    let deduplicate = || plan.downcast_ref::<DeduplicateExec>().map(|exec| exec as &dyn StatefulOperator);
+    let limit = || plan.downcast_ref::<StreamLimitExec>().map(|exec| exec as &dyn StatefulOperator);
+    aggregate.or_else(deduplicate).or_else(limit)
 }
 
 /// All stateful operators of a plan, from its root down.

@@ -35,6 +35,7 @@ use settle::InFlight;
 use super::definition::QueryDefinition;
 use super::progress::StateOperatorProgress;
 use super::query::{QueryEnd, QueryShared};
+use super::run_state::RunState;
 use super::start::remove_checkpoint;
 use super::watermark_tracker::WatermarkTracker;
 use crate::engine::Engine;
@@ -47,6 +48,8 @@ pub(super) struct QueryRun {
     pub(super) epoch: RunEpoch,
     pub(super) checkpoint: Checkpoint,
     pub(super) plan: Arc<dyn ExecutionPlan>,
+    /// What the plan's stateful operators remember, at the version of the last decided batch.
+    pub(super) state: RunState,
     pub(super) streams: Vec<StreamLeaf>,
     pub(super) statics: Vec<StaticLeaf>,
     pub(super) sinks: BTreeMap<String, Arc<dyn Sink>>,
@@ -110,7 +113,8 @@ impl MicroBatchLoop {
             }
         }
         // The checkpoint's lock is released before anybody hears of the end: a restart may follow at once.
-        let Self { run: QueryRun { shared, checkpoint, definition, .. }, .. } = self;
+        let Self { run: QueryRun { shared, checkpoint, definition, state, .. }, .. } = self;
+        state.close().await;
         checkpoint.close().await;
         if definition.checkpoint_life.ends_with(matches!(end, QueryEnd::Failed(_))) {
             remove_checkpoint(&definition.checkpoint).await;

@@ -18,6 +18,7 @@ use crate::batch::{BatchFacts, BatchReport, BatchWatermarks};
 use crate::physical::fill_splits;
 use crate::runner::{MAIN_SINK, RunOutcome};
 use crate::stream::query::QueryShared;
+use crate::stream::run_state::StateChange;
 
 /// What the commit of a batch must know, by sink.
 pub(super) type Prepared = BTreeMap<String, Value>;
@@ -25,6 +26,7 @@ pub(super) type Prepared = BTreeMap<String, Value>;
 /// What a batch has staged: durable, not decided.
 pub(super) struct Staged {
     prepared: Prepared,
+    state: StateChange,
     /// Rows written to the main sink.
     pub(super) n_rows_out: u64,
     pub(super) report: BatchReport,
@@ -51,11 +53,11 @@ impl MicroBatchLoop {
         let splits = trigger.phase("getBatch", self.splits(&cut)).await?;
         let plan = trigger.phase("queryPlanning", async { fill_splits(&self.run.plan, &splits) }).await?;
         let staged = trigger.phase("addBatch", self.stage(plan, &cut)).await?;
-        crash_points.reach(CrashPoint::AfterPrepare)?;
 
         trigger.phase("commitOffsets", self.settle()).await?;
         self.tracker.batch_has_run(cut.watermarks, &staged.report.event_times);
-        trigger.phase("walCommit", self.append(self.prepared(&cut), &cut, staged.prepared.clone())).await?;
+        let record = self.prepared(&cut, &staged.state);
+        trigger.phase("walCommit", self.append(record, &cut, staged.prepared.clone())).await?;
         crash_points.reach(CrashPoint::AfterPrepared)?;
         self.decided(&cut).await?;
         let progress = self.progress_of(&cut, &staged, &trigger);
@@ -84,8 +86,9 @@ impl MicroBatchLoop {
         let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
         let (clock_us, watermarks) = (cut.clock_us, cut.watermarks);
         let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us, watermarks };
-        let RunOutcome { mut outputs, report } = self.run.engine.runner.run(plan, facts).await?;
-        self.run.engine.crash_points.reach(CrashPoint::AfterRun)?;
+        let RunOutcome { mut outputs, report } = self.run.engine.runner.run(plan, facts, Arc::clone(&self.run.state.tables)).await?;
+        let crash_points = Arc::clone(&self.run.engine.crash_points);
+        crash_points.reach(CrashPoint::AfterRun)?;
         let n_rows_out = outputs.get(MAIN_SINK).map_or(0, |outputs| outputs.iter().map(|output| output.n_rows).sum());
         let mut prepared = Prepared::new();
         for (name, sink) in &self.run.sinks {
@@ -93,7 +96,12 @@ impl MicroBatchLoop {
             let value = sink.prepare(cut.batch, of_sink).await.map_err(|error| error.context(format!("sink '{name}'")))?;
             prepared.insert(name.clone(), value);
         }
-        Ok(Staged { prepared, n_rows_out, report })
+        crash_points.reach(CrashPoint::AfterPrepare)?;
+        let state = self.run.state.write(cut.batch).await?;
+        if state.delta.is_some() {
+            crash_points.reach(CrashPoint::AfterState)?;
+        }
+        Ok(Staged { prepared, state, n_rows_out, report })
     }
 
     fn intent(&self, cut: &BatchCut) -> Record {
@@ -102,9 +110,10 @@ impl MicroBatchLoop {
         Record { watermarks: self.records_watermarks(cut).then_some(watermarks), ..Record::intent(cut.batch, cut.clock_us) }
     }
 
-    fn prepared(&self, cut: &BatchCut) -> Record {
+    fn prepared(&self, cut: &BatchCut, state: &StateChange) -> Record {
         let watermarks = self.records_watermarks(cut).then(|| self.tracker.recorded(cut.watermarks));
-        Record { watermarks, ..Record::prepared(cut.batch, cut.clock_us) }
+        let StateChange { versions, delta } = state.clone();
+        Record { watermarks, state: versions, state_delta: delta, ..Record::prepared(cut.batch, cut.clock_us) }
     }
 
     /// A flush closes the checkpoint of any query.
@@ -127,6 +136,7 @@ impl MicroBatchLoop {
     /// The batch's record is durable: the sources move on, and their memory is saved when it is worth it.
     async fn decided(&mut self, cut: &BatchCut) -> Result<()> {
         let run = &mut self.run;
+        run.state.decided(cut.batch)?;
         for leaf in &mut run.streams {
             let Some(range) = cut.ranges.get(&leaf.name) else { continue };
             leaf.source.decided(cut.batch, range).await?;

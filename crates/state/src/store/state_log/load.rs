@@ -185,7 +185,9 @@ async fn apply_deltas(
     mut targets: Targets,
 ) -> Result<Targets> {
     let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && Some(delta.batch) <= up_to);
-    let mut read = futures::stream::iter(wanted.cloned().map(|delta| read_delta(dir.clone(), delta))).buffered(READS_AT_ONCE);
+    // Collected: a stream over the borrowing iterator would make the future of a start `Send` for one lifetime only.
+    let reads: Vec<_> = wanted.cloned().map(|delta| read_delta(dir.clone(), delta)).collect();
+    let mut read = futures::stream::iter(reads).buffered(READS_AT_ONCE);
     while let Some(parts) = read.try_next().await? {
         targets = targets.apply(parts).await?;
     }

@@ -1,0 +1,117 @@
+//! Aggregation of a stream: groups whose values are kept between batches.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
+use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use millstream_core::OutputMode;
+
+/// Groups rows by keys and keeps what was aggregated of each group. Its columns are those of DataFusion's `Aggregate`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct StatefulAggregateNode {
+    aggregate: Aggregate,
+    key_names: Vec<String>,
+    event_time: Option<Column>,
+    operator: String,
+    mode: OutputMode,
+}
+
+impl StatefulAggregateNode {
+    /// Aggregates a stream. `key_names` are what the user calls the keys; `event_time` is the key that carries the event
+    /// time, if one does: a time, or a window of time (a struct), which counts by its end. The mode is append until [`super::for_output_mode`] says otherwise.
+    pub fn new(aggregate: Aggregate, key_names: Vec<String>, event_time: Option<Column>) -> Self {
+        Self { aggregate, key_names, event_time, operator: String::new(), mode: OutputMode::Append }
+    }
+
+    /// The keys and the aggregates over the input.
+    pub fn aggregate(&self) -> &Aggregate {
+        &self.aggregate
+    }
+
+    /// The rows.
+    pub fn input(&self) -> &LogicalPlan {
+        &self.aggregate.input
+    }
+
+    /// What the user calls the keys.
+    pub fn key_names(&self) -> &[String] {
+        &self.key_names
+    }
+
+    /// The key that carries the event time: by it rows are late and groups final.
+    pub fn event_time(&self) -> Option<&Column> {
+        self.event_time.as_ref()
+    }
+
+    /// The operator's name in checkpoints and progress.
+    pub fn operator(&self) -> &str {
+        &self.operator
+    }
+
+    /// Which groups a batch gives.
+    pub fn mode(&self) -> OutputMode {
+        self.mode
+    }
+
+    pub(super) fn fitted(&self, operator: String, mode: OutputMode) -> Self {
+        Self { operator, mode, ..self.clone() }
+    }
+
+    /// The node as a plan.
+    pub fn into_plan(self) -> LogicalPlan {
+        LogicalPlan::Extension(Extension { node: Arc::new(self) })
+    }
+}
+
+impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
+    fn name(&self) -> &str {
+        "StatefulAggregate"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.aggregate.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.aggregate.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.aggregate.group_expr.iter().chain(&self.aggregate.aggr_expr).cloned().collect()
+    }
+
+    // Predicates stay above (the default): the state must not depend on what is asked of it, and late rows are counted.
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (keys, calls) = (list(&self.aggregate.group_expr), list(&self.aggregate.aggr_expr));
+        write!(f, "StatefulAggregate: {} {}, keys=[{keys}], aggregates=[{calls}]", self.operator, self.mode)
+    }
+
+    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let n_keys = self.aggregate.group_expr.len();
+        let Ok([input]) = <[LogicalPlan; 1]>::try_from(inputs) else {
+            return plan_err!("StatefulAggregate takes one input");
+        };
+        if exprs.len() != n_keys + self.aggregate.aggr_expr.len() {
+            return plan_err!("StatefulAggregate takes its keys and aggregates");
+        }
+        let calls = exprs.split_off(n_keys);
+        Ok(Self { aggregate: Aggregate::try_new(Arc::new(input), exprs, calls)?, ..self.clone() })
+    }
+
+    fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        // All keys and aggregates, whichever are asked for: the state has a shape of its own.
+        let input = self.aggregate.input.schema();
+        let mut needed: Vec<usize> = vec![];
+        for expr in self.aggregate.group_expr.iter().chain(&self.aggregate.aggr_expr) {
+            for column in expr.column_refs() {
+                needed.push(input.maybe_index_of_column(column)?);
+            }
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}

@@ -1,0 +1,132 @@
+//! Removing duplicates from a stream: the first row of each key passes, its key is remembered.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+
+/// How long a key is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kept {
+    /// Until the watermark passes the event time among the key's columns; for ever if there is none
+    /// (`dropDuplicates`).
+    WithKey,
+    /// Until the watermark passes the event time of the first row and the watermark's delay
+    /// (`dropDuplicatesWithinWatermark`).
+    WithinWatermark {
+        /// The watermark's delay, microseconds.
+        delay_us: i64,
+    },
+}
+
+/// Lets the first row of each key pass.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct DeduplicateNode {
+    input: LogicalPlan,
+    keys: Vec<Expr>,
+    key_names: Vec<String>,
+    event_time: Option<Column>,
+    kept: Kept,
+    operator: String,
+}
+
+impl DeduplicateNode {
+    /// Removes duplicates by `keys`, columns of `input`. `event_time` is the column of `input` that carries the event time;
+    /// it counts when it is a key, or when keys are kept within the watermark.
+    pub fn new(input: LogicalPlan, keys: Vec<Column>, key_names: Vec<String>, event_time: Option<Column>, kept: Kept) -> Self {
+        let keys = keys.into_iter().map(Expr::Column).collect();
+        Self { input, keys, key_names, event_time, kept, operator: String::new() }
+    }
+
+    /// The rows.
+    pub fn input(&self) -> &LogicalPlan {
+        &self.input
+    }
+
+    /// The key's columns.
+    pub fn keys(&self) -> &[Expr] {
+        &self.keys
+    }
+
+    /// What the user calls the key's columns.
+    pub fn key_names(&self) -> &[String] {
+        &self.key_names
+    }
+
+    /// The column of the event time.
+    pub fn event_time(&self) -> Option<&Column> {
+        self.event_time.as_ref()
+    }
+
+    /// Whether the event time is one of the key's columns.
+    pub fn has_event_time_key(&self) -> bool {
+        let event_time = self.event_time.as_ref().map(|event_time| Expr::Column(event_time.clone()));
+        event_time.is_some_and(|event_time| self.keys.contains(&event_time))
+    }
+
+    /// How long a key is remembered.
+    pub fn kept(&self) -> Kept {
+        self.kept
+    }
+
+    /// The operator's name in checkpoints and progress.
+    pub fn operator(&self) -> &str {
+        &self.operator
+    }
+
+    pub(super) fn named(&self, operator: String) -> Self {
+        Self { operator, ..self.clone() }
+    }
+
+    /// The node as a plan.
+    pub fn into_plan(self) -> LogicalPlan {
+        LogicalPlan::Extension(Extension { node: Arc::new(self) })
+    }
+}
+
+impl UserDefinedLogicalNodeCore for DeduplicateNode {
+    fn name(&self) -> &str {
+        "Deduplicate"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.keys.clone()
+    }
+
+    // Predicates stay above (the default): which row is the first must not depend on what is asked of it.
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        write!(f, "Deduplicate: {}, keys=[{keys}], kept={:?}", self.operator, self.kept)
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let Ok([input]) = <[LogicalPlan; 1]>::try_from(inputs) else {
+            return plan_err!("Deduplicate takes one input");
+        };
+        if exprs != self.keys {
+            return plan_err!("Deduplicate's keys are columns and cannot become {exprs:?}");
+        }
+        Ok(Self { input, ..self.clone() })
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let mut needed = output_columns.to_vec();
+        let keys = self.keys.iter().filter_map(|key| key.try_as_col());
+        for column in keys.chain(self.event_time.as_ref()) {
+            needed.push(self.input.schema().maybe_index_of_column(column)?);
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}

@@ -1,0 +1,17 @@
+//! Stateful operators on streams: logical nodes that remember, and what an output mode makes of them.
+//!
+//! The resolver puts a node here where a streaming query aggregates, removes duplicates or limits; over finished data
+//! the same query gets DataFusion's own. The mode is known only when the query starts: [`for_output_mode`] refuses
+//! what the mode does not allow, names the operators and fits the nodes to it. What state a node keeps and how is the
+//! engine's business.
+
+mod aggregate;
+mod deduplicate;
+mod limit;
+mod output_mode;
+
+pub use aggregate::StatefulAggregateNode;
+pub use deduplicate::{DeduplicateNode, Kept};
+pub use limit::StreamLimitNode;
+pub use output_mode::for_output_mode;
+pub(crate) use output_mode::node_of;

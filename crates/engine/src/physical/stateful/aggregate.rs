@@ -1,0 +1,235 @@
+//! Merges the partial groups of a batch with the groups of the state, and gives groups by the output mode.
+//!
+//! The state has one row per group: its keys and the accumulators' states, as DataFusion's partial aggregation gives
+//! them. A batch touches few groups: their rows are looked up, merged with the batch's, and written back; the changed rows
+//! are what the batch adds to the checkpoint. So any aggregate works that DataFusion can compute in parts.
+
+mod merge;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use futures::StreamExt;
+use millstream_core::{Error, OutputMode, Result};
+use millstream_state::store::{StoreRows, StoreSchema};
+use serde_json::{Value, json};
+
+use self::merge::{Evaluator, GroupMerge};
+use super::StatefulOperator;
+use super::exchange::KeyExchangeExec;
+use super::tables::{MAIN_STORE, store_schema};
+use crate::batch::StateOperatorReport;
+use crate::error::from_datafusion;
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+
+/// Aggregates with state. See the module's documentation.
+pub type StatefulAggregateExec = OperatorExec<StatefulAggregate>;
+
+/// What the operator is beside its input.
+#[derive(Debug, Clone)]
+pub struct StatefulAggregate {
+    operator: String,
+    mode: OutputMode,
+    /// The key by which groups become final.
+    event_time: Option<String>,
+    groups: GroupColumns,
+}
+
+/// The columns of partial groups: keys, then the states of each aggregate.
+#[derive(Debug, Clone)]
+struct GroupColumns {
+    keys: Fields,
+    aggregates: Arc<[Arc<AggregateFunctionExpr>]>,
+    /// What a group gives: keys, then the value of each aggregate.
+    output: SchemaRef,
+}
+
+/// As Spark calls it in progress.
+const KIND: &str = "stateStoreSave";
+
+impl StatefulAggregateExec {
+    /// Over the partial aggregation `input`, or an exchange of one. `event_time` is the name of the key that carries it.
+    pub fn try_new(
+        input: Arc<dyn ExecutionPlan>,
+        operator: impl Into<String>,
+        mode: OutputMode,
+        event_time: Option<String>,
+    ) -> Result<Self> {
+        let groups = GroupColumns::of(&input)?;
+        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, event_time, groups }, [input]))
+    }
+
+    /// What makes it again: operator, mode, event time.
+    pub fn parts(&self) -> (&str, OutputMode, Option<&str>) {
+        (&self.operator.operator, self.operator.mode, self.operator.event_time.as_deref())
+    }
+}
+
+impl StatefulOperator for StatefulAggregateExec {
+    fn operator_id(&self) -> &str {
+        &self.operator.operator
+    }
+
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn uses_event_time(&self) -> bool {
+        self.operator.mode != OutputMode::Complete
+    }
+
+    fn detail(&self) -> Value {
+        // By what they compute: names of columns are numbers that follow from the query's text.
+        let calls = self.operator.groups.aggregates.iter().map(|aggregate| {
+            let distinct = if aggregate.is_distinct() { "distinct " } else { "" };
+            format!("{}({distinct}{})", aggregate.fun().name(), aggregate.expressions().len())
+        });
+        json!({ "aggregates": calls.collect::<Vec<_>>() })
+    }
+
+    fn stores(&self) -> Result<Vec<(String, StoreSchema)>> {
+        let groups = &self.operator.groups;
+        let [input] = &self.inputs;
+        let states = input.schema().fields().iter().skip(groups.keys.len()).cloned().collect();
+        Ok(vec![(MAIN_STORE.to_owned(), store_schema(groups.keys.clone(), states)?)])
+    }
+}
+
+impl GroupColumns {
+    fn of(input: &Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let below = input.downcast_ref::<KeyExchangeExec>().map_or(input, KeyExchangeExec::input);
+        let partial = below.downcast_ref::<AggregateExec>().filter(|partial| *partial.mode() == AggregateMode::Partial);
+        let partial = partial.ok_or_else(|| Error::internal(format!("a stateful aggregation over {}", below.name())))?;
+        let keys: Fields = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).cloned().collect();
+        let aggregates: Arc<[_]> = partial.aggr_expr().into();
+        let fields: Vec<_> = keys.iter().cloned().chain(aggregates.iter().map(|aggregate| aggregate.field())).collect();
+        Ok(Self { keys, aggregates, output: Arc::new(Schema::new(fields)) })
+    }
+}
+
+impl fmt::Display for StatefulAggregate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let calls: Vec<&str> =
+            self.groups.aggregates.iter().map(|aggregate| aggregate.human_display().unwrap_or(aggregate.name())).collect();
+        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, calls.join(", "))
+    }
+}
+
+impl Operator for StatefulAggregate {
+    const NAME: &'static str = "StatefulAggregateExec";
+
+    fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&self.groups.output)),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        ))
+    }
+
+    fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let event_time = match &self.event_time {
+            Some(name) => {
+                let position = self.groups.keys.iter().position(|key| key.name() == name);
+                Some(position.ok_or_else(|| Error::internal(format!("the event time {name} is not among the keys")))?)
+            }
+            None => None,
+        };
+        Ok(rows_of_run(Run {
+            step: Step::Merge(task.rows_of(input)?, GroupMerge::new(&self.groups, event_time)?),
+            mode: self.mode,
+            has_event_time: event_time.is_some(),
+            evaluator: Evaluator::new(self.groups.clone()),
+            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, KIND) },
+            task,
+        }))
+    }
+}
+
+/// One partition in one batch.
+struct Run {
+    step: Step,
+    mode: OutputMode,
+    has_event_time: bool,
+    evaluator: Evaluator,
+    report: StateOperatorReport,
+    task: OperatorTask,
+}
+
+enum Step {
+    /// The batch's groups are read and merged with the state.
+    Merge(SendableRecordBatchStream, GroupMerge),
+    /// What is to be given, one batch of groups at a time.
+    Give(std::vec::IntoIter<StoreRows>),
+}
+
+impl OperatorRun for Run {
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            match &mut self.step {
+                Step::Merge(input, merge) => match input.next().await {
+                    Some(batch) => {
+                        let batch = batch.map_err(from_datafusion)?;
+                        let began = self.task.scope.clock.monotonic();
+                        let table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
+                        merge.add(&table, &batch)?;
+                        self.report.updates_ms += self.task.scope.millis_since(began);
+                    }
+                    None => self.step = Step::Give(self.finish()?.into_iter()),
+                },
+                Step::Give(groups) => {
+                    return match groups.next() {
+                        Some(groups) => Ok(Some(self.evaluator.rows(groups)?)),
+                        None => Ok(None),
+                    };
+                }
+            }
+        }
+    }
+
+    async fn abort(&mut self) {}
+}
+
+impl Run {
+    /// All input is there: the state takes the merged groups, gives up what is final, and says what goes out.
+    fn finish(&mut self) -> Result<Vec<StoreRows>> {
+        let Step::Merge(_, merge) = &mut self.step else { return Err(Error::internal("an aggregation that ended twice")) };
+        let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
+        let began = self.task.scope.clock.monotonic();
+        let touched = merge.finish()?;
+        self.report.n_rows_updated = touched.n_rows as u64;
+        if touched.n_rows > 0 {
+            table.upsert(&touched.keys, touched.expiry.as_ref(), &touched.values)?;
+        }
+        self.report.updates_ms += self.task.scope.millis_since(began);
+        let began = self.task.scope.clock.monotonic();
+        let watermark_ms = self.task.scope.facts.watermarks.current_ms;
+        let out = match self.mode {
+            OutputMode::Append => {
+                let is_final = table.expire(watermark_ms)?;
+                self.report.n_rows_removed = is_final.iter().map(|rows| rows.n_rows as u64).sum();
+                is_final
+            }
+            OutputMode::Update => {
+                if self.has_event_time {
+                    self.report.n_rows_removed = table.discard_expired(watermark_ms)? as u64;
+                }
+                vec![touched]
+            }
+            OutputMode::Complete => table.scan().collect::<Result<Vec<_>>>()?,
+        };
+        self.report.removals_ms = self.task.scope.millis_since(began);
+        self.report.n_rows_total = table.n_rows() as u64;
+        self.report.memory_bytes = table.memory_bytes() as u64;
+        drop(table);
+        self.task.scope.report_state(std::mem::take(&mut self.report));
+        Ok(out)
+    }
+}

@@ -1,0 +1,189 @@
+//! Lets the first row of each key pass and remembers the key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Fields, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use futures::StreamExt;
+use millstream_analyzer::streaming::Kept;
+use millstream_core::{Error, Result};
+use millstream_state::store::StoreSchema;
+
+use super::StatefulOperator;
+use super::tables::{MAIN_STORE, store_keys, store_schema};
+use crate::batch::StateOperatorReport;
+use crate::error::from_datafusion;
+use crate::physical::event_time::{event_times_us, expiry_ms};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+
+/// Lets the first row of each key pass. See the module's documentation.
+pub type DeduplicateExec = OperatorExec<Deduplicate>;
+
+/// What the operator is beside its input.
+#[derive(Debug, Clone)]
+pub struct Deduplicate {
+    operator: String,
+    keys: Vec<String>,
+    /// The column by which keys expire; without one they are kept for ever.
+    expires_by: Option<String>,
+    kept: Kept,
+}
+
+impl DeduplicateExec {
+    /// By the columns `keys`; a key expires by the event time in `expires_by`, and is kept as long as `kept` says.
+    pub fn new(
+        input: Arc<dyn ExecutionPlan>,
+        operator: impl Into<String>,
+        keys: Vec<String>,
+        expires_by: Option<String>,
+        kept: Kept,
+    ) -> Self {
+        Self::over(Deduplicate { operator: operator.into(), keys, expires_by, kept }, [input])
+    }
+
+    /// What makes it again: operator, keys, event time, how long keys are kept.
+    pub fn parts(&self) -> (&str, &[String], Option<&str>, Kept) {
+        let Deduplicate { operator, keys, expires_by, kept } = &self.operator;
+        (operator, keys, expires_by.as_deref(), *kept)
+    }
+}
+
+impl StatefulOperator for DeduplicateExec {
+    fn operator_id(&self) -> &str {
+        &self.operator.operator
+    }
+
+    fn kind(&self) -> &'static str {
+        self.operator.kind()
+    }
+
+    fn uses_event_time(&self) -> bool {
+        true
+    }
+
+    fn stores(&self) -> Result<Vec<(String, StoreSchema)>> {
+        let schema = self.schema();
+        let keys = columns_of(&schema, &self.operator.keys)?;
+        let fields: Fields = keys.iter().filter_map(|idx| schema.fields().get(*idx).cloned()).collect();
+        Ok(vec![(MAIN_STORE.to_owned(), store_schema(fields, Fields::empty())?)])
+    }
+}
+
+impl Deduplicate {
+    fn kind(&self) -> &'static str {
+        match self.kept {
+            Kept::WithKey => "dedupe",
+            Kept::WithinWatermark { .. } => "dedupeWithinWatermark",
+        }
+    }
+}
+
+impl fmt::Display for Deduplicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, keys=[{}], kept={:?}", self.operator, self.keys.join(", "), self.kept)
+    }
+}
+
+impl Operator for Deduplicate {
+    const NAME: &'static str = "DeduplicateExec";
+
+    fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(input.schema()),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        ))
+    }
+
+    fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let schema = input.schema();
+        Ok(rows_of_run(Run {
+            keys: columns_of(&schema, &self.keys)?,
+            expires_by: self.expires_by.as_ref().map(|column| schema.index_of(column)).transpose()?,
+            is_within_watermark: matches!(self.kept, Kept::WithinWatermark { .. }),
+            delay_us: match self.kept {
+                Kept::WithKey => 0,
+                Kept::WithinWatermark { delay_us } => delay_us,
+            },
+            input: Some(task.rows_of(input)?),
+            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, self.kind()) },
+            task,
+        }))
+    }
+}
+
+fn columns_of(schema: &SchemaRef, names: &[String]) -> Result<Vec<usize>> {
+    Ok(names.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// One partition in one batch.
+struct Run {
+    keys: Vec<usize>,
+    expires_by: Option<usize>,
+    is_within_watermark: bool,
+    delay_us: i64,
+    input: Option<SendableRecordBatchStream>,
+    report: StateOperatorReport,
+    task: OperatorTask,
+}
+
+impl OperatorRun for Run {
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(input) = &mut self.input else { return Ok(None) };
+        match input.next().await {
+            Some(batch) => Ok(Some(self.first_rows(&batch.map_err(from_datafusion)?)?)),
+            None => {
+                self.input = None;
+                self.forget()?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn abort(&mut self) {}
+}
+
+impl Run {
+    fn first_rows(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let column = |idx: &usize| batch.columns().get(*idx).cloned().ok_or_else(|| Error::internal("rows without a key column"));
+        let keys: Vec<ArrayRef> = self.keys.iter().map(column).collect::<Result<Vec<_>>>()?;
+        let expiry = match &self.expires_by {
+            Some(idx) => {
+                let times = event_times_us(&column(idx)?)?;
+                Some(match self.is_within_watermark {
+                    false => expiry_ms(&times, 0),
+                    // Spark's rows without a time are forgotten as those of the epoch.
+                    true => expiry_ms(&times.iter().map(|us| Some(us.unwrap_or(0))).collect(), self.delay_us),
+                })
+            }
+            None => None,
+        };
+        let began = self.task.scope.clock.monotonic();
+        let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
+        let is_first = table.insert_new(&store_keys(keys, batch.num_rows()), expiry.as_ref(), &[])?;
+        self.report.n_rows_updated += is_first.true_count() as u64;
+        self.report.updates_ms += self.task.scope.millis_since(began);
+        Ok(filter_record_batch(batch, &is_first)?)
+    }
+
+    /// Forgets expired keys, and reports.
+    fn forget(&mut self) -> Result<()> {
+        let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
+        if self.expires_by.is_some() {
+            let began = self.task.scope.clock.monotonic();
+            self.report.n_rows_removed = table.discard_expired(self.task.scope.facts.watermarks.current_ms)? as u64;
+            self.report.removals_ms = self.task.scope.millis_since(began);
+        }
+        self.report.n_rows_total = table.n_rows() as u64;
+        self.report.memory_bytes = table.memory_bytes() as u64;
+        drop(table);
+        self.task.scope.report_state(std::mem::take(&mut self.report));
+        Ok(())
+    }
+}

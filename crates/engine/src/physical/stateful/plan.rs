@@ -1,0 +1,123 @@
+//! From the analyzer's stateful nodes to operators.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, UserDefinedLogicalNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::expressions::{Literal, col};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use millstream_analyzer::streaming::{DeduplicateNode, Kept, StatefulAggregateNode, StreamLimitNode};
+use millstream_core::{Error, OutputMode};
+
+use super::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StatefulAggregateExec, StreamLimitExec};
+use crate::error::to_datafusion;
+
+/// The operators of a stateful node over its planned input, or `None` if it is another node.
+pub fn plan_stateful(
+    node: &dyn UserDefinedLogicalNode,
+    input: &Arc<dyn ExecutionPlan>,
+    props: &ExecutionProps,
+    ctx: &PhysicalPlanningContext,
+    n_tasks: usize,
+) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+    let input = Arc::clone(input);
+    if let Some(aggregate) = node.as_any().downcast_ref::<StatefulAggregateNode>() {
+        return aggregation(aggregate, input, props, ctx, n_tasks).map(Some);
+    }
+    if let Some(deduplicate) = node.as_any().downcast_ref::<DeduplicateNode>() {
+        let keys: Vec<String> = deduplicate.keys().iter().filter_map(|key| Some(key.try_as_col()?.name.clone())).collect();
+        // A key without event time is remembered for ever, so no row is late for it, as in Spark.
+        let by_event_time = deduplicate.has_event_time_key() || matches!(deduplicate.kept(), Kept::WithinWatermark { .. });
+        let event_time = deduplicate.event_time().filter(|_| by_event_time);
+        let input = in_time(input, deduplicate.operator(), event_time);
+        let expires_by = event_time.map(|column| column.name.clone());
+        let input = exchanged(input, keys.clone(), n_tasks);
+        return Ok(Some(Arc::new(DeduplicateExec::new(input, deduplicate.operator(), keys, expires_by, deduplicate.kept()))));
+    }
+    if let Some(limit) = node.as_any().downcast_ref::<StreamLimitNode>() {
+        let input = exchanged(input, Vec::new(), n_tasks);
+        return Ok(Some(Arc::new(StreamLimitExec::new(input, limit.operator(), limit.n_rows()))));
+    }
+    Ok(None)
+}
+
+fn in_time(input: Arc<dyn ExecutionPlan>, operator: &str, event_time: Option<&Column>) -> Arc<dyn ExecutionPlan> {
+    match event_time {
+        Some(column) => Arc::new(LateRowsExec::new(input, operator, &column.name)),
+        None => input,
+    }
+}
+
+fn exchanged(input: Arc<dyn ExecutionPlan>, keys: Vec<String>, n_tasks: usize) -> Arc<dyn ExecutionPlan> {
+    if n_tasks > 1 { Arc::new(KeyExchangeExec::new(input, keys, n_tasks)) } else { input }
+}
+
+fn aggregation(
+    node: &StatefulAggregateNode,
+    input: Arc<dyn ExecutionPlan>,
+    props: &ExecutionProps,
+    ctx: &PhysicalPlanningContext,
+    n_tasks: usize,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    // Complete mode drops nothing, as in Spark.
+    let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete);
+    let input = in_time(input, node.operator(), late_by);
+    let aggregate = node.aggregate();
+    let (logical, physical) = (aggregate.input.schema(), input.schema());
+    let mut calls = Vec::new();
+    let mut filters = Vec::new();
+    for expr in &aggregate.aggr_expr {
+        let lowered = LoweredAggregateBuilder::new(expr, logical, &physical, props, ctx)
+            .with_name(expr.schema_name().to_string())
+            .with_human_display(expr.human_display().to_string())
+            .build()?;
+        calls.push(lowered.aggregate);
+        filters.push(lowered.filter);
+    }
+    let group_by = group_by(aggregate, logical, &physical)?;
+    let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, calls, filters, input, Arc::clone(&physical))?;
+    let keys = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).map(|key| key.name().clone()).collect();
+    let groups = exchanged(Arc::new(partial), keys, n_tasks);
+    let event_time = node.event_time().map(|column| column.name.clone());
+    let exec = StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time).map_err(to_datafusion)?;
+    Ok(Arc::new(exec))
+}
+
+/// The keys, which the analyzer makes columns of the input.
+fn group_by(aggregate: &Aggregate, logical: &DFSchema, physical: &Schema) -> DfResult<PhysicalGroupBy> {
+    let key = |expr: &Expr| -> DfResult<(Arc<dyn PhysicalExpr>, String)> {
+        match expr {
+            Expr::Column(column) => Ok((col(&column.name, physical)?, column.name.clone())),
+            other => Err(to_datafusion(Error::internal(format!("a key of a stateful aggregation that is no column: {other}")))),
+        }
+    };
+    let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() else {
+        return Ok(PhysicalGroupBy::new_single(aggregate.group_expr.iter().map(key).collect::<DfResult<Vec<_>>>()?));
+    };
+    let GroupingSet::GroupingSets(sets) = sets else {
+        return Err(to_datafusion(Error::internal("grouping sets that are not written out")));
+    };
+    let mut all: Vec<&Expr> = Vec::new();
+    let mut known = BTreeSet::new();
+    for expr in sets.iter().flatten() {
+        if known.insert(expr.to_string()) {
+            all.push(expr);
+        }
+    }
+    let keys = all.iter().map(|expr| key(expr)).collect::<DfResult<Vec<_>>>()?;
+    let nulls = all.iter().zip(&keys).map(|(expr, (_, name))| {
+        let data_type = datafusion::logical_expr::ExprSchemable::get_type(*expr, logical)?;
+        Ok((Arc::new(Literal::new(ScalarValue::try_from(&data_type)?)) as Arc<dyn PhysicalExpr>, name.clone()))
+    });
+    let nulls = nulls.collect::<DfResult<Vec<_>>>()?;
+    let is_null = sets.iter().map(|set| all.iter().map(|expr| !set.contains(expr)).collect()).collect();
+    Ok(PhysicalGroupBy::new(keys, nulls, is_null, true))
+}

@@ -1,0 +1,72 @@
+//! Stateful operators as what makes them again, for the plan codec.
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use millstream_analyzer::streaming::Kept;
+use millstream_core::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StatefulAggregateExec, StreamLimitExec};
+
+/// A stateful operator, or one that stands below them, without its input.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StatefulWire {
+    /// [`LateRowsExec`]
+    LateRows { operator: String, event_time: String },
+    /// [`KeyExchangeExec`]
+    KeyExchange { keys: Vec<String>, n_partitions: usize },
+    /// [`StatefulAggregateExec`]: its aggregates are those of the partial aggregation below.
+    Aggregate { operator: String, mode: String, event_time: Option<String> },
+    /// [`DeduplicateExec`]
+    Deduplicate { operator: String, keys: Vec<String>, expires_by: Option<String>, within_watermark_us: Option<i64> },
+    /// [`StreamLimitExec`]
+    Limit { operator: String, n_rows: u64 },
+}
+
+impl StatefulWire {
+    /// The operator, if it is one of these.
+    pub fn of(plan: &dyn ExecutionPlan) -> Option<Self> {
+        if let Some(late) = plan.downcast_ref::<LateRowsExec>() {
+            let (operator, event_time) = late.parts();
+            return Some(Self::LateRows { operator: operator.to_owned(), event_time: event_time.to_owned() });
+        }
+        if let Some(exchange) = plan.downcast_ref::<KeyExchangeExec>() {
+            let n_partitions = plan.output_partitioning().partition_count();
+            return Some(Self::KeyExchange { keys: exchange.keys().to_vec(), n_partitions });
+        }
+        if let Some(aggregate) = plan.downcast_ref::<StatefulAggregateExec>() {
+            let (operator, mode, event_time) = aggregate.parts();
+            let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
+            return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time });
+        }
+        if let Some(deduplicate) = plan.downcast_ref::<DeduplicateExec>() {
+            let (operator, keys, expires_by, kept) = deduplicate.parts();
+            let within_watermark_us = match kept {
+                Kept::WithKey => None,
+                Kept::WithinWatermark { delay_us } => Some(delay_us),
+            };
+            let (operator, expires_by) = (operator.to_owned(), expires_by.map(str::to_owned));
+            return Some(Self::Deduplicate { operator, keys: keys.to_vec(), expires_by, within_watermark_us });
+        }
+        let (operator, n_rows) = plan.downcast_ref::<StreamLimitExec>()?.parts();
+        Some(Self::Limit { operator: operator.to_owned(), n_rows })
+    }
+
+    /// The operator over `input`.
+    pub fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match self {
+            Self::LateRows { operator, event_time } => Arc::new(LateRowsExec::new(input, operator, event_time)),
+            Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
+            Self::Aggregate { operator, mode, event_time } => {
+                Arc::new(StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time)?)
+            }
+            Self::Deduplicate { operator, keys, expires_by, within_watermark_us } => {
+                let kept = within_watermark_us.map_or(Kept::WithKey, |delay_us| Kept::WithinWatermark { delay_us });
+                Arc::new(DeduplicateExec::new(input, operator, keys, expires_by, kept))
+            }
+            Self::Limit { operator, n_rows } => Arc::new(StreamLimitExec::new(input, operator, n_rows)),
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! The state of a run: tables in memory, and the log that makes them durable.
+//!
+//! Before PREPARED N the changes of batch N are written, once for all operators and tasks; the record refers to them. After
+//! it, a snapshot is begun in the background when one is due. A query without stateful operators has no state log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::{BatchId, Error, Result};
+use millstream_state::checkpoint::{Checkpoint, Recovered};
+use millstream_state::store::{
+    DeltaRef, KEY_GROUPS, OPERATOR_VERSION, OperatorState, StateLog, StoreDescription, StoreId, StoreKind, StoreSpec, Tasks,
+};
+
+use crate::physical::stateful::{QueryState, stateful_operators};
+
+/// The state of one run. See the module's documentation.
+#[derive(Debug)]
+pub(super) struct RunState {
+    pub(super) tables: Arc<QueryState>,
+    log: Option<StateLog>,
+    /// The last batch that changed each operator's state.
+    versions: BTreeMap<String, u64>,
+}
+
+/// What the prepared record of a batch says of state.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StateChange {
+    pub(super) versions: BTreeMap<String, u64>,
+    pub(super) delta: Option<DeltaRef>,
+}
+
+impl RunState {
+    /// Reads the state after the last decided batch, for `parallelism` tasks.
+    pub(super) async fn recover(
+        operators: &BTreeMap<String, OperatorState>,
+        checkpoint: &Checkpoint,
+        recovered: &Recovered,
+        parallelism: usize,
+    ) -> Result<Self> {
+        if operators.is_empty() {
+            return Ok(Self { tables: Arc::default(), log: None, versions: BTreeMap::new() });
+        }
+        let specs = specs_of(operators);
+        let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism: u32::try_from(parallelism.max(1)).unwrap_or(u32::MAX) };
+        let log = checkpoint.open_state(recovered).await?;
+        let loaded = log.recover(&specs, tasks).await?;
+        let versions = recovered.last_prepared.as_ref().map(|record| record.state.clone()).unwrap_or_default();
+        Ok(Self { tables: Arc::new(QueryState::new(loaded.tables)), log: Some(log), versions })
+    }
+
+    /// Makes what the batch changed durable; nothing of it counts before the batch's prepared record.
+    pub(super) async fn write(&mut self, batch: BatchId) -> Result<StateChange> {
+        let Some(log) = &mut self.log else { return Ok(StateChange::default()) };
+        let deltas = self.tables.take_deltas()?;
+        for (id, _) in &deltas {
+            self.versions.insert(id.operator.clone(), batch.0);
+        }
+        let delta = log.write(batch, deltas).await?;
+        Ok(StateChange { versions: self.versions.clone(), delta })
+    }
+
+    /// The batch is decided: begins a snapshot if one is due.
+    pub(super) fn decided(&mut self, batch: BatchId) -> Result<()> {
+        match &mut self.log {
+            Some(log) if log.wants_snapshot() => log.snapshot(batch, self.tables.freeze()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for what runs in the background.
+    pub(super) async fn close(self) {
+        if let Some(log) = self.log {
+            log.close().await;
+        }
+    }
+}
+
+fn specs_of(operators: &BTreeMap<String, OperatorState>) -> Vec<StoreSpec> {
+    let spec = |operator: &String, store: &StoreDescription| StoreSpec {
+        id: StoreId { operator: operator.clone(), store: store.name.clone() },
+        kind: store.kind,
+        schema: store.schema.clone(),
+    };
+    operators.iter().flat_map(|(id, operator)| operator.stores.iter().map(move |store| spec(id, store))).collect()
+}
+
+/// The stateful operators of a plan as the start record describes them.
+pub(super) fn operators_of(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<String, OperatorState>> {
+    let mut described = BTreeMap::new();
+    for operator in stateful_operators(plan) {
+        let stores = operator.stores()?.into_iter().map(|(name, schema)| StoreDescription { name, kind: StoreKind::Single, schema });
+        let state = OperatorState {
+            v: OPERATOR_VERSION,
+            kind: operator.kind().to_owned(),
+            n_key_groups: KEY_GROUPS,
+            stores: stores.collect(),
+            detail: operator.detail(),
+        };
+        if described.insert(operator.operator_id().to_owned(), state).is_some() {
+            return Err(Error::internal(format!("two stateful operators are called '{}'", operator.operator_id())));
+        }
+    }
+    Ok(described)
+}
+
+/// Refuses operators that cannot go on from the state that `before` describes.
+pub(super) fn check_operators(before: &BTreeMap<String, OperatorState>, now: &BTreeMap<String, OperatorState>) -> Result<()> {
+    let mut changes = Vec::new();
+    for (id, old) in before {
+        match now.get(id) {
+            None => changes.push(format!("the stateful operator '{id}' is gone")),
+            Some(new) if new != old => changes.push(format!("the stateful operator '{id}' was {} and is {}", shown(old), shown(new))),
+            Some(_) => {}
+        }
+    }
+    changes.extend(now.keys().filter(|id| !before.contains_key(*id)).map(|id| format!("the stateful operator '{id}' is new")));
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the query's state changed since its checkpoint was made: {}", changes.join("; "))).hint(
+        "undo the change of keys, aggregates or limits, or start with a new checkpointLocation (the input is then read from its beginning)",
+    ))
+}
+
+fn shown(operator: &OperatorState) -> String {
+    let columns =
+        |fields: &arrow::datatypes::Fields| fields.iter().map(|field| field.data_type().to_string()).collect::<Vec<_>>().join(", ");
+    let stores = operator.stores.iter().map(|store| format!("({}) -> ({})", columns(store.schema.keys()), columns(store.schema.values())));
+    let detail = if operator.detail.is_null() { String::new() } else { format!(" {}", operator.detail) };
+    format!("{}{detail} with {}", operator.kind, stores.collect::<Vec<_>>().join(", "))
+}
