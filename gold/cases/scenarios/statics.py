@@ -3,7 +3,8 @@
 from scenario import e, scenario, wm
 
 TABLES = {"names": "SELECT * FROM VALUES ('a', 'Anna'), ('b', 'Bob'), ('b', 'Berta'), (CAST(NULL AS STRING), 'nobody') AS names(nk, name)"}
-STEPS = [e((5, "a", 1), (6, "x", 2), (7, None, 3)), e((8, "b", 4)), {}, e((60, "a", 5)), e((120, "b", 6))]
+# The row without a key is not the newest: where Spark infers IS NOT NULL, it filters below the watermark.
+STEPS = [e((5, "a", 1), (7, "x", 2), (6, None, 3)), e((8, "b", 4)), {}, e((60, "a", 5)), e((120, "b", 6))]
 
 
 def of(program, id, mode="append", steps=None):
