@@ -12,6 +12,7 @@ use millstream_connectors::{ForeachBatch, RowWriterFactory, foreach_batch_sink, 
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, OptionSpec, Options, OutputMode, Result, Sink};
+use millstream_engine::physical::late_table::late_rows_schema;
 use millstream_engine::stream::definition::CheckpointLife;
 use millstream_engine::{QueryDefinition, RowErrors, StreamingQuery, Trigger};
 use millstream_state::Location;
@@ -99,7 +100,7 @@ impl<T> Writer<T> {
 
     /// An option: of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
     /// dead-letter table of their source, which needs `deadLetterPath`); of streams also `checkpointLocation`, `outputMode`,
-    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`, `flush`.
+    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`, `flush`, `lateRowsPath`.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value.to_string());
@@ -196,9 +197,22 @@ pub(crate) struct PreparedWrite {
 /// What becomes of rows on which an expression fails: `fail` or `deadLetter`.
 const ROW_ERRORS: &str = "rowErrors";
 
+/// The folder of the rows that came too late.
+const LATE_ROWS_PATH: &str = "lateRowsPath";
+
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 9] =
-    ["checkpointLocation", "outputMode", "trigger", "queryName", "stopTimeout", "commitInterval", "maxBytesPerBatch", "flush", ROW_ERRORS];
+const ENGINE_OPTIONS: [&str; 10] = [
+    "checkpointLocation",
+    "outputMode",
+    "trigger",
+    "queryName",
+    "stopTimeout",
+    "commitInterval",
+    "maxBytesPerBatch",
+    "flush",
+    LATE_ROWS_PATH,
+    ROW_ERRORS,
+];
 
 /// Where a stream's rows go.
 #[derive(Clone, Default)]
@@ -342,6 +356,7 @@ impl DataStreamWriter {
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
             runs_no_data_batches,
             flushes: flushes(&own, trigger)?,
+            late_rows: late_rows(&session, &own).await?,
             idle_event_interval,
         })
     }
@@ -378,6 +393,22 @@ fn batch_bytes_max(own: &Options) -> Result<u64> {
         Some(bytes_max) => Ok(bytes_max),
         None => Ok(QueryDefinition::BATCH_BYTES_MAX),
     }
+}
+
+/// `lateRowsPath`: a Parquet table of the rows that came too late.
+async fn late_rows(session: &crate::Session, own: &Options) -> Result<Option<Arc<dyn Sink>>> {
+    let Some(path) = own.get(LATE_ROWS_PATH) else { return Ok(None) };
+    let request = SinkRequest {
+        format: "parquet".to_owned(),
+        options: Options::new().with("path", path),
+        schema: late_rows_schema(),
+        partition_by: Vec::new(),
+        query_name: None,
+        output_mode: Some(OutputMode::Append),
+        time_zone: session.time_zone(),
+        clock: Arc::clone(session.engine().clock()),
+    };
+    session.engine().registry().for_format(&request.format)?.sink(request).await.map(Some)
 }
 
 /// `flush`: when the input has ended, everything is final.

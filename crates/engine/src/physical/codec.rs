@@ -18,8 +18,9 @@ use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, Wri
 use serde::{Deserialize, Serialize};
 
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
+use super::late_table::LateTable;
 use super::row_guard::RowGuardSpec;
-use super::stateful::StatefulWire;
+use super::stateful::{LateRowsExec, StatefulWire};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
@@ -47,6 +48,7 @@ enum Node {
     FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
     Stateful { operator: StatefulWire },
+    LateRows { operator: String, event_time: String, table: Option<LateTableWire> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +76,14 @@ struct WriterWire {
 struct DeadLettersWire {
     sink: String,
     writer: WriterWire,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LateTableWire {
+    table: DeadLettersWire,
+    writer_no: u32,
+    sources: String,
+    columns: Vec<String>,
 }
 
 impl PhysicalExtensionCodec for PlanCodec {
@@ -128,8 +138,17 @@ impl PlanCodec {
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::Stateful { operator } => operator.over(input)?,
+            Node::LateRows { operator, event_time, table } => {
+                let table = table.map(|wire| self.late_table_of(wire)).transpose()?;
+                Arc::new(LateRowsExec::new(input, operator, event_time, table))
+            }
             Node::RowFact { fact, given, call, column } => Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, column)),
         })
+    }
+
+    fn late_table_of(&self, wire: LateTableWire) -> Result<LateTable> {
+        let LateTableWire { table, writer_no, sources, columns } = wire;
+        Ok(LateTable { table: self.dead_letters_of(table)?, writer_no, sources, columns })
     }
 
     fn dead_letters_of(&self, wire: DeadLettersWire) -> Result<DeadLetters> {
@@ -184,6 +203,11 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
         };
         return Ok(Node::RowFact { fact: fact.to_owned(), given, call, column: exec.column().to_owned() });
     }
+    if let Some(late) = plan.downcast_ref::<LateRowsExec>() {
+        let (operator, event_time) = late.parts();
+        let table = late.table().map(to_late_table_wire).transpose()?;
+        return Ok(Node::LateRows { operator: operator.to_owned(), event_time: event_time.to_owned(), table });
+    }
     if let Some(operator) = StatefulWire::of(plan) {
         return Ok(Node::Stateful { operator });
     }
@@ -202,6 +226,11 @@ fn fact_of(fact: &str, given: Option<i64>, call: u64) -> Result<RowFact> {
         "bits" => RowFact::Bits(seed),
         other => return Err(Error::internal(format!("an unknown row fact '{other}' in a plan"))),
     })
+}
+
+fn to_late_table_wire(late: &LateTable) -> Result<LateTableWire> {
+    let LateTable { table, writer_no, sources, columns } = late.clone();
+    Ok(LateTableWire { table: to_dead_letters_wire(&table)?, writer_no, sources, columns })
 }
 
 fn to_dead_letters_wire(target: &DeadLetters) -> Result<DeadLettersWire> {

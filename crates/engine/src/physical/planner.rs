@@ -21,10 +21,10 @@ use millstream_analyzer::row_facts::RowFactNode;
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
-use super::dead_letters::LAST_WRITER;
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_fact::RowFactExec;
 use super::row_guard::column_names;
+use super::side_table::LAST_WRITER;
 use super::source_exec::source_execs;
 use super::source_table::{SourceTable, as_source_table, source_tables};
 use super::stateful::plan_stateful;

@@ -147,11 +147,7 @@ impl SourceTable {
         let reader = self.registry.reader(&spec)?;
         let dead_letters = match &self.dead_letters {
             None => None,
-            Some((_, sink)) => {
-                let spec = sink.writer();
-                let writers = self.registry.writer(&spec)?;
-                Some(DeadLetters { sink: self.dead_letter_name(), spec, writers })
-            }
+            Some((_, sink)) => Some(DeadLetters::of(self.dead_letter_name(), sink, &self.registry)?),
         };
         let splits = split_leaf(&[], n_partitions)?;
         Ok(SourceExec::new(self.name.clone(), spec, reader, dead_letters, splits).streaming(self.is_streaming()))

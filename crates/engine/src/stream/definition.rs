@@ -37,6 +37,9 @@ pub struct QueryDefinition {
     pub row_errors: RowErrors,
     /// Where the rows go.
     pub sink: Arc<dyn Sink>,
+    /// Where rows go that come too late ([`late_rows_schema`](crate::physical::late_table::late_rows_schema)); without it
+    /// they are only counted.
+    pub late_rows: Option<Arc<dyn Sink>>,
     /// The least time between the starts of two batches under the default trigger (file sinks: `commitInterval`).
     pub commit_interval: Duration,
     /// When batches begin.

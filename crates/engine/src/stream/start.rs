@@ -25,8 +25,9 @@ use super::run_state::{RunState, check_operators, operators_of};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
 use crate::physical::source_table::{as_source_table, source_tables};
+use crate::physical::stateful::keep_late_rows;
 use crate::physical::watermark::watermark_execs;
-use crate::physical::{SinkExec, SourceTable};
+use crate::physical::{LATE_ROWS_SINK, SideTable, SinkExec, SourceTable};
 use crate::runner::MAIN_SINK;
 
 /// Starts a query and gives its handle.
@@ -96,9 +97,10 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     Ok(StreamingQuery { shared })
 }
 
-/// The main sink and the dead-letter tables of the sources, by name.
+/// The main sink, the table of late rows and the dead-letter tables of the sources, by name.
 fn sinks_of(definition: &QueryDefinition, tables: &[Arc<dyn TableProvider>]) -> Result<BTreeMap<String, Arc<dyn Sink>>> {
     let mut sinks = BTreeMap::from([(MAIN_SINK.to_owned(), Arc::clone(&definition.sink))]);
+    sinks.extend(definition.late_rows.as_ref().map(|sink| (LATE_ROWS_SINK.to_owned(), Arc::clone(sink))));
     for table in tables {
         sinks.extend(as_source_table(table)?.dead_letter_sink());
     }
@@ -224,6 +226,10 @@ pub(super) async fn physical_plan(
 ) -> Result<(Arc<dyn ExecutionPlan>, LogicalPlan)> {
     let logical = definition.plan.logical_plan(settings).await?;
     let rows = engine.guarded_plan(&logical, definition.row_errors).await?;
+    let rows = match &definition.late_rows {
+        Some(sink) => keep_late_rows(&rows, &SideTable::of(LATE_ROWS_SINK, sink, &engine.registry)?)?,
+        None => rows,
+    };
     let spec = definition.sink.writer();
     let writers = engine.registry.writer(&spec)?;
     Ok((Arc::new(SinkExec::new(rows, spec, writers)), logical))

@@ -15,7 +15,9 @@ use millstream_analyzer::EventTimeWatermarkNode;
 use millstream_connectors::MemoryStream;
 use millstream_core::crash::CRASH;
 use millstream_core::{Clock, CrashPoint, CrashPoints, Error, NoCrash, Options, Result};
-use millstream_engine::physical::PlanCodec;
+use millstream_engine::physical::late_table::late_rows_schema;
+use millstream_engine::physical::stateful::LateRowsExec;
+use millstream_engine::physical::{LateTable, PlanCodec, SideTable};
 use millstream_engine::{StreamingQuery, Trigger};
 use millstream_testkit::ManualClock;
 
@@ -96,17 +98,23 @@ async fn a_silent_source_holds_the_watermark_back_only_until_its_idle_timeout() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watermarks_and_guards_from_the_future_can_be_sent_elsewhere() {
+async fn operators_of_event_time_can_be_sent_elsewhere() {
     let t = Harness::new();
     let stream = t.in_process.memory.stream("a", schema()).unwrap();
     let dead = t.dir.path().join("dead");
     let options = Options::new().with("maxFutureSkew", "1 minute").with("deadLetterPath", dead.to_string_lossy());
     let plan = t.engine.plans().plan(&watermarked(&t, &stream, options).await).await.unwrap();
+    let late = SideTable::of("lateRows", &t.sink_of("noop", "late", late_rows_schema()).await, t.engine.registry()).unwrap();
+    let late = LateTable::new(late, 3, &plan);
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(LateRowsExec::new(plan, "count", "ts", Some(late)));
     let codec = PlanCodec::new(Arc::clone(t.engine.registry()));
     let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &codec).unwrap();
     let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &SessionContext::new().task_ctx(), &codec).unwrap();
     let text = |plan: &dyn ExecutionPlan| displayable(plan).indent(false).to_string();
     assert_eq!(text(copy.as_ref()), text(plan.as_ref()));
+    let (sent, got) = (plan.downcast_ref::<LateRowsExec>().unwrap(), copy.downcast_ref::<LateRowsExec>().unwrap());
+    let (sent, got) = (sent.table().unwrap(), got.table().unwrap());
+    assert_eq!((got.writer_no, &got.sources, &got.columns), (3, &sent.sources, &vec!["ts".to_owned()]));
     let want = ["EventTimeWatermarkExec: ts@a, delay=0 ms", "FutureGuardExec: a, max_skew=60000 ms, dead_letters=a.deadLetters"];
     let text = text(plan.as_ref());
     assert!(want.iter().all(|want| text.contains(want)), "{text}");

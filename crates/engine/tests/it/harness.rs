@@ -119,6 +119,7 @@ impl Harness {
             settings: BTreeMap::new(),
             row_errors: RowErrors::Fail,
             sink,
+            late_rows: None,
             commit_interval: Duration::ZERO,
             trigger,
             checkpoint: self.checkpoint(),

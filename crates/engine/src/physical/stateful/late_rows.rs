@@ -1,4 +1,5 @@
-//! Drops rows that come too late for a stateful operator, and counts them for it.
+//! Drops rows that come too late for a stateful operator, and counts them for it; on request they go to a table
+//! (`lateRowsPath`).
 //!
 //! A row is late when its event time is at or before the watermark that was in force in the previous batch; a row in a
 //! window when the window's end is (Spark's rule). The test stands below the operator's pre-aggregation, so that rows are
@@ -7,16 +8,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
-use arrow::compute::filter_record_batch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter, filter_record_batch, not};
+use arrow::datatypes::Int64Type;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, Result};
 
-use crate::error::to_datafusion;
+use crate::batch::BatchScope;
+use crate::error::from_datafusion;
+use crate::physical::SideTable;
 use crate::physical::event_time::event_times_us;
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorTask};
+use crate::physical::late_table::{LateRowsWriter, LateTable};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 
 /// Drops and counts late rows. See the module's documentation.
 pub type LateRowsExec = OperatorExec<LateRows>;
@@ -26,23 +33,57 @@ pub type LateRowsExec = OperatorExec<LateRows>;
 pub struct LateRows {
     operator: String,
     event_time: String,
+    table: Option<LateTable>,
 }
 
 impl LateRowsExec {
     /// Tests the column `event_time` for the stateful operator of that name.
-    pub fn new(input: Arc<dyn ExecutionPlan>, operator: impl Into<String>, event_time: impl Into<String>) -> Self {
-        Self::over(LateRows { operator: operator.into(), event_time: event_time.into() }, [input])
+    pub fn new(
+        input: Arc<dyn ExecutionPlan>,
+        operator: impl Into<String>,
+        event_time: impl Into<String>,
+        table: Option<LateTable>,
+    ) -> Self {
+        Self::over(LateRows { operator: operator.into(), event_time: event_time.into(), table }, [input])
     }
 
     /// For whom, and by which column.
     pub fn parts(&self) -> (&str, &str) {
         (&self.operator.operator, &self.operator.event_time)
     }
+
+    /// Where late rows go.
+    pub fn table(&self) -> Option<&LateTable> {
+        self.operator.table.as_ref()
+    }
+}
+
+/// The same plan, whose late rows go to a table of the query.
+pub fn keep_late_rows(plan: &Arc<dyn ExecutionPlan>, table: &SideTable) -> Result<Arc<dyn ExecutionPlan>> {
+    keep(plan, table, &mut 0)
+}
+
+fn keep(plan: &Arc<dyn ExecutionPlan>, table: &SideTable, n_operators: &mut u32) -> Result<Arc<dyn ExecutionPlan>> {
+    let children = plan.children();
+    if children.is_empty() {
+        return Ok(Arc::clone(plan));
+    }
+    let children = children.into_iter().map(|child| keep(child, table, n_operators)).collect::<Result<Vec<_>>>()?;
+    match (plan.downcast_ref::<LateRowsExec>(), children.as_slice()) {
+        (Some(late), [input]) => {
+            let (operator, event_time) = late.parts();
+            let table = LateTable::new(table.clone(), *n_operators, input);
+            *n_operators += 1;
+            Ok(Arc::new(LateRowsExec::new(Arc::clone(input), operator, event_time, Some(table))))
+        }
+        _ => replace_children_if_necessary(Arc::clone(plan), children).map_err(from_datafusion),
+    }
 }
 
 impl fmt::Display for LateRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}", self.operator, self.event_time)
+        write!(f, "{} by {}", self.operator, self.event_time)?;
+        self.table.iter().try_for_each(|table| write!(f, ", table={}", table.table.sink))
     }
 }
 
@@ -63,21 +104,55 @@ impl Operator for LateRows {
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
-        let column = input.schema().index_of(&self.event_time)?;
-        let late_us = task.scope.facts.watermarks.late_us();
-        let operator = self.operator.clone();
-        let rows = task.rows_of(input)?.map(move |batch| {
-            let batch = batch?;
-            let times = batch.columns().get(column).ok_or_else(|| to_datafusion(Error::internal("rows without their event time")))?;
-            let times = event_times_us(times).map_err(to_datafusion)?;
-            let in_time: BooleanArray = times.iter().map(|us| Some(us.is_none_or(|us| us > late_us))).collect();
-            let n_late = in_time.false_count();
-            if n_late == 0 {
-                return Ok(batch);
+        let writer = self.table.as_ref().map(|table| table.writer(&self.operator, &task.scope, task.partition));
+        Ok(rows_of_run(LateRowsRun {
+            event_time_idx: input.schema().index_of(&self.event_time)?,
+            late_us: task.scope.facts.watermarks.late_us(),
+            input: task.rows_of(input)?,
+            operator: self.operator.clone(),
+            writer: writer.transpose()?,
+            scope: task.scope,
+        }))
+    }
+}
+
+/// One task's rows on their way.
+struct LateRowsRun {
+    input: SendableRecordBatchStream,
+    event_time_idx: usize,
+    late_us: i64,
+    operator: String,
+    writer: Option<LateRowsWriter>,
+    scope: Arc<BatchScope>,
+}
+
+impl OperatorRun for LateRowsRun {
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(chunk) = self.input.next().await.transpose().map_err(from_datafusion)? else {
+            if let Some(writer) = &mut self.writer {
+                writer.finish().await?;
             }
-            task.scope.count_late_rows(&operator, n_late as u64);
-            Ok(filter_record_batch(&batch, &in_time)?)
-        });
-        Ok(rows.boxed())
+            return Ok(None);
+        };
+        let times = chunk.columns().get(self.event_time_idx).ok_or_else(|| Error::internal("rows without their event time"))?;
+        let times = event_times_us(times)?;
+        let in_time: BooleanArray = times.iter().map(|us| Some(us.is_none_or(|us| us > self.late_us))).collect();
+        let n_late = in_time.false_count();
+        if n_late == 0 {
+            return Ok(Some(chunk));
+        }
+        self.scope.count_late_rows(&self.operator, n_late as u64);
+        if let Some(writer) = &mut self.writer {
+            let late = not(&in_time)?;
+            let times = filter(&times, &late)?.as_primitive::<Int64Type>().clone();
+            writer.write(&filter_record_batch(&chunk, &late)?, &times).await?;
+        }
+        Ok(Some(filter_record_batch(&chunk, &in_time)?))
+    }
+
+    async fn abort(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.abort().await;
+        }
     }
 }

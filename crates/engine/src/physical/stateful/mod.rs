@@ -31,7 +31,7 @@ use serde_json::Value;
 pub use aggregate::StatefulAggregateExec;
 pub use deduplicate::DeduplicateExec;
 pub use exchange::KeyExchangeExec;
-pub use late_rows::LateRowsExec;
+pub use late_rows::{LateRowsExec, keep_late_rows};
 pub use limit::StreamLimitExec;
 pub use plan::plan_stateful;
 pub use tables::{MAIN_STORE, QueryState};

@@ -51,7 +51,7 @@ pub fn plan_stateful(
 
 fn in_time(input: Arc<dyn ExecutionPlan>, operator: &str, event_time: Option<&Column>) -> Arc<dyn ExecutionPlan> {
     match event_time {
-        Some(column) => Arc::new(LateRowsExec::new(input, operator, &column.name)),
+        Some(column) => Arc::new(LateRowsExec::new(input, operator, &column.name, None)),
         None => input,
     }
 }

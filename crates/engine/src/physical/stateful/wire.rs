@@ -7,14 +7,12 @@ use millstream_analyzer::streaming::Kept;
 use millstream_core::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StatefulAggregateExec, StreamLimitExec};
+use super::{DeduplicateExec, KeyExchangeExec, StatefulAggregateExec, StreamLimitExec};
 
 /// A stateful operator, or one that stands below them, without its input.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StatefulWire {
-    /// [`LateRowsExec`]
-    LateRows { operator: String, event_time: String },
     /// [`KeyExchangeExec`]
     KeyExchange { keys: Vec<String>, n_partitions: usize },
     /// [`StatefulAggregateExec`]: its aggregates are those of the partial aggregation below.
@@ -28,10 +26,6 @@ pub(crate) enum StatefulWire {
 impl StatefulWire {
     /// The operator, if it is one of these.
     pub fn of(plan: &dyn ExecutionPlan) -> Option<Self> {
-        if let Some(late) = plan.downcast_ref::<LateRowsExec>() {
-            let (operator, event_time) = late.parts();
-            return Some(Self::LateRows { operator: operator.to_owned(), event_time: event_time.to_owned() });
-        }
         if let Some(exchange) = plan.downcast_ref::<KeyExchangeExec>() {
             let n_partitions = plan.output_partitioning().partition_count();
             return Some(Self::KeyExchange { keys: exchange.keys().to_vec(), n_partitions });
@@ -57,7 +51,6 @@ impl StatefulWire {
     /// The operator over `input`.
     pub fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match self {
-            Self::LateRows { operator, event_time } => Arc::new(LateRowsExec::new(input, operator, event_time)),
             Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
             Self::Aggregate { operator, mode, event_time } => {
                 Arc::new(StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time)?)

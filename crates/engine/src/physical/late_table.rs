@@ -1,0 +1,102 @@
+//! Where late rows go on request (`lateRowsPath`): a side table of the query.
+//!
+//! A row of it says which operator judged which row by which watermark, in which batch. A late row is there exactly once,
+//! like those of the main output; a row that two operators judge late is there once for each.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::physical_plan::ExecutionPlan;
+use millstream_core::{Error, Result};
+
+use super::row_guard::{column_names, row_as_json};
+use super::side_table::{SideTable, SideWriter};
+use super::source_exec::source_execs;
+use crate::batch::BatchScope;
+
+/// The table's name in the checkpoint.
+pub const LATE_ROWS_SINK: &str = "lateRows";
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("row", DataType::Utf8, false),
+        Field::new("event_time", time.clone(), false),
+        Field::new("watermark", time, false),
+        Field::new("operator", DataType::Utf8, false),
+        Field::new("source", DataType::Utf8, false),
+        Field::new("batch_id", DataType::Int64, false),
+    ]))
+});
+
+/// The columns: the row as JSON, its event time, the watermark that judged it, the operator's id, the names of the sources
+/// below it, the batch.
+pub fn late_rows_schema() -> SchemaRef {
+    Arc::clone(&SCHEMA)
+}
+
+/// The late rows of one operator.
+#[derive(Debug, Clone)]
+pub struct LateTable {
+    /// The query's table.
+    pub table: SideTable,
+    /// Tells apart the operators of a plan.
+    pub writer_no: u32,
+    /// The sources of the rows, divided by commas.
+    pub sources: String,
+    /// What the columns of the rows are called.
+    pub columns: Vec<String>,
+}
+
+impl LateTable {
+    /// For an operator that judges the rows of `input`.
+    pub fn new(table: SideTable, writer_no: u32, input: &Arc<dyn ExecutionPlan>) -> Self {
+        let streams = source_execs(input).into_iter().filter(|source| source.is_streaming());
+        let sources = streams.map(|source| source.source_name()).collect::<Vec<_>>().join(", ");
+        Self { table, writer_no, sources, columns: column_names(input) }
+    }
+
+    /// The writer of one partition of the operator.
+    pub fn writer(&self, operator: &str, scope: &Arc<BatchScope>, partition: usize) -> Result<LateRowsWriter> {
+        let writer = SideWriter::new(self.table.clone(), Arc::clone(scope), self.writer_no, partition)?;
+        Ok(LateRowsWriter { writer, operator: operator.to_owned(), of: self.clone() })
+    }
+}
+
+/// One partition's late rows of one operator.
+pub struct LateRowsWriter {
+    writer: SideWriter,
+    operator: String,
+    of: LateTable,
+}
+
+impl LateRowsWriter {
+    /// Stages rows that came too late, with their event times.
+    pub async fn write(&mut self, late: &RecordBatch, event_times_us: &Int64Array) -> Result<()> {
+        let facts = self.writer.scope().facts;
+        let json = (0..late.num_rows()).map(|row| row_as_json(&late.slice(row, 1), &self.of.columns));
+        let rows = StringArray::from_iter_values(json.map(|json| String::from_utf8_lossy(&json).into_owned()));
+        let batch_id = i64::try_from(facts.batch_id.0).map_err(|_| Error::internal("batch id over 2^63"))?;
+        let n_rows = late.num_rows();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(rows),
+            Arc::new(event_times_us.reinterpret_cast::<TimestampMicrosecondType>().with_timezone("UTC")),
+            Arc::new(TimestampMicrosecondArray::from_value(facts.watermarks.late_us(), n_rows).with_timezone("UTC")),
+            Arc::new(StringArray::from(vec![self.operator.as_str(); n_rows])),
+            Arc::new(StringArray::from(vec![self.of.sources.as_str(); n_rows])),
+            Arc::new(Int64Array::from_value(batch_id, n_rows)),
+        ];
+        self.writer.write(RecordBatch::try_new(late_rows_schema(), columns)?).await
+    }
+
+    /// The task has ended well: reports what was staged.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.writer.finish().await
+    }
+
+    /// The task has failed: removes what was staged, as far as it goes.
+    pub async fn abort(&mut self) {
+        self.writer.abort().await;
+    }
+}
