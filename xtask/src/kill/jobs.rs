@@ -119,6 +119,11 @@ impl Format {
 }
 
 impl Job {
+    /// Whether a program of its own writes the output, and replaces the file of a batch that comes again.
+    pub fn replaces_files(&self) -> bool {
+        matches!(self.program, Program::Example(_))
+    }
+
     /// The job file as a stream, writing under `root`.
     pub fn stream_sql(&self, root: &str) -> Option<String> {
         match self.program {

@@ -23,15 +23,16 @@ pub struct Looker {
 }
 
 impl Looker {
-    /// Starts asking for the ids of the table in `output` (its folder, and its format).
-    pub fn start(mut command: Command, folder: &Path, output: &str, format: &str) -> Outcome<Self> {
+    /// Starts asking for the ids of the table in `output` (its folder, and its format). Files that a program of its own
+    /// `replaces` may change while they are read: the reader then says so, which is no answer.
+    pub fn start(mut command: Command, folder: &Path, output: &str, format: &str, replaces: bool) -> Outcome<Self> {
         let sql = folder.join("look.sql");
         let text = format!("CREATE TABLE t (id STRING) USING {format} OPTIONS (path '{output}');\nSELECT id FROM t;\n");
         fs::write(&sql, text).map_err(|e| format!("cannot write {}: {e}", sql.display()))?;
         command.args(["sql", "--format", "json", "-f", "look.sql"]).current_dir(folder).stdin(Stdio::null());
         let stop = std::sync::Arc::new(AtomicBool::new(false));
         let (stopped, there) = (stop.clone(), folder.join(output));
-        let thread = std::thread::spawn(move || looks(&mut command, &there, &stopped));
+        let thread = std::thread::spawn(move || looks(&mut command, &there, &stopped, replaces));
         Ok(Self { stop, thread })
     }
 
@@ -42,7 +43,7 @@ impl Looker {
     }
 }
 
-fn looks(command: &mut Command, there: &Path, stop: &AtomicBool) -> Outcome<Vec<Vec<String>>> {
+fn looks(command: &mut Command, there: &Path, stop: &AtomicBool, replaces: bool) -> Outcome<Vec<Vec<String>>> {
     let mut looks = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(PAUSE);
@@ -53,6 +54,9 @@ fn looks(command: &mut Command, there: &Path, stop: &AtomicBool) -> Outcome<Vec<
         let output = command.output().map_err(|e| format!("cannot start the Millstream reader: {e}"))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            if replaces && said.contains("FILE_CHANGED") {
+                continue;
+            }
             return Err(format!("the Millstream reader ended with {}: {said}", output.status));
         }
         let mut ids = Vec::new();

@@ -219,7 +219,9 @@ impl Campaign {
         // Each look is a process: in some runs it is there, in the others it does not disturb the timing.
         let output = rng.pick(job.outputs).filter(|_| rng.one_in(LOOK_ONE_IN));
         let looker = match output {
-            Some(output) if self.s3.is_none() => Some(Looker::start(Command::new(&self.bin), folder, output.folder, output.format)?),
+            Some(output) if self.s3.is_none() => {
+                Some(Looker::start(Command::new(&self.bin), folder, output.folder, output.format, job.replaces_files())?)
+            }
             _ => None,
         };
         let killed = self.kills(job, folder, rng, facts);

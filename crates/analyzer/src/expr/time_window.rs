@@ -36,6 +36,9 @@ pub(crate) struct Sliding {
     pub(crate) windows: DfExpr,
     /// Whether the time is in the window, over the unnested column.
     pub(crate) is_inside: DfExpr,
+    /// A column that says whether the window is the latest one that holds the time, over the unnested column: true for one
+    /// row of each that was unnested.
+    pub(crate) is_latest: (u64, DfExpr),
 }
 
 /// Most windows that one time may fall into.
@@ -118,8 +121,10 @@ impl Resolver<'_> {
         }
         let id = self.next_id();
         let is_inside = time.expr.clone().lt(crate::plan::field(column(id), "end"));
+        let is_latest = crate::plan::field(column(id), "end").eq(crate::plan::field(first.expr.clone(), "end"));
+        let is_latest = (self.next_id(), is_latest);
         let typed = Typed { expr: column(id), ..first };
-        Ok((typed, Some(Sliding { id, windows: list, is_inside })))
+        Ok((typed, Some(Sliding { id, windows: list, is_inside, is_latest })))
     }
 
     /// The window that begins `back` before the latest one that holds the time.

@@ -48,6 +48,7 @@ struct Key {
 pub(crate) struct OnStream {
     key_names: Vec<String>,
     event_time: Option<Column>,
+    once_per_row: Option<Column>,
 }
 
 impl Resolver<'_> {
@@ -207,7 +208,10 @@ impl Grouped {
     /// What the aggregation of a stream must know: the names of its keys, and which one is the event time.
     pub(crate) fn on_stream(&self, cx: &ExprCx) -> OnStream {
         let event_time = self.keys.iter().find(|key| cx.event_time_delay(&key.expr).is_some());
+        let sliding = |key: &Key| cx.time_windows.iter().find(|window| window.typed.expr == key.expr)?.sliding.as_ref();
+        let once_per_row = event_time.and_then(sliding).map(|sliding| Column::new_unqualified(plan_name(sliding.is_latest.0)));
         OnStream {
+            once_per_row,
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
             event_time: event_time.map(|key| Column::new_unqualified(plan_name(key.id))),
         }
@@ -273,7 +277,9 @@ impl Grouped {
 fn aggregation(aggregate: Aggregate, on_stream: Option<OnStream>) -> LogicalPlan {
     match on_stream {
         None => LogicalPlan::Aggregate(aggregate),
-        Some(OnStream { key_names, event_time }) => StatefulAggregateNode::new(aggregate, key_names, event_time).into_plan(),
+        Some(OnStream { key_names, event_time, once_per_row }) => {
+            StatefulAggregateNode::new(aggregate, key_names, event_time).counting_late_rows_by(once_per_row).into_plan()
+        }
     }
 }
 

@@ -384,6 +384,13 @@ pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<Logical
             exprs.push(sliding.windows.clone().alias(plan_name(sliding.id)));
             plan = generate::unnest(projection(exprs, plan)?, std::iter::once(sliding.id), false)?;
             plan = LogicalPlan::Filter(Filter::try_new(sliding.is_inside.clone(), Arc::new(plan))?);
+            if cx.event_time_delay(&window.typed.expr).is_some() {
+                // A row that comes too late for all its windows is one late row.
+                let (id, is_latest) = &sliding.is_latest;
+                let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
+                exprs.push(is_latest.clone().alias(plan_name(*id)));
+                plan = projection(exprs, plan)?;
+            }
         }
     }
     for (id, fact) in &cx.row_facts {

@@ -13,6 +13,7 @@ pub struct StatefulAggregateNode {
     aggregate: Aggregate,
     key_names: Vec<String>,
     event_time: Option<Column>,
+    once_per_row: Option<Column>,
     operator: String,
     mode: OutputMode,
 }
@@ -21,7 +22,19 @@ impl StatefulAggregateNode {
     /// Aggregates a stream. `key_names` are what the user calls the keys; `event_time` is the key that carries the event
     /// time, if one does: a time, or a window of time (a struct), which counts by its end. The mode is append until [`super::for_output_mode`] says otherwise.
     pub fn new(aggregate: Aggregate, key_names: Vec<String>, event_time: Option<Column>) -> Self {
-        Self { aggregate, key_names, event_time, operator: String::new(), mode: OutputMode::Append }
+        Self { aggregate, key_names, event_time, once_per_row: None, operator: String::new(), mode: OutputMode::Append }
+    }
+
+    /// The input has several rows for each row of the stream (windows that overlap): late rows are counted where this column
+    /// is true, which it is for the last of them to become late.
+    #[must_use]
+    pub fn counting_late_rows_by(self, once_per_row: Option<Column>) -> Self {
+        Self { once_per_row, ..self }
+    }
+
+    /// See [`Self::counting_late_rows_by`].
+    pub fn once_per_row(&self) -> Option<&Column> {
+        self.once_per_row.as_ref()
     }
 
     /// The keys and the aggregates over the input.
@@ -109,6 +122,9 @@ impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
             for column in expr.column_refs() {
                 needed.push(input.maybe_index_of_column(column)?);
             }
+        }
+        if let Some(column) = &self.once_per_row {
+            needed.push(input.maybe_index_of_column(column)?);
         }
         needed.sort_unstable();
         needed.dedup();

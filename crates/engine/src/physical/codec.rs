@@ -48,7 +48,7 @@ enum Node {
     FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
     Stateful { operator: StatefulWire },
-    LateRows { operator: String, event_time: String, table: Option<LateTableWire> },
+    LateRows { operator: String, event_time: String, once_per_row: Option<String>, table: Option<LateTableWire> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,9 +138,9 @@ impl PlanCodec {
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::Stateful { operator } => operator.over(input)?,
-            Node::LateRows { operator, event_time, table } => {
+            Node::LateRows { operator, event_time, once_per_row, table } => {
                 let table = table.map(|wire| self.late_table_of(wire)).transpose()?;
-                Arc::new(LateRowsExec::new(input, operator, event_time, table))
+                Arc::new(LateRowsExec::new(Arc::clone(&input), operator, event_time, once_per_row).with_table(input, table))
             }
             Node::RowFact { fact, given, call, column } => Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, column)),
         })
@@ -204,9 +204,10 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
         return Ok(Node::RowFact { fact: fact.to_owned(), given, call, column: exec.column().to_owned() });
     }
     if let Some(late) = plan.downcast_ref::<LateRowsExec>() {
-        let (operator, event_time) = late.parts();
+        let (operator, event_time, once_per_row) = late.parts();
         let table = late.table().map(to_late_table_wire).transpose()?;
-        return Ok(Node::LateRows { operator: operator.to_owned(), event_time: event_time.to_owned(), table });
+        let (operator, event_time, once_per_row) = (operator.to_owned(), event_time.to_owned(), once_per_row.map(str::to_owned));
+        return Ok(Node::LateRows { operator, event_time, once_per_row, table });
     }
     if let Some(operator) = StatefulWire::of(plan) {
         return Ok(Node::Stateful { operator });

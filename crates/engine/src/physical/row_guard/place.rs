@@ -23,6 +23,7 @@ use super::names::column_names;
 use super::steps::{is_fallible, step_of};
 use super::{RowGuardExec, RowGuardSpec};
 use crate::error::from_datafusion;
+use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StreamLimitExec};
 use crate::physical::{DeadLetters, EventTimeWatermarkExec, FutureGuardExec, RowFactExec, SourceExec};
 
 /// Puts guards into a plan. `guarded`: the names of the sources whose rows are guarded, and what they read; each needs a
@@ -128,6 +129,10 @@ fn refuse_what_fails(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
         || plan.is::<RowFactExec>()
         || plan.is::<EventTimeWatermarkExec>()
         || plan.is::<FutureGuardExec>()
+        || plan.is::<LateRowsExec>()
+        || plan.is::<KeyExchangeExec>()
+        || plan.is::<DeduplicateExec>()
+        || plan.is::<StreamLimitExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<CoalescePartitionsExec>()
         || plan.is::<SortPreservingMergeExec>()

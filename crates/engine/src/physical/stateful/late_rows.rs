@@ -3,13 +3,14 @@
 //!
 //! A row is late when its event time is at or before the watermark that was in force in the previous batch; a row in a
 //! window when the window's end is (Spark's rule). The test stands below the operator's pre-aggregation, so that rows are
-//! counted and not groups.
+//! counted and not groups. A row of overlapping windows comes here once for each: all of them are tested, but as a late row
+//! it counts once, when the latest of its windows is late, too.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{filter, filter_record_batch, not};
+use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::Int64Type;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::EquivalenceProperties;
@@ -33,23 +34,31 @@ pub type LateRowsExec = OperatorExec<LateRows>;
 pub struct LateRows {
     operator: String,
     event_time: String,
+    once_per_row: Option<String>,
     table: Option<LateTable>,
 }
 
 impl LateRowsExec {
-    /// Tests the column `event_time` for the stateful operator of that name.
+    /// Tests the column `event_time` for the stateful operator of that name. With `once_per_row`, a boolean column, only rows
+    /// where it is true count as late rows.
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
         operator: impl Into<String>,
         event_time: impl Into<String>,
-        table: Option<LateTable>,
+        once_per_row: Option<String>,
     ) -> Self {
-        Self::over(LateRows { operator: operator.into(), event_time: event_time.into(), table }, [input])
+        Self::over(LateRows { operator: operator.into(), event_time: event_time.into(), once_per_row, table: None }, [input])
     }
 
-    /// For whom, and by which column.
-    pub fn parts(&self) -> (&str, &str) {
-        (&self.operator.operator, &self.operator.event_time)
+    /// The same over another input, whose late rows go to a table.
+    #[must_use]
+    pub fn with_table(&self, input: Arc<dyn ExecutionPlan>, table: Option<LateTable>) -> Self {
+        Self::over(LateRows { table, ..self.operator.clone() }, [input])
+    }
+
+    /// For whom, by which column, and which column says what counts.
+    pub fn parts(&self) -> (&str, &str, Option<&str>) {
+        (&self.operator.operator, &self.operator.event_time, self.operator.once_per_row.as_deref())
     }
 
     /// Where late rows go.
@@ -71,10 +80,12 @@ fn keep(plan: &Arc<dyn ExecutionPlan>, table: &SideTable, n_operators: &mut u32)
     let children = children.into_iter().map(|child| keep(child, table, n_operators)).collect::<Result<Vec<_>>>()?;
     match (plan.downcast_ref::<LateRowsExec>(), children.as_slice()) {
         (Some(late), [input]) => {
-            let (operator, event_time) = late.parts();
-            let table = LateTable::new(table.clone(), *n_operators, input);
+            let mut table = LateTable::new(table.clone(), *n_operators, input);
+            if let Some(column) = &late.operator.once_per_row {
+                table.columns.remove(input.schema().index_of(column)?);
+            }
             *n_operators += 1;
-            Ok(Arc::new(LateRowsExec::new(Arc::clone(input), operator, event_time, Some(table))))
+            Ok(Arc::new(late.with_table(Arc::clone(input), Some(table))))
         }
         _ => replace_children_if_necessary(Arc::clone(plan), children).map_err(from_datafusion),
     }
@@ -107,6 +118,7 @@ impl Operator for LateRows {
         let writer = self.table.as_ref().map(|table| table.writer(&self.operator, &task.scope, task.partition));
         Ok(rows_of_run(LateRowsRun {
             event_time_idx: input.schema().index_of(&self.event_time)?,
+            once_per_row_idx: self.once_per_row.as_ref().map(|column| input.schema().index_of(column)).transpose()?,
             late_us: task.scope.facts.watermarks.late_us(),
             input: task.rows_of(input)?,
             operator: self.operator.clone(),
@@ -120,6 +132,7 @@ impl Operator for LateRows {
 struct LateRowsRun {
     input: SendableRecordBatchStream,
     event_time_idx: usize,
+    once_per_row_idx: Option<usize>,
     late_us: i64,
     operator: String,
     writer: Option<LateRowsWriter>,
@@ -137,15 +150,24 @@ impl OperatorRun for LateRowsRun {
         let times = chunk.columns().get(self.event_time_idx).ok_or_else(|| Error::internal("rows without their event time"))?;
         let times = event_times_us(times)?;
         let in_time: BooleanArray = times.iter().map(|us| Some(us.is_none_or(|us| us > self.late_us))).collect();
-        let n_late = in_time.false_count();
-        if n_late == 0 {
+        if in_time.false_count() == 0 {
             return Ok(Some(chunk));
         }
-        self.scope.count_late_rows(&self.operator, n_late as u64);
-        if let Some(writer) = &mut self.writer {
-            let late = not(&in_time)?;
-            let times = filter(&times, &late)?.as_primitive::<Int64Type>().clone();
-            writer.write(&filter_record_batch(&chunk, &late)?, &times).await?;
+        let mut late = not(&in_time)?;
+        if let Some(once_per_row) = self.once_per_row_idx.and_then(|idx| chunk.columns().get(idx)) {
+            late = and(&late, once_per_row.as_boolean())?;
+        }
+        let n_late = late.true_count();
+        if n_late > 0 {
+            self.scope.count_late_rows(&self.operator, n_late as u64);
+            if let Some(writer) = &mut self.writer {
+                let times = filter(&times, &late)?.as_primitive::<Int64Type>().clone();
+                let mut rows = filter_record_batch(&chunk, &late)?;
+                if let Some(idx) = self.once_per_row_idx {
+                    rows.remove_column(idx);
+                }
+                writer.write(&rows, &times).await?;
+            }
         }
         Ok(Some(filter_record_batch(&chunk, &in_time)?))
     }

@@ -37,7 +37,7 @@ pub fn plan_stateful(
         // A key without event time is remembered for ever, so no row is late for it, as in Spark.
         let by_event_time = deduplicate.has_event_time_key() || matches!(deduplicate.kept(), Kept::WithinWatermark { .. });
         let event_time = deduplicate.event_time().filter(|_| by_event_time);
-        let input = in_time(input, deduplicate.operator(), event_time);
+        let input = in_time(input, deduplicate.operator(), event_time, None);
         let expires_by = event_time.map(|column| column.name.clone());
         let input = exchanged(input, keys.clone(), n_tasks);
         return Ok(Some(Arc::new(DeduplicateExec::new(input, deduplicate.operator(), keys, expires_by, deduplicate.kept()))));
@@ -49,9 +49,14 @@ pub fn plan_stateful(
     Ok(None)
 }
 
-fn in_time(input: Arc<dyn ExecutionPlan>, operator: &str, event_time: Option<&Column>) -> Arc<dyn ExecutionPlan> {
+fn in_time(
+    input: Arc<dyn ExecutionPlan>,
+    operator: &str,
+    event_time: Option<&Column>,
+    once_per_row: Option<&Column>,
+) -> Arc<dyn ExecutionPlan> {
     match event_time {
-        Some(column) => Arc::new(LateRowsExec::new(input, operator, &column.name, None)),
+        Some(column) => Arc::new(LateRowsExec::new(input, operator, &column.name, once_per_row.map(|column| column.name.clone()))),
         None => input,
     }
 }
@@ -69,7 +74,7 @@ fn aggregation(
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
     // Complete mode drops nothing, as in Spark.
     let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete);
-    let input = in_time(input, node.operator(), late_by);
+    let input = in_time(input, node.operator(), late_by, node.once_per_row());
     let aggregate = node.aggregate();
     let (logical, physical) = (aggregate.input.schema(), input.schema());
     let mut calls = Vec::new();
