@@ -106,7 +106,7 @@ async fn operators_of_event_time_can_be_sent_elsewhere() {
     let plan = t.engine.plans().plan(&watermarked(&t, &stream, options).await).await.unwrap();
     let late = SideTable::of("lateRows", &t.sink_of("noop", "late", late_rows_schema()).await, t.engine.registry()).unwrap();
     let late = LateTable::new(late, 3, &plan);
-    let plan: Arc<dyn ExecutionPlan> = Arc::new(LateRowsExec::new(plan, "count", "ts", Some(late)));
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(LateRowsExec::new(Arc::clone(&plan), "count", "ts", None).with_table(plan, Some(late)));
     let codec = PlanCodec::new(Arc::clone(t.engine.registry()));
     let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &codec).unwrap();
     let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &SessionContext::new().task_ctx(), &codec).unwrap();
