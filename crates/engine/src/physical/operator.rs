@@ -12,10 +12,13 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions, apply_expression_roots};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, Partitioning,
+    PlanProperties,
+};
 use futures::stream::{self, BoxStream};
 use futures::{Future, StreamExt};
 use millstream_core::{Error, Result};
@@ -48,6 +51,16 @@ pub trait Operator<const N: usize = 1>: fmt::Debug + fmt::Display + Clone + Send
     fn maintains_input_order(&self) -> [bool; N] {
         [false; N]
     }
+}
+
+/// Rows of the input, partition by partition, in no order that DataFusion may count on.
+pub fn unordered(input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new(input.schema()),
+        Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+        input.pipeline_behavior(),
+        input.boundedness(),
+    ))
 }
 
 /// The rows of one partition.

@@ -7,8 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Fields, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::Kept;
 use millstream_core::{Error, Result};
@@ -19,7 +18,7 @@ use super::tables::{MAIN_STORE, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_times_us, expiry_ms};
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
 
 /// Lets the first row of each key pass. See the module's documentation.
 pub type DeduplicateExec = OperatorExec<Deduplicate>;
@@ -93,12 +92,7 @@ impl Operator for Deduplicate {
     const NAME: &'static str = "DeduplicateExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered(input)
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {

@@ -13,9 +13,8 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::Int64Type;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, Result};
 
@@ -24,7 +23,7 @@ use crate::error::from_datafusion;
 use crate::physical::SideTable;
 use crate::physical::event_time::event_times_us;
 use crate::physical::late_table::{LateRowsWriter, LateTable};
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
 
 /// Drops and counts late rows. See the module's documentation.
 pub type LateRowsExec = OperatorExec<LateRows>;
@@ -102,12 +101,7 @@ impl Operator for LateRows {
     const NAME: &'static str = "LateRowsExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered(input)
     }
 
     fn maintains_input_order(&self) -> [bool; 1] {

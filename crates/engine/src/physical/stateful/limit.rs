@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::Result;
 use millstream_state::store::StoreSchema;
@@ -16,7 +15,7 @@ use super::StatefulOperator;
 use super::tables::{MAIN_STORE, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
 
 /// Lets the first rows pass. Its input has all rows in one partition, that of the state's only row.
 pub type StreamLimitExec = OperatorExec<StreamLimit>;
@@ -72,12 +71,7 @@ impl Operator for StreamLimit {
     const NAME: &'static str = "StreamLimitExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered(input)
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
