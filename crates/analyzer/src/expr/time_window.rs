@@ -25,6 +25,8 @@ pub(crate) struct TimeWindow {
     pub(crate) time: DfExpr,
     /// The windows of one row, when there may be several.
     pub(crate) sliding: Option<Sliding>,
+    /// Of which time, how long, how often and from where: what tells it from other windows of the same type.
+    pub(crate) meaning: String,
 }
 
 /// The windows that one time falls into.
@@ -81,6 +83,7 @@ impl Resolver<'_> {
             true => (self.window_struct(&time, length, slide, offset, 0, span)?, None),
             false => self.sliding_window(cx, &time, length, slide, offset, span)?,
         };
+        let meaning = format!("window({}, {length} us, {slide} us, {offset} us)", time.name);
         cx.carry_event_time(&time.expr, &typed.expr);
         if !cx.time_windows.iter().any(|known| known.typed.expr == typed.expr) {
             if !cx.time_windows.is_empty() {
@@ -90,7 +93,7 @@ impl Resolver<'_> {
                     span,
                 ));
             }
-            cx.time_windows.push(TimeWindow { typed: typed.clone(), time: time.expr, sliding });
+            cx.time_windows.push(TimeWindow { typed: typed.clone(), time: time.expr, sliding, meaning });
         }
         Ok(typed)
     }

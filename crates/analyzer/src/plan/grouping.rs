@@ -47,6 +47,7 @@ struct Key {
 /// What an aggregation of a stream knows beside its keys and calls.
 pub(crate) struct OnStream {
     key_names: Vec<String>,
+    key_meanings: Vec<String>,
     event_time: Option<Column>,
     once_per_row: Option<Column>,
 }
@@ -210,8 +211,13 @@ impl Grouped {
         let event_time = self.keys.iter().find(|key| cx.event_time_delay(&key.expr).is_some());
         let sliding = |key: &Key| cx.time_windows.iter().find(|window| window.typed.expr == key.expr)?.sliding.as_ref();
         let once_per_row = event_time.and_then(sliding).map(|sliding| Column::new_unqualified(plan_name(sliding.is_latest.0)));
+        let meaning = |key: &Key| {
+            let window = cx.time_windows.iter().find(|window| window.typed.expr == key.expr);
+            window.map_or_else(|| key.name.clone(), |window| window.meaning.clone())
+        };
         OnStream {
             once_per_row,
+            key_meanings: self.keys.iter().map(meaning).collect(),
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
             event_time: event_time.map(|key| Column::new_unqualified(plan_name(key.id))),
         }
@@ -238,11 +244,11 @@ impl Grouped {
         }
         let keys: Vec<DfExpr> = self.keys.iter().map(|key| column(key.id)).collect();
         let Some(sets) = &self.sets else {
-            return Ok(aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, on_stream));
+            return Ok(aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream));
         };
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
-        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, on_stream);
+        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, on_stream);
         let Some(id) = self.sets_id else { return Ok(plan) };
         let mut exprs: Vec<DfExpr> = vec![];
         for plan_column in plan.schema().columns() {
@@ -274,11 +280,14 @@ impl Grouped {
     }
 }
 
-fn aggregation(aggregate: Aggregate, on_stream: Option<OnStream>) -> LogicalPlan {
+fn aggregation(aggregate: Aggregate, calls: &[Collected], on_stream: Option<OnStream>) -> LogicalPlan {
     match on_stream {
         None => LogicalPlan::Aggregate(aggregate),
-        Some(OnStream { key_names, event_time, once_per_row }) => {
-            StatefulAggregateNode::new(aggregate, key_names, event_time).counting_late_rows_by(once_per_row).into_plan()
+        Some(OnStream { key_names, key_meanings, event_time, once_per_row }) => {
+            // The texts of Spark's column names: they change when what is computed changes.
+            let calls = calls.iter().map(|call| call.typed.name.clone());
+            let meaning = key_meanings.into_iter().chain(calls).collect();
+            StatefulAggregateNode::new(aggregate, key_names, event_time).meaning(meaning).counting_late_rows_by(once_per_row).into_plan()
         }
     }
 }

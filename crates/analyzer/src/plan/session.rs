@@ -79,7 +79,7 @@ impl Resolver<'_> {
         let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
         exprs.push(session_struct.expr.alias(plan_name(session)));
         session_struct.expr = column(session);
-        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None });
+        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None, meaning: SESSION.to_owned() });
         Ok(Rel { plan: projection(exprs, plan)?, ..rel })
     }
 }

@@ -12,6 +12,7 @@ use millstream_core::OutputMode;
 pub struct StatefulAggregateNode {
     aggregate: Aggregate,
     key_names: Vec<String>,
+    meaning: Vec<String>,
     event_time: Option<Column>,
     once_per_row: Option<Column>,
     operator: String,
@@ -22,7 +23,27 @@ impl StatefulAggregateNode {
     /// Aggregates a stream. `key_names` are what the user calls the keys; `event_time` is the key that carries the event
     /// time, if one does: a time, or a window of time (a struct), which counts by its end. The mode is append until [`super::for_output_mode`] says otherwise.
     pub fn new(aggregate: Aggregate, key_names: Vec<String>, event_time: Option<Column>) -> Self {
-        Self { aggregate, key_names, event_time, once_per_row: None, operator: String::new(), mode: OutputMode::Append }
+        Self {
+            aggregate,
+            key_names,
+            meaning: Vec::new(),
+            event_time,
+            once_per_row: None,
+            operator: String::new(),
+            mode: OutputMode::Append,
+        }
+    }
+
+    /// What the keys and the aggregates are, in texts that a restart compares: their types may stay the same when their
+    /// meaning does not.
+    #[must_use]
+    pub fn meaning(self, meaning: Vec<String>) -> Self {
+        Self { meaning, ..self }
+    }
+
+    /// See [`Self::meaning`].
+    pub fn texts(&self) -> &[String] {
+        &self.meaning
     }
 
     /// The input has several rows for each row of the stream (windows that overlap): late rows are counted where this column

@@ -114,14 +114,19 @@ impl Job {
         for dataset in &self.datasets {
             let in_dataset = |error: Error| error.context(format!("dataset '{}'", dataset.name));
             let analyzed = dataset.frame.analyze().await.map_err(in_dataset)?;
-            let row_errors = match dataset.kind {
-                DatasetKind::StreamingTable => dataset.stream_writer(options)?.definition().await.map_err(in_dataset)?.row_errors,
-                DatasetKind::MaterializedView => dataset.view_writer().prepare().await.map_err(in_dataset)?.row_errors,
+            let (row_errors, plan) = match dataset.kind {
+                DatasetKind::StreamingTable => {
+                    let definition = dataset.stream_writer(options)?.definition().await.map_err(in_dataset)?;
+                    (definition.row_errors, definition.plan.logical_plan(&definition.settings).await.map_err(in_dataset)?)
+                }
+                DatasetKind::MaterializedView => {
+                    (dataset.view_writer().prepare().await.map_err(in_dataset)?.row_errors, analyzed.plan.clone())
+                }
             };
             let engine = self.session.engine();
             // What cannot run with these options is refused here.
-            engine.guarded_plan(&analyzed.plan, row_errors).await.map_err(in_dataset)?;
-            let optimized = engine.plans().optimize(&analyzed.plan)?;
+            engine.guarded_plan(&plan, row_errors).await.map_err(in_dataset)?;
+            let optimized = engine.plans().optimize(&plan)?;
             plans.push(DatasetPlan {
                 name: dataset.name.clone(),
                 kind: kind_name(dataset.kind),

@@ -39,6 +39,8 @@ pub struct StatefulAggregate {
     mode: OutputMode,
     /// The key by which groups become final.
     event_time: Option<String>,
+    /// What it computes, in texts that a restart compares.
+    meaning: Vec<String>,
     groups: GroupColumns,
 }
 
@@ -61,14 +63,16 @@ impl StatefulAggregateExec {
         operator: impl Into<String>,
         mode: OutputMode,
         event_time: Option<String>,
+        meaning: Vec<String>,
     ) -> Result<Self> {
         let groups = GroupColumns::of(&input)?;
-        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, event_time, groups }, [input]))
+        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, event_time, meaning, groups }, [input]))
     }
 
-    /// What makes it again: operator, mode, event time.
-    pub fn parts(&self) -> (&str, OutputMode, Option<&str>) {
-        (&self.operator.operator, self.operator.mode, self.operator.event_time.as_deref())
+    /// What makes it again: operator, mode, event time, meaning.
+    pub fn parts(&self) -> (&str, OutputMode, Option<&str>, &[String]) {
+        let StatefulAggregate { operator, mode, event_time, meaning, .. } = &self.operator;
+        (operator, *mode, event_time.as_deref(), meaning)
     }
 }
 
@@ -86,12 +90,7 @@ impl StatefulOperator for StatefulAggregateExec {
     }
 
     fn detail(&self) -> Value {
-        // By what they compute: names of columns are numbers that follow from the query's text.
-        let calls = self.operator.groups.aggregates.iter().map(|aggregate| {
-            let distinct = if aggregate.is_distinct() { "distinct " } else { "" };
-            format!("{}({distinct}{})", aggregate.fun().name(), aggregate.expressions().len())
-        });
-        json!({ "aggregates": calls.collect::<Vec<_>>() })
+        json!(self.operator.meaning)
     }
 
     fn stores(&self) -> Result<Vec<(String, StoreSchema)>> {

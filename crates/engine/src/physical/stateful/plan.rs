@@ -92,7 +92,8 @@ fn aggregation(
     let keys = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).map(|key| key.name().clone()).collect();
     let groups = exchanged(Arc::new(partial), keys, n_tasks);
     let event_time = node.event_time().map(|column| column.name.clone());
-    let exec = StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time).map_err(to_datafusion)?;
+    let exec =
+        StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time, node.texts().to_vec()).map_err(to_datafusion)?;
     Ok(Arc::new(exec))
 }
 

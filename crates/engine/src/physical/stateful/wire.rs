@@ -16,7 +16,7 @@ pub(crate) enum StatefulWire {
     /// [`KeyExchangeExec`]
     KeyExchange { keys: Vec<String>, n_partitions: usize },
     /// [`StatefulAggregateExec`]: its aggregates are those of the partial aggregation below.
-    Aggregate { operator: String, mode: String, event_time: Option<String> },
+    Aggregate { operator: String, mode: String, event_time: Option<String>, meaning: Vec<String> },
     /// [`DeduplicateExec`]
     Deduplicate { operator: String, keys: Vec<String>, expires_by: Option<String>, within_watermark_us: Option<i64> },
     /// [`StreamLimitExec`]
@@ -31,9 +31,9 @@ impl StatefulWire {
             return Some(Self::KeyExchange { keys: exchange.keys().to_vec(), n_partitions });
         }
         if let Some(aggregate) = plan.downcast_ref::<StatefulAggregateExec>() {
-            let (operator, mode, event_time) = aggregate.parts();
+            let (operator, mode, event_time, meaning) = aggregate.parts();
             let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
-            return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time });
+            return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time, meaning: meaning.to_vec() });
         }
         if let Some(deduplicate) = plan.downcast_ref::<DeduplicateExec>() {
             let (operator, keys, expires_by, kept) = deduplicate.parts();
@@ -52,8 +52,8 @@ impl StatefulWire {
     pub fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match self {
             Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
-            Self::Aggregate { operator, mode, event_time } => {
-                Arc::new(StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time)?)
+            Self::Aggregate { operator, mode, event_time, meaning } => {
+                Arc::new(StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time, meaning)?)
             }
             Self::Deduplicate { operator, keys, expires_by, within_watermark_us } => {
                 let kept = within_watermark_us.map_or(Kept::WithKey, |delay_us| Kept::WithinWatermark { delay_us });
