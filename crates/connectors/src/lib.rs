@@ -31,6 +31,7 @@ use millstream_core::ConnectorRegistry;
 use millstream_state::{FileSystem, OsFileSystem};
 
 pub use console::ConsoleOutput;
+pub use file::STORE_OPTIONS;
 pub use foreach::{RowWriter, RowWriterFactory, foreach_sink};
 pub use foreach_batch::{ForeachBatch, foreach_batch_sink};
 pub use memory::{MemoryStore, MemoryStream};

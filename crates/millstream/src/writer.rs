@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
-use millstream_connectors::{ForeachBatch, RowWriterFactory, foreach_batch_sink, foreach_sink};
+use millstream_connectors::{ForeachBatch, RowWriterFactory, STORE_OPTIONS, foreach_batch_sink, foreach_sink};
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, OptionSpec, Options, OutputMode, Result, Sink};
@@ -360,14 +360,13 @@ impl DataStreamWriter {
             idle_event_interval,
         })
     }
-}
 
-impl DataStreamWriter {
-    /// Names the nearest option, be it the format's or the engine's. A format that lists none takes any.
+    /// Names the nearest option, be it the format's or the engine's. A format that lists none takes any. Those of a store are
+    /// for the checkpoint, too.
     fn check_names(&self, session: &Session) -> Result<()> {
         let (sink, mut known) = match &self.target {
-            Target::ForeachBatch(_) => ("foreach_batch".to_owned(), Vec::new()),
-            Target::Foreach(_) => ("foreach".to_owned(), Vec::new()),
+            Target::ForeachBatch(_) => ("foreach_batch".to_owned(), STORE_OPTIONS.to_vec()),
+            Target::Foreach(_) => ("foreach".to_owned(), STORE_OPTIONS.to_vec()),
             Target::Format => {
                 let format = self.format_name(session);
                 let known = session.engine().registry().for_format(&format)?.sink_options(&format);
@@ -396,7 +395,7 @@ fn batch_bytes_max(own: &Options) -> Result<u64> {
 }
 
 /// `lateRowsPath`: a Parquet table of the rows that came too late.
-async fn late_rows(session: &crate::Session, own: &Options) -> Result<Option<Arc<dyn Sink>>> {
+async fn late_rows(session: &Session, own: &Options) -> Result<Option<Arc<dyn Sink>>> {
     let Some(path) = own.get(LATE_ROWS_PATH) else { return Ok(None) };
     let request = SinkRequest {
         format: "parquet".to_owned(),

@@ -49,7 +49,7 @@ use millstream_core::{Connector, OptionSpec, ReaderSpec, Result, Sink, Source, S
 use millstream_state::{FileSystem, OsFileSystem};
 
 pub use format::FileFormat;
-pub use options::{FileSinkOptions, FileSourceOptions, SaveMode};
+pub use options::{FileSinkOptions, FileSourceOptions, STORE_OPTIONS, SaveMode};
 
 /// The name in specs.
 const NAME: &str = "file";

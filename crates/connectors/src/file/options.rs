@@ -36,7 +36,7 @@ const SOURCE_OPTIONS: &[OptionSpec] = &[
 ];
 
 /// How an object store is reached; both sources and sinks.
-const STORE_OPTIONS: &[OptionSpec] = &[
+pub const STORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::secret("aws_*", "settings of S3 as object_store names them"),
     OptionSpec::new("allow_http", "whether plain http endpoints are allowed"),
     OptionSpec::secret("fs.s3a.*", "settings of S3 as Spark names them"),

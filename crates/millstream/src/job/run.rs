@@ -235,16 +235,13 @@ impl DatasetTask {
             Ok(()) => status.state = DatasetState::Ended,
             Err(error) => status.state = DatasetState::Failed(error.clone()),
         });
-        if result.is_ok() {
-            self.is_ready.send_replace(true);
-        }
         result
     }
 
     async fn run_inner(&mut self) -> Result<()> {
         for upstream in &mut self.upstream {
             tokio::select! {
-                // An upstream that failed never sends: the job's stop ends the wait.
+                // An upstream that failed or never ran drops its sender, which ends the wait.
                 is_ready = upstream.wait_for(|is_ready| *is_ready) => if is_ready.is_err() { return Ok(()) },
                 () = self.stop.cancelled() => return Ok(()),
             }
@@ -253,7 +250,11 @@ impl DatasetTask {
             return Ok(());
         }
         match self.dataset.kind {
-            DatasetKind::StreamingTable => self.run_stream().await,
+            DatasetKind::StreamingTable => {
+                self.run_stream().await?;
+                self.is_ready.send_replace(true);
+                Ok(())
+            }
             DatasetKind::MaterializedView => self.run_view().await,
         }
     }

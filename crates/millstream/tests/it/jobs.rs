@@ -175,6 +175,9 @@ async fn wrong_writes_are_refused_before_they_start() {
     let error = frame.write_stream().format("json").option("path", "out").option("checkpointLocation", "ck").output_mode("update");
     let error = error.start().await.unwrap_err();
     assert_eq!(error.error_class(), Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE"), "{error}");
+    // The checkpoint of a sink without a place of its own may be on a store.
+    let query = frame.write_stream().foreach_batch(|_, _| async { Ok(()) }).option("aws_region", "x").start().await.unwrap();
+    query.stop().await;
     let error = frame.write_stream().format("noop").output_mode("sometimes").start().await.unwrap_err();
     assert_eq!(error.message(), "output mode 'sometimes' is not one of append, update, complete");
     for (option, near) in [("chekpointLocation", "checkpointLocation"), ("maxBytesPerBach", "maxBytesPerBatch"), ("tabel", "table")] {
