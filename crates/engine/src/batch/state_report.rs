@@ -23,7 +23,7 @@ pub struct StateOperatorReport {
     pub updates_ms: u64,
     /// Milliseconds in which rows were removed, of all tasks together.
     pub removals_ms: u64,
-    /// Milliseconds in which the changes were made durable, of all tasks together.
+    /// Milliseconds in which the changes of the batch were made durable: one write for all operators and tasks.
     pub commit_ms: u64,
     /// Tasks: each reports one.
     pub n_partitions: u64,

@@ -86,7 +86,7 @@ impl MicroBatchLoop {
         let (query_id, epoch) = (self.run.shared.id, self.run.epoch);
         let (clock_us, watermarks) = (cut.clock_us, cut.watermarks);
         let facts = BatchFacts { query_id, epoch, batch_id: cut.batch, attempt: 0, clock_us, watermarks };
-        let RunOutcome { mut outputs, report } = self.run.engine.runner.run(plan, facts, Arc::clone(&self.run.state.tables)).await?;
+        let RunOutcome { mut outputs, mut report } = self.run.engine.runner.run(plan, facts, Arc::clone(&self.run.state.tables)).await?;
         let crash_points = Arc::clone(&self.run.engine.crash_points);
         crash_points.reach(CrashPoint::AfterRun)?;
         let n_rows_out = outputs.get(MAIN_SINK).map_or(0, |outputs| outputs.iter().map(|output| output.n_rows).sum());
@@ -97,7 +97,13 @@ impl MicroBatchLoop {
             prepared.insert(name.clone(), value);
         }
         crash_points.reach(CrashPoint::AfterPrepare)?;
+        let writing_from = self.run.engine.clock.monotonic();
         let state = self.run.state.write(cut.batch).await?;
+        let written_in = self.run.engine.clock.monotonic().saturating_sub(writing_from);
+        for operator in report.state_operators.values_mut() {
+            // One write for all of them.
+            operator.commit_ms = u64::try_from(written_in.as_millis()).unwrap_or(u64::MAX);
+        }
         if state.delta.is_some() {
             crash_points.reach(CrashPoint::AfterState)?;
         }
