@@ -287,7 +287,10 @@ fn aggregation(aggregate: Aggregate, calls: &[Collected], on_stream: Option<OnSt
             // The texts of Spark's column names: they change when what is computed changes.
             let calls = calls.iter().map(|call| call.typed.name.clone());
             let meaning = key_meanings.into_iter().chain(calls).collect();
-            StatefulAggregateNode::new(aggregate, key_names, event_time).meaning(meaning).counting_late_rows_by(once_per_row).into_plan()
+            StatefulAggregateNode::new(aggregate, key_names, event_time)
+                .with_meaning(meaning)
+                .counting_late_rows_by(once_per_row)
+                .into_plan()
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod by_schema;
 mod columns;
+mod deduplicate;
 mod generate;
 mod grouping;
 mod join;

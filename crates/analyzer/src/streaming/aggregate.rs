@@ -37,12 +37,12 @@ impl StatefulAggregateNode {
     /// What the keys and the aggregates are, in texts that a restart compares: their types may stay the same when their
     /// meaning does not.
     #[must_use]
-    pub fn meaning(self, meaning: Vec<String>) -> Self {
+    pub fn with_meaning(self, meaning: Vec<String>) -> Self {
         Self { meaning, ..self }
     }
 
-    /// See [`Self::meaning`].
-    pub fn texts(&self) -> &[String] {
+    /// See [`Self::with_meaning`].
+    pub fn meaning(&self) -> &[String] {
         &self.meaning
     }
 

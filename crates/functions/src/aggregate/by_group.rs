@@ -103,12 +103,8 @@ pub(super) fn over_all(state: impl ByGroup) -> Box<dyn Accumulator> {
 }
 
 /// The aggregate over window frames that leave rows behind.
-pub(super) fn over_frames(state: impl ByGroup) -> Box<dyn Accumulator> {
-    if has_retract(&state) { over_all(state) } else { Box::new(Sliding::new(move || Ok(over_all(state.empty())))) }
-}
-
-fn has_retract<S: ByGroup>(_: &S) -> bool {
-    S::CAN_RETRACT
+pub(super) fn over_frames<S: ByGroup>(state: S) -> Box<dyn Accumulator> {
+    if S::CAN_RETRACT { over_all(state) } else { Box::new(Sliding::new(move || Ok(over_all(state.empty())))) }
 }
 
 #[derive(Debug)]

@@ -16,7 +16,8 @@ use super::actions::zone_of;
 /// ```
 /// use millstream::{Session, ShowOptions, TableLayout};
 ///
-/// # tokio_test(async {
+/// # #[tokio::main]
+/// # async fn main() -> millstream::Result<()> {
 /// let session = Session::new()?;
 /// let frame = session.sql("SELECT 1 AS id, '全角' AS name").await?;
 /// assert_eq!(frame.show_string(ShowOptions::default()).await?, "\
@@ -28,9 +29,7 @@ use super::actions::zone_of;
 /// ");
 /// let options = ShowOptions { layout: TableLayout::Vertical, ..ShowOptions::default() };
 /// assert_eq!(frame.show_string(options).await?, "-RECORD 0----\n id   | 1    \n name | 全角 \n");
-/// # Ok(()) });
-/// # fn tokio_test(run: impl Future<Output = millstream::Result<()>>) {
-/// #     tokio::runtime::Runtime::new().unwrap().block_on(run).unwrap();
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

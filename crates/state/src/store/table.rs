@@ -158,9 +158,13 @@ impl KeyedTable {
         if let Some(t) = delta.expired_to {
             self.discard_expired(t)?;
         }
-        self.remove(&delta.removed)?;
-        let StoreRows { keys, expiry, values, .. } = &delta.upserted;
-        self.upsert(keys, expiry.as_ref(), values)?;
+        if delta.n_removed > 0 {
+            self.remove(&delta.removed)?;
+        }
+        let StoreRows { n_rows, keys, expiry, values } = &delta.upserted;
+        if *n_rows > 0 {
+            self.upsert(keys, expiry.as_ref(), values)?;
+        }
         self.changes.take();
         Ok(())
     }

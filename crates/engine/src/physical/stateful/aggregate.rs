@@ -54,7 +54,7 @@ struct GroupColumns {
 }
 
 /// As Spark calls it in progress.
-const KIND: &str = "stateStoreSave";
+const IN_PROGRESS: &str = "stateStoreSave";
 
 impl StatefulAggregateExec {
     /// Over the partial aggregation `input`, or an exchange of one. `event_time` is the name of the key that carries it.
@@ -82,7 +82,7 @@ impl StatefulOperator for StatefulAggregateExec {
     }
 
     fn kind(&self) -> &'static str {
-        KIND
+        "aggregate"
     }
 
     fn uses_event_time(&self) -> bool {
@@ -146,7 +146,7 @@ impl Operator for StatefulAggregate {
             mode: self.mode,
             has_event_time: event_time.is_some(),
             evaluator: Evaluator::new(self.groups.clone()),
-            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, KIND) },
+            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, IN_PROGRESS) },
             task,
         }))
     }

@@ -58,7 +58,10 @@ impl StatefulOperator for DeduplicateExec {
     }
 
     fn kind(&self) -> &'static str {
-        self.operator.kind()
+        match self.operator.kept {
+            Kept::WithKey => "deduplicate",
+            Kept::WithinWatermark { .. } => "deduplicate_within_watermark",
+        }
     }
 
     fn uses_event_time(&self) -> bool {
@@ -74,7 +77,8 @@ impl StatefulOperator for DeduplicateExec {
 }
 
 impl Deduplicate {
-    fn kind(&self) -> &'static str {
+    /// As Spark calls it in progress.
+    fn name_in_progress(&self) -> &'static str {
         match self.kept {
             Kept::WithKey => "dedupe",
             Kept::WithinWatermark { .. } => "dedupeWithinWatermark",
@@ -106,7 +110,11 @@ impl Operator for Deduplicate {
                 Kept::WithinWatermark { delay_us } => delay_us,
             },
             input: Some(task.rows_of(input)?),
-            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, self.kind()) },
+            report: StateOperatorReport {
+                n_partitions: 1,
+                n_stores: 1,
+                ..StateOperatorReport::of(&self.operator, self.name_in_progress())
+            },
             task,
         }))
     }

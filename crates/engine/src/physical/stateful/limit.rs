@@ -28,7 +28,7 @@ pub struct StreamLimit {
 }
 
 /// As Spark calls it in progress.
-const KIND: &str = "globalLimit";
+const IN_PROGRESS: &str = "globalLimit";
 
 impl StreamLimitExec {
     /// The first `n_rows` rows.
@@ -48,7 +48,7 @@ impl StatefulOperator for StreamLimitExec {
     }
 
     fn kind(&self) -> &'static str {
-        KIND
+        "limit"
     }
 
     fn uses_event_time(&self) -> bool {
@@ -132,7 +132,7 @@ impl Run {
             memory_bytes: table.memory_bytes() as u64,
             n_partitions: 1,
             n_stores: 1,
-            ..StateOperatorReport::of(&self.operator, KIND)
+            ..StateOperatorReport::of(&self.operator, IN_PROGRESS)
         });
         Ok(())
     }

@@ -42,7 +42,7 @@ pub trait StatefulOperator {
     /// Its stable id, by which reports and checkpoints name it.
     fn operator_id(&self) -> &str;
 
-    /// What progress calls its kind, as Spark does.
+    /// What checkpoints call its kind. (Progress has Spark's names.)
     fn kind(&self) -> &'static str;
 
     /// Whether a batch without data runs for it when the watermark has moved. As in Spark that is said of a kind of operator

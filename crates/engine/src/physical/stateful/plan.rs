@@ -93,7 +93,7 @@ fn aggregation(
     let groups = exchanged(Arc::new(partial), keys, n_tasks);
     let event_time = node.event_time().map(|column| column.name.clone());
     let exec =
-        StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time, node.texts().to_vec()).map_err(to_datafusion)?;
+        StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time, node.meaning().to_vec()).map_err(to_datafusion)?;
     Ok(Arc::new(exec))
 }
 
