@@ -6,11 +6,13 @@
 //! engine's business.
 
 mod aggregate;
+mod changes;
 mod deduplicate;
 mod limit;
 mod output_mode;
 
 pub use aggregate::StatefulAggregateNode;
+pub use changes::{CHANGE, INSERT, RETRACT, change_column, change_field};
 pub use deduplicate::{DeduplicateNode, Kept};
 pub use limit::StreamLimitNode;
 pub use output_mode::for_output_mode;

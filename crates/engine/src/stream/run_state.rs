@@ -10,7 +10,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::{BatchId, Error, Result};
 use millstream_state::checkpoint::{Checkpoint, Recovered};
 use millstream_state::store::{
-    DeltaRef, KEY_GROUPS, OPERATOR_VERSION, OperatorState, StateLog, StoreDescription, StoreId, StoreKind, StoreSpec, Tasks,
+    DeltaRef, KEY_GROUPS, OPERATOR_VERSION, OperatorState, StateLog, StoreDescription, StoreId, StoreSpec, Tasks,
 };
 
 use crate::physical::stateful::{QueryState, stateful_operators};
@@ -47,7 +47,7 @@ impl RunState {
         let log = checkpoint.open_state(recovered).await?;
         let loaded = log.recover(&specs, tasks).await?;
         let versions = recovered.last_prepared.as_ref().map(|record| record.state.clone()).unwrap_or_default();
-        Ok(Self { tables: Arc::new(QueryState::new(loaded.tables)), log: Some(log), versions })
+        Ok(Self { tables: Arc::new(QueryState::new(&specs, loaded.tables)?), log: Some(log), versions })
     }
 
     /// Makes what the batch changed durable; nothing of it counts before the batch's prepared record.
@@ -90,12 +90,11 @@ fn specs_of(operators: &BTreeMap<String, OperatorState>) -> Vec<StoreSpec> {
 pub(super) fn operators_of(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<String, OperatorState>> {
     let mut described = BTreeMap::new();
     for operator in stateful_operators(plan) {
-        let stores = operator.stores()?.into_iter().map(|(name, schema)| StoreDescription { name, kind: StoreKind::Single, schema });
         let state = OperatorState {
             v: OPERATOR_VERSION,
             kind: operator.kind().to_owned(),
             n_key_groups: KEY_GROUPS,
-            stores: stores.collect(),
+            stores: operator.stores()?,
             detail: operator.detail(),
         };
         if described.insert(operator.operator_id().to_owned(), state).is_some() {

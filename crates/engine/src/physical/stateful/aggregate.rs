@@ -18,13 +18,13 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{StoreRows, StoreSchema};
+use millstream_state::store::{StoreDescription, StoreRows};
 use serde_json::{Value, json};
 
 use self::merge::{Evaluator, GroupMerge};
 use super::StatefulOperator;
 use super::exchange::KeyExchangeExec;
-use super::tables::{MAIN_STORE, store_schema};
+use super::tables::{MAIN_STORE, one_store, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
@@ -93,11 +93,11 @@ impl StatefulOperator for StatefulAggregateExec {
         json!(self.operator.meaning)
     }
 
-    fn stores(&self) -> Result<Vec<(String, StoreSchema)>> {
+    fn stores(&self) -> Result<Vec<StoreDescription>> {
         let groups = &self.operator.groups;
         let [input] = &self.inputs;
         let states = input.schema().fields().iter().skip(groups.keys.len()).cloned().collect();
-        Ok(vec![(MAIN_STORE.to_owned(), store_schema(groups.keys.clone(), states)?)])
+        Ok(one_store(store_schema(groups.keys.clone(), states)?))
     }
 }
 

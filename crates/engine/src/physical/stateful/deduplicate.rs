@@ -11,10 +11,10 @@ use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::Kept;
 use millstream_core::{Error, Result};
-use millstream_state::store::StoreSchema;
+use millstream_state::store::StoreDescription;
 
 use super::StatefulOperator;
-use super::tables::{MAIN_STORE, store_keys, store_schema};
+use super::tables::{MAIN_STORE, one_store, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_times_us, expiry_ms};
@@ -68,11 +68,11 @@ impl StatefulOperator for DeduplicateExec {
         true
     }
 
-    fn stores(&self) -> Result<Vec<(String, StoreSchema)>> {
+    fn stores(&self) -> Result<Vec<StoreDescription>> {
         let schema = self.schema();
         let keys = columns_of(&schema, &self.operator.keys)?;
         let fields: Fields = keys.iter().filter_map(|idx| schema.fields().get(*idx).cloned()).collect();
-        Ok(vec![(MAIN_STORE.to_owned(), store_schema(fields, Fields::empty())?)])
+        Ok(one_store(store_schema(fields, Fields::empty())?))
     }
 }
 

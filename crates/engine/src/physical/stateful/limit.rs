@@ -9,10 +9,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::Result;
-use millstream_state::store::StoreSchema;
+use millstream_state::store::StoreDescription;
 
 use super::StatefulOperator;
-use super::tables::{MAIN_STORE, store_keys, store_schema};
+use super::tables::{MAIN_STORE, one_store, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
@@ -55,9 +55,9 @@ impl StatefulOperator for StreamLimitExec {
         false
     }
 
-    fn stores(&self) -> Result<Vec<(String, StoreSchema)>> {
+    fn stores(&self) -> Result<Vec<StoreDescription>> {
         let values = Fields::from(vec![Field::new("rows", DataType::Int64, false)]);
-        Ok(vec![(MAIN_STORE.to_owned(), store_schema(Fields::empty(), values)?)])
+        Ok(one_store(store_schema(Fields::empty(), values)?))
     }
 }
 

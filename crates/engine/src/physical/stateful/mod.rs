@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::Result;
-use millstream_state::store::StoreSchema;
+use millstream_state::store::StoreDescription;
 use serde_json::Value;
 
 pub use aggregate::StatefulAggregateExec;
@@ -54,8 +54,8 @@ pub trait StatefulOperator {
         Value::Null
     }
 
-    /// Its stores, by name.
-    fn stores(&self) -> Result<Vec<(String, StoreSchema)>>;
+    /// Its stores.
+    fn stores(&self) -> Result<Vec<StoreDescription>>;
 }
 
 /// The operator as a stateful one, if it is one of ours: one line per kind.

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{ArrayRef, Int8Array};
 use arrow::datatypes::{DataType, Field, Fields};
 use millstream_core::{Error, Result};
-use millstream_state::store::{FrozenTable, KeyedTable, StoreId, StoreSchema, TableDelta};
+use millstream_state::store::{
+    FrozenTable, KeyedMultiTable, KeyedTable, StoreDescription, StoreId, StoreKind, StoreSchema, StoreSpec, TableDelta,
+};
 
 /// A store's name within its operator; most operators have one store.
 pub const MAIN_STORE: &str = "default";
@@ -17,43 +19,77 @@ pub const MAIN_STORE: &str = "default";
 /// The tables of a query's stateful operators, one per store and task.
 #[derive(Debug, Default)]
 pub struct QueryState {
-    stores: BTreeMap<StoreId, Vec<Mutex<KeyedTable>>>,
+    single: Tables<KeyedTable>,
+    multi: Tables<KeyedMultiTable>,
 }
 
+type Tables<T> = BTreeMap<StoreId, Vec<Mutex<T>>>;
+
 impl QueryState {
-    /// The tables of each store's tasks.
-    pub fn new(tables: BTreeMap<StoreId, Vec<KeyedTable>>) -> Self {
-        Self { stores: tables.into_iter().map(|(id, tables)| (id, tables.into_iter().map(Mutex::new).collect())).collect() }
+    /// The tables of each store's tasks, as they were read.
+    pub fn new(stores: &[StoreSpec], mut tables: BTreeMap<StoreId, Vec<KeyedTable>>) -> Result<Self> {
+        let mut state = Self::default();
+        for StoreSpec { id, kind, schema } in stores {
+            let tables = tables.remove(id).ok_or_else(|| Error::internal(format!("{id} was not read")))?;
+            match kind {
+                StoreKind::Multi => {
+                    let recover = |rows| Ok(Mutex::new(KeyedMultiTable::recover(schema.clone(), rows)?));
+                    state.multi.insert(id.clone(), tables.into_iter().map(recover).collect::<Result<_>>()?);
+                }
+                _ => {
+                    state.single.insert(id.clone(), tables.into_iter().map(Mutex::new).collect());
+                }
+            }
+        }
+        Ok(state)
     }
 
-    /// The table of a task.
+    /// The table of a task, of a store with one row per key.
     pub fn table(&self, operator: &str, store: &str, task: usize) -> Result<MutexGuard<'_, KeyedTable>> {
-        let id = StoreId { operator: operator.to_owned(), store: store.to_owned() };
-        let table = self.stores.get(&id).and_then(|tables| tables.get(task));
-        table.map(lock).ok_or_else(|| Error::internal(format!("{id} has no table for task {task}")))
+        table_of(&self.single, operator, store, task)
+    }
+
+    /// The table of a task, of a store with any number of rows per key.
+    pub fn multi_table(&self, operator: &str, store: &str, task: usize) -> Result<MutexGuard<'_, KeyedMultiTable>> {
+        table_of(&self.multi, operator, store, task)
     }
 
     /// What has changed in all tables since the last call.
     pub fn take_deltas(&self) -> Result<Vec<(StoreId, TableDelta)>> {
         let mut deltas = Vec::new();
-        for (id, tables) in &self.stores {
-            for table in tables {
-                deltas.extend(lock(table).take_delta()?.map(|delta| (id.clone(), delta)));
-            }
+        for (id, mut table) in each(&self.single) {
+            deltas.extend(table.take_delta()?.map(|delta| (id.clone(), delta)));
+        }
+        for (id, mut table) in each(&self.multi) {
+            deltas.extend(table.take_delta()?.map(|delta| (id.clone(), delta)));
         }
         Ok(deltas)
     }
 
     /// All tables as they are now, to be read while they change.
     pub fn freeze(&self) -> Vec<(StoreId, FrozenTable)> {
-        let frozen =
-            |id: &StoreId, tables: &[Mutex<KeyedTable>]| tables.iter().map(|table| (id.clone(), lock(table).freeze())).collect::<Vec<_>>();
-        self.stores.iter().flat_map(|(id, tables)| frozen(id, tables)).collect()
+        let single = each(&self.single).map(|(id, table)| (id.clone(), table.freeze()));
+        single.chain(each(&self.multi).map(|(id, table)| (id.clone(), table.freeze()))).collect()
     }
 }
 
-fn lock(table: &Mutex<KeyedTable>) -> MutexGuard<'_, KeyedTable> {
+fn table_of<'a, T>(tables: &'a Tables<T>, operator: &str, store: &str, task: usize) -> Result<MutexGuard<'a, T>> {
+    let id = StoreId { operator: operator.to_owned(), store: store.to_owned() };
+    let table = tables.get(&id).and_then(|tables| tables.get(task));
+    table.map(lock).ok_or_else(|| Error::internal(format!("{id} has no such table for task {task}")))
+}
+
+fn each<T>(tables: &Tables<T>) -> impl Iterator<Item = (&StoreId, MutexGuard<'_, T>)> {
+    tables.iter().flat_map(|(id, tables)| tables.iter().map(move |table| (id, lock(table))))
+}
+
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The one store of an operator that keeps one row per key.
+pub fn one_store(schema: StoreSchema) -> Vec<StoreDescription> {
+    vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Single, schema }]
 }
 
 /// A store's schema; without keys (one row for all) a constant stands for them.
