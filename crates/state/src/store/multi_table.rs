@@ -108,11 +108,6 @@ impl KeyedMultiTable {
         self.rows.n_rows()
     }
 
-    /// How many different keys there are.
-    pub fn n_keys(&self) -> usize {
-        self.heads.len()
-    }
-
     /// What the table takes of memory, rows and indexes, as allocated.
     pub fn memory_bytes(&self) -> usize {
         self.rows.memory_bytes() + self.heads.allocation_size() + self.links.capacity() * size_of::<Links>()
@@ -132,13 +127,13 @@ impl KeyedMultiTable {
     }
 
     /// The oldest row of each key, if there is one.
-    pub fn lookup_first(&self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
+    pub fn lookup_first(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
         let keys = self.codec.encode(keys)?;
         Ok(keys.iter().flatten().map(|key| self.head(key)).collect())
     }
 
     /// Begins a lookup of all rows of all keys; [`KeyedMultiTable::next_pairs`] gives them. Good until rows are added or removed.
-    pub fn lookup_all(&self, keys: &[ArrayRef]) -> Result<Matches> {
+    pub fn lookup_all(&mut self, keys: &[ArrayRef]) -> Result<Matches> {
         let heads = self.lookup_first(keys)?;
         Ok(Matches { next: heads.first().copied().flatten(), heads, probe_row: 0 })
     }

@@ -66,8 +66,8 @@ impl KeyedTable {
         self.index.allocation_size() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes()
     }
 
-    /// The row of each key, if there is one.
-    pub fn lookup(&self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
+    /// The row of each key, if there is one. The slots are good until the next delta is taken, or their rows are removed.
+    pub fn lookup(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
         let keys = self.codec.encode(keys)?;
         Ok(keys.iter().flatten().map(|key| self.find(hash_key(key), key)).collect())
     }

@@ -177,8 +177,8 @@ impl OperatorRun for Run {
                     Some(batch) => {
                         let batch = batch.map_err(from_datafusion)?;
                         let began = self.task.scope.clock.monotonic();
-                        let table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
-                        merge.add(&table, &batch)?;
+                        let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
+                        merge.add(&mut table, &batch)?;
                         self.report.updates_ms += self.task.scope.millis_since(began);
                     }
                     None => self.step = Step::Give(self.finish()?.into_iter()),

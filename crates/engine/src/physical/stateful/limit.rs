@@ -83,7 +83,7 @@ impl Operator for StreamLimit {
 }
 
 fn n_passed(task: &OperatorTask, operator: &str) -> Result<u64> {
-    let table = task.scope.state.table(operator, MAIN_STORE, task.partition)?;
+    let mut table = task.scope.state.table(operator, MAIN_STORE, task.partition)?;
     let slots: Vec<_> = table.lookup(&store_keys(Vec::new(), 1))?.into_iter().flatten().collect();
     let values = table.gather(&slots)?;
     let count = values.first().and_then(|rows| rows.as_primitive::<Int64Type>().iter().next().flatten());

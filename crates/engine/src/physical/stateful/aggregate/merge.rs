@@ -88,7 +88,7 @@ impl GroupMerge {
     }
 
     /// Adds partial groups. What the state has of a group comes before what the batch has of it.
-    pub fn add(&mut self, state: &KeyedTable, partial: &RecordBatch) -> Result<()> {
+    pub fn add(&mut self, state: &mut KeyedTable, partial: &RecordBatch) -> Result<()> {
         let (keys, states) =
             partial.columns().split_at_checked(self.n_keys).ok_or_else(|| Error::internal("partial groups without all keys"))?;
         let n_before = self.n_groups;
@@ -116,7 +116,7 @@ impl GroupMerge {
     }
 
     /// The state's rows of the groups that came up for the first time, `n_before` and later: groups and rows.
-    fn found_in_state(&self, state: &KeyedTable, keys: &[ArrayRef], n_before: usize, n_rows: usize) -> Result<(Vec<usize>, Vec<Slot>)> {
+    fn found_in_state(&self, state: &mut KeyedTable, keys: &[ArrayRef], n_before: usize, n_rows: usize) -> Result<(Vec<usize>, Vec<Slot>)> {
         if self.n_groups == n_before || state.n_rows() == 0 {
             return Ok((Vec::new(), Vec::new()));
         }
