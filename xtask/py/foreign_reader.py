@@ -3,8 +3,9 @@
 
   {"do": "watch", "outputs": [OUTPUT, ...]}   reads all files of the outputs again and again, in the background
   {"do": "unwatch"}                           stops; tells how often it looked, and the first thing that was wrong
-  {"do": "compare", "output": OUTPUT, "columns": [..], "oracle": SQL, "cwd": DIR}
-                                              all rows of the output against a DuckDB query over the inputs
+  {"do": "compare", "output": OUTPUT, "columns": [..], "oracle": SQL, "last_of": [KEY, COLUMN] or null, "cwd": DIR}
+                                              all rows of the output, or of each key that with the greatest value of the
+                                              column, against a DuckDB query over the inputs
   {"do": "whole", "looks": [[ID, ..], ..], "oracle": SQL, "cwd": DIR}
                                               whether each look saw whole batches in order: all rows of the first
                                               input files, none of the others
@@ -142,6 +143,9 @@ def compare(ask):
     glob = f"{folder}/**/*.{kind}"
     read = (f"read_parquet('{glob}', hive_partitioning=true, hive_types_autocast=false)" if kind == "parquet"
             else f"read_json('{glob}', format='newline_delimited', columns={ask['json_columns']})")
+    if ask["last_of"]:
+        key, by = ask["last_of"]
+        read = f"(select * from {read} qualify row_number() over (partition by {key} order by {by} desc) = 1)"
     if files_of(pyarrow.fs.LocalFileSystem(), folder, kind):
         db.execute(f"create table got as select {select} from {read}")
     else:

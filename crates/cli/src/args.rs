@@ -66,12 +66,20 @@ pub struct RunArgs {
     /// A setting, in place of the job's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// Tasks per batch, default one per core; a query may have another number at every start
+    #[arg(long, value_name = "N", value_parser = parallelism)]
+    pub parallelism: Option<usize>,
     /// Append the progress of every batch to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub progress_file: Option<PathBuf>,
     /// Print the progress of every batch
     #[arg(long)]
     pub verbose: bool,
+}
+
+/// A number of tasks.
+fn parallelism(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=256).contains(n)).ok_or_else(|| "expected a number from 1 to 256".to_owned())
 }
 
 #[derive(Debug, Args)]

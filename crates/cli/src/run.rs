@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use millstream::job::RunOptions;
-use millstream::{Error, Job, JobRun, Result, Session, StreamingQueryListener, Trigger};
+use millstream::{EngineConfig, Error, Job, JobRun, Result, Session, StreamingQueryListener, Trigger};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::RunArgs;
@@ -14,7 +14,9 @@ use crate::{crash, live};
 
 pub async fn run(args: RunArgs) -> Result<()> {
     let trigger = args.trigger.as_deref().map(str::parse::<Trigger>).transpose()?;
-    let session = Session::builder().crash_points(crash::from_environment()?).build()?;
+    let mut engine = EngineConfig::default();
+    engine.parallelism = args.parallelism.unwrap_or(engine.parallelism);
+    let session = Session::builder().engine(engine).crash_points(crash::from_environment()?).build()?;
     let settings = parse_settings(&args.settings)?;
     let job = Job::open_with(&session, &args.job, &settings).await?;
     if job.dataset_names().is_empty() {

@@ -4,8 +4,9 @@
 //! campaign hand in others, which fail (the run then ends without any cleaning up) or abort the process.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A place behind a durable step of the commit protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +89,35 @@ pub struct NoCrash;
 
 impl CrashPoints for NoCrash {
     fn reach(&self, _: CrashPoint) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Aborts the process when it passes a point for the n-th time: a crash of a real process.
+#[derive(Debug)]
+pub struct AbortAt {
+    point: CrashPoint,
+    left: AtomicU64,
+}
+
+impl AbortAt {
+    /// From text such as `after-prepared:3`; without a number, the first time.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, n) = text.split_once(':').unwrap_or((text, "1"));
+        let point = CrashPoint::from_name(name).ok_or_else(|| {
+            let known: Vec<&str> = CrashPoint::ALL.into_iter().map(CrashPoint::name).collect();
+            Error::invalid(format!("'{name}' is not one of {}", known.join(", ")))
+        })?;
+        let left = n.parse().map_err(|_| Error::invalid(format!("'{n}' is not a number")))?;
+        Ok(Self { point, left: AtomicU64::new(left) })
+    }
+}
+
+impl CrashPoints for AbortAt {
+    fn reach(&self, point: CrashPoint) -> Result<()> {
+        if point == self.point && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            std::process::abort();
+        }
         Ok(())
     }
 }

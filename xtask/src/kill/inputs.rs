@@ -12,6 +12,8 @@ pub enum Format {
     Json,
     /// With a header; quotes where needed.
     Csv,
+    /// JSON rows whose event time goes on with the file's number; see [`event_row`].
+    Events,
 }
 
 const KINDS: &[&str] = &["view", "click", "a b", "purchase"];
@@ -33,6 +35,7 @@ pub fn file(format: Format, idx: u64, rng: &mut Rng) -> (String, String) {
     let n_rows = if rng.one_in(12) { 0 } else { rng.range(1, 60) };
     match format {
         Format::Json => (format!("f{idx:03}.json"), (0..n_rows).map(|row| json_row(idx, row, rng)).collect()),
+        Format::Events => (format!("f{idx:03}.json"), (0..n_rows).map(|row| event_row(idx, row, rng)).collect()),
         Format::Csv => {
             let rows: String = (0..n_rows).map(|row| csv_row(idx, row, rng)).collect();
             (format!("f{idx:03}.csv"), format!("id,n,price,text\n{rows}"))
@@ -54,11 +57,43 @@ fn json_row(file: u64, row: u64, rng: &mut Rng) -> String {
     format!("{{{}}}\n", fields.join(","))
 }
 
+/// A row of events. What it says, but for its id, was drawn before: by itself, by another row of its file, or by one of
+/// the file before. Times of a file lie in its 20 seconds and the 10 behind them, so that rows come out of order by less
+/// than 30 seconds and equal tokens lie less than 50 apart.
+fn event_row(file: u64, row: u64, rng: &mut Rng) -> String {
+    let (of_file, of_row) = match rng.range(0, 6) {
+        0 => (file, rng.range(0, row + 1)),
+        1 if file > 0 => (file - 1, rng.range(0, 60)),
+        _ => (file, row),
+    };
+    let mut rng = Rng::new(of_file, of_row);
+    let mut fields = vec![format!("\"id\":\"f{file:03}-r{row:04}\""), format!("\"token\":\"t{of_file:03}-{of_row:04}\"")];
+    if !rng.one_in(25) {
+        // A watermark begins at the epoch, and what lies before it is late.
+        let ms = of_file * 20_000 + rng.range(1, 30_000);
+        fields.push(format!("\"ts\":\"{}\"", in_1970(ms)));
+    }
+    if !rng.one_in(12) {
+        fields.push(format!("\"k\":\"{}\"", rng.pick(KINDS).unwrap_or(&"")));
+    }
+    fields.push(if rng.one_in(9) {
+        "\"v\":null".to_owned()
+    } else {
+        format!("\"v\":{}{}", rng.pick(&["", "-"]).unwrap_or(&""), rng.range(1, 1_000_000))
+    });
+    format!("{{{}}}\n", fields.join(","))
+}
+
 fn csv_row(file: u64, row: u64, rng: &mut Rng) -> String {
     let (n, whole) = (rng.range(0, 1_000_000), rng.range(0, 10_000));
     // Halves and quarters: exact in binary, so that no two printers differ.
     let part = rng.pick(&["0", "25", "5", "75"]).unwrap_or(&"0");
     format!("f{file:03}-r{row:04},{n},{whole}.{part},{}\n", rng.pick(CSV_TEXTS).unwrap_or(&""))
+}
+
+/// `1970-01-01T00:00:20.500Z` from milliseconds of that day.
+fn in_1970(ms: u64) -> String {
+    format!("1970-01-01T{:02}:{:02}:{:02}.{:03}Z", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
 }
 
 /// `2023-11-14T22:13:20Z` from seconds since 1970, for the few days of the inputs.

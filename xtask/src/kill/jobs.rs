@@ -19,8 +19,20 @@ pub struct Job {
 pub enum Program {
     /// A job file for `millstream run`; a template: `{root}` is where outputs and checkpoints go.
     Sql(&'static str),
-    /// An example of the crate `millstream`, for what SQL cannot say.
+    /// A job of the example [`EXAMPLE`], for what SQL cannot say.
     Example(&'static str),
+}
+
+/// The example of the crate `millstream` that holds the jobs which are programs.
+pub const EXAMPLE: &str = "kill_job";
+
+/// What a life does when its input has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It ends; more input may come.
+    Pause,
+    /// It makes everything final.
+    Flush,
 }
 
 /// One table that the job writes.
@@ -33,12 +45,26 @@ pub struct Output {
     oracle: &'static str,
     /// Types of the columns in files that do not carry them.
     json_columns: &'static str,
+    /// The columns of a key and of what grows, if the table is that of the last rows of each key.
+    last_of: Option<(&'static str, &'static str)>,
+}
+
+impl Output {
+    /// Parquet, where every row stays.
+    const PARQUET: Self = Self { folder: "out", format: "parquet", columns: &[], oracle: "", json_columns: "", last_of: None };
+    /// JSON lines, where every row stays.
+    const JSON: Self = Self { format: "json", ..Self::PARQUET };
 }
 
 const JSON_SRC: &str = "read_json('in/*.json', format='newline_delimited', \
     columns={id: 'VARCHAR', ts: 'VARCHAR', kind: 'VARCHAR', n: 'BIGINT', text: 'VARCHAR'})";
 const CSV_SRC: &str = "read_csv('in/*.csv', header=true, auto_detect=false, delim=',', quote='\"', \
     columns={id: 'VARCHAR', n: 'BIGINT', price: 'DOUBLE', text: 'VARCHAR'})";
+
+/// `ms`: the event time in milliseconds; `at10`, `at20`: where its windows of 10 and 20 seconds begin.
+const EVENTS_SRC: &str = "(select *, ms // 10000 * 10000 as at10, ms // 20000 * 20000 as at20 \
+    from (select *, epoch_ms(cast(ts as timestamptz)) as ms from read_json('in/*.json', format='newline_delimited', \
+    columns={id: 'VARCHAR', ts: 'VARCHAR', k: 'VARCHAR', v: 'BIGINT', token: 'VARCHAR'})))";
 
 /// All jobs over files; a run takes one of them.
 pub const JOBS: &[Job] = &[
@@ -47,8 +73,6 @@ pub const JOBS: &[Job] = &[
         program: Program::Sql(include_str!("jobs/json-partitions.sql")),
         input: Format::Json,
         outputs: &[Output {
-            folder: "out",
-            format: "parquet",
             columns: &[
                 ("id", "id"),
                 ("ts", "epoch_us(ts)"),
@@ -58,7 +82,7 @@ pub const JOBS: &[Job] = &[
                 ("kind", "nullif(kind, '__HIVE_DEFAULT_PARTITION__')"),
             ],
             oracle: "select id, epoch_us(cast(ts as timestamptz)) as ts, n + 1 as n, text, left(ts, 10) as day, kind from {src} where n % 10 <> 3",
-            json_columns: "",
+            ..Output::PARQUET
         }],
     },
     Job {
@@ -68,17 +92,15 @@ pub const JOBS: &[Job] = &[
         outputs: &[
             Output {
                 folder: "bronze",
-                format: "parquet",
                 columns: &[("id", "id"), ("n", "n"), ("text", "text")],
                 oracle: "select id, n, text from {src}",
-                json_columns: "",
+                ..Output::PARQUET
             },
             Output {
                 folder: "silver",
-                format: "parquet",
                 columns: &[("id", "id"), ("n2", "n2"), ("text", "text")],
                 oracle: "select id, n * 2 as n2, upper(text) as text from {src} where n % 2 = 0",
-                json_columns: "",
+                ..Output::PARQUET
             },
         ],
     },
@@ -87,23 +109,97 @@ pub const JOBS: &[Job] = &[
         program: Program::Sql(include_str!("jobs/csv-json.sql")),
         input: Format::Csv,
         outputs: &[Output {
-            folder: "out",
-            format: "json",
             columns: &[("id", "id"), ("n", "n"), ("price2", "price2"), ("text", "text")],
             oracle: "select id, n, price * 2 as price2, text from {src} where n % 7 <> 0",
             json_columns: "{id: 'VARCHAR', n: 'BIGINT', price2: 'DOUBLE', text: 'VARCHAR'}",
+            ..Output::JSON
         }],
     },
     Job {
         name: "foreach-batch",
-        program: Program::Example("foreach_batch_kill"),
+        program: Program::Example("foreach-batch"),
         input: Format::Json,
         outputs: &[Output {
-            folder: "out",
-            format: "json",
             columns: &[("id", "id"), ("n", "n"), ("text", "text")],
             oracle: "select id, n, upper(text) as text from {src} where n % 3 <> 1",
             json_columns: "{id: 'VARCHAR', n: 'BIGINT', text: 'VARCHAR'}",
+            ..Output::JSON
+        }],
+    },
+    Job {
+        name: "windows",
+        program: Program::Sql(include_str!("jobs/windows.sql")),
+        input: Format::Events,
+        outputs: &[
+            Output {
+                folder: "tumbling",
+                columns: &[("id", "id"), ("n", "n"), ("v", "v"), ("first", "first")],
+                oracle: "select concat(at10, '/', coalesce(k, '-')) as id, count(*) as n, cast(sum(v) as bigint) as v, min(id) as first \
+                         from {src} as s where ms is not null group by at10, k",
+                ..Output::PARQUET
+            },
+            Output {
+                folder: "sliding",
+                columns: &[("id", "id"), ("n", "n"), ("ks", "ks"), ("v", "v")],
+                oracle: "select concat(start, '') as id, count(*) as n, count(distinct k) as ks, max(v) as v \
+                         from (select k, v, unnest([at10, at10 - 10000, at10 - 20000]) as start from {src} where ms is not null and v is not null) \
+                         group by start",
+                ..Output::PARQUET
+            },
+            Output {
+                folder: "rollup",
+                columns: &[("id", "id"), ("n", "n"), ("v", "v")],
+                oracle: "select concat(at20, '/', coalesce(k, '-'), '/', grouping(k)) as id, count(*) as n, cast(sum(v) as bigint) as v \
+                         from {src} where ms is not null group by grouping sets ((at20, k), (at20))",
+                ..Output::PARQUET
+            },
+        ],
+    },
+    Job {
+        name: "windows-update",
+        program: Program::Example("windows-update"),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("key", "key"), ("n", "n"), ("v", "v")],
+            oracle: "select concat(at10, '/', coalesce(k, '-')) as key, count(*) as n, cast(sum(v) as bigint) as v \
+                     from {src} where ms is not null group by at10, k",
+            json_columns: "{key: 'VARCHAR', n: 'BIGINT', v: 'BIGINT', batch: 'BIGINT'}",
+            last_of: Some(("key", "batch")),
+            ..Output::JSON
+        }],
+    },
+    Job {
+        name: "window-chain",
+        program: Program::Sql(include_str!("jobs/window-chain.sql")),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("groups", "groups"), ("n", "n"), ("most", "most"), ("v", "v")],
+            oracle: "select concat(at10 // 60000 * 60000, '') as id, count(*) as groups, cast(sum(n) as bigint) as n, \
+                     max(n) as most, cast(sum(v) as bigint) as v \
+                     from (select at10, k, count(*) as n, sum(v) as v from {src} where ms is not null group by at10, k) \
+                     group by at10 // 60000",
+            ..Output::PARQUET
+        }],
+    },
+    Job {
+        name: "deduplicate",
+        program: Program::Example("deduplicate"),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("token", "token"), ("ms", "epoch_ms(ts)"), ("v", "v")],
+            // A batch is a file, so the first row that comes is that of the least id.
+            oracle: "select min(id) as id, token, ms, min(v) as v from {src} group by token, ms",
+            ..Output::PARQUET
+        }],
+    },
+    Job {
+        name: "deduplicate-within-watermark",
+        program: Program::Example("deduplicate-within-watermark"),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("token", "token"), ("v", "v")],
+            oracle: "select min(id) as id, token, min(v) as v from {src} where ms is not null group by token",
+            ..Output::PARQUET
         }],
     },
 ];
@@ -114,6 +210,7 @@ impl Format {
         match self {
             Self::Json => JSON_SRC,
             Self::Csv => CSV_SRC,
+            Self::Events => EVENTS_SRC,
         }
     }
 }
@@ -124,10 +221,17 @@ impl Job {
         matches!(self.program, Program::Example(_))
     }
 
+    /// Whether it remembers rows of earlier batches. Then its parallelism changes from life to life, its last lives end with a
+    /// flush, and one row of the output comes of many of the inputs.
+    pub fn is_stateful(&self) -> bool {
+        self.input == Format::Events
+    }
+
     /// The job file as a stream, writing under `root`.
-    pub fn stream_sql(&self, root: &str) -> Option<String> {
+    pub fn stream_sql(&self, root: &str, ending: Ending) -> Option<String> {
+        let flush = if ending == Ending::Flush { ", flush 'true'" } else { "" };
         match self.program {
-            Program::Sql(sql) => Some(sql.replace("{root}", root)),
+            Program::Sql(sql) => Some(sql.replace("{root}", root).replace("{flush}", flush)),
             Program::Example(_) => None,
         }
     }
@@ -166,6 +270,7 @@ impl Output {
             "columns": self.columns.iter().map(|(name, sql)| json!([name, sql])).collect::<Vec<_>>(),
             "oracle": self.oracle.replace("{src}", input.src()),
             "json_columns": self.json_columns,
+            "last_of": self.last_of.map(|(key, by)| json!([key, by])),
             "cwd": cwd,
         })
     }

@@ -11,7 +11,7 @@ mod inputs;
 pub mod jobs;
 mod looker;
 pub mod process;
-mod reader;
+pub mod reader;
 pub mod rng;
 mod socket;
 #[cfg(test)]
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::jobs::{JOBS, Job, Program};
+use self::jobs::{EXAMPLE, Ending, JOBS, Job, Program};
 use self::looker::Looker;
 use self::process::{End, Moment};
 use self::reader::Reader;
@@ -100,13 +100,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
         Some(bin) => bin.clone(),
         None => {
             let mut build = cargo();
-            build.args(["build", "--locked", "--workspace", "--bin", "millstream"]);
-            for job in JOBS {
-                if let Program::Example(example) = job.program {
-                    build.args(["--example", example]);
-                }
-            }
-            status(&mut build)?;
+            status(build.args(["build", "--locked", "--workspace", "--bin", "millstream", "--example", EXAMPLE]))?;
             target_dir().join("debug").join("millstream")
         }
     };
@@ -210,8 +204,10 @@ impl Campaign {
             Some(_) => (format!("s3://{BUCKET}/{name}/"), format!("s3://{BUCKET}/{name}/")),
             None => (String::new(), format!("{cwd}/")),
         };
-        if let Some(sql) = job.stream_sql(&root) {
-            write(&folder.join("job.sql"), &sql)?;
+        for ending in [Ending::Pause, Ending::Flush] {
+            if let Some(sql) = job.stream_sql(&root, ending) {
+                write(&folder.join(ending.job_file()), &sql)?;
+            }
         }
 
         let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&seen_root)).collect();
@@ -219,7 +215,8 @@ impl Campaign {
         // Each look is a process: in some runs it is there, in the others it does not disturb the timing.
         let output = rng.pick(job.outputs).filter(|_| rng.one_in(LOOK_ONE_IN));
         let looker = match output {
-            Some(output) if self.s3.is_none() => {
+            // A table of groups has no rows of single input files.
+            Some(output) if self.s3.is_none() && !job.is_stateful() => {
                 Some(Looker::start(Command::new(&self.bin), folder, output.folder, output.format, job.replaces_files())?)
             }
             _ => None,
@@ -244,7 +241,7 @@ impl Campaign {
         let Some(batch) = job.batch_sql("batch/") else { return Ok(()) };
         write(&folder.join("batch.sql"), &batch)?;
         let progress = folder.join("progress-batch");
-        process::run(&mut self.millstream("batch.sql", &progress, None), folder, &progress, &Moment::Never)
+        process::run(&mut self.millstream("batch.sql", &progress, &[]), folder, &progress, &Moment::Never)
             .map_err(|e| format!("batch: {e}"))?;
         for output in job.outputs {
             self.reader
@@ -258,18 +255,22 @@ impl Campaign {
     fn kills(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
         let n_files = rng.range(4, 30);
         let mut kills_left = rng.range(2, 12);
+        // A flush closes the checkpoint to more input.
+        let flush_kills = if job.is_stateful() { rng.range(0, kills_left.min(3)) } else { 0 };
         let mut added = 0;
         facts.files = n_files;
         let progress = folder.join("progress");
         while facts.processes < PROCESSES_MAX {
-            let more = if kills_left == 0 { n_files } else { rng.range(0, n_files - added + 1) };
+            let ending = if job.is_stateful() && kills_left <= flush_kills { Ending::Flush } else { Ending::Pause };
+            let more = if kills_left <= flush_kills { n_files } else { rng.range(0, n_files - added + 1) };
             for _ in 0..more.min(n_files - added) {
                 add_file(job, folder, added, rng)?;
                 added += 1;
             }
             let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
+            let parallelism = if job.is_stateful() { Some(rng.range(1, 6)) } else { None };
             facts.processes += 1;
-            match process::run(&mut self.program(job, &progress), folder, &progress, &moment)? {
+            match process::run(&mut self.program(job, &progress, ending, parallelism), folder, &progress, &moment)? {
                 End::Killed => {
                     facts.kills += 1;
                     kills_left -= 1;
@@ -287,23 +288,38 @@ impl Campaign {
         Err(format!("no end after {PROCESSES_MAX} processes"))
     }
 
-    /// The program of a job: the command, or an example beside it.
-    fn program(&self, job: &Job, progress: &Path) -> Command {
-        match job.program {
-            Program::Sql(_) => self.millstream("job.sql", progress, Some("available-now")),
-            Program::Example(example) => Command::new(self.bin.with_file_name("examples").join(example)),
-        }
+    /// The program of a job: the command, or the example beside it. A life of a stateful job may have a parallelism of its own.
+    fn program(&self, job: &Job, progress: &Path, ending: Ending, parallelism: Option<u64>) -> Command {
+        let mut command = match job.program {
+            Program::Sql(_) => self.millstream(ending.job_file(), progress, &["--trigger", "available-now"]),
+            Program::Example(name) => {
+                let mut command = Command::new(self.bin.with_file_name("examples").join(EXAMPLE));
+                command.arg(name).args((ending == Ending::Flush).then_some("--flush"));
+                command
+            }
+        };
+        command.args(parallelism.into_iter().flat_map(|n| ["--parallelism".to_owned(), n.to_string()]));
+        command
     }
 
     /// The command under test.
-    fn millstream(&self, sql: &str, progress: &Path, trigger: Option<&str>) -> Command {
+    fn millstream(&self, sql: &str, progress: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(&self.bin);
-        command.args(["run", sql]).arg("--progress-file").arg(progress);
-        command.args(trigger.into_iter().flat_map(|t| ["--trigger", t]));
+        command.args(["run", sql]).arg("--progress-file").arg(progress).args(args);
         if let Some(s3) = &self.s3 {
             command.envs(s3.aws_env());
         }
         command
+    }
+}
+
+impl Ending {
+    /// The file of a job whose lives end so.
+    fn job_file(self) -> &'static str {
+        match self {
+            Self::Pause => "job.sql",
+            Self::Flush => "job-flush.sql",
+        }
     }
 }
 

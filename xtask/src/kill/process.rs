@@ -4,6 +4,7 @@
 //! of the kills fall at a drawn time, which also hits start and recovery.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,24 @@ use crate::run::{Outcome, status};
 const HUNG_AFTER: Duration = Duration::from_secs(120);
 /// `stopTimeout` is 10 s; twice that is a hang.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// What a process that aborts itself ends by.
+const SIGABRT: i32 = 6;
 const LOOK_EVERY: Duration = Duration::from_micros(300);
+
+/// The variable that makes the process abort itself.
+const CRASH_AT: &str = "MILLSTREAM_CRASH_AT";
+/// Its points; `after-intent` is for sinks whose effects show early.
+const CRASH_POINTS: &[&str] = &[
+    "after-start",
+    "after-run",
+    "after-prepare",
+    "after-state",
+    "after-prepared",
+    "after-commit",
+    "after-source-commit",
+    "after-roll-forward",
+    "after-fact",
+];
 
 /// When to kill.
 pub enum Moment {
@@ -23,6 +41,8 @@ pub enum Moment {
     After(Duration),
     /// So long after this many batches were reported.
     AfterBatches(u64, Duration),
+    /// Not from outside: the process aborts itself behind a step of the commit protocol, such as `after-state:2`.
+    At(String),
     /// Not at all.
     Never,
 }
@@ -31,17 +51,17 @@ impl Moment {
     /// Draws a moment; `typical` is how long a whole run takes.
     pub fn draw(rng: &mut Rng, typical: Duration) -> Self {
         let micros = u64::try_from(typical.as_micros()).unwrap_or(u64::MAX / 8);
-        if rng.one_in(2) {
-            Self::After(Duration::from_micros(rng.range(0, micros + micros / 8)))
-        } else {
-            Self::AfterBatches(rng.range(0, 6), Duration::from_micros(rng.range(0, 15_000)))
+        match rng.range(0, 3) {
+            0 => Self::After(Duration::from_micros(rng.range(0, micros + micros / 8))),
+            1 => Self::AfterBatches(rng.range(0, 6), Duration::from_micros(rng.range(0, 15_000))),
+            _ => Self::At(format!("{}:{}", rng.pick(CRASH_POINTS).unwrap_or(&""), rng.range(1, 5))),
         }
     }
 }
 
 /// How a process ended.
 pub enum End {
-    /// By our kill.
+    /// By our kill, or by its own at a crash point.
     Killed,
     /// By itself, with exit code 0, after so long.
     Done(Duration),
@@ -51,17 +71,22 @@ pub enum End {
 pub fn run(command: &mut Command, folder: &Path, progress: &Path, moment: &Moment) -> Outcome<End> {
     let mut batches = Batches::new(progress);
     let start = Instant::now();
+    if let Moment::At(point) = moment {
+        command.env(CRASH_AT, point);
+    }
     let mut child = spawn(command, folder)?;
     let mut kill_at = match moment {
         Moment::After(after) => Some(start + *after),
         Moment::AfterBatches(0, after) => Some(start + *after),
-        Moment::AfterBatches(..) | Moment::Never => None,
+        Moment::AfterBatches(..) | Moment::At(_) | Moment::Never => None,
     };
     loop {
         let ended = child.try_wait().map_err(|e| format!("cannot wait for the process: {e}"))?;
         if let Some(status) = ended {
             return if status.success() {
                 Ok(End::Done(start.elapsed()))
+            } else if matches!(moment, Moment::At(_)) && status.signal() == Some(SIGABRT) {
+                Ok(End::Killed)
             } else {
                 Err(format!("the process ended with {status}; see log"))
             };

@@ -61,7 +61,7 @@ fn kills(
         feeder.allow(n_lines * kill / (n_kills + 1));
         let moment = Moment::After(Duration::from_micros(rng.range(50_000, 1_200_000)));
         facts.processes += 1;
-        match process::run(&mut campaign.millstream("job.sql", &progress, None), folder, &progress, &moment)? {
+        match process::run(&mut campaign.millstream("job.sql", &progress, &[]), folder, &progress, &moment)? {
             End::Killed => {
                 facts.kills += 1;
                 let rows: Vec<String> = wal::segments(folder)?.into_values().flatten().collect();
@@ -78,7 +78,7 @@ fn kills(
     feeder.allow(n_lines);
     facts.processes += 1;
     let mut quiet = Quiet { n_files: 0, since: Instant::now() };
-    process::run_until(&mut campaign.millstream("job.sql", &progress, None), folder, || {
+    process::run_until(&mut campaign.millstream("job.sql", &progress, &[]), folder, || {
         feeder.sent() == n_lines && quiet.for_long(&folder.join("out"))
     })
 }

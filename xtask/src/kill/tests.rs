@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::feeder::{self, Feeder};
 use super::inputs::{self, Format};
-use super::jobs::JOBS;
+use super::jobs::{Ending, JOBS};
 use super::rng::Rng;
 use super::wal;
 
@@ -37,11 +37,39 @@ fn ids_are_unique_and_every_json_line_is_an_object() {
 }
 
 #[test]
+fn events_come_out_of_order_by_less_than_the_delay_and_repeat_near_by() {
+    let mut rng = Rng::new(1, 2);
+    let (mut ids, mut tokens, mut greatest) = (BTreeSet::new(), std::collections::BTreeMap::new(), 0);
+    let (mut n_rows, mut n_without_time) = (0, 0);
+    for idx in 0..20 {
+        let (_, text) = inputs::file(Format::Events, idx, &mut rng);
+        for line in text.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            ids.insert(row["id"].as_str().unwrap().to_owned());
+            n_rows += 1;
+            let Some(ts) = row["ts"].as_str() else {
+                n_without_time += 1;
+                continue;
+            };
+            let number = |at: std::ops::Range<usize>| ts[at].parse::<i64>().unwrap();
+            let ms = ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000 + number(20..23);
+            assert!(ms > 0 && ms > greatest - 60_000, "{line}, after {greatest}");
+            greatest = greatest.max(ms);
+            // Rows of one token are the same but for their ids.
+            let first = tokens.entry(row["token"].as_str().unwrap().to_owned()).or_insert_with(|| row.clone());
+            assert_eq!((&first["ts"], &first["k"], &first["v"]), (&row["ts"], &row["k"], &row["v"]));
+        }
+    }
+    assert!(n_rows > 200 && ids.len() == n_rows, "{n_rows}");
+    assert!(n_without_time > 0 && tokens.len() + n_without_time < n_rows * 19 / 20, "{} of {n_rows}", tokens.len());
+}
+
+#[test]
 fn the_batch_job_has_no_stream_and_no_checkpoint() {
     for job in JOBS {
-        let (Some(stream), Some(batch)) = (job.stream_sql("x/"), job.batch_sql("y/")) else { continue };
+        let (Some(stream), Some(batch)) = (job.stream_sql("x/", Ending::Pause), job.batch_sql("y/")) else { continue };
         assert!(stream.contains("STREAMING TABLE") && stream.contains("FROM STREAM ") && stream.contains("'x/checkpoint"), "{stream}");
-        for word in ["STREAM", "checkpoint", "{root}"] {
+        for word in ["STREAM", "checkpoint", "{root}", "{flush}"] {
             assert!(!batch.contains(word), "{word} in {batch}");
         }
         assert!(batch.contains("MATERIALIZED VIEW") && batch.contains("LOCATION 'y/"), "{batch}");

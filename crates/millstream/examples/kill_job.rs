@@ -1,0 +1,110 @@
+//! Jobs of the kill campaign (`cargo xtask kill`) that SQL cannot say: `kill_job NAME [--parallelism N] [--flush]`.
+//!
+//! Each reads `in`, writes `out` and remembers in `checkpoint`, all in the working directory, and ends when the input does.
+//! What a foreach_batch writer is given it writes to one file per batch, put there whole: a replayed batch comes with the same
+//! id and the same rows, so that the writer is exactly once. `MILLSTREAM_CRASH_AT=after-state:2` makes the program abort there.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use millstream::crash::AbortAt;
+use millstream::{
+    BatchId, DataFrame, DataStreamWriter, EngineConfig, Error, QueryEvent, Result, Session, StreamingQueryListener, Trigger, expr, lit,
+};
+
+/// The columns of the inputs whose event time advances.
+const EVENTS: &str = "id STRING, ts TIMESTAMP, k STRING, v BIGINT, token STRING";
+/// More than the disorder of those inputs, and than the distance of two rows with one token.
+const DELAY: &str = "60 seconds";
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().unwrap_or_default();
+    let (mut engine, mut flush) = (EngineConfig::default(), false);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--flush" => flush = true,
+            "--parallelism" => engine.parallelism = args.next().and_then(|n| n.parse().ok()).ok_or_else(|| Error::invalid("how many?"))?,
+            _ => return Err(Error::invalid(format!("unknown argument '{arg}'"))),
+        }
+    }
+    let mut session = Session::builder().engine(engine);
+    if let Ok(point) = std::env::var("MILLSTREAM_CRASH_AT") {
+        session = session.crash_points(Arc::new(AbortAt::parse(&point)?));
+    }
+    let session = session.build()?;
+    session.streams().add_listener(Arc::new(ProgressFile));
+    let writer = job(&session, &name).await?.trigger(Trigger::AvailableNow).checkpoint("checkpoint");
+    let writer = if flush { writer.option("flush", true) } else { writer };
+    writer.start().await?.await_termination(None).await?;
+    Ok(())
+}
+
+/// The job of a name, but for its trigger and checkpoint.
+async fn job(session: &Session, name: &str) -> Result<DataStreamWriter> {
+    let read = |schema| session.read_stream().format("json").schema(schema).option("maxFilesPerTrigger", 1).load_path("in");
+    let files = |frame: DataFrame| frame.write_stream().format("parquet").option("path", "out");
+    Ok(match name {
+        "foreach-batch" => {
+            let frame = read("id STRING, n BIGINT, text STRING").await?;
+            frame.filter_expr("n % 3 <> 1")?.select_expr(["id", "n", "upper(text) AS text"])?.write_stream().foreach_batch(replace)
+        }
+        "deduplicate" => {
+            let frame = read(EVENTS).await?.with_watermark("ts", DELAY)?;
+            files(frame.drop_duplicates(["token", "ts"]).select_expr(["id", "token", "ts", "v"])?)
+        }
+        "deduplicate-within-watermark" => {
+            let frame = read(EVENTS).await?.filter_expr("ts IS NOT NULL")?.with_watermark("ts", DELAY)?;
+            files(frame.drop_duplicates_within_watermark(["token"]).select_expr(["id", "token", "v"])?)
+        }
+        "windows-update" => {
+            let frame = read(EVENTS).await?.with_watermark("ts", DELAY)?;
+            let groups = frame.group_by([expr("window(ts, '10 seconds')")?.alias("w"), expr("k")?]);
+            let sums = groups.agg([expr("count(*)")?.alias("n"), expr("sum(v)")?.alias("v")]);
+            let rows = sums.select_expr(["concat(unix_millis(w.start), '/', coalesce(k, '-')) AS key", "n", "v"])?;
+            rows.write_stream().output_mode("update").foreach_batch(updates)
+        }
+        _ => return Err(Error::invalid(format!("there is no job '{name}'"))),
+    })
+}
+
+/// Puts the updates of a batch where its id says, with the batch that made them.
+async fn updates(rows: DataFrame, batch: BatchId) -> Result<()> {
+    let number = i64::try_from(batch.0).map_err(|_| Error::internal("a batch id over 2^63"))?;
+    let rows = rows.with_column("batch", lit(number)).with_column("id", expr("concat(key, '@', batch)")?);
+    replace(rows, batch).await
+}
+
+/// Puts the batch where its id says.
+async fn replace(rows: DataFrame, batch: BatchId) -> Result<()> {
+    let lines = rows.json_lines().await?;
+    // A batch is given materialised: a second reading must find the same rows.
+    let (n_rows, n_lines) = (rows.count().await?, lines.iter().filter(|byte| **byte == b'\n').count() as u64);
+    if n_rows != n_lines {
+        return Err(Error::internal(format!("batch {} has {n_rows} rows when read again, {n_lines} at first", batch.0)));
+    }
+    fs::create_dir_all("out")?;
+    let (unfinished, path) = ("unfinished", format!("out/batch-{:06}.json", batch.0));
+    let mut file = File::create(unfinished)?;
+    file.write_all(&lines)?;
+    file.sync_all()?;
+    fs::rename(unfinished, Path::new(&path))?;
+    File::open("out")?.sync_all()?;
+    Ok(())
+}
+
+/// Tells the campaign of every batch, as the progress file of the command does.
+struct ProgressFile;
+
+impl StreamingQueryListener for ProgressFile {
+    fn on_event(&self, event: &QueryEvent) {
+        let QueryEvent::Progress(progress) = event else { return };
+        let file = OpenOptions::new().create(true).append(true).open("progress");
+        // It only aims kills.
+        drop(file.and_then(|mut file| writeln!(file, "{}", progress.json())));
+    }
+}
