@@ -36,6 +36,7 @@ pub(crate) use guard::may_raise;
 pub(crate) use literal::literal_of;
 pub(crate) use operators::text_arg;
 pub(crate) use predicate::call_text;
+pub(crate) use session_window::SessionBounds;
 pub(crate) use time_window::TimeWindow;
 
 /// A resolved expression.

@@ -16,20 +16,21 @@ use crate::resolver::Resolver;
 pub(crate) struct SessionBounds {
     pub(crate) start: Typed,
     pub(crate) end: Typed,
+    /// Of which time and with which gap: what tells it from other sessions of the same type.
+    pub(crate) meaning: String,
 }
 
 impl Resolver<'_> {
     /// A call of `session_window`.
     pub(crate) fn session_window(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<Typed> {
-        let made = cx.time_windows.iter().find(|made| made.typed.own_name.as_deref() == Some("session_window"));
-        if let Some(made) = made {
+        if let Some(made) = cx.time_windows.iter().find(|made| made.is_session()) {
             return Ok(made.typed.clone());
         }
         let bounds = self.session_bounds(cx, call)?;
         let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
         let typed = self.session_struct(&bounds, start.clone(), end, call.span)?;
         // Rows without a time make no session.
-        cx.time_windows.push(super::TimeWindow { typed: typed.clone(), time: start, sliding: None, meaning: "session_window".to_owned() });
+        cx.time_windows.push(super::TimeWindow { typed: typed.clone(), time: start, sliding: None, meaning: bounds.meaning });
         Ok(typed)
     }
 
@@ -41,8 +42,11 @@ impl Resolver<'_> {
             let message = format!("session_window() takes 2 arguments, not {}", call.args.len());
             return Err(AnalysisError::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message, span));
         };
+        let meaning = format!("session_window({}, {})", time.name, gap.name);
         let start = match time.data_type {
             DataType::Timestamp | DataType::TimestampNtz => time,
+            // Sessions of windows: by their last moments.
+            DataType::Struct(_) => self.window_time(cx, time, span)?,
             _ => self.implicit_cast(time, &DataType::Timestamp, span)?,
         };
         let gap = if gap.is_constant() {
@@ -60,7 +64,7 @@ impl Resolver<'_> {
             gap
         };
         let end = self.arithmetic("+", start.clone(), gap, span)?;
-        Ok(SessionBounds { start, end })
+        Ok(SessionBounds { start, end, meaning })
     }
 
     /// `struct(start, end)` of a session.

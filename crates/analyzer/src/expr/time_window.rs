@@ -29,6 +29,13 @@ pub(crate) struct TimeWindow {
     pub(crate) meaning: String,
 }
 
+impl TimeWindow {
+    /// Whether it is the session of rows that `GROUP BY` joins, and not a window of fixed length.
+    pub(crate) fn is_session(&self) -> bool {
+        self.typed.own_name.as_deref() == Some("session_window")
+    }
+}
+
 /// The windows that one time falls into.
 #[derive(Clone, Debug)]
 pub(crate) struct Sliding {

@@ -49,6 +49,7 @@ pub(crate) struct OnStream {
     key_names: Vec<String>,
     key_meanings: Vec<String>,
     event_time: Option<Column>,
+    session: Option<Column>,
     once_per_row: Option<Column>,
 }
 
@@ -208,18 +209,20 @@ impl Resolver<'_> {
 impl Grouped {
     /// What the aggregation of a stream must know: the names of its keys, and which one is the event time.
     pub(crate) fn on_stream(&self, cx: &ExprCx) -> OnStream {
-        let event_time = self.keys.iter().find(|key| cx.event_time_delay(&key.expr).is_some());
-        let sliding = |key: &Key| cx.time_windows.iter().find(|window| window.typed.expr == key.expr)?.sliding.as_ref();
+        let window = |key: &Key| cx.time_windows.iter().find(|window| window.typed.expr == key.expr);
+        let session = self.keys.iter().find(|key| window(key).is_some_and(|window| window.is_session()));
+        let carries_time = |key: &&Key| cx.event_time_delay(&key.expr).is_some();
+        let event_time = session.filter(carries_time).or_else(|| self.keys.iter().find(carries_time));
+        let sliding = |key: &Key| window(key)?.sliding.as_ref();
         let once_per_row = event_time.and_then(sliding).map(|sliding| Column::new_unqualified(plan_name(sliding.is_latest.0)));
-        let meaning = |key: &Key| {
-            let window = cx.time_windows.iter().find(|window| window.typed.expr == key.expr);
-            window.map_or_else(|| key.name.clone(), |window| window.meaning.clone())
-        };
+        let meaning = |key: &Key| window(key).map_or_else(|| key.name.clone(), |window| window.meaning.clone());
+        let plan_column = |key: &Key| Column::new_unqualified(plan_name(key.id));
         OnStream {
             once_per_row,
             key_meanings: self.keys.iter().map(meaning).collect(),
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
-            event_time: event_time.map(|key| Column::new_unqualified(plan_name(key.id))),
+            event_time: event_time.map(plan_column),
+            session: session.map(plan_column),
         }
     }
 
@@ -283,12 +286,13 @@ impl Grouped {
 fn aggregation(aggregate: Aggregate, calls: &[Collected], on_stream: Option<OnStream>) -> LogicalPlan {
     match on_stream {
         None => LogicalPlan::Aggregate(aggregate),
-        Some(OnStream { key_names, key_meanings, event_time, once_per_row }) => {
+        Some(OnStream { key_names, key_meanings, event_time, session, once_per_row }) => {
             // The texts of Spark's column names: they change when what is computed changes.
             let calls = calls.iter().map(|call| call.typed.name.clone());
             let meaning = key_meanings.into_iter().chain(calls).collect();
             StatefulAggregateNode::new(aggregate, key_names, event_time)
                 .with_meaning(meaning)
+                .joining_sessions(session)
                 .counting_late_rows_by(once_per_row)
                 .into_plan()
         }

@@ -85,7 +85,7 @@ impl Resolver<'_> {
         cx.windows = Collect::Allowed(vec![]);
 
         let rel = match block.grouping {
-            Some(grouping) => self.with_sessions(&mut cx, rel, grouping, block.exprs, block.span)?,
+            Some(grouping) => self.with_sessions(&mut cx, rel, grouping, block.exprs)?,
             None => rel,
         };
         let mut grouped = match block.grouping {

@@ -1,10 +1,12 @@
-//! `GROUP BY session_window(time, gap)` over finished data: sessions are found by window functions below the aggregation.
+//! `GROUP BY session_window(time, gap)`: rows with their sessions. Over finished data window functions find them below the
+//! aggregation:
 //!
 //! ```text
 //! rows ─ start, end = start + gap ─ is a new one: start > greatest end before ─ number = running count of new ones
 //!      ─ session = (least start, greatest end) of the number ─ Aggregate by session and the other keys
 //! ```
-//! All of it apart for each combination of the other keys, as in Spark. Over a stream it would be state, which is refused.
+//! All of it apart for each combination of the other keys, as in Spark. Over a stream each row gets the session that it
+//! would be alone, and the aggregation, which has state, joins them.
 
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ use super::sort::position;
 use super::window_plan;
 use super::{projection, with_batch_time};
 use crate::error::{AnalysisError, Result};
-use crate::expr::{ExprCx, TimeWindow};
+use crate::expr::{ExprCx, SessionBounds, TimeWindow};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, column, plan_name};
 use crate::walk::visit;
@@ -32,16 +34,16 @@ const SESSION: &str = "session_window";
 
 impl Resolver<'_> {
     /// The rows with their sessions, when `grouping` asks for some; `cx` knows the sessions' column then.
-    pub(super) fn with_sessions(&mut self, cx: &mut ExprCx, rel: Rel, grouping: &Grouping, list: &[Expr], span: Span) -> Result<Rel> {
+    pub(super) fn with_sessions(&mut self, cx: &mut ExprCx, rel: Rel, grouping: &Grouping, list: &[Expr]) -> Result<Rel> {
         let Some(call) = session_call(grouping, list) else { return Ok(rel) };
-        if rel.is_streaming {
-            return Err(AnalysisError::unsupported("session_window() over a stream", span));
-        }
         let Grouping::Plain(keys) = grouping else {
             return Err(AnalysisError::unsupported("session_window() in GROUPING SETS, CUBE or ROLLUP", call.span));
         };
-        let mut below = ExprCx::new(&cx.scope, "GROUP BY");
+        let mut below = ExprCx::new(&cx.scope, "GROUP BY").with_event_times(&rel.watermarks);
         let bounds = self.session_bounds(&mut below, call)?;
+        if rel.is_streaming {
+            return self.with_own_sessions(cx, rel, &below, bounds, call.span);
+        }
         let mut others = vec![];
         for key in keys {
             let key = in_list(key, list);
@@ -50,9 +52,8 @@ impl Resolver<'_> {
             }
         }
         let mut plan = with_batch_time(rel.plan, &below)?;
-        // Times and gaps that are null, or no length, make no session.
         let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
-        plan = LogicalPlan::Filter(Filter::try_new(end.clone().gt(start.clone()), Arc::new(plan))?);
+        plan = of_some_length(plan, &bounds)?;
         let [start_id, end_id, greatest, number, least, last, session] = std::array::from_fn(|_| self.next_id());
         let key_ids: Vec<u64> = others.iter().map(|_| self.next_id()).collect();
         let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
@@ -79,9 +80,31 @@ impl Resolver<'_> {
         let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
         exprs.push(session_struct.expr.alias(plan_name(session)));
         session_struct.expr = column(session);
-        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None, meaning: SESSION.to_owned() });
+        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None, meaning: bounds.meaning });
         Ok(Rel { plan: projection(exprs, plan)?, ..rel })
     }
+
+    /// The rows of a stream, each with the session that it would be alone.
+    fn with_own_sessions(&mut self, cx: &mut ExprCx, rel: Rel, below: &ExprCx, bounds: SessionBounds, span: Span) -> Result<Rel> {
+        let plan = of_some_length(with_batch_time(rel.plan, below)?, &bounds)?;
+        let session = self.next_id();
+        let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
+        let mut session_struct = self.session_struct(&bounds, start.clone(), end, span)?;
+        let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
+        exprs.push(session_struct.expr.alias(plan_name(session)));
+        session_struct.expr = column(session);
+        if let Some(delay) = below.event_time_delay(&start) {
+            cx.event_times.push((column(session), delay));
+        }
+        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None, meaning: bounds.meaning });
+        Ok(Rel { plan: projection(exprs, plan)?, ..rel })
+    }
+}
+
+/// Times and gaps that are null, or no length, make no session.
+fn of_some_length(plan: LogicalPlan, bounds: &SessionBounds) -> Result<LogicalPlan> {
+    let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
+    Ok(LogicalPlan::Filter(Filter::try_new(end.gt(start), Arc::new(plan))?))
 }
 
 fn over(function: Arc<AggregateUDF>, arg: DfExpr, partition_by: Vec<DfExpr>, order_by: Vec<SortExpr>, frame: WindowFrame) -> DfExpr {

@@ -14,6 +14,7 @@ pub struct StatefulAggregateNode {
     key_names: Vec<String>,
     meaning: Vec<String>,
     event_time: Option<Column>,
+    session: Option<Column>,
     once_per_row: Option<Column>,
     operator: String,
     mode: OutputMode,
@@ -28,6 +29,7 @@ impl StatefulAggregateNode {
             key_names,
             meaning: Vec::new(),
             event_time,
+            session: None,
             once_per_row: None,
             operator: String::new(),
             mode: OutputMode::Append,
@@ -44,6 +46,18 @@ impl StatefulAggregateNode {
     /// See [`Self::with_meaning`].
     pub fn meaning(&self) -> &[String] {
         &self.meaning
+    }
+
+    /// One of the keys, a struct of start and end, is what each row by itself would be as a session: rows of equal other keys
+    /// whose sessions overlap or touch are one group, from the earliest start to the latest end.
+    #[must_use]
+    pub fn joining_sessions(self, session: Option<Column>) -> Self {
+        Self { session, ..self }
+    }
+
+    /// See [`Self::joining_sessions`].
+    pub fn session(&self) -> Option<&Column> {
+        self.session.as_ref()
     }
 
     /// The input has several rows for each row of the stream (windows that overlap): late rows are counted where this column

@@ -40,6 +40,12 @@ fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             return Err(not_in(mode, "streaming aggregations without watermark")
                 .hint("group by an event time with a watermark (or a window of it), or use update or complete mode"));
         }
+        if let Some(aggregate) = node_of::<StatefulAggregateNode>(node)
+            && mode == OutputMode::Update
+            && aggregate.session().is_some()
+        {
+            return Err(not_in(mode, "session windows").hint("use append or complete mode"));
+        }
         if node_of::<StreamLimitNode>(node).is_some() && mode == OutputMode::Update {
             return Err(
                 Error::unsupported("LIMIT on a stream in update mode").hint("use append mode, or complete mode after an aggregation")

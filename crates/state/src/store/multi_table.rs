@@ -21,7 +21,7 @@ use super::key_group::hash_key;
 use super::row_log::reserve_some;
 use super::schema::{StoreRows, StoreSchema};
 use super::slot::Slot;
-use super::table::{KeyedTable, Placing};
+use super::table::{KeyedTable, Placing, no_column};
 
 /// The name of the column behind the keys that tells the rows of a key apart.
 pub const ROW_NUMBER: &str = "row_number";
@@ -126,6 +126,11 @@ impl KeyedMultiTable {
         slots.into_iter().try_for_each(|slot| self.link(slot))
     }
 
+    /// Keys as the table compares them: two are equal if their bytes are.
+    pub fn encode(&self, keys: &[ArrayRef]) -> Result<BinaryArray> {
+        self.codec.encode(keys)
+    }
+
     /// The oldest row of each key, if there is one.
     pub fn lookup_first(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
         let keys = self.codec.encode(keys)?;
@@ -164,6 +169,11 @@ impl KeyedMultiTable {
         self.rows.gather(slots)
     }
 
+    /// One value column of the rows of `slots`.
+    pub fn gather_column(&self, slots: &[Slot], column: usize) -> Result<ArrayRef> {
+        self.rows.gather_column(slots, column)
+    }
+
     /// The key columns of the rows of `slots`.
     pub fn gather_keys(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
         let mut keys = self.rows.gather_keys(slots)?;
@@ -179,11 +189,16 @@ impl KeyedMultiTable {
     /// Gives the rows of `slots` another value in one column. Expiry and place stay. The whole row is written again.
     pub fn set_value(&mut self, slots: &[Slot], column: usize, value: ArrayRef) -> Result<()> {
         let mut values = self.rows.gather(slots)?;
-        *values.get_mut(column).ok_or_else(|| Error::internal(format!("a store has no value column {column}")))? = value;
-        let keys: BinaryArray = self.rows.row_keys(slots)?.into_iter().map(Some).collect();
+        *values.get_mut(column).ok_or_else(|| no_column(column))? = value;
         let expiry = self.rows.gather_expiry(slots);
+        self.replace(slots, Some(&expiry), &values)
+    }
+
+    /// Gives the rows of `slots` other values and expiries. Keys and places stay.
+    pub fn replace(&mut self, slots: &[Slot], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        let keys: BinaryArray = self.rows.row_keys(slots)?.into_iter().map(Some).collect();
         let over = |_: &KeyedTable, row: usize, _: &[u8]| slots.get(row).map_or(Placing::Skip, |slot| Placing::Over(*slot));
-        self.rows.take_in(&keys, Some(&expiry), &values, over)?;
+        self.rows.take_in(&keys, expiry, values, over)?;
         Ok(())
     }
 

@@ -149,11 +149,13 @@ impl RowLog {
     pub fn gather_values(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
         let (chunks, rows) = self.rows_of(slots)?;
         let n_columns = chunks.first().map_or(0, |chunk| chunk.rows.values.len());
-        let gathered = (0..n_columns).map(|at| {
-            let columns: Vec<&dyn Array> = chunks.iter().filter_map(|chunk| Some(chunk.rows.values.get(at)?.as_ref())).collect();
-            interleave(&columns, &rows).map_err(arrow_error)
-        });
-        gathered.collect()
+        (0..n_columns).map(|column| gathered(&chunks, &rows, column)).collect()
+    }
+
+    /// One value column of the rows of `slots`, of which there is at least one.
+    pub fn gather_column(&self, slots: &[Slot], column: usize) -> Result<ArrayRef> {
+        let (chunks, rows) = self.rows_of(slots)?;
+        gathered(&chunks, &rows, column)
     }
 
     /// The keys of the rows of `slots`; a row that is not live is an error.
@@ -301,6 +303,11 @@ impl RowLog {
         }
         Ok((chunks, rows))
     }
+}
+
+fn gathered(chunks: &[&Chunk], rows: &[PlaceAndRow], column: usize) -> Result<ArrayRef> {
+    let columns: Vec<&dyn Array> = chunks.iter().filter_map(|chunk| Some(chunk.rows.values.get(column)?.as_ref())).collect();
+    interleave(&columns, rows).map_err(arrow_error)
 }
 
 /// Grows a vector with one element per row by a quarter: doubling would leave up to half of it unused.

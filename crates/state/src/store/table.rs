@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
 use hashbrown::HashTable;
 use millstream_core::{Error, Result};
 
@@ -75,6 +75,12 @@ impl KeyedTable {
     /// The value columns of the rows of `slots`.
     pub fn gather(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
         if slots.is_empty() { Ok(empty(self.schema.values())) } else { self.log.gather_values(slots) }
+    }
+
+    /// One value column of the rows of `slots`.
+    pub fn gather_column(&self, slots: &[Slot], column: usize) -> Result<ArrayRef> {
+        let field = self.schema.values().get(column).ok_or_else(|| no_column(column))?;
+        if slots.is_empty() { Ok(new_empty_array(field.data_type())) } else { self.log.gather_column(slots, column) }
     }
 
     /// The key columns of the rows of `slots`.
@@ -302,6 +308,10 @@ impl KeyedTable {
             self.index.shrink_to(self.index.len() * 2, |slot| log.key(*slot).map_or(0, hash_key));
         }
     }
+}
+
+pub(super) fn no_column(column: usize) -> Error {
+    Error::internal(format!("a store has no value column {column}"))
 }
 
 /// Where a row that comes in goes.

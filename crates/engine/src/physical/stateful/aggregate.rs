@@ -4,7 +4,7 @@
 //! them. A batch touches few groups: their rows are looked up, merged with the batch's, and written back; the changed rows
 //! are what the batch adds to the checkpoint. So any aggregate works that DataFusion can compute in parts.
 
-mod merge;
+pub(super) mod merge;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,13 +44,13 @@ pub struct StatefulAggregate {
     groups: GroupColumns,
 }
 
-/// The columns of partial groups: keys, then the states of each aggregate.
+/// The columns of groups: keys, then the states of each aggregate.
 #[derive(Debug, Clone)]
-struct GroupColumns {
-    keys: Fields,
-    aggregates: Arc<[Arc<AggregateFunctionExpr>]>,
+pub(super) struct GroupColumns {
+    pub(super) keys: Fields,
+    pub(super) aggregates: Arc<[Arc<AggregateFunctionExpr>]>,
     /// What a group gives: keys, then the value of each aggregate.
-    output: SchemaRef,
+    pub(super) output: SchemaRef,
 }
 
 /// As Spark calls it in progress.
@@ -103,14 +103,22 @@ impl StatefulOperator for StatefulAggregateExec {
 
 impl GroupColumns {
     fn of(input: &Arc<dyn ExecutionPlan>) -> Result<Self> {
-        let below = input.downcast_ref::<KeyExchangeExec>().map_or(input, KeyExchangeExec::input);
-        let partial = below.downcast_ref::<AggregateExec>().filter(|partial| *partial.mode() == AggregateMode::Partial);
-        let partial = partial.ok_or_else(|| Error::internal(format!("a stateful aggregation over {}", below.name())))?;
-        let keys: Fields = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).cloned().collect();
-        let aggregates: Arc<[_]> = partial.aggr_expr().into();
-        let fields: Vec<_> = keys.iter().cloned().chain(aggregates.iter().map(|aggregate| aggregate.field())).collect();
-        Ok(Self { keys, aggregates, output: Arc::new(Schema::new(fields)) })
+        let partial = partial_below(input)?;
+        let keys = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).cloned().collect();
+        Ok(Self::new(keys, partial.aggr_expr().into()))
     }
+
+    pub(super) fn new(keys: Fields, aggregates: Arc<[Arc<AggregateFunctionExpr>]>) -> Self {
+        let fields: Vec<_> = keys.iter().cloned().chain(aggregates.iter().map(|aggregate| aggregate.field())).collect();
+        Self { keys, aggregates, output: Arc::new(Schema::new(fields)) }
+    }
+}
+
+/// The partial aggregation that a stateful one stands on, perhaps with an exchange between them.
+pub(super) fn partial_below(input: &Arc<dyn ExecutionPlan>) -> Result<&AggregateExec> {
+    let below = input.downcast_ref::<KeyExchangeExec>().map_or(input, KeyExchangeExec::input);
+    let partial = below.downcast_ref::<AggregateExec>().filter(|partial| *partial.mode() == AggregateMode::Partial);
+    partial.ok_or_else(|| Error::internal(format!("a stateful aggregation over {}", below.name())))
 }
 
 impl fmt::Display for StatefulAggregate {

@@ -6,6 +6,7 @@
 //!       AggregateExec       DataFusion's, partial: a batch becomes one row per group
 //!         LateRowsExec      drops and counts what is behind the watermark
 //!
+//!   SessionAggregateExec    the same for sessions, which grow and join
 //!   DeduplicateExec         gives the first row of each key     (KeyExchangeExec, LateRowsExec below)
 //!   StreamLimitExec         gives the first rows of all batches (KeyExchangeExec below)
 //! ```
@@ -18,6 +19,7 @@ mod exchange;
 mod late_rows;
 mod limit;
 mod plan;
+mod session;
 mod tables;
 mod wire;
 
@@ -34,6 +36,7 @@ pub use exchange::KeyExchangeExec;
 pub use late_rows::{LateRowsExec, keep_late_rows};
 pub use limit::StreamLimitExec;
 pub use plan::plan_stateful;
+pub use session::{SessionAggregateExec, SessionSpec};
 pub use tables::{MAIN_STORE, QueryState};
 pub(crate) use wire::StatefulWire;
 
@@ -61,9 +64,10 @@ pub trait StatefulOperator {
 /// The operator as a stateful one, if it is one of ours: one line per kind.
 fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
     let aggregate = plan.downcast_ref::<StatefulAggregateExec>().map(|exec| exec as &dyn StatefulOperator);
+    let session = || plan.downcast_ref::<SessionAggregateExec>().map(|exec| exec as &dyn StatefulOperator);
     let deduplicate = || plan.downcast_ref::<DeduplicateExec>().map(|exec| exec as &dyn StatefulOperator);
     let limit = || plan.downcast_ref::<StreamLimitExec>().map(|exec| exec as &dyn StatefulOperator);
-    aggregate.or_else(deduplicate).or_else(limit)
+    aggregate.or_else(session).or_else(deduplicate).or_else(limit)
 }
 
 /// All stateful operators of a plan, from its root down.

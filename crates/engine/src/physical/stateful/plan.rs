@@ -10,14 +10,15 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, UserDefinedLogicalNode};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::physical_expr::expressions::{Literal, col};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use millstream_analyzer::streaming::{DeduplicateNode, Kept, StatefulAggregateNode, StreamLimitNode};
 use millstream_core::{Error, OutputMode};
 
-use super::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StatefulAggregateExec, StreamLimitExec};
+use super::session::session_group_by;
+use super::{DeduplicateExec, KeyExchangeExec, LateRowsExec, SessionAggregateExec, SessionSpec, StatefulAggregateExec, StreamLimitExec};
 use crate::error::to_datafusion;
 
 /// The operators of a stateful node over its planned input, or `None` if it is another node.
@@ -72,8 +73,8 @@ fn aggregation(
     ctx: &PhysicalPlanningContext,
     n_tasks: usize,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
-    // Complete mode drops nothing, as in Spark.
-    let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete);
+    // Complete mode drops nothing, but for sessions, as in Spark.
+    let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete || node.session().is_some());
     let input = in_time(input, node.operator(), late_by, node.once_per_row());
     let aggregate = node.aggregate();
     let (logical, physical) = (aggregate.input.schema(), input.schema());
@@ -87,6 +88,9 @@ fn aggregation(
         calls.push(lowered.aggregate);
         filters.push(lowered.filter);
     }
+    if let Some(session) = node.session() {
+        return sessions(node, session, input, calls, filters, n_tasks);
+    }
     let group_by = group_by(aggregate, logical, &physical)?;
     let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, calls, filters, input, Arc::clone(&physical))?;
     let keys = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).map(|key| key.name().clone()).collect();
@@ -94,6 +98,35 @@ fn aggregation(
     let event_time = node.event_time().map(|column| column.name.clone());
     let exec =
         StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time, node.meaning().to_vec()).map_err(to_datafusion)?;
+    Ok(Arc::new(exec))
+}
+
+fn sessions(
+    node: &StatefulAggregateNode,
+    session: &Column,
+    input: Arc<dyn ExecutionPlan>,
+    calls: Vec<Arc<AggregateFunctionExpr>>,
+    filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    n_tasks: usize,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let keys: Vec<&Column> = node.aggregate().group_expr.iter().filter_map(Expr::try_as_col).collect();
+    let n_before = keys.iter().take_while(|key| **key != session).count();
+    let others: Vec<String> = keys.iter().filter(|key| **key != session).map(|key| key.name.clone()).collect();
+    if others.len() + 1 != node.aggregate().group_expr.len() {
+        return Err(to_datafusion(Error::internal("sessions by keys that are no columns, or without their own")));
+    }
+    let schema = input.schema();
+    let group_by = session_group_by(&others, &session.name, &schema)?;
+    let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, calls, filters, input, schema)?;
+    let spec = SessionSpec {
+        operator: node.operator().to_owned(),
+        mode: node.mode(),
+        session: session.name.clone(),
+        n_before,
+        event_time: node.event_time().map(|column| column.name.clone()),
+        meaning: node.meaning().to_vec(),
+    };
+    let exec = SessionAggregateExec::try_new(exchanged(Arc::new(partial), others, n_tasks), spec).map_err(to_datafusion)?;
     Ok(Arc::new(exec))
 }
 

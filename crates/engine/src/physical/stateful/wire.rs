@@ -7,7 +7,7 @@ use millstream_analyzer::streaming::Kept;
 use millstream_core::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{DeduplicateExec, KeyExchangeExec, StatefulAggregateExec, StreamLimitExec};
+use super::{DeduplicateExec, KeyExchangeExec, SessionAggregateExec, SessionSpec, StatefulAggregateExec, StreamLimitExec};
 
 /// A stateful operator, or one that stands below them, without its input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub(crate) enum StatefulWire {
     KeyExchange { keys: Vec<String>, n_partitions: usize },
     /// [`StatefulAggregateExec`]: its aggregates are those of the partial aggregation below.
     Aggregate { operator: String, mode: String, event_time: Option<String>, meaning: Vec<String> },
+    /// [`SessionAggregateExec`]: so are its.
+    Session { operator: String, mode: String, session: String, n_before: usize, event_time: Option<String>, meaning: Vec<String> },
     /// [`DeduplicateExec`]
     Deduplicate { operator: String, keys: Vec<String>, expires_by: Option<String>, within_watermark_us: Option<i64> },
     /// [`StreamLimitExec`]
@@ -34,6 +36,10 @@ impl StatefulWire {
             let (operator, mode, event_time, meaning) = aggregate.parts();
             let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
             return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time, meaning: meaning.to_vec() });
+        }
+        if let Some(sessions) = plan.downcast_ref::<SessionAggregateExec>() {
+            let SessionSpec { operator, mode, session, n_before, event_time, meaning } = sessions.spec().clone();
+            return Some(Self::Session { operator, mode: mode.to_string(), session, n_before, event_time, meaning });
         }
         if let Some(deduplicate) = plan.downcast_ref::<DeduplicateExec>() {
             let (operator, keys, expires_by, kept) = deduplicate.parts();
@@ -54,6 +60,10 @@ impl StatefulWire {
             Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
             Self::Aggregate { operator, mode, event_time, meaning } => {
                 Arc::new(StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time, meaning)?)
+            }
+            Self::Session { operator, mode, session, n_before, event_time, meaning } => {
+                let spec = SessionSpec { operator, mode: mode.parse()?, session, n_before, event_time, meaning };
+                Arc::new(SessionAggregateExec::try_new(input, spec)?)
             }
             Self::Deduplicate { operator, keys, expires_by, within_watermark_us } => {
                 let kept = within_watermark_us.map_or(Kept::WithKey, |delay_us| Kept::WithinWatermark { delay_us });

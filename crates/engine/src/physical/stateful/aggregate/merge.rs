@@ -19,21 +19,21 @@ use crate::physical::event_time::{event_times_us, expiry_ms};
 use crate::physical::stateful::tables::store_keys;
 
 /// The accumulators of one batch, one per aggregate.
-struct Accumulators {
+pub struct Accumulators {
     /// With the number of its state columns.
     accumulators: Vec<(Box<dyn GroupsAccumulator>, usize)>,
 }
 
 impl Accumulators {
-    fn new(aggregates: &[Arc<AggregateFunctionExpr>]) -> Result<Self> {
+    pub fn new(aggregates: &[Arc<AggregateFunctionExpr>]) -> Result<Self> {
         let one = |aggregate: &Arc<AggregateFunctionExpr>| {
             Ok((groups_accumulator(aggregate)?, aggregate.state_fields().map_err(from_datafusion)?.len()))
         };
         Ok(Self { accumulators: aggregates.iter().map(one).collect::<Result<_>>()? })
     }
 
-    /// Adds state columns, row by row to its group.
-    fn merge(&mut self, states: &[ArrayRef], groups: &[usize], n_groups: usize) -> Result<()> {
+    /// Adds state columns, row by row to its group. Every group has a row in the call in which it comes up.
+    pub fn merge(&mut self, states: &[ArrayRef], groups: &[usize], n_groups: usize) -> Result<()> {
         let mut rest = states;
         for (accumulator, n_columns) in &mut self.accumulators {
             let (mine, others) =
@@ -44,7 +44,8 @@ impl Accumulators {
         Ok(())
     }
 
-    fn states(&mut self) -> Result<Vec<ArrayRef>> {
+    /// The state columns of all groups.
+    pub fn states(&mut self) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::new();
         for (accumulator, _) in &mut self.accumulators {
             columns.extend(accumulator.state(EmitTo::All).map_err(from_datafusion)?);
