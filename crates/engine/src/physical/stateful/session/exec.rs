@@ -198,7 +198,7 @@ impl Run {
         let scope = Arc::clone(&self.task.scope);
         let mut table = scope.state.multi_table(&self.report.operator, MAIN_STORE, self.task.partition)?;
         let began = scope.clock.monotonic();
-        let touched = merge.finish(&self.sessions.columns, &table)?;
+        let touched = merge.finish(&self.sessions.columns, &mut table)?;
         self.report.n_rows_updated = touched.now.n_rows as u64;
         let changes = match self.sessions.spec.mode {
             OutputMode::Update if touched.now.n_rows > 0 => Some(Given::Changes(self.changes(&touched, &table)?)),

@@ -45,7 +45,7 @@ impl SessionMerge {
     }
 
     /// All are there: what they make of the sessions of the state.
-    pub fn finish(self, columns: &SessionColumns, state: &KeyedMultiTable) -> Result<Touched> {
+    pub fn finish(self, columns: &SessionColumns, state: &mut KeyedMultiTable) -> Result<Touched> {
         if self.chunks.is_empty() {
             return Ok(Touched::default());
         }
@@ -166,7 +166,7 @@ struct Keys {
 }
 
 /// All sessions that the state has of these keys.
-fn pieces_of_state(state: &KeyedMultiTable, keys: &[ArrayRef]) -> Result<Vec<Piece>> {
+fn pieces_of_state(state: &mut KeyedMultiTable, keys: &[ArrayRef]) -> Result<Vec<Piece>> {
     let mut matches = state.lookup_all(keys)?;
     let Some(found) = state.next_pairs(&mut matches, usize::MAX) else { return Ok(Vec::new()) };
     let (starts, ends) = (state.gather_column(&found.slots, 0)?, state.gather_column(&found.slots, 1)?);
