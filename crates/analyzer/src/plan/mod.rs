@@ -254,8 +254,12 @@ impl Resolver<'_> {
             .ok_or_else(|| AnalysisError::invalid("ARITHMETIC_OVERFLOW", "the delay of a watermark is too long", span))?;
         let mut cx = ExprCx::new(&rel.attrs, "WATERMARK");
         let typed = self.expr(&mut cx, event_time)?;
-        let is_window = matches!(&typed.data_type, DataType::Struct(fields) if fields.iter().any(|f| f.name == "end"));
-        if !matches!(typed.data_type, DataType::Timestamp | DataType::TimestampNtz) && !is_window {
+        // A time without a zone is no moment that a watermark could be behind of, as in Spark.
+        let is_time = match &typed.data_type {
+            DataType::Struct(fields) => fields.iter().any(|field| field.name == "end" && field.data_type == DataType::Timestamp),
+            other => *other == DataType::Timestamp,
+        };
+        if !is_time {
             return Err(AnalysisError::invalid(
                 "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
                 format!("the event time '{}' is of type {}, not TIMESTAMP", typed.name, typed.data_type.sql()),

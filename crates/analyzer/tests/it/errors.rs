@@ -116,6 +116,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "to_timestamp(name)",
     ),
     (
+        "SELECT * FROM (SELECT TIMESTAMP_NTZ '2026-01-01' AS t FROM STREAM logs) WATERMARK t DELAY OF INTERVAL 1 MINUTE",
+        "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+        "the event time 't' is of type TIMESTAMP_NTZ, not TIMESTAMP at line 1, column 73",
+        "to_timestamp(t)",
+    ),
+    (
         "SELECT name FORM logs",
         "PARSE_SYNTAX_ERROR",
         "unexpected 'logs', expected the end of the text at line 1, column 18; did you mean 'FROM'?",
