@@ -15,6 +15,7 @@ mod power_loss;
 mod progress;
 mod row_errors;
 mod scenarios;
+mod sessions;
 mod slt;
 mod stream_options;
 mod stream_script;
