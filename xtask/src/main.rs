@@ -8,6 +8,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod kill;
 mod run;
 mod services;
@@ -22,13 +23,15 @@ usage: cargo xtask COMMAND
 
   check                fmt, tidy, clippy, docs, cargo-deny
   tidy                 the house rules alone
-  test [--full]        set up what the tests need, run all tests, then the short kill campaigns
+  test [--full]        set up what the tests need, run all tests, then the short campaigns
   test [-- ARGS]       ... with ARGS for `cargo test` (-p millstream-sql, a name), and without the campaigns
   bench cloudtrail|json-filter|empty-batch [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--kills N]
                        [--bin PATH]
                        what a record costs (CPU-seconds, memory), beside Spark on the same files
   kill [--runs N] [--seed S] [--from RUN] [--results FILE] [--store local|s3] [--job NAME] [--bin PATH]
                        the kill campaign: SIGKILL at random moments, the output must equal the batch's
+  fuzz-queries [--n N] [--seed S] [--from QUERY] [--bin PATH]
+                       random stateful queries: the stream must be the batch, and the batch what DuckDB says
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),
         "kill" => kill::run(rest),
+        "fuzz-queries" => fuzz::run(rest),
         "test" => test::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: sets up what the tests need, runs them all, then the kill campaigns.
+//! `cargo xtask test`: sets up what the tests need, runs them all, then the campaigns.
 //!
 //! Tests find their servers and the foreign readers' Python in `MILLSTREAM_TEST_*` variables. The last lines
 //! printed repeat cargo's own `test result:` lines, because the campaigns print after them.
@@ -8,11 +8,14 @@ use std::process::{Command, Stdio};
 
 use crate::run::{Outcome, Steps, cargo, shown};
 use crate::services::S3;
-use crate::{kill, tools};
+use crate::{fuzz, kill, tools};
 
 /// Runs on local files and on S3.
 const CAMPAIGNS: (u64, u64) = (25, 20);
 const CAMPAIGNS_FULL: (u64, u64) = (500, 100);
+/// Random queries.
+const QUERIES: u64 = 50;
+const QUERIES_FULL: u64 = 2000;
 /// Cases of whole jobs under power loss.
 const POWER_LOSS_JOBS_FULL: &str = "2000";
 
@@ -48,6 +51,8 @@ pub fn run(args: &[String]) -> Outcome {
     steps.step("cargo test", || tests(&mut command, &mut results));
 
     if theirs.is_none() {
+        let queries = if ours.is_empty() { QUERIES } else { QUERIES_FULL };
+        steps.step("random queries", || fuzz::campaign(&fuzz::Wish::of(queries)));
         let (local, on_s3) = if ours.is_empty() { CAMPAIGNS } else { CAMPAIGNS_FULL };
         steps.step("kill campaign", || kill::campaign(&kill::Wish::of(local, false)));
         steps.step("kill campaign on S3", || kill::campaign(&kill::Wish::of(on_s3, true)));

@@ -182,6 +182,21 @@ pub const JOBS: &[Job] = &[
         }],
     },
     Job {
+        name: "sessions",
+        program: Program::Sql(include_str!("jobs/sessions.sql")),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("ends", "ends"), ("n", "n"), ("v", "v"), ("tokens", "tokens")],
+            oracle: "select concat(min(ms), '/', coalesce(k, '-')) as id, max(ms) + 2000 as ends, count(*) as n, cast(sum(v) as bigint) as v, \
+                     count(distinct token) as tokens \
+                     from (select *, sum(begins) over (partition by k order by ms, id) as session \
+                           from (select *, case when ms - lag(ms) over (partition by k order by ms, id) <= 2000 then 0 else 1 end as begins \
+                                 from {src} where ms is not null)) \
+                     group by k, session",
+            ..Output::PARQUET
+        }],
+    },
+    Job {
         name: "deduplicate",
         program: Program::Example("deduplicate"),
         input: Format::Events,
