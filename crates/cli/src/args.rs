@@ -51,6 +51,20 @@ pub enum Command {
     Sql(SqlArgs),
     /// Parse, resolve and plan a job file without touching its data
     Check(CheckArgs),
+    /// Prove on a sample that a job's streaming tables do not hang on how their input comes
+    #[command(
+        long_about = "Prove on a sample that a job's streaming tables do not hang on how their input comes.\n\nEvery streaming \
+            table is run as a batch over the sample, and several times as a stream: its rows cut into batches at random, restarted \
+            with other parallelism, crashed behind random steps of the commit protocol, flushed at the end. All results must hold \
+            the same rows. Nothing of the job's own tables and checkpoints is touched; the sample is held in memory.",
+        after_help = "The sample is a folder with a folder of files for each table that the job reads; if the job reads one stream, the \
+            files may be in the sample itself. A table that is no stream and has no folder there is read as the job says.\n\n\
+            Within-watermark deduplication, arbitrary state and LIMIT hang on the cuts by their nature: such a table is not comparable \
+            unless it says OPTIONS (independentOfCuts 'true').\n\n\
+            Exit code: 0 all equal, 1 one differs or failed, 2 wrong usage, 3 none differs but one is not comparable\n\n\
+            Example:\n  millstream verify job.sql --input sample --runs 20"
+    )]
+    Verify(VerifyArgs),
     /// Look into a checkpoint
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
@@ -115,6 +129,27 @@ pub struct CheckArgs {
     /// A setting, in place of the job's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The job file
+    pub job: PathBuf,
+    /// The folder of the sample
+    #[arg(long, value_name = "DIR")]
+    pub input: PathBuf,
+    /// How many streams are run of each table
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub runs: u32,
+    /// What cuts, crashes and parallelism are drawn from; the same number draws the same
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// A setting, in place of the job's
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Keep inputs, checkpoints and results in this folder, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! The `millstream` command: arguments and start only; everything else is in the libraries.
 //!
-//! Exit code 0: ended well; 1: a query failed; 2: wrong usage.
+//! Exit code 0: ended well; 1: a query failed, or a stream is not its batch; 2: wrong usage; 3: `verify` could not compare.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -13,6 +13,7 @@ mod print;
 mod run;
 mod sql;
 mod totals;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -32,16 +33,14 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match options.command {
-            Command::Run(args) => run::run(args).await,
-            Command::Sql(args) => sql::run(args).await,
-            Command::Check(args) => check::run(args).await,
-            Command::Checkpoint(args) => checkpoint::run(args).await,
+            Command::Run(args) => run::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Sql(args) => sql::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Check(args) => check::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Verify(args) => verify::run(args).await,
+            Command::Checkpoint(args) => checkpoint::run(args).await.map(|()| ExitCode::SUCCESS),
         }
     });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+    ended.unwrap_or_else(|error| fail(&error))
 }
 
 /// One line what, one line where, one line what to do.

@@ -93,6 +93,29 @@ impl CrashPoints for NoCrash {
     }
 }
 
+/// Fails when a run passes a point for the n-th time: a crash within a process.
+#[derive(Debug)]
+pub struct FailAt {
+    point: CrashPoint,
+    left: AtomicU64,
+}
+
+impl FailAt {
+    /// At the n-th time, from 1.
+    pub fn new(point: CrashPoint, n: u64) -> Self {
+        Self { point, left: AtomicU64::new(n) }
+    }
+}
+
+impl CrashPoints for FailAt {
+    fn reach(&self, point: CrashPoint) -> Result<()> {
+        if point == self.point && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            return Err(Error::internal(format!("crash {point}")).code(CRASH));
+        }
+        Ok(())
+    }
+}
+
 /// Aborts the process when it passes a point for the n-th time: a crash of a real process.
 #[derive(Debug)]
 pub struct AbortAt {

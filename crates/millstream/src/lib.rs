@@ -20,6 +20,7 @@ mod reader;
 mod resolve;
 mod session;
 mod settings;
+pub mod verify;
 mod writer;
 
 pub use answer::{AnswerKind, SqlAnswer};

@@ -200,8 +200,11 @@ const ROW_ERRORS: &str = "rowErrors";
 /// The folder of the rows that came too late.
 const LATE_ROWS_PATH: &str = "lateRowsPath";
 
+/// Says that the result does not hang on how the input is cut, where that cannot be seen: `millstream verify` then compares.
+pub(crate) const INDEPENDENT_OF_CUTS: &str = "independentOfCuts";
+
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 10] = [
+const ENGINE_OPTIONS: [&str; 11] = [
     "checkpointLocation",
     "outputMode",
     "trigger",
@@ -211,6 +214,7 @@ const ENGINE_OPTIONS: [&str; 10] = [
     "maxBytesPerBatch",
     "flush",
     LATE_ROWS_PATH,
+    INDEPENDENT_OF_CUTS,
     ROW_ERRORS,
 ];
 

@@ -38,7 +38,7 @@ pub mod span;
 
 pub use error::{SqlError, SqlErrorKind};
 pub use parse::{
-    parse_data_type, parse_expression, parse_expressions, parse_interval, parse_query, parse_schema, parse_script, parse_statement,
-    parse_table_name,
+    Streams, parse_data_type, parse_expression, parse_expressions, parse_interval, parse_query, parse_schema, parse_script,
+    parse_script_with, parse_statement, parse_table_name,
 };
 pub use span::Span;

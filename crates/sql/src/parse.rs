@@ -47,7 +47,22 @@ pub fn parse_statement(text: &str) -> Result<Statement, SqlError> {
 
 /// The statements of a script, parted by semicolons; spans count from the start of the whole text.
 pub fn parse_script(text: &str) -> Result<Vec<Statement>, SqlError> {
-    Parser::new(text)?.script()
+    parse_script_with(text, Streams::Live)
+}
+
+/// The same, reading streams as it is told.
+pub fn parse_script_with(text: &str, streams: Streams) -> Result<Vec<Statement>, SqlError> {
+    Parser::new(text)?.reading_streams(streams).script()
+}
+
+/// What `STREAM t` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Streams {
+    /// What keeps coming.
+    #[default]
+    Live,
+    /// What is there: the word has no meaning, and the same text is a batch.
+    Finished,
 }
 
 /// An interval as options write it: `10 seconds`, `1 minute 30 seconds`, `interval 2 days`.

@@ -7,12 +7,14 @@
 
 mod aggregate;
 mod changes;
+mod cuts;
 mod deduplicate;
 mod limit;
 mod output_mode;
 
 pub use aggregate::StatefulAggregateNode;
 pub use changes::{CHANGE, INSERT, RETRACT, change_column, change_field};
+pub use cuts::hangs_on_cuts;
 pub use deduplicate::{DeduplicateNode, Kept};
 pub use limit::StreamLimitNode;
 pub use output_mode::for_output_mode;

@@ -96,7 +96,7 @@ fn aggregations_in_a_row(plan: &LogicalPlan) -> usize {
     below + usize::from(node_of::<StatefulAggregateNode>(plan).is_some())
 }
 
-fn visit(plan: &LogicalPlan, look: &mut dyn FnMut(&LogicalPlan) -> Result<()>) -> Result<()> {
+pub(super) fn visit(plan: &LogicalPlan, look: &mut dyn FnMut(&LogicalPlan) -> Result<()>) -> Result<()> {
     let mut seen = Ok(());
     let walked = plan.apply(|node| {
         seen = look(node);

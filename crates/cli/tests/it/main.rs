@@ -12,3 +12,4 @@ mod rivals;
 mod secrets;
 mod signals;
 mod sql;
+mod verify;

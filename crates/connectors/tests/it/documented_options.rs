@@ -33,6 +33,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once`. Whole units are taken, at least one: a file (its size as stored), a chunk of a memory stream (its size in memory), what a socket received at once, a second of `rate` (16 bytes a row); `rate-micro-batch` has `rowsPerBatch` |
 | `flush` | `true`, with `available-now` only: when the input has ended, a last batch makes everything final, so that the result is that of a batch query. It closes the checkpoint: a later start with new input is refused, one without ends well |
 | `lateRowsPath` | rows that come too late for a stateful operator go to a Parquet table here, exactly once: `row` (JSON), `event_time`, the `watermark` that judged it, `operator`, `source`, `batch_id`; without it they are only counted |
+| `independentOfCuts` | `true`: the result does not hang on how the input is cut into batches, though the query could; `millstream verify` then compares. Without effect on a run |
 | `stopTimeout` | how long a stop waits for the running batch before it is cancelled, default 10 s (spark.sql.streaming.stopTimeout); 0 = without limit |
 | `rowErrors` | rows on which an expression fails: `fail` (default) or `deadLetter` |
 ";

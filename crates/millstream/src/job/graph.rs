@@ -44,25 +44,44 @@ impl Graph {
 
 fn upstream_of(session: &Session, dataset: &CreateDataset, positions: &BTreeMap<String, usize>) -> Vec<usize> {
     let mut found = Vec::new();
-    let mut seen_views = Vec::new();
-    let mut waiting: Vec<Plan> = dataset.query.clone().into_iter().collect();
-    while let Some(plan) = waiting.pop() {
-        for relation in referenced_relations(&plan) {
-            let Some(name) = relation.name() else { continue };
-            let name = name.join(".");
-            if let Some(position) = positions.get(&name.to_lowercase()) {
-                if !found.contains(position) {
-                    found.push(*position);
-                }
-            } else if let Some(Entry::View(view)) = session.catalog().get(&name)
-                && !seen_views.contains(&view.name)
-            {
-                seen_views.push(view.name.clone());
-                waiting.push(view.plan.as_ref().clone());
-            }
+    let reads = dataset.query.iter().flat_map(|query| reads_of(session, query));
+    for position in reads.filter_map(|read| positions.get(&read.table?.to_lowercase()).copied()) {
+        if !found.contains(&position) {
+            found.push(position);
         }
     }
     found
+}
+
+/// A leaf of a query.
+#[derive(Debug)]
+pub(crate) struct TableRead {
+    /// The name of the table, if it has one.
+    pub(crate) table: Option<String>,
+    /// Whether it is read as a stream.
+    pub(crate) is_streaming: bool,
+}
+
+/// What a query reads, directly or through views.
+pub(crate) fn reads_of(session: &Session, query: &Plan) -> Vec<TableRead> {
+    let mut reads = Vec::new();
+    let mut seen_views = Vec::new();
+    let mut waiting = vec![query.clone()];
+    while let Some(plan) = waiting.pop() {
+        for relation in referenced_relations(&plan) {
+            let table = relation.name().map(|name| name.join("."));
+            match table.as_ref().and_then(|name| session.catalog().get(name)) {
+                Some(Entry::View(view)) => {
+                    if !seen_views.contains(&view.name) {
+                        seen_views.push(view.name.clone());
+                        waiting.push(view.plan.as_ref().clone());
+                    }
+                }
+                _ => reads.push(TableRead { table, is_streaming: relation.read.is_streaming }),
+            }
+        }
+    }
+    reads
 }
 
 /// Depth-first; a dataset met again on its own path closes a cycle.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_core::{Error, Options, Result};
+use millstream_sql::Streams;
 use millstream_sql::ir::{Command, CreateDataset, DatasetKind, Statement};
 
 pub use run::{DatasetState, DatasetStatus, JobRun, RunOptions};
@@ -23,7 +24,7 @@ use crate::dataframe::{DataFrame, output_schema};
 use crate::session::Session;
 use crate::settings;
 use crate::text_error;
-use graph::Graph;
+pub(crate) use graph::{Graph, reads_of};
 
 /// A job file, parsed and ordered.
 #[derive(Debug)]
@@ -81,15 +82,9 @@ impl Job {
     }
 
     async fn parse_with(session: &Session, text: &str, settings: &[(String, String)]) -> Result<Self> {
-        let statements = millstream_sql::parse_script(text).map_err(|error| text_error(error, text))?;
-        let (mut declared, mut others) = (Vec::new(), Vec::new());
-        for statement in statements {
-            match statement.command {
-                Command::CreateDataset(dataset) => declared.push(*dataset),
-                _ => others.push(statement),
-            }
-        }
-        define(session, others, settings, text).await?;
+        let job = JobText::parse(text, Streams::Live)?;
+        job.define(session, settings).await?;
+        let JobText { declared, .. } = job;
         let graph = Graph::new(session, &declared)?;
         let mut datasets: Vec<Option<Dataset>> = vec![None; declared.len()];
         for position in graph.order() {
@@ -141,6 +136,43 @@ impl Job {
     /// Starts the job.
     pub async fn run(&self, options: RunOptions) -> Result<JobRun> {
         run::start(&self.session, &self.datasets, options).await
+    }
+}
+
+/// A job's text, parsed: its datasets, and what they need.
+pub(crate) struct JobText {
+    text: String,
+    declared: Vec<CreateDataset>,
+    others: Vec<Statement>,
+}
+
+impl JobText {
+    /// Parses it, reading streams as it is told.
+    pub(crate) fn parse(text: &str, streams: Streams) -> Result<Self> {
+        let statements = millstream_sql::parse_script_with(text, streams).map_err(|error| text_error(error, text))?;
+        let (mut declared, mut others) = (Vec::new(), Vec::new());
+        for statement in statements {
+            match statement.command {
+                Command::CreateDataset(dataset) => declared.push(*dataset),
+                _ => others.push(statement),
+            }
+        }
+        Ok(Self { text: text.to_owned(), declared, others })
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The datasets, in the file's order.
+    pub(crate) fn datasets(&self) -> &[CreateDataset] {
+        &self.declared
+    }
+
+    /// Carries out the statements that are no datasets; `settings` stand above those of the text.
+    pub(crate) async fn define(&self, session: &Session, settings: &[(String, String)]) -> Result<()> {
+        define(session, self.others.clone(), settings, &self.text).await
     }
 }
 

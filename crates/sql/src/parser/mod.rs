@@ -32,6 +32,7 @@ use crate::error::SqlError;
 use crate::ir::{Ident, ObjectName};
 use crate::lexer::text::{name_value, string_value};
 use crate::lexer::{Token, TokenKind, lex};
+use crate::parse::Streams;
 use crate::span::Span;
 
 pub(crate) use interval::parse_interval_text;
@@ -62,6 +63,7 @@ pub(crate) struct Parser<'a> {
     lambda_args: Vec<Vec<String>>,
     /// For each `(` the index of its `)`.
     closers: Vec<usize>,
+    streams: Streams,
 }
 
 impl<'a> Parser<'a> {
@@ -69,9 +71,14 @@ impl<'a> Parser<'a> {
         Ok(Parser::of_tokens(text, lex(text)?))
     }
 
+    /// The same, reading what is behind `STREAM` so.
+    pub(crate) fn reading_streams(self, streams: Streams) -> Parser<'a> {
+        Parser { streams, ..self }
+    }
+
     fn of_tokens(text: &'a str, tokens: Vec<Token<'a>>) -> Parser<'a> {
         let closers = closers(&tokens);
-        Parser { text, tokens, pos: 0, depth: 0, height: 0, lambda_args: vec![], closers }
+        Parser { text, tokens, pos: 0, depth: 0, height: 0, lambda_args: vec![], closers, streams: Streams::Live }
     }
 
     // --- looking ahead

@@ -3,7 +3,7 @@
 //! Spark puts a watermark above the alias of tables and subqueries and below that of table
 //! functions; so `e.ts` names the event time of the former only from outside.
 
-use super::{Parser, Result, words};
+use super::{Parser, Result, Streams, words};
 use crate::error::SqlError;
 use crate::ir::{Expr, Ident, JoinCondition, JoinKind, ObjectName, Plan, Properties, Read, ReadSource};
 use crate::lexer::{Token, TokenKind};
@@ -214,7 +214,7 @@ impl Parser<'_> {
         let parenthesized = self.take_symbol("(");
         let name = self.object_name()?;
         if self.at_symbol("(") {
-            let read = self.function_read(name, true, start)?;
+            let read = self.function_read(name, self.streams == Streams::Live, start)?;
             if parenthesized {
                 self.expect_symbol(")")?;
             }
@@ -226,7 +226,8 @@ impl Parser<'_> {
         }
         let options = self.with_options()?;
         let span = self.span_from(start);
-        let read = Plan::Read(Read { source: ReadSource::Table(name), is_streaming: true, options, schema: None, span });
+        let is_streaming = self.streams == Streams::Live;
+        let read = Plan::Read(Read { source: ReadSource::Table(name), is_streaming, options, schema: None, span });
         let read = self.stream_name(read)?;
         self.decorated(read, None)
     }

@@ -1,0 +1,80 @@
+//! `verify` as the library offers it: chained tables, tables beside each other, late rows, and programs that are wrong.
+
+use std::path::Path;
+
+use millstream::verify::{DatasetReport, Verdict, VerifyOptions, verify_text};
+use millstream::{Error, Result};
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// Verifies a job over `sample/`.
+async fn verify(dir: &Path, job: &str) -> Result<Vec<DatasetReport>> {
+    let folder = dir.join(format!("kept-{}", std::fs::read_dir(dir).unwrap().count()));
+    let options = VerifyOptions { input: dir.join("sample"), seed: 5, runs: 3, settings: Vec::new(), folder };
+    verify_text(job, &options).await
+}
+
+/// Rows of events, one a second.
+fn events(seconds: impl IntoIterator<Item = i64>) -> String {
+    seconds.into_iter().map(|s| format!("{{\"ts\":\"2024-01-01T00:{:02}:{:02}Z\",\"k\":{}}}\n", s / 60, s % 60, s % 5)).collect()
+}
+
+#[track_caller]
+fn all_equal(reports: &[DatasetReport], names: &[&str]) {
+    assert_eq!(reports.iter().map(|report| report.name.as_str()).collect::<Vec<_>>(), names);
+    for report in reports {
+        assert!(matches!(report.verdict, Verdict::Equal), "{report:?}");
+        assert!(report.n_runs == 3 && report.n_lives >= 6 && report.n_rows > 0, "{report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_table_of_a_chain_is_verified_over_what_the_batch_makes_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/events/a.json"), &events(0..100));
+    write(&dir.path().join("sample/names/a.json"), "{\"k\":1,\"name\":\"one\"}\n{\"k\":2,\"name\":\"two\"}\n");
+    let job = "CREATE TABLE events (ts TIMESTAMP, k INT) USING json OPTIONS (path 'x', cleanSource 'delete');
+        CREATE TABLE names (k INT, name STRING) USING json OPTIONS (path 'y');
+        CREATE VIEW recent AS SELECT * FROM STREAM events WHERE k > 0;
+        CREATE STREAMING TABLE named AS SELECT ts, name FROM STREAM recent JOIN names USING (k);
+        CREATE STREAMING TABLE counts OPTIONS (outputMode 'complete') AS SELECT name, count(*) AS n FROM STREAM named GROUP BY name;
+        CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n FROM named;
+        CREATE STREAMING TABLE minutes AS SELECT window.end AS at, count(*) AS n
+          FROM STREAM named WATERMARK ts DELAY OF INTERVAL 2 MINUTES GROUP BY window(ts, '1 minute');";
+    all_equal(&verify(dir.path(), job).await.unwrap(), &["named", "counts", "minutes"]);
+    assert!(dir.path().join("sample/events/a.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_on_chance_or_on_the_clock_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/a.json"), &events(0..20));
+    for wrong in ["k, rand() AS r", "k, current_timestamp() AS now", "k, uuid() AS id"] {
+        let job =
+            format!("CREATE TABLE events (ts TIMESTAMP, k INT) USING json; CREATE STREAMING TABLE t AS SELECT {wrong} FROM STREAM events;");
+        let reports = verify(dir.path(), &job).await.unwrap();
+        let Verdict::Different { run: 1, difference } = &reports[0].verdict else { panic!("{reports:?}") };
+        assert_eq!((difference.n_only_in_stream, difference.n_only_in_batch), (20, 20), "{wrong}");
+        assert_eq!(difference.only_in_stream[0].len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_verified_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/a.json"), &events(0..20));
+    let refused = async |job: &str| verify(dir.path(), job).await.unwrap_err();
+    let of_path = refused("CREATE STREAMING TABLE t AS SELECT k FROM STREAM read_files('x', format => 'json', schema => 'k INT');").await;
+    assert!(of_path.message().contains("a stream that is not a table of the job"), "{of_path:?}");
+    let batch = refused("CREATE TABLE e (k INT) USING json; CREATE MATERIALIZED VIEW t AS SELECT k FROM e;").await;
+    assert!(batch.message().contains("declares no streaming table"), "{batch:?}");
+    let both: Error = refused(
+        "CREATE TABLE e (k INT) USING json;
+         CREATE STREAMING TABLE t AS SELECT a.k FROM STREAM e AS a JOIN e AS b ON a.k = b.k;",
+    )
+    .await;
+    assert!(both.message().contains("reads 'e' both as a stream and as finished data"), "{both:?}");
+}
