@@ -181,6 +181,8 @@ pub(crate) struct ExprCx {
     pub(crate) is_inside_aggregate: bool,
     /// Windows of time that were made, for `window.start`; rows without a time belong to none.
     pub(crate) time_windows: Vec<TimeWindow>,
+    /// Whether there may be several of them: rows are multiplied by each, which only the keys of a grouping may ask for.
+    pub(crate) takes_several_windows: bool,
     /// Expressions that are event times, and the delays of their watermarks: columns, windows of them, `window_time`.
     pub(crate) event_times: Vec<(DfExpr, CalendarInterval)>,
     /// Whether this is a condition, where DataFusion turns subqueries into joins.
@@ -227,6 +229,7 @@ impl ExprCx {
             grouping: None,
             is_inside_aggregate: false,
             time_windows: vec![],
+            takes_several_windows: false,
             event_times: vec![],
             is_condition: false,
         }

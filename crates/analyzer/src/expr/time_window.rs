@@ -93,12 +93,12 @@ impl Resolver<'_> {
         let meaning = format!("window({}, {length} us, {slide} us, {offset} us)", time.name);
         cx.carry_event_time(&time.expr, &typed.expr);
         if !cx.time_windows.iter().any(|known| known.typed.expr == typed.expr) {
-            if !cx.time_windows.is_empty() {
-                return Err(AnalysisError::invalid(
-                    "_LEGACY_ERROR_TEMP_1039",
-                    "several different windows of time in one query would multiply its rows",
-                    span,
-                ));
+            if !cx.time_windows.is_empty() && !cx.takes_several_windows {
+                let message = "several different windows of time would multiply the rows, which only GROUP BY may ask for";
+                return Err(AnalysisError::invalid("_LEGACY_ERROR_TEMP_1039", message, span));
+            }
+            if sliding.is_some() && cx.time_windows.iter().any(TimeWindow::is_session) {
+                return Err(AnalysisError::unsupported("session_window() beside windows that overlap", span));
             }
             cx.time_windows.push(TimeWindow { typed: typed.clone(), time: time.expr, sliding, meaning });
         }
@@ -199,9 +199,13 @@ impl Resolver<'_> {
 
     /// `window.start` where the window was made by an expression and not by a column.
     pub(crate) fn made_window(&mut self, cx: &ExprCx, parts: &[String], span: Span) -> Result<Option<Typed>> {
-        let (Some((first, fields)), [made]) = (parts.split_first(), cx.time_windows.as_slice()) else { return Ok(None) };
-        if !made.typed.own_name.as_deref().is_some_and(|own| self.name_case().same(own, first)) {
-            return Ok(None);
+        let Some((first, fields)) = parts.split_first() else { return Ok(None) };
+        let is_named = |made: &&TimeWindow| made.typed.own_name.as_deref().is_some_and(|own| self.name_case().same(own, first));
+        let mut found = cx.time_windows.iter().filter(is_named);
+        let Some(made) = found.next() else { return Ok(None) };
+        if found.next().is_some() {
+            let message = format!("there are several windows of time that '{first}' may mean");
+            return Err(AnalysisError::invalid("AMBIGUOUS_REFERENCE", message, span).hint("write the call itself, as in GROUP BY"));
         }
         let mut typed = made.typed.clone();
         for field in fields {

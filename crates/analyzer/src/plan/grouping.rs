@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::functions::core::expr_fn::least;
 use datafusion::logical_expr::{Aggregate, Expr as DfExpr, GroupingSet, LogicalPlan, cast, lit};
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping};
 
-use super::projection;
 use super::sort::position;
+use super::{field, projection};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
 use crate::resolver::Resolver;
@@ -50,7 +51,10 @@ pub(crate) struct OnStream {
     key_meanings: Vec<String>,
     event_time: Option<Column>,
     session: Option<Column>,
-    once_per_row: Option<Column>,
+    /// When a group of several windows becomes final: at the earliest of their ends.
+    first_end: Option<DfExpr>,
+    /// For each window that overlaps others: whether it is the latest that holds the row.
+    is_latest: Vec<DfExpr>,
 }
 
 impl Resolver<'_> {
@@ -213,12 +217,14 @@ impl Grouped {
         let session = self.keys.iter().find(|key| window(key).is_some_and(|window| window.is_session()));
         let carries_time = |key: &&Key| cx.event_time_delay(&key.expr).is_some();
         let event_time = session.filter(carries_time).or_else(|| self.keys.iter().find(carries_time));
-        let sliding = |key: &Key| window(key)?.sliding.as_ref();
-        let once_per_row = event_time.and_then(sliding).map(|sliding| Column::new_unqualified(plan_name(sliding.is_latest.0)));
+        let timed: Vec<&Key> = self.keys.iter().filter(|key| window(key).is_some() && carries_time(key)).collect();
+        let sliding = self.keys.iter().filter_map(|key| window(key)?.sliding.as_ref()).filter(|_| !timed.is_empty());
+        let ends = || timed.iter().map(|key| field(key.expr.clone(), "end")).collect();
         let meaning = |key: &Key| window(key).map_or_else(|| key.name.clone(), |window| window.meaning.clone());
         let plan_column = |key: &Key| Column::new_unqualified(plan_name(key.id));
         OnStream {
-            once_per_row,
+            first_end: (session.is_none() && timed.len() > 1).then(|| least(ends())),
+            is_latest: sliding.map(|sliding| column(sliding.is_latest.0)).collect(),
             key_meanings: self.keys.iter().map(meaning).collect(),
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
             event_time: event_time.map(plan_column),
@@ -235,23 +241,26 @@ impl Grouped {
         on_stream: Option<OnStream>,
     ) -> Result<LogicalPlan> {
         let mut input = input;
-        if self.keys.iter().any(|key| key.expr != column(key.id)) {
+        let mut keys = self.keys.clone();
+        let on_stream = on_stream.map(|on_stream| on_stream.with_first_end(&mut keys, self.sets.is_some(), resolver)).transpose()?;
+        if keys.iter().any(|key| key.expr != column(key.id)) {
             // Keys are computed below, so that they have a plan name.
             let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
-            exprs.extend(self.keys.iter().filter(|key| key.expr != column(key.id)).map(|key| key.expr.clone().alias(plan_name(key.id))));
+            exprs.extend(keys.iter().filter(|key| key.expr != column(key.id)).map(|key| key.expr.clone().alias(plan_name(key.id))));
             input = projection(exprs, input)?;
         }
+        let (input, once_per_row) = with_once_per_row(input, on_stream.as_ref(), resolver)?;
         let mut calls: Vec<DfExpr> = aggregates.iter().map(|call| call.expr.clone().alias(plan_name(call.id))).collect();
         if calls.is_empty() && self.keys.is_empty() {
             calls.push(datafusion::functions_aggregate::count::count_udaf().call(vec![lit(1)]).alias(plan_name(resolver.next_id())));
         }
-        let keys: Vec<DfExpr> = self.keys.iter().map(|key| column(key.id)).collect();
+        let keys: Vec<DfExpr> = keys.iter().map(|key| column(key.id)).collect();
         let Some(sets) = &self.sets else {
-            return Ok(aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream));
+            return Ok(aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, once_per_row));
         };
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
-        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, on_stream);
+        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, on_stream, once_per_row);
         let Some(id) = self.sets_id else { return Ok(plan) };
         let mut exprs: Vec<DfExpr> = vec![];
         for plan_column in plan.schema().columns() {
@@ -283,10 +292,42 @@ impl Grouped {
     }
 }
 
-fn aggregation(aggregate: Aggregate, calls: &[Collected], on_stream: Option<OnStream>) -> LogicalPlan {
+impl OnStream {
+    /// A group of several windows has as one more key the moment when it becomes final, which its windows decide.
+    fn with_first_end(self, keys: &mut Vec<Key>, has_sets: bool, resolver: &Resolver<'_>) -> Result<Self> {
+        let Some(expr) = &self.first_end else { return Ok(self) };
+        if has_sets {
+            let what = "several windows of time in GROUPING SETS, CUBE or ROLLUP over a stream";
+            return Err(AnalysisError::unsupported(what, Span::NONE));
+        }
+        let id = resolver.next_id();
+        keys.push(Key { id, expr: expr.clone(), name: String::new() });
+        Ok(Self { event_time: Some(Column::new_unqualified(plan_name(id))), ..self })
+    }
+}
+
+/// A row of windows that overlap comes in once for each, or for each combination: it is one late row, when those are late
+/// that become final last. The column that says so, if there is one.
+fn with_once_per_row(input: LogicalPlan, on_stream: Option<&OnStream>, resolver: &Resolver<'_>) -> Result<(LogicalPlan, Option<Column>)> {
+    let latest = on_stream.map(|on_stream| on_stream.is_latest.as_slice()).unwrap_or_default();
+    match latest {
+        [DfExpr::Column(only)] => Ok((input, Some(only.clone()))),
+        _ => match latest.iter().cloned().reduce(DfExpr::and) {
+            None => Ok((input, None)),
+            Some(all) => {
+                let name = plan_name(resolver.next_id());
+                let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
+                exprs.push(all.alias(&name));
+                Ok((projection(exprs, input)?, Some(Column::new_unqualified(name))))
+            }
+        },
+    }
+}
+
+fn aggregation(aggregate: Aggregate, calls: &[Collected], on_stream: Option<OnStream>, once_per_row: Option<Column>) -> LogicalPlan {
     match on_stream {
         None => LogicalPlan::Aggregate(aggregate),
-        Some(OnStream { key_names, key_meanings, event_time, session, once_per_row }) => {
+        Some(OnStream { key_names, key_meanings, event_time, session, .. }) => {
             // The texts of Spark's column names: they change when what is computed changes.
             let calls = calls.iter().map(|call| call.typed.name.clone());
             let meaning = key_meanings.into_iter().chain(calls).collect();

@@ -380,6 +380,7 @@ pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<Logical
         Some(id) => RowFactNode::try_new(input, plan_name(id), RowFact::BatchTime)?.into_plan(),
         None => input,
     };
+    let has_event_time = cx.time_windows.iter().any(|window| cx.event_time_delay(&window.typed.expr).is_some());
     // Rows without a time fall into no window of time; rows in several windows become several rows.
     for window in &cx.time_windows {
         let known = DfExpr::IsNotNull(Box::new(window.time.clone()));
@@ -389,7 +390,7 @@ pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<Logical
             exprs.push(sliding.windows.clone().alias(plan_name(sliding.id)));
             plan = generate::unnest(projection(exprs, plan)?, std::iter::once(sliding.id), false)?;
             plan = LogicalPlan::Filter(Filter::try_new(sliding.is_inside.clone(), Arc::new(plan))?);
-            if cx.event_time_delay(&window.typed.expr).is_some() {
+            if has_event_time {
                 // A row that comes too late for all its windows is one late row.
                 let (id, is_latest) = &sliding.is_latest;
                 let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();

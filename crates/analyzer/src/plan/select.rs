@@ -89,7 +89,12 @@ impl Resolver<'_> {
             None => rel,
         };
         let mut grouped = match block.grouping {
-            Some(grouping) => Some(self.grouping(&mut cx, grouping, &items, block.span)?),
+            Some(grouping) => {
+                cx.takes_several_windows = true;
+                let grouped = self.grouping(&mut cx, grouping, &items, block.span)?;
+                cx.takes_several_windows = false;
+                Some(grouped)
+            }
             None => None,
         };
         let mut outs = self.outs(&mut cx, items)?;
