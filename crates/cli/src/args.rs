@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         millstream run job.sql --trigger available-now --set spark.sql.session.timeZone=Europe/Berlin\n  \
         millstream sql \"SELECT day, count(*) FROM parquet.`out/events` GROUP BY day\"\n  \
         millstream check job.sql\n  \
-        millstream checkpoint show out/_checkpoint"
+        millstream checkpoint show out/_checkpoint\n  \
+        millstream state show out/_checkpoint"
 )]
 pub struct Options {
     #[command(flatten)]
@@ -68,6 +69,14 @@ pub enum Command {
     /// Look into a checkpoint
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Read what a query remembers between batches
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  millstream state show out/_checkpoint\n  \
+            millstream state show out/_checkpoint --operator aggregate-page --version 41\n  \
+            millstream state export out/_checkpoint --operator 0 --output state.parquet"
+    )]
+    State(StateCommand),
 }
 
 #[derive(Debug, Args)]
@@ -167,4 +176,43 @@ pub enum CheckpointCommand {
         /// The checkpoint folder
         dir: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Print the rows of a store; without --operator the stores, if there are several
+    Show {
+        #[command(flatten)]
+        which: StateArgs,
+        /// Rows at most
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// How rows are printed
+        #[arg(long, default_value = "table", value_enum)]
+        format: RowFormat,
+    },
+    /// Copy all rows of a store into one new file
+    Export {
+        #[command(flatten)]
+        which: StateArgs,
+        /// The file: .parquet, .json (one object per line) or .csv (a column for each field)
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+/// Which state.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// The checkpoint folder or URL; its query may be running
+    pub checkpoint: String,
+    /// The stateful operator, by name or number
+    #[arg(long, value_name = "OP")]
+    pub operator: Option<String>,
+    /// The operator's store, such as left or right of a join
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+    /// The batch after which the state is read: any that is kept; the last decided one if not said
+    #[arg(long, value_name = "BATCH")]
+    pub version: Option<u64>,
 }

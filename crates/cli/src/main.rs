@@ -12,6 +12,7 @@ mod logging;
 mod print;
 mod run;
 mod sql;
+mod state;
 mod totals;
 mod verify;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             Command::Check(args) => check::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Verify(args) => verify::run(args).await,
             Command::Checkpoint(args) => checkpoint::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::State(args) => state::run(args).await.map(|()| ExitCode::SUCCESS),
         }
     });
     ended.unwrap_or_else(|error| fail(&error))

@@ -22,11 +22,18 @@ pub async fn run(args: SqlArgs) -> Result<()> {
     let out = match (kind, args.format) {
         (AnswerKind::Nothing, _) => return Ok(()),
         (AnswerKind::Text, RowFormat::Table) => lines_of(&frame).await?,
-        (_, RowFormat::Table) => frame.table_string().await?.into_bytes(),
-        (_, RowFormat::Json) => frame.json_lines().await?,
-        (_, RowFormat::Csv) => frame.csv_lines().await?,
+        (_, format) => in_format(&frame, format).await?,
     };
     print::answer(&out)
+}
+
+/// Rows as they are printed.
+pub async fn in_format(frame: &DataFrame, format: RowFormat) -> Result<Vec<u8>> {
+    match format {
+        RowFormat::Table => Ok(frame.table_string().await?.into_bytes()),
+        RowFormat::Json => frame.json_lines().await,
+        RowFormat::Csv => frame.csv_lines().await,
+    }
 }
 
 /// The lines of a text, which a table would put into one.

@@ -21,6 +21,7 @@ pub mod noop;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;
+pub mod state;
 
 #[cfg(test)]
 mod harness;
@@ -57,6 +58,7 @@ pub fn register_all_on(registry: &mut ConnectorRegistry, fs: Arc<dyn FileSystem>
     registry.register(Arc::new(console::ConsoleConnector::default()));
     registry.register(Arc::new(noop::NoopConnector));
     registry.register(Arc::new(socket::SocketConnector::new(Arc::clone(&fs))));
+    registry.register(Arc::new(state::StateConnector::new(Arc::clone(&fs))));
     registry.register(Arc::new(file::FileConnector::new(fs)));
     registry.register(Arc::new(foreach::ForeachConnector));
     registry.register(Arc::new(foreach_batch::ForeachBatchConnector));

@@ -20,6 +20,7 @@ mod reader;
 mod resolve;
 mod session;
 mod settings;
+pub mod state;
 pub mod verify;
 mod writer;
 

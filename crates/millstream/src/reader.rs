@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_analyzer::Relation;
+use millstream_connectors::state::STATE_FORMATS;
 use millstream_core::connector::SourceRequest;
+use millstream_core::options::looks_secret;
 use millstream_core::{Error, Options, Result};
 use millstream_engine::SourceTable;
 use millstream_sql::ir;
@@ -206,6 +208,11 @@ pub(crate) async fn open_source(
 
 /// What a source without a name is called: its format and path, so that the name survives edits of the query.
 fn derived_name(format: &str, options: &Options) -> String {
+    if STATE_FORMATS.iter().any(|state| format.eq_ignore_ascii_case(state)) {
+        // One query may read several stores and batches of one checkpoint.
+        let which = options.iter().filter(|(name, _)| !looks_secret(name)).map(|(name, value)| format!("{name}={value}"));
+        return format!("{}:{}", format.to_ascii_lowercase(), which.collect::<Vec<_>>().join(","));
+    }
     let place = options.get("path").or_else(|| options.get("stream")).or_else(|| options.get("port"));
     match place {
         Some(place) => format!("{}:{place}", format.to_ascii_lowercase()),

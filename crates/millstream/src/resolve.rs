@@ -140,6 +140,8 @@ fn leaf(session: &Session, read: &Read) -> Result<Leaf> {
         }
         ReadSource::Function { name, args } => match name.last().to_ascii_lowercase().as_str() {
             "read_files" => read_files(args, options),
+            "read_state" => read_state("state", args, options),
+            "read_state_metadata" => read_state("state-metadata", args, options),
             _ => Ok(Leaf::Unknown),
         },
         _ => Ok(Leaf::Unknown),
@@ -184,13 +186,7 @@ fn options_of(read: &Read) -> Options {
 /// `read_files('path', format => 'json', schema => '...', option => 'value')`
 fn read_files(args: &[Expr], mut options: Options) -> Result<Leaf> {
     let (mut format, mut schema) = ("parquet".to_owned(), None);
-    for (position, arg) in args.iter().enumerate() {
-        let (name, value) = match arg {
-            Expr::NamedArgument { name, value, .. } => (name.name.clone(), value.as_ref()),
-            value if position == 0 => ("path".to_owned(), value),
-            _ => return Err(Error::invalid("read_files takes a path, then named arguments such as format => 'json'")),
-        };
-        let text = literal_text(value).ok_or_else(|| Error::invalid(format!("argument '{name}' of read_files must be a literal")))?;
+    for (name, text) in path_and_options("read_files", "format => 'json'", args)? {
         match name.to_ascii_lowercase().as_str() {
             "format" => format = text,
             "schema" => schema = Some(parse_schema(&text)?),
@@ -199,6 +195,28 @@ fn read_files(args: &[Expr], mut options: Options) -> Result<Leaf> {
     }
     options.require("path")?;
     Ok(Leaf::Source { format, options, schema })
+}
+
+/// `read_state('checkpoint', operator => 2, version => 41)`, `read_state_metadata('checkpoint')`
+fn read_state(format: &str, args: &[Expr], mut options: Options) -> Result<Leaf> {
+    for (name, text) in path_and_options("read_state", "operator => 2", args)? {
+        options.set(name, text);
+    }
+    Ok(Leaf::Source { format: format.to_owned(), options, schema: None })
+}
+
+/// The arguments of a table function that reads: a path, then options by name.
+fn path_and_options(function: &str, example: &str, args: &[Expr]) -> Result<Vec<(String, String)>> {
+    let argument = |(position, arg): (usize, &Expr)| {
+        let (name, value) = match arg {
+            Expr::NamedArgument { name, value, .. } => (name.name.clone(), value.as_ref()),
+            value if position == 0 => ("path".to_owned(), value),
+            _ => return Err(Error::invalid(format!("{function} takes a path, then named arguments such as {example}"))),
+        };
+        let text = literal_text(value).ok_or_else(|| Error::invalid(format!("argument '{name}' of {function} must be a literal")))?;
+        Ok((name, text))
+    };
+    args.iter().enumerate().map(argument).collect()
 }
 
 fn literal_text(expr: &Expr) -> Option<String> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int64Array};
 use arrow::datatypes::{DataType, Field};
 use millstream_core::{BatchId, RandomIds, Result, RunId, SystemClock};
-use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreId, StoreKind, StoreSchema, StoreSpec, Tasks};
+use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreHistory, StoreId, StoreKind, StoreSchema, StoreSpec, Tasks};
 use millstream_state::{Checkpoint, Location, OsFileSystem, Record};
 
 const ROWS_PER_CALL: u64 = 8192;
@@ -71,7 +71,7 @@ async fn recover(table: KeyedTable) -> Result<()> {
     let dir = std::env::temp_dir().join(format!("millstream-store-bench-{}", std::process::id()));
     let location = Location::local(Arc::new(OsFileSystem), &dir)?;
     let id = StoreId { operator: "bench".into(), store: "sums".into() };
-    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: table.schema().clone() };
+    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: table.schema().clone(), history: StoreHistory::default() };
     for is_first in [true, false] {
         let (mut checkpoint, opened) = Checkpoint::open(location.clone(), &RandomIds, &SystemClock::default()).await?;
         let start = Record::start(RunId(opened.query_id.0), 0, serde_json::Value::Null);

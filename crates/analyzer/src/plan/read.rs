@@ -110,7 +110,13 @@ impl Resolver<'_> {
                     format!("the table function '{name}' is not known"),
                     read.span,
                 )
-                .near(nearest(&lower, ["range", "read_files", "explode", "inline", "stack", "posexplode"]).map(str::to_owned))),
+                .near(
+                    nearest(
+                        &lower,
+                        ["range", "read_files", "read_state", "read_state_metadata", "explode", "inline", "stack", "posexplode"],
+                    )
+                    .map(str::to_owned),
+                )),
             },
         }
     }

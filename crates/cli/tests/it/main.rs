@@ -12,4 +12,5 @@ mod rivals;
 mod secrets;
 mod signals;
 mod sql;
+mod state;
 mod verify;

@@ -50,6 +50,7 @@ use millstream_state::{FileSystem, OsFileSystem};
 
 pub use format::FileFormat;
 pub use options::{FileSinkOptions, FileSourceOptions, STORE_OPTIONS, SaveMode};
+pub(crate) use parquet_cast::{adapt, spark_type};
 
 /// The name in specs.
 const NAME: &str = "file";

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use millstream_core::{Error, Result};
 
 /// The type in which Spark reads a column of this type.
-pub(super) fn spark_type(data_type: &DataType) -> DataType {
+pub(crate) fn spark_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
@@ -48,7 +48,7 @@ pub(super) fn spark_schema(schema: &Schema) -> SchemaRef {
 }
 
 /// `array` as `to`; `path` names the column in the message.
-pub(super) fn adapt(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
+pub(crate) fn adapt(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
     let from = array.data_type();
     if from == to {
         return Ok(Arc::clone(array));

@@ -9,11 +9,9 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::{BatchId, Error, Result};
 use millstream_state::checkpoint::{Checkpoint, Recovered};
-use millstream_state::store::{
-    DeltaRef, KEY_GROUPS, OPERATOR_VERSION, OperatorState, StateLog, StoreDescription, StoreId, StoreSpec, Tasks,
-};
+use millstream_state::store::{DeltaRef, KEY_GROUPS, OperatorState, StateLog, StoreSpec, Tasks};
 
-use crate::physical::stateful::{QueryState, stateful_operators};
+use crate::physical::stateful::{QueryState, stateful_operators_upwards};
 
 /// The state of one run. See the module's documentation.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl RunState {
         if operators.is_empty() {
             return Ok(Self { tables: Arc::default(), log: None, versions: BTreeMap::new() });
         }
-        let specs = specs_of(operators);
+        let specs: Vec<StoreSpec> = operators.iter().flat_map(|(id, operator)| operator.specs(id)).collect();
         let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism: u32::try_from(parallelism.max(1)).unwrap_or(u32::MAX) };
         let log = checkpoint.open_state(recovered).await?;
         let loaded = log.recover(&specs, tasks).await?;
@@ -77,26 +75,13 @@ impl RunState {
     }
 }
 
-fn specs_of(operators: &BTreeMap<String, OperatorState>) -> Vec<StoreSpec> {
-    let spec = |operator: &String, store: &StoreDescription| StoreSpec {
-        id: StoreId { operator: operator.clone(), store: store.name.clone() },
-        kind: store.kind,
-        schema: store.schema.clone(),
-    };
-    operators.iter().flat_map(|(id, operator)| operator.stores.iter().map(move |store| spec(id, store))).collect()
-}
-
 /// The stateful operators of a plan as the start record describes them.
 pub(super) fn operators_of(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<String, OperatorState>> {
     let mut described = BTreeMap::new();
-    for operator in stateful_operators(plan) {
-        let state = OperatorState {
-            v: OPERATOR_VERSION,
-            kind: operator.kind().to_owned(),
-            n_key_groups: KEY_GROUPS,
-            stores: operator.stores()?,
-            detail: operator.detail(),
-        };
+    for (ordinal, operator) in (0..).zip(stateful_operators_upwards(plan)) {
+        let mut state = OperatorState::new(operator.kind(), KEY_GROUPS, operator.stores()?);
+        state.detail = operator.detail();
+        state.ordinal = Some(ordinal);
         if described.insert(operator.operator_id().to_owned(), state).is_some() {
             return Err(Error::internal(format!("two stateful operators are called '{}'", operator.operator_id())));
         }
@@ -110,7 +95,9 @@ pub(super) fn check_operators(before: &BTreeMap<String, OperatorState>, now: &BT
     for (id, old) in before {
         match now.get(id) {
             None => changes.push(format!("the stateful operator '{id}' is gone")),
-            Some(new) if new != old => changes.push(format!("the stateful operator '{id}' was {} and is {}", shown(old), shown(new))),
+            Some(new) if (OperatorState { ordinal: old.ordinal, ..new.clone() }) != *old => {
+                changes.push(format!("the stateful operator '{id}' was {} and is {}", shown(old), shown(new)))
+            }
             Some(_) => {}
         }
     }

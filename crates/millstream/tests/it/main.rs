@@ -19,6 +19,7 @@ mod row_errors;
 mod scenarios;
 mod sessions;
 mod slt;
+mod state_reader;
 mod stream_options;
 mod stream_script;
 mod verify;

@@ -36,8 +36,9 @@ pub use multi_table::{KeyedMultiTable, Matches, Pairs, ROW_NUMBER};
 pub use schema::{StoreRows, StoreSchema};
 pub use slot::Slot;
 pub use state_log::{
-    DeltaRef, KeptDelta, LoadedState, OPERATOR_VERSION, OperatorState, RecoveredState, StateLog, StoreDescription, StoreKind, StoreSpec,
-    Tasks, load,
+    DeltaRef, EarlierLayout, KeptDelta, KeptVersions, LoadedState, OPERATOR_VERSION, OPERATOR_VERSION_WITH_PAST, OperatorState,
+    RecoveredState, Role, ScannedRows, StateLog, StoreDescription, StoreHistory, StoreKind, StoreScan, StoreSpec, Tasks, ValuesOf, load,
+    widens,
 };
 pub(crate) use state_log::{StateKeeping, StateLogParts, verify};
 pub use table::KeyedTable;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Fields, Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use self::merge::{Evaluator, GroupMerge};
 use super::StatefulOperator;
 use super::exchange::KeyExchangeExec;
-use super::tables::{MAIN_STORE, one_store, store_schema};
+use super::tables::{MAIN_STORE, named, one_store, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
@@ -41,6 +41,8 @@ pub struct StatefulAggregate {
     event_time: Option<String>,
     /// What it computes, in texts that a restart compares.
     meaning: Vec<String>,
+    /// What the user calls the keys.
+    key_names: Vec<String>,
     groups: GroupColumns,
 }
 
@@ -66,7 +68,20 @@ impl StatefulAggregateExec {
         meaning: Vec<String>,
     ) -> Result<Self> {
         let groups = GroupColumns::of(&input)?;
-        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, event_time, meaning, groups }, [input]))
+        let key_names = Vec::new();
+        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, event_time, meaning, key_names, groups }, [input]))
+    }
+
+    /// What the user calls the keys: the names of the state's columns.
+    #[must_use]
+    pub fn with_key_names(mut self, key_names: Vec<String>) -> Self {
+        self.operator.key_names = key_names;
+        self
+    }
+
+    /// See [`Self::with_key_names`].
+    pub fn key_names(&self) -> &[String] {
+        &self.operator.key_names
     }
 
     /// What makes it again: operator, mode, event time, meaning.
@@ -96,8 +111,32 @@ impl StatefulOperator for StatefulAggregateExec {
     fn stores(&self) -> Result<Vec<StoreDescription>> {
         let groups = &self.operator.groups;
         let [input] = &self.inputs;
-        let states = input.schema().fields().iter().skip(groups.keys.len()).cloned().collect();
-        Ok(one_store(store_schema(groups.keys.clone(), states)?))
+        let states: Vec<_> = input.schema().fields().iter().skip(groups.keys.len()).cloned().collect();
+        let keys = named(&groups.keys, &self.operator.key_names);
+        Ok(one_store(store_schema(keys, self.operator.named_states(&states)?)?))
+    }
+}
+
+impl StatefulAggregate {
+    /// The texts of the aggregates.
+    fn calls(&self) -> &[String] {
+        self.meaning.get(self.meaning.len().saturating_sub(self.groups.aggregates.len())..).unwrap_or_default()
+    }
+
+    /// State columns under the names of the aggregates they belong to: `sum(v)`, or `avg(v)[sum]` and `avg(v)[count]`.
+    fn named_states(&self, states: &[FieldRef]) -> Result<Fields> {
+        let mut fields = states.iter();
+        let mut all = Vec::with_capacity(states.len());
+        for (aggregate, call) in self.groups.aggregates.iter().zip(self.calls()) {
+            let n_columns = aggregate.state_fields().map_err(from_datafusion)?.len();
+            for field in fields.by_ref().take(n_columns) {
+                let of_several = field.name().rsplit_once('[').map_or("", |(_, column)| column.trim_end_matches(']'));
+                let name = if n_columns == 1 { call.clone() } else { format!("{call}[{of_several}]") };
+                all.push(Arc::new(field.as_ref().clone().with_name(name)));
+            }
+        }
+        all.extend(fields.cloned());
+        Ok(all.into())
     }
 }
 

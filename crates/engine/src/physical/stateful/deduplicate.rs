@@ -14,7 +14,7 @@ use millstream_core::{Error, Result};
 use millstream_state::store::StoreDescription;
 
 use super::StatefulOperator;
-use super::tables::{MAIN_STORE, one_store, store_keys, store_schema};
+use super::tables::{MAIN_STORE, named, one_store, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_times_us, expiry_ms};
@@ -28,6 +28,8 @@ pub type DeduplicateExec = OperatorExec<Deduplicate>;
 pub struct Deduplicate {
     operator: String,
     keys: Vec<String>,
+    /// What the user calls them.
+    key_names: Vec<String>,
     /// The column by which keys expire; without one they are kept for ever.
     expires_by: Option<String>,
     kept: Kept,
@@ -42,12 +44,24 @@ impl DeduplicateExec {
         expires_by: Option<String>,
         kept: Kept,
     ) -> Self {
-        Self::over(Deduplicate { operator: operator.into(), keys, expires_by, kept }, [input])
+        Self::over(Deduplicate { operator: operator.into(), keys, key_names: Vec::new(), expires_by, kept }, [input])
+    }
+
+    /// What the user calls the keys: the names of the state's columns.
+    #[must_use]
+    pub fn with_key_names(mut self, key_names: Vec<String>) -> Self {
+        self.operator.key_names = key_names;
+        self
+    }
+
+    /// See [`Self::with_key_names`].
+    pub fn key_names(&self) -> &[String] {
+        &self.operator.key_names
     }
 
     /// What makes it again: operator, keys, event time, how long keys are kept.
     pub fn parts(&self) -> (&str, &[String], Option<&str>, Kept) {
-        let Deduplicate { operator, keys, expires_by, kept } = &self.operator;
+        let Deduplicate { operator, keys, expires_by, kept, .. } = &self.operator;
         (operator, keys, expires_by.as_deref(), *kept)
     }
 }
@@ -72,7 +86,7 @@ impl StatefulOperator for DeduplicateExec {
         let schema = self.schema();
         let keys = columns_of(&schema, &self.operator.keys)?;
         let fields: Fields = keys.iter().filter_map(|idx| schema.fields().get(*idx).cloned()).collect();
-        Ok(one_store(store_schema(fields, Fields::empty())?))
+        Ok(one_store(store_schema(named(&fields, &self.operator.key_names), Fields::empty())?))
     }
 }
 

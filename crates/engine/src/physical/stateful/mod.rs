@@ -81,6 +81,21 @@ pub fn stateful_operators(plan: &Arc<dyn ExecutionPlan>) -> Vec<&dyn StatefulOpe
     found
 }
 
+/// All stateful operators of a plan, from its sources up: in this order they are numbered, so that one on top renumbers none.
+pub fn stateful_operators_upwards(plan: &Arc<dyn ExecutionPlan>) -> Vec<&dyn StatefulOperator> {
+    let mut found = Vec::new();
+    let mut walk = vec![(plan, false)];
+    while let Some((node, has_been_entered)) = walk.pop() {
+        if has_been_entered {
+            found.extend(as_stateful(node.as_ref()));
+        } else {
+            walk.push((node, true));
+            walk.extend(node.children().into_iter().rev().map(|child| (child, false)));
+        }
+    }
+    found
+}
+
 /// Whether a batch without data is worth running when the watermark has moved.
 pub fn uses_event_time(plan: &Arc<dyn ExecutionPlan>) -> bool {
     stateful_operators(plan).iter().any(|operator| operator.uses_event_time())

@@ -41,7 +41,8 @@ pub fn plan_stateful(
         let input = in_time(input, deduplicate.operator(), event_time, None);
         let expires_by = event_time.map(|column| column.name.clone());
         let input = exchanged(input, keys.clone(), n_tasks);
-        return Ok(Some(Arc::new(DeduplicateExec::new(input, deduplicate.operator(), keys, expires_by, deduplicate.kept()))));
+        let exec = DeduplicateExec::new(input, deduplicate.operator(), keys, expires_by, deduplicate.kept());
+        return Ok(Some(Arc::new(exec.with_key_names(deduplicate.key_names().to_vec()))));
     }
     if let Some(limit) = node.as_any().downcast_ref::<StreamLimitNode>() {
         let input = exchanged(input, Vec::new(), n_tasks);
@@ -98,7 +99,7 @@ fn aggregation(
     let event_time = node.event_time().map(|column| column.name.clone());
     let exec =
         StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time, node.meaning().to_vec()).map_err(to_datafusion)?;
-    Ok(Arc::new(exec))
+    Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())))
 }
 
 fn sessions(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{ArrayRef, Int8Array};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use millstream_core::{Error, Result};
 use millstream_state::store::{
     FrozenTable, KeyedMultiTable, KeyedTable, StoreDescription, StoreId, StoreKind, StoreSchema, StoreSpec, TableDelta,
@@ -29,7 +29,7 @@ impl QueryState {
     /// The tables of each store's tasks, as they were read.
     pub fn new(stores: &[StoreSpec], mut tables: BTreeMap<StoreId, Vec<KeyedTable>>) -> Result<Self> {
         let mut state = Self::default();
-        for StoreSpec { id, kind, schema } in stores {
+        for StoreSpec { id, kind, schema, .. } in stores {
             let tables = tables.remove(id).ok_or_else(|| Error::internal(format!("{id} was not read")))?;
             match kind {
                 StoreKind::Multi => {
@@ -90,6 +90,15 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The one store of an operator that keeps one row per key.
 pub fn one_store(schema: StoreSchema) -> Vec<StoreDescription> {
     vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Single, schema }]
+}
+
+/// Columns under the names that a user knows, as far as there are names.
+pub fn named(fields: &Fields, names: &[String]) -> Fields {
+    let name = |(idx, field): (usize, &FieldRef)| match names.get(idx) {
+        Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+        None => Arc::clone(field),
+    };
+    fields.iter().enumerate().map(name).collect()
 }
 
 /// A store's schema; without keys (one row for all) a constant stands for them.

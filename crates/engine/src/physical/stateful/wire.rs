@@ -16,11 +16,17 @@ pub(crate) enum StatefulWire {
     /// [`KeyExchangeExec`]
     KeyExchange { keys: Vec<String>, n_partitions: usize },
     /// [`StatefulAggregateExec`]: its aggregates are those of the partial aggregation below.
-    Aggregate { operator: String, mode: String, event_time: Option<String>, meaning: Vec<String> },
+    Aggregate { operator: String, mode: String, event_time: Option<String>, meaning: Vec<String>, key_names: Vec<String> },
     /// [`SessionAggregateExec`]: so are its.
     Session { operator: String, mode: String, session: String, n_before: usize, event_time: Option<String>, meaning: Vec<String> },
     /// [`DeduplicateExec`]
-    Deduplicate { operator: String, keys: Vec<String>, expires_by: Option<String>, within_watermark_us: Option<i64> },
+    Deduplicate {
+        operator: String,
+        keys: Vec<String>,
+        expires_by: Option<String>,
+        within_watermark_us: Option<i64>,
+        key_names: Vec<String>,
+    },
     /// [`StreamLimitExec`]
     Limit { operator: String, n_rows: u64 },
 }
@@ -35,7 +41,8 @@ impl StatefulWire {
         if let Some(aggregate) = plan.downcast_ref::<StatefulAggregateExec>() {
             let (operator, mode, event_time, meaning) = aggregate.parts();
             let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
-            return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time, meaning: meaning.to_vec() });
+            let (meaning, key_names) = (meaning.to_vec(), aggregate.key_names().to_vec());
+            return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time, meaning, key_names });
         }
         if let Some(sessions) = plan.downcast_ref::<SessionAggregateExec>() {
             let SessionSpec { operator, mode, session, n_before, event_time, meaning } = sessions.spec().clone();
@@ -48,7 +55,8 @@ impl StatefulWire {
                 Kept::WithinWatermark { delay_us } => Some(delay_us),
             };
             let (operator, expires_by) = (operator.to_owned(), expires_by.map(str::to_owned));
-            return Some(Self::Deduplicate { operator, keys: keys.to_vec(), expires_by, within_watermark_us });
+            let (keys, key_names) = (keys.to_vec(), deduplicate.key_names().to_vec());
+            return Some(Self::Deduplicate { operator, keys, expires_by, within_watermark_us, key_names });
         }
         let (operator, n_rows) = plan.downcast_ref::<StreamLimitExec>()?.parts();
         Some(Self::Limit { operator: operator.to_owned(), n_rows })
@@ -58,16 +66,17 @@ impl StatefulWire {
     pub fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match self {
             Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
-            Self::Aggregate { operator, mode, event_time, meaning } => {
-                Arc::new(StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time, meaning)?)
+            Self::Aggregate { operator, mode, event_time, meaning, key_names } => {
+                let exec = StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time, meaning)?;
+                Arc::new(exec.with_key_names(key_names))
             }
             Self::Session { operator, mode, session, n_before, event_time, meaning } => {
                 let spec = SessionSpec { operator, mode: mode.parse()?, session, n_before, event_time, meaning };
                 Arc::new(SessionAggregateExec::try_new(input, spec)?)
             }
-            Self::Deduplicate { operator, keys, expires_by, within_watermark_us } => {
+            Self::Deduplicate { operator, keys, expires_by, within_watermark_us, key_names } => {
                 let kept = within_watermark_us.map_or(Kept::WithKey, |delay_us| Kept::WithinWatermark { delay_us });
-                Arc::new(DeduplicateExec::new(input, operator, keys, expires_by, kept))
+                Arc::new(DeduplicateExec::new(input, operator, keys, expires_by, kept).with_key_names(key_names))
             }
             Self::Limit { operator, n_rows } => Arc::new(StreamLimitExec::new(input, operator, n_rows)),
         })

@@ -1,5 +1,6 @@
 //! The files of the folder `state`: their names, and reading pieces of them, on local disks and object stores alike.
 
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use millstream_core::{BatchId, Error, Result, RunEpoch};
 use object_store::ObjectStoreExt;
 
 use crate::frame;
-use crate::fs::blocking;
+use crate::fs::{ReadFile, blocking};
 use crate::location::{Location, store_error};
 
 /// The folder of deltas and snapshots in the checkpoint folder.
@@ -93,10 +94,7 @@ pub async fn read(file: &Location, offset: u64, length: u64) -> Result<Option<By
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                     file => file?,
                 };
-                file.seek(SeekFrom::Start(offset))?;
-                let mut bytes = Vec::new();
-                file.take(length).read_to_end(&mut bytes)?;
-                Ok((bytes.len() as u64 == length).then(|| Bytes::from(bytes)))
+                Ok(read_at(&mut file, offset, length)?)
             })
             .await
         }
@@ -132,10 +130,11 @@ pub async fn remove(dir: &Location, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the frames of a file one after the other, without holding the file.
-#[derive(Debug)]
+/// Reads the frames of a file one after the other, without holding its content. A local file stays open, so that it can be
+/// read to its end when a running query has removed it.
 pub struct FrameReader {
     file: Location,
+    open: Option<Box<dyn ReadFile>>,
     len: u64,
     /// Bytes of the file from `base` on.
     buffer: Bytes,
@@ -145,7 +144,7 @@ pub struct FrameReader {
 impl FrameReader {
     /// Of a file of `len` bytes.
     pub fn new(file: Location, len: u64) -> Self {
-        Self { file, len, buffer: Bytes::new(), base: 0 }
+        Self { file, open: None, len, buffer: Bytes::new(), base: 0 }
     }
 
     /// The payload of the next frame, `None` at the end of the file; damage is an error of kind `Data`.
@@ -177,9 +176,38 @@ impl FrameReader {
             return Ok(());
         }
         let more = (wanted - have).max(READ_BYTES).min(self.len - self.base - have);
-        let read = read(&self.file, self.base + have, more).await?;
+        let read = self.read(self.base + have, more).await?;
         let read = read.ok_or_else(|| Error::data("it is shorter than it was"))?;
         self.buffer = if have == 0 { read } else { Bytes::from([&self.buffer[..], &read[..]].concat()) };
         Ok(())
     }
+
+    async fn read(&mut self, offset: u64, length: u64) -> Result<Option<Bytes>> {
+        let Location::Local { fs, path } = self.file.clone() else { return read(&self.file, offset, length).await };
+        let open = self.open.take();
+        let (open, bytes) = blocking(move || {
+            let mut file = match open.map_or_else(|| fs.open_read(&path), Ok) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+                file => file?,
+            };
+            let bytes = read_at(&mut file, offset, length)?;
+            Ok((Some(file), bytes))
+        })
+        .await?;
+        self.open = open;
+        Ok(bytes)
+    }
+}
+
+impl fmt::Debug for FrameReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReader").field("file", &self.file).field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+fn read_at(file: &mut Box<dyn ReadFile>, offset: u64, length: u64) -> io::Result<Option<Bytes>> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 == length).then(|| Bytes::from(bytes)))
 }

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::FieldRef;
 use futures::{StreamExt, TryStreamExt};
-use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result};
+use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result, RunEpoch};
 
 use super::deltas::{DeltaRef, parts};
 use super::files::{self, STATE_DIR, SnapshotName, StateFile};
+use super::kept::KeptVersions;
+use super::layout::StoreHistory;
 use super::operator::{OperatorState, StoreKind};
 use super::part;
+use super::scan::written_by;
 use super::snapshot::SnapshotReader;
 use crate::fs::blocking;
 use crate::location::Location;
@@ -39,6 +41,8 @@ const ROWS_WORTH_THREADS: usize = 4096;
 pub struct RecoveredState {
     /// The stateful operators, by id, as the last run described them.
     pub operators: BTreeMap<String, OperatorState>,
+    /// The same as older runs did whose batches are kept, with the last batch of each.
+    pub earlier: Vec<(BatchId, BTreeMap<String, OperatorState>)>,
     /// The first batch whose prepared record is kept.
     pub first_batch: Option<BatchId>,
     /// The last decided batch.
@@ -67,6 +71,8 @@ pub struct StoreSpec {
     pub kind: StoreKind,
     /// Its columns, without row numbers.
     pub schema: StoreSchema,
+    /// What older runs wrote.
+    pub history: StoreHistory,
 }
 
 /// Who keeps the state: as many tables per store.
@@ -76,6 +82,20 @@ pub struct Tasks {
     pub n_key_groups: u32,
     /// The number of tasks.
     pub parallelism: u32,
+}
+
+impl RecoveredState {
+    /// The stateful operators of the query that ran a batch.
+    pub fn operators_at(&self, version: BatchId) -> &BTreeMap<String, OperatorState> {
+        self.earlier.iter().find(|(last, _)| version <= *last).map_or(&self.operators, |(_, operators)| operators)
+    }
+
+    /// A store of the query that ran a batch, and the number of key groups.
+    pub(super) fn store_at(&self, version: BatchId, id: &StoreId) -> Result<(StoreSpec, u32)> {
+        let operator = self.operators_at(version).get(&id.operator);
+        let spec = operator.and_then(|operator| Some((operator.spec_of(&id.operator, &id.store)?, operator.n_key_groups)));
+        spec.ok_or_else(|| Error::invalid(format!("the query that ran batch {version} has no {id}")))
+    }
 }
 
 /// State as it was after a batch.
@@ -101,6 +121,9 @@ pub async fn load(
 ) -> Result<LoadedState> {
     let dir = checkpoint.join(STATE_DIR);
     let mut snapshots = list_snapshots(&dir).await?;
+    if let (Some(version), Some(kept)) = (version, KeptVersions::among(state, &snapshots)) {
+        kept.check(version)?;
+    }
     snapshots.retain(|(name, _)| Some(name.batch) <= version);
     let mut damaged = Vec::new();
     while let Some((name, len)) = snapshots.pop() {
@@ -121,16 +144,22 @@ pub async fn load(
         }
     }
     // Before the first batch there was no state: a snapshot that need not be written.
-    if is_followed(state, None, version) || (state.operators.is_empty() && state.deltas.is_empty() && damaged.is_empty()) {
+    let never_had_any = state.operators.is_empty() && state.deltas.is_empty() && damaged.is_empty();
+    if (damaged.len() < 2 && is_followed(state, None, version)) || never_had_any {
         let targets = apply_deltas(&dir, state, None, version, Targets::new(stores, tasks)?).await?;
         return Ok(loaded(targets, None, damaged));
     }
+    Err(no_snapshot_is_whole(state, version, &damaged))
+}
+
+/// Why there is nothing to begin with.
+pub fn no_snapshot_is_whole(state: &RecoveredState, version: Option<BatchId>, damaged: &[(String, String)]) -> Error {
     let batch = version.map_or_else(String::new, |batch| format!(" after batch {batch}"));
-    Err(match damaged.iter().map(|(file, why)| format!("'{file}': {why}")).reduce(|all, one| format!("{all}; {one}")) {
+    match damaged.iter().map(|(file, why)| format!("'{file}': {why}")).reduce(|all, one| format!("{all}; {one}")) {
         Some(damaged) => damage(format!("the state{batch} cannot be read, as no snapshot is whole: {damaged}")),
         None if version == state.last_batch => damage(format!("the state{batch} cannot be read, as its snapshots are missing")),
         None => Error::invalid(format!("the state{batch} is not kept any more")),
-    })
+    }
 }
 
 /// The snapshots of a checkpoint with their lengths, oldest first.
@@ -148,7 +177,7 @@ pub async fn list_snapshots(dir: &Location) -> Result<Vec<(SnapshotName, u64)>> 
 }
 
 /// Whether the records of all batches behind `snapshot` up to `version` are kept.
-fn is_followed(state: &RecoveredState, snapshot: Option<BatchId>, version: Option<BatchId>) -> bool {
+pub fn is_followed(state: &RecoveredState, snapshot: Option<BatchId>, version: Option<BatchId>) -> bool {
     let next = snapshot.map_or(BatchId(0), BatchId::next);
     version.is_none_or(|version| next > version) || state.first_batch.is_some_and(|first| first <= next)
 }
@@ -171,7 +200,7 @@ async fn read_snapshot(
     let mut next = reader.next().await?;
     while let Some(part) = next {
         // The next part is read while this one is applied.
-        let (applied, read) = tokio::join!(targets.apply(vec![part]), reader.next());
+        let (applied, read) = tokio::join!(targets.apply(name.epoch, vec![part]), reader.next());
         (targets, next) = (applied?, read?);
     }
     Ok(targets)
@@ -186,12 +215,18 @@ async fn apply_deltas(
 ) -> Result<Targets> {
     let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && Some(delta.batch) <= up_to);
     // Collected: a stream over the borrowing iterator would make the future of a start `Send` for one lifetime only.
-    let reads: Vec<_> = wanted.cloned().map(|delta| read_delta(dir.clone(), delta)).collect();
+    let reads: Vec<_> = wanted.cloned().map(|delta| written_delta(dir.clone(), delta)).collect();
     let mut read = futures::stream::iter(reads).buffered(READS_AT_ONCE);
-    while let Some(parts) = read.try_next().await? {
-        targets = targets.apply(parts).await?;
+    while let Some((written_by, parts)) = read.try_next().await? {
+        targets = targets.apply(written_by, parts).await?;
     }
     Ok(targets)
+}
+
+/// The parts of one delta, and which run wrote it.
+async fn written_delta(dir: Location, delta: KeptDelta) -> Result<(RunEpoch, Vec<(StoreId, TableDelta)>)> {
+    let parts = read_delta(dir, delta.clone()).await?;
+    Ok((written_by(&delta)?, parts))
 }
 
 /// The parts of one delta; whatever is wrong with it is named with its file, batch and operators.
@@ -209,7 +244,7 @@ pub async fn read_delta(dir: Location, delta: KeptDelta) -> Result<Vec<(StoreId,
     }
     let bytes = files::read(&dir.join(file), *offset, *length).await?.ok_or_else(|| named("the file is missing or too short"))?;
     let parts = parts(&delta.reference, &bytes).map_err(|why| named(&why))?;
-    parts.iter().map(part::decode).collect::<Result<_, String>>().map_err(|why| named(&why))
+    parts.iter().map(|part| part::decode(part)).collect::<Result<_, String>>().map_err(|why| named(&why))
 }
 
 fn damage(what: String) -> Error {
@@ -226,32 +261,43 @@ struct Target {
     /// By the keys without row numbers: all rows of a key are in one table.
     hasher: KeyHasher,
     n_hashed: usize,
-    row_schema: StoreSchema,
+    kind: StoreKind,
+    row_schema: Arc<StoreSchema>,
+    history: StoreHistory,
     tables: Vec<KeyedTable>,
 }
 
 impl Targets {
     fn new(stores: &[StoreSpec], tasks: Tasks) -> Result<Self> {
         let mut by_store = BTreeMap::new();
-        for StoreSpec { id, kind, schema } in stores {
+        for StoreSpec { id, kind, schema, history } in stores {
             let row_schema = match kind {
                 StoreKind::Single => schema.clone(),
                 StoreKind::Multi => KeyedMultiTable::row_schema(schema)?,
             };
             let tables = (0..tasks.parallelism).map(|_| KeyedTable::new(row_schema.clone())).collect::<Result<_>>()?;
-            let target = Target { hasher: KeyHasher::new(schema.keys())?, n_hashed: schema.keys().len(), row_schema, tables };
+            let target = Target {
+                hasher: KeyHasher::new(schema.keys())?,
+                n_hashed: schema.keys().len(),
+                kind: *kind,
+                row_schema: Arc::new(row_schema),
+                history: history.clone(),
+                tables,
+            };
             by_store.insert(id.clone(), target);
         }
         Ok(Self { by_store, tasks })
     }
 
     /// Away from the async threads, as this is work.
-    async fn apply(mut self, parts: Vec<(StoreId, TableDelta)>) -> Result<Self> {
+    async fn apply(mut self, written_by: RunEpoch, parts: Vec<(StoreId, TableDelta)>) -> Result<Self> {
         blocking(move || {
             for (id, delta) in parts {
                 // A store that nobody asks for is left alone.
-                if let Some(target) = self.by_store.get_mut(&id) {
-                    target.apply(&delta, self.tasks).map_err(|error| error.context(format!("loading the state of {id}")))?;
+                if let Some(target) = self.by_store.get_mut(&id).filter(|target| target.history.owns(written_by)) {
+                    let applied = target.history.in_todays_columns(written_by, delta, &target.row_schema, target.kind);
+                    let applied = applied.and_then(|delta| target.apply(&delta, self.tasks));
+                    applied.map_err(|error| error.context(format!("loading the state of {id}")))?;
                 }
             }
             Ok(self)
@@ -262,12 +308,6 @@ impl Targets {
 
 impl Target {
     fn apply(&mut self, delta: &TableDelta, tasks: Tasks) -> Result<()> {
-        let types = |fields: &arrow::datatypes::Fields| fields.iter().map(|field: &FieldRef| field.data_type().clone()).collect::<Vec<_>>();
-        let same = |ours, theirs| types(ours) == types(theirs);
-        if !same(self.row_schema.keys(), delta.schema.keys()) || !same(self.row_schema.values(), delta.schema.values()) {
-            let (theirs, ours) = (describe(&delta.schema), describe(&self.row_schema));
-            return Err(Error::invalid(format!("it was written with the columns {theirs} and is read with {ours}")));
-        }
         if let [table] = self.tables.as_mut_slice() {
             return table.apply(delta);
         }
@@ -324,10 +364,4 @@ fn only(delta: &TableDelta, rows: &UInt32Array, removed: &UInt32Array) -> Result
 
 fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
     columns.iter().map(|column| take(column, rows, None).map_err(arrow_error)).collect()
-}
-
-fn describe(schema: &StoreSchema) -> String {
-    let columns: Vec<String> =
-        schema.keys().iter().chain(schema.values()).map(|field| format!("{} {}", field.name(), field.data_type())).collect();
-    columns.join(", ")
 }

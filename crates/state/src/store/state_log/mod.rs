@@ -26,15 +26,21 @@ use crate::location::Location;
 
 mod deltas;
 mod files;
+mod kept;
+mod layout;
 mod load;
 mod operator;
 mod part;
+mod scan;
 mod snapshot;
 mod verify;
 
 pub use deltas::DeltaRef;
+pub use kept::KeptVersions;
+pub use layout::{EarlierLayout, Role, StoreHistory, widens};
 pub use load::{KeptDelta, LoadedState, RecoveredState, StoreSpec, Tasks, load};
-pub use operator::{OPERATOR_VERSION, OperatorState, StoreDescription, StoreKind};
+pub use operator::{OPERATOR_VERSION, OPERATOR_VERSION_WITH_PAST, OperatorState, StoreDescription, StoreKind, ValuesOf};
+pub use scan::{ScannedRows, StoreScan};
 pub(crate) use verify::verify;
 
 use deltas::{DeltaWriter, ObjectWriter, SegmentWriter};

@@ -2,15 +2,25 @@
 //!
 //! A changed query is compared with it before it runs, and a reader finds there which stores there are.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use millstream_core::RunEpoch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use super::layout::{EarlierLayout, StoreHistory};
+use super::load::StoreSpec;
 use super::part::{decode_schema, encode_schema};
+use crate::store::StoreId;
 use crate::store::schema::StoreSchema;
 
-/// The version of the description that this build writes, and the newest it reads.
+/// The version of the description that this build writes of an operator whose state is as it was first made, and the newest
+/// it reads. One that has a past, which an older build would not see, is written as [`OPERATOR_VERSION_WITH_PAST`].
 pub const OPERATOR_VERSION: u32 = 1;
+
+/// See [`OPERATOR_VERSION`].
+pub const OPERATOR_VERSION_WITH_PAST: u32 = 2;
 
 /// A stateful operator, by its stable id in the start record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +36,60 @@ pub struct OperatorState {
     /// What else the operator's kind must compare, such as its aggregate functions.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub detail: serde_json::Value,
+    /// Its number among the operators of its query, from the sources up. For people: names are what counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordinal: Option<u32>,
+    /// What the value columns of a store belong to, in their order: stores whose columns do not each stand for themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values_of: BTreeMap<String, Vec<ValuesOf>>,
+    /// The run with which its state began anew; what older ones wrote is not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<RunEpoch>,
+    /// The columns that its stores had before the query was changed, oldest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier: BTreeMap<String, Vec<EarlierLayout>>,
+}
+
+/// Value columns that belong together, such as those of one aggregate function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValuesOf {
+    /// What they are the state of, as a text that changes with its meaning.
+    pub of: String,
+    /// How many columns.
+    pub n_columns: usize,
+    /// What it is computed from, as types; empty if that does not matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+}
+
+impl OperatorState {
+    /// An operator without a past.
+    pub fn new(kind: impl Into<String>, n_key_groups: u32, stores: Vec<StoreDescription>) -> Self {
+        Self {
+            v: OPERATOR_VERSION,
+            kind: kind.into(),
+            n_key_groups,
+            stores,
+            detail: serde_json::Value::Null,
+            ordinal: None,
+            values_of: BTreeMap::new(),
+            since: None,
+            earlier: BTreeMap::new(),
+        }
+    }
+
+    /// What is needed to read one of its stores; `id` is the operator's.
+    pub fn spec_of(&self, id: &str, store: &str) -> Option<StoreSpec> {
+        let described = self.stores.iter().find(|described| described.name == store)?;
+        let history = StoreHistory { since: self.since, earlier: self.earlier.get(store).cloned().unwrap_or_default() };
+        let id = StoreId { operator: id.to_owned(), store: store.to_owned() };
+        Some(StoreSpec { id, kind: described.kind, schema: described.schema.clone(), history })
+    }
+
+    /// What is needed to read its stores; `id` is the operator's.
+    pub fn specs(&self, id: &str) -> Vec<StoreSpec> {
+        self.stores.iter().filter_map(|store| self.spec_of(id, &store.name)).collect()
+    }
 }
 
 /// A store of an operator.

@@ -16,7 +16,6 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow_ipc::MetadataVersion;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
-use bytes::Bytes;
 use millstream_core::Result;
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +78,13 @@ pub fn encode(id: &StoreId, delta: &TableDelta) -> Result<Vec<u8>> {
     Ok(payload)
 }
 
-/// A payload as a delta; says why not.
-pub fn decode(payload: &Bytes) -> Result<(StoreId, TableDelta), String> {
+/// Whose rows a payload has; says why that cannot be read.
+pub fn id_of(payload: &[u8]) -> Result<StoreId, String> {
+    let (header, _) = split(payload)?;
+    Ok(StoreId { operator: header.operator, store: header.store })
+}
+
+fn split(payload: &[u8]) -> Result<(PartHeader, &[u8]), String> {
     let (len, rest) = payload.split_first_chunk::<4>().ok_or("it has no header")?;
     let len = u32::from_le_bytes(*len) as usize;
     let header = rest.get(..len).ok_or("its header is cut")?;
@@ -88,7 +92,12 @@ pub fn decode(payload: &Bytes) -> Result<(StoreId, TableDelta), String> {
     if header.v > PART_VERSION {
         return Err(format!("its format version is {} and this build reads up to {PART_VERSION}: use a newer build", header.v));
     }
-    let streams = rest.get(len..).unwrap_or_default();
+    Ok((header, rest.get(len..).unwrap_or_default()))
+}
+
+/// A payload as a delta; says why not.
+pub fn decode(payload: &[u8]) -> Result<(StoreId, TableDelta), String> {
+    let (header, streams) = split(payload)?;
     let (upserted, removed) = streams.split_at_checked(header.upserted_bytes).ok_or("its rows are cut")?;
     let upserted = decode_stream(upserted)?.ok_or("it has no schema")?;
     let n_rows = upserted.num_rows();

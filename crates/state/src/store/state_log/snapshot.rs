@@ -122,13 +122,25 @@ impl SnapshotReader {
         Ok(Self { frames, n_parts: 0 })
     }
 
+    /// Reads a file through: whether it is whole, but for what its parts say.
+    pub async fn check(dir: &Location, query_id: QueryId, name: SnapshotName, len: u64) -> Result<()> {
+        let mut reader = Self::open(dir, query_id, name, len).await?;
+        while reader.next_payload().await?.is_some() {}
+        Ok(())
+    }
+
     /// The next part, or `None` when all have been read and none is missing.
     pub async fn next(&mut self) -> Result<Option<(StoreId, TableDelta)>> {
+        self.next_payload().await?.map(|payload| part::decode(&payload).map_err(Error::data)).transpose()
+    }
+
+    /// As [`SnapshotReader::next`], as it is stored.
+    pub async fn next_payload(&mut self) -> Result<Option<Bytes>> {
         let payload = self.frames.next().await?.ok_or_else(|| Error::data("its end is missing"))?;
         match payload.split_first() {
             Some((&PART, _)) => {
                 self.n_parts += 1;
-                part::decode(&payload.slice(1..)).map(Some).map_err(Error::data)
+                Ok(Some(payload.slice(1..)))
             }
             Some((&FOOTER, json)) => {
                 let footer: Footer = serde_json::from_slice(json).map_err(|error| Error::data(format!("its footer: {error}")))?;

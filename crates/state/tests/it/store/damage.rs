@@ -11,7 +11,7 @@ use super::job::{Job, Memory, begin, memory_of, specs, tables_of, tasks};
 use crate::support::{SMALL, local, scratch_dir};
 
 /// A checkpoint with two snapshots and deltas before, between and behind them; and what it remembers.
-async fn small_state(root: &Path) -> Memory {
+pub async fn small_state(root: &Path) -> Memory {
     let mut rng = Rng::new(8);
     let mut job = Job::start(local(&PowerLossFs::new(), root), SMALL, 2, 1_000).await.unwrap();
     job.call_bits = 5;
@@ -31,7 +31,7 @@ async fn small_state(root: &Path) -> Memory {
     memory
 }
 
-fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for folder in ["log", "state", "."] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
@@ -46,7 +46,7 @@ fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-fn write(root: &Path, files: &[(String, Vec<u8>)]) {
+pub fn write(root: &Path, files: &[(String, Vec<u8>)]) {
     let _ = std::fs::remove_dir_all(root);
     for (name, bytes) in files {
         let path = root.join(name);

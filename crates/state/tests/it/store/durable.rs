@@ -8,7 +8,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 use millstream_core::{BatchId, ErrorKind, Options};
 use millstream_state::checkpoint::{read_state, verify};
-use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreId, StoreKind, StoreSchema, StoreSpec, load};
+use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreHistory, StoreId, StoreKind, StoreSchema, StoreSpec, load};
 use millstream_state::{CheckpointOptions, Location};
 use millstream_testkit::{Fault, FaultyStore, PowerLossFs, Rng};
 use object_store::memory::InMemory;
@@ -205,7 +205,7 @@ async fn state_on_s3_comes_back_too() {
     log.snapshot(BatchId(0), vec![(id.clone(), table.freeze())]).unwrap();
     log.close().await;
     let (query_id, state) = read_state(&location).await.unwrap();
-    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema() };
+    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema(), history: StoreHistory::default() };
     let loaded = load(&location, query_id, &state, Some(BatchId(0)), &[spec], tasks(2)).await.unwrap();
     assert_eq!(loaded.snapshot, Some(BatchId(0)));
     assert_eq!(loaded.tables[&id].iter().map(KeyedTable::n_rows).sum::<usize>(), 700_000);
@@ -398,7 +398,7 @@ async fn a_snapshot_is_wanted_when_deltas_outweigh_the_last_and_only_of_decided_
     checkpoint.close().await;
     let (checkpoint, recovered) = begin(local(&PowerLossFs::new(), dir.path()), CheckpointOptions::default()).await.unwrap();
     let log = checkpoint.open_state(&recovered).await.unwrap();
-    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema() };
+    let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema(), history: StoreHistory::default() };
     let loaded = log.recover(&[spec], tasks(KEY_GROUPS)).await.unwrap();
     assert_eq!(loaded.snapshot, Some(BatchId(*wanted.last().unwrap())));
     assert_eq!(loaded.tables[&id].iter().map(KeyedTable::n_rows).sum::<usize>(), 400_000);

@@ -7,8 +7,8 @@ use arrow::compute::take;
 use arrow::datatypes::Int64Type;
 use millstream_core::{BatchId, Result};
 use millstream_state::store::{
-    KEY_GROUPS, KeyHasher, KeyedMultiTable, KeyedTable, LoadedState, OPERATOR_VERSION, OperatorState, RecoveredState, StateLog,
-    StoreDescription, StoreId, StoreKind, StoreRows, StoreSpec, Tasks,
+    KEY_GROUPS, KeyHasher, KeyedMultiTable, KeyedTable, LoadedState, OperatorState, RecoveredState, StateLog, StoreDescription,
+    StoreHistory, StoreId, StoreKind, StoreRows, StoreSpec, Tasks,
 };
 use millstream_state::{Checkpoint, CheckpointOptions, Location, Record, Recovered, Retention};
 use millstream_testkit::Rng;
@@ -28,18 +28,17 @@ pub fn store_id(store: &str) -> StoreId {
 }
 
 pub fn specs() -> [StoreSpec; 2] {
-    [("rows", StoreKind::Single), ("lists", StoreKind::Multi)].map(|(name, kind)| StoreSpec { id: store_id(name), kind, schema: schema() })
+    [("rows", StoreKind::Single), ("lists", StoreKind::Multi)].map(|(name, kind)| StoreSpec {
+        id: store_id(name),
+        kind,
+        schema: schema(),
+        history: StoreHistory::default(),
+    })
 }
 
 pub fn operator() -> OperatorState {
     let stores = specs().map(|spec| StoreDescription { name: spec.id.store, kind: spec.kind, schema: spec.schema });
-    OperatorState {
-        v: OPERATOR_VERSION,
-        kind: "test".into(),
-        n_key_groups: KEY_GROUPS,
-        stores: stores.into(),
-        detail: serde_json::Value::Null,
-    }
+    OperatorState::new("test", KEY_GROUPS, stores.into())
 }
 
 pub fn tasks(parallelism: u32) -> Tasks {

@@ -6,4 +6,5 @@ mod fixture;
 mod job;
 mod memory;
 mod model;
+mod scan;
 mod table;

@@ -1,0 +1,86 @@
+//! `millstream state show` and `export` over the checkpoint of a job.
+
+use std::path::Path;
+use std::process::Output;
+
+use super::command::{millstream, text, write};
+
+const JOB: &str = "CREATE TABLE clicks (page STRING, ms INT) USING json OPTIONS (path 'in', maxFilesPerTrigger '1');
+CREATE STREAMING TABLE pages USING console OPTIONS (checkpointLocation 'checkpoint', outputMode 'update')
+  AS SELECT page, count(*) AS n, collect_list(ms) AS all FROM STREAM clicks GROUP BY page;
+";
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("job.sql"), JOB);
+    write(&dir.path().join("in/a.json"), "{\"page\":\"a\",\"ms\":1}\n{\"page\":\"a\",\"ms\":2}\n");
+    write(&dir.path().join("in/b.json"), "{\"page\":\"b\",\"ms\":3}\n");
+    ends(&run(dir.path(), &["run", "job.sql", "--trigger", "available-now"]), 0);
+    dir
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    millstream().current_dir(dir).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn ends(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}", text(output));
+    assert!(!text(output).contains("panicked"), "{}", text(output));
+}
+
+#[test]
+fn state_is_shown_in_three_formats_at_any_version() {
+    let dir = folder();
+    let shown = run(dir.path(), &["state", "show", "checkpoint", "--format", "csv"]);
+    ends(&shown, 0);
+    let mut lines: Vec<&str> = stdout(&shown).lines().collect();
+    let header = lines.remove(0);
+    assert_eq!(header, "key.page,value.count(1),value.collect_list(ms),partition_id,expiry");
+    lines.sort_unstable();
+    assert!(lines.len() == 2 && lines[0].starts_with("a,2,\"[1,2]\",") && lines[1].starts_with("b,1,[3],"), "{lines:?}");
+    let json = run(dir.path(), &["state", "show", "checkpoint", "--operator", "0", "--version", "0", "--format", "json"]);
+    ends(&json, 0);
+    let row: serde_json::Value = serde_json::from_str(stdout(&json)).unwrap();
+    assert_eq!(row["key"], serde_json::json!({ "page": "a" }));
+    assert_eq!(row["value"], serde_json::json!({ "count(1)": 2, "collect_list(ms)": [1, 2] }));
+    let table = run(dir.path(), &["state", "show", "checkpoint", "--operator", "aggregate-page", "--limit", "1"]);
+    ends(&table, 0);
+    assert!(stdout(&table).contains("|key|value   |partition_id|expiry|") || stdout(&table).lines().count() == 5, "{}", stdout(&table));
+
+    let unknown = run(dir.path(), &["state", "show", "checkpoint", "--operator", "other"]);
+    ends(&unknown, 2);
+    assert!(text(&unknown).contains("no stateful operator 'other'") && text(&unknown).contains("0 'aggregate-page'"), "{}", text(&unknown));
+    let version = run(dir.path(), &["state", "show", "checkpoint", "--version", "9"]);
+    ends(&version, 2);
+    assert!(text(&version).contains("that after batches 0 to 1 is"), "{}", text(&version));
+    ends(&run(dir.path(), &["state", "show", "in"]), 2);
+}
+
+#[test]
+fn state_is_exported_into_one_file_that_appears_when_it_is_whole() {
+    let dir = folder();
+    for (file, format) in [("state.parquet", "parquet"), ("state.json", "json"), ("state.csv", "csv")] {
+        let exported = run(dir.path(), &["state", "export", "checkpoint", "--operator", "aggregate-page", "--output", file]);
+        ends(&exported, 0);
+        assert!(text(&exported).contains(&format!("{file}: 2 rows")), "{}", text(&exported));
+        let query = match format {
+            "csv" => format!("SELECT sum(`_c1`) AS n FROM csv.`{file}` WHERE `_c0` <> 'key.page'"),
+            _ => format!("SELECT sum(value.`count(1)`) AS n FROM {format}.`{file}`"),
+        };
+        let sum = run(dir.path(), &["sql", &query, "--format", "csv"]);
+        ends(&sum, 0);
+        assert!(stdout(&sum).trim_end().trim_end_matches(".0").ends_with("n\n3"), "{file}: {}", stdout(&sum));
+        // What is there is not written over.
+        ends(&run(dir.path(), &["state", "export", "checkpoint", "--output", file]), 2);
+    }
+    let odd = run(dir.path(), &["state", "export", "checkpoint", "--output", "state.xml"]);
+    ends(&odd, 2);
+    assert!(text(&odd).contains(".parquet, .json or .csv"), "{}", text(&odd));
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_str().unwrap().starts_with(".state-export")), "{left:?}");
+}
