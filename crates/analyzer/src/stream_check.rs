@@ -59,7 +59,7 @@ pub(crate) fn set_operation(name: &str, left: &Rel, right: &Rel, span: Span) -> 
     Ok(())
 }
 
-/// Refuses joins of two streams, and outer joins that would have to wait for the stream's end.
+/// Refuses outer joins with finished data that would have to wait for the stream's end.
 pub(crate) fn join(kind: JoinKind, left: &Rel, right: &Rel, span: Span) -> Result<()> {
     let name = match kind {
         JoinKind::Inner | JoinKind::Cross => "inner join",
@@ -72,9 +72,9 @@ pub(crate) fn join(kind: JoinKind, left: &Rel, right: &Rel, span: Span) -> Resul
     match (left.is_streaming, right.is_streaming, kind) {
         (false, false, _)
         | (true, false, JoinKind::Inner | JoinKind::Cross | JoinKind::LeftOuter | JoinKind::LeftSemi | JoinKind::LeftAnti)
-        | (false, true, JoinKind::Inner | JoinKind::Cross | JoinKind::RightOuter) => Ok(()),
-        (true, true, _) => Err(AnalysisError::unsupported(format!("a {name} of two streams"), span)
-            .hint("join the stream with a static table; joins of streams come with event-time state")),
+        | (false, true, JoinKind::Inner | JoinKind::Cross | JoinKind::RightOuter)
+        // Whether it can be kept within bounds is known when filters and conditions have come together.
+        | (true, true, _) => Ok(()),
         (stream_left, _, _) => {
             let side = if stream_left { "left" } else { "right" };
             Err(AnalysisError::unsupported(format!("a {name} with the stream on the {side}"), span)

@@ -97,7 +97,7 @@ fn copied_nodes(terms: &[Typed]) -> usize {
     copied
 }
 
-fn contains_subquery(expr: &DfExpr) -> bool {
+pub(crate) fn contains_subquery(expr: &DfExpr) -> bool {
     expr.exists(|node| Ok(matches!(node, DfExpr::Exists(_) | DfExpr::InSubquery(_) | DfExpr::ScalarSubquery(_)))).unwrap_or(true)
 }
 

@@ -32,7 +32,7 @@ use crate::row_facts::RowFact;
 use crate::scope::{Attribute, AttributeWatermark, column};
 
 pub(crate) use attribute::Item;
-pub(crate) use guard::may_raise;
+pub(crate) use guard::{contains_subquery, may_raise};
 pub(crate) use literal::literal_of;
 pub(crate) use operators::text_arg;
 pub(crate) use predicate::call_text;

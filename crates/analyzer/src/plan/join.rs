@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{JoinConstraint, NullEquality};
+use datafusion::common::{Column, JoinConstraint, NullEquality};
 use datafusion::logical_expr::expr::Exists;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{BinaryExpr, Expr as DfExpr, Join, JoinType, LogicalPlan, Operator};
@@ -14,8 +14,9 @@ use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, Rel, Visibility};
+use crate::scope::{Attribute, Rel, Visibility, plan_name};
 use crate::stream_check;
+use crate::streaming::JoinSideNode;
 
 impl Resolver<'_> {
     /// A join.
@@ -238,6 +239,7 @@ fn joined(left: Rel, right: Rel, kind: JoinKind, condition: Option<DfExpr>) -> R
         JoinKind::LeftSemi => JoinType::LeftSemi,
         JoinKind::LeftAnti => JoinType::LeftAnti,
     };
+    let (left, right) = if left.is_streaming && right.is_streaming { (side(left), side(right)) } else { (left, right) };
     let (on, filter) = equi_keys(condition, &left, &right);
     let (left_null, right_null) = match join_type {
         JoinType::Left => (false, true),
@@ -264,6 +266,15 @@ fn joined(left: Rel, right: Rel, kind: JoinKind, condition: Option<DfExpr>) -> R
         false,
     )?;
     Ok(Rel { plan: LogicalPlan::Join(join), attrs, is_streaming: left.is_streaming || right.is_streaming, watermarks })
+}
+
+/// A side of a join of two streams.
+fn side(rel: Rel) -> Rel {
+    let schema = rel.plan.schema();
+    let event_times = rel.watermarks.iter().map(|mark| Column::new_unqualified(plan_name(mark.id)));
+    let event_times = event_times.filter(|column| schema.has_column(column)).collect();
+    let names = rel.attrs.iter().map(|attr| (attr.plan_name(), attr.name.clone())).collect();
+    Rel { plan: JoinSideNode::new(rel.plan, event_times, names).into_plan(), ..rel }
 }
 
 /// Splits the condition into pairs of equal keys, left and right, and the rest.

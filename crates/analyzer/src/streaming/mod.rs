@@ -1,6 +1,6 @@
 //! Stateful operators on streams: logical nodes that remember, and what an output mode makes of them.
 //!
-//! The resolver puts a node here where a streaming query aggregates, removes duplicates or limits; over finished data
+//! The resolver puts a node here where a streaming query aggregates, removes duplicates, joins streams or limits; over finished data
 //! the same query gets DataFusion's own. The mode is known only when the query starts: [`for_output_mode`] refuses
 //! what the mode does not allow, names the operators and fits the nodes to it. What state a node keeps and how is the
 //! engine's business.
@@ -9,6 +9,7 @@ mod aggregate;
 mod changes;
 mod cuts;
 mod deduplicate;
+mod join;
 mod limit;
 mod output_mode;
 
@@ -16,6 +17,7 @@ pub use aggregate::StatefulAggregateNode;
 pub use changes::{CHANGE, INSERT, RETRACT, change_column, change_field};
 pub use cuts::hangs_on_cuts;
 pub use deduplicate::{DeduplicateNode, Kept};
+pub use join::{Bound, JoinKey, JoinSideNode, SideFacts, StreamJoinNode};
 pub use limit::StreamLimitNode;
 pub use output_mode::for_output_mode;
 pub(crate) use output_mode::node_of;

@@ -11,14 +11,16 @@ use datafusion::logical_expr::{Extension, Limit, LogicalPlan, lit};
 use millstream_core::stack::with_room_for_query;
 use millstream_core::{Error, OutputMode, Result};
 
-use super::{DeduplicateNode, StatefulAggregateNode, StreamLimitNode};
+use super::join::{check_join, resolve_joins};
+use super::{DeduplicateNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode};
 
 /// The plan of a streaming query as it runs in `mode`: its stateful operators are named and fitted. Refuses what the mode
 /// does not allow.
 pub fn for_output_mode(plan: &LogicalPlan, mode: OutputMode) -> Result<LogicalPlan> {
     with_room_for_query(|| {
-        check(plan, mode)?;
-        fit(plan.clone(), mode)
+        let plan = resolve_joins(plan)?;
+        check(&plan, mode)?;
+        fit(plan, mode)
     })
 }
 
@@ -45,6 +47,9 @@ fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             && aggregate.session().is_some()
         {
             return Err(not_in(mode, "session windows").hint("use append or complete mode"));
+        }
+        if let Some(join) = node_of::<StreamJoinNode>(node) {
+            check_join(join, mode)?;
         }
         if node_of::<StreamLimitNode>(node).is_some() && mode == OutputMode::Update {
             return Err(
@@ -75,6 +80,10 @@ fn fit(plan: LogicalPlan, mode: OutputMode) -> Result<LogicalPlan> {
         if let Some(deduplicate) = node_of::<DeduplicateNode>(&node) {
             let name = names.unique("deduplicate", deduplicate.key_names());
             return Ok(Transformed::yes(deduplicate.named(name).into_plan()));
+        }
+        if let Some(join) = node_of::<StreamJoinNode>(&node) {
+            let name = names.unique("join", join.key_names());
+            return Ok(Transformed::yes(join.named(name).into_plan()));
         }
         if let Some(limit) = node_of::<StreamLimitNode>(&node) {
             if mode == OutputMode::Append || aggregations_in_a_row(limit.input()) == 0 {

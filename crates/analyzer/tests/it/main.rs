@@ -6,5 +6,6 @@ mod gold;
 mod harness;
 mod pruning;
 mod queries;
+mod stream_joins;
 mod streams;
 mod traps;

@@ -45,7 +45,6 @@ fn what_no_mode_serves_is_refused_by_name() {
         ("SELECT * FROM events LIMIT 1 OFFSET 1", "OFFSET on a stream"),
         ("SELECT eventName FROM events UNION SELECT eventName FROM names", "UNION on a stream"),
         ("SELECT eventName FROM names EXCEPT SELECT eventName FROM events", "EXCEPT on a stream"),
-        ("SELECT * FROM events a JOIN events b ON a.eventName = b.eventName", "a inner join of two streams"),
         ("SELECT * FROM events a RIGHT JOIN names b USING (eventName)", "a right outer join with the stream on the left"),
         ("SELECT * FROM events a FULL JOIN names b USING (eventName)", "a full outer join with the stream on the left"),
         ("SELECT * FROM names a LEFT JOIN events b USING (eventName)", "a left outer join with the stream on the right"),
@@ -95,7 +94,8 @@ fn operators(sql: &str, mode: OutputMode) -> Result<Vec<String>, String> {
     let analyzed = analyze(&catalog(), sql).map_err(|error| format!("before the mode: {error}"))?;
     let plan = for_output_mode(&analyzed.plan, mode).map_err(|error| error.message().to_owned())?;
     let shown = plan.display_indent().to_string();
-    let is_stateful = |line: &&str| ["StatefulAggregate:", "Deduplicate:", "StreamLimit:"].iter().any(|kind| line.contains(kind));
+    let is_stateful =
+        |line: &&str| ["StatefulAggregate:", "Deduplicate:", "StreamJoin:", "StreamLimit:"].iter().any(|kind| line.contains(kind));
     let operator = |line: &str| line.trim().split([' ', ',']).nth(1).unwrap().to_owned();
     Ok(shown.lines().filter(is_stateful).map(operator).collect())
 }

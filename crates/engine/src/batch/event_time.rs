@@ -26,6 +26,14 @@ impl BatchWatermarks {
         self.current_ms == END_OF_TIME_MS
     }
 
+    /// What decides above joins whose rows wait for each other: event times may be `lag_ms` behind the watermark there. As in
+    /// Spark never before the epoch; a flush makes everything final.
+    #[must_use]
+    pub fn lagging(self, lag_ms: i64) -> Self {
+        let behind = |ms: i64| if lag_ms == 0 || ms == END_OF_TIME_MS { ms } else { ms.saturating_sub(lag_ms).max(ms.min(0)) };
+        Self { late_ms: behind(self.late_ms), current_ms: behind(self.current_ms) }
+    }
+
     /// `late_ms` in microseconds, for comparison with columns.
     pub fn late_us(self) -> i64 {
         self.late_ms.saturating_mul(1000)

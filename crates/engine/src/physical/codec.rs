@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::late_table::LateTable;
 use super::row_guard::RowGuardSpec;
-use super::stateful::{LateRowsExec, StatefulWire};
+use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
@@ -48,7 +48,8 @@ enum Node {
     FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
     Stateful { operator: StatefulWire },
-    LateRows { operator: String, event_time: String, once_per_row: Option<String>, table: Option<LateTableWire> },
+    LateRows { operator: String, event_time: String, once_per_row: Option<String>, lag_ms: i64, table: Option<LateTableWire> },
+    Join { join: JoinWire },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,14 +92,16 @@ impl PhysicalExtensionCodec for PlanCodec {
         &self,
         buf: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],
-        _ctx: &TaskContext,
+        ctx: &TaskContext,
         _converter: &dyn PhysicalProtoConverterExtension,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let node: Node = serde_json::from_slice(buf).map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let [input] = inputs else {
-            return Err(to_datafusion(Error::internal("an operator of ours has one child")));
-        };
-        self.decode(node, Arc::clone(input)).map_err(to_datafusion)
+        match (node, inputs) {
+            (Node::Join { join }, [left, right]) => join.over(left, right, ctx, self),
+            (node, [input]) => self.decode(node, Arc::clone(input)),
+            (_, inputs) => Err(Error::internal(format!("an operator of ours with {} children", inputs.len()))),
+        }
+        .map_err(to_datafusion)
     }
 
     fn try_encode(
@@ -107,7 +110,11 @@ impl PhysicalExtensionCodec for PlanCodec {
         buf: &mut Vec<u8>,
         _converter: &dyn PhysicalProtoConverterExtension,
     ) -> DfResult<()> {
-        let encoded = encode(node.as_ref()).map_err(to_datafusion)?;
+        let encoded = match node.downcast_ref::<StreamJoinExec>() {
+            Some(join) => JoinWire::of(join, self).map(|join| Node::Join { join }),
+            None => encode(node.as_ref()),
+        };
+        let encoded = encoded.map_err(to_datafusion)?;
         serde_json::to_writer(buf, &encoded).map_err(|error| DataFusionError::External(Box::new(error)))
     }
 }
@@ -138,9 +145,11 @@ impl PlanCodec {
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::Stateful { operator } => operator.over(input)?,
-            Node::LateRows { operator, event_time, once_per_row, table } => {
+            Node::Join { .. } => return Err(Error::internal("a join with one child")),
+            Node::LateRows { operator, event_time, once_per_row, lag_ms, table } => {
                 let table = table.map(|wire| self.late_table_of(wire)).transpose()?;
-                Arc::new(LateRowsExec::new(Arc::clone(&input), operator, event_time, once_per_row).with_table(input, table))
+                let late = LateRowsExec::new(Arc::clone(&input), operator, event_time, once_per_row).allowing(lag_ms);
+                Arc::new(late.with_table(input, table))
             }
             Node::RowFact { fact, given, call, column } => Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, column)),
         })
@@ -204,10 +213,10 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
         return Ok(Node::RowFact { fact: fact.to_owned(), given, call, column: exec.column().to_owned() });
     }
     if let Some(late) = plan.downcast_ref::<LateRowsExec>() {
-        let (operator, event_time, once_per_row) = late.parts();
+        let (operator, event_time, once_per_row, lag_ms) = late.parts();
         let table = late.table().map(to_late_table_wire).transpose()?;
         let (operator, event_time, once_per_row) = (operator.to_owned(), event_time.to_owned(), once_per_row.map(str::to_owned));
-        return Ok(Node::LateRows { operator, event_time, once_per_row, table });
+        return Ok(Node::LateRows { operator, event_time, once_per_row, lag_ms, table });
     }
     if let Some(operator) = StatefulWire::of(plan) {
         return Ok(Node::Stateful { operator });

@@ -23,7 +23,8 @@ use futures::stream::{self, BoxStream};
 use futures::{Future, StreamExt};
 use millstream_core::{Error, Result};
 
-use crate::batch::BatchScope;
+use super::stateful::watermark_lag_ms;
+use crate::batch::{BatchScope, BatchWatermarks};
 use crate::error::{from_datafusion, to_datafusion};
 
 /// What one of our operators is, beside its `N` inputs. EXPLAIN shows its name and what its `Display` writes.
@@ -73,6 +74,8 @@ pub struct OperatorTask {
     pub partition: usize,
     /// The batch's facts and report.
     pub scope: Arc<BatchScope>,
+    /// What is late and what is final here: above a join both come later.
+    pub watermarks: BatchWatermarks,
     /// The schema that the operator promised.
     pub schema: SchemaRef,
     /// DataFusion's context: memory, spill files, settings.
@@ -115,19 +118,22 @@ pub struct OperatorExec<O, const N: usize = 1> {
     pub(super) operator: O,
     pub(super) inputs: [Arc<dyn ExecutionPlan>; N],
     properties: Arc<PlanProperties>,
+    /// How far event times may be behind the watermark here.
+    lag_ms: i64,
 }
 
 impl<const N: usize, O: Operator<N>> OperatorExec<O, N> {
     /// The operator over `inputs`.
     pub fn over(operator: O, inputs: [Arc<dyn ExecutionPlan>; N]) -> Self {
         let properties = operator.properties(&inputs);
-        Self { operator, inputs, properties }
+        let lag_ms = watermark_lag_ms(&inputs);
+        Self { operator, inputs, properties, lag_ms }
     }
 
     /// The same operator over inputs with the properties of the old ones: its own need not be found again.
     #[must_use]
     pub fn over_alike(&self, inputs: [Arc<dyn ExecutionPlan>; N]) -> Self {
-        Self { operator: self.operator.clone(), inputs, properties: Arc::clone(&self.properties) }
+        Self { operator: self.operator.clone(), inputs, properties: Arc::clone(&self.properties), lag_ms: self.lag_ms }
     }
 }
 
@@ -190,7 +196,9 @@ impl<const N: usize, O: Operator<N>> ExecutionPlan for OperatorExec<O, N> {
 
     fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let start = || {
-            let task = OperatorTask { partition, scope: BatchScope::of(&ctx)?, schema: self.schema(), ctx: Arc::clone(&ctx) };
+            let scope = BatchScope::of(&ctx)?;
+            let watermarks = scope.facts.watermarks.lagging(self.lag_ms);
+            let task = OperatorTask { partition, scope, watermarks, schema: self.schema(), ctx: Arc::clone(&ctx) };
             self.operator.execute(&self.inputs, task)
         };
         let rows = start().map_err(to_datafusion)?;

@@ -20,6 +20,7 @@ mod scenarios;
 mod sessions;
 mod slt;
 mod state_reader;
+mod stream_joins;
 mod stream_options;
 mod stream_script;
 mod verify;

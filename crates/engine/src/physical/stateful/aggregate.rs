@@ -256,7 +256,7 @@ impl Run {
         }
         self.report.updates_ms += self.task.scope.millis_since(began);
         let began = self.task.scope.clock.monotonic();
-        let watermark_ms = self.task.scope.facts.watermarks.current_ms;
+        let watermark_ms = self.task.watermarks.current_ms;
         let out = match self.mode {
             OutputMode::Append => {
                 let is_final = table.expire(watermark_ms)?;

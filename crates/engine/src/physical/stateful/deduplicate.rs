@@ -193,7 +193,7 @@ impl Run {
         let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
         if self.expires_by.is_some() {
             let began = self.task.scope.clock.monotonic();
-            self.report.n_rows_removed = table.discard_expired(self.task.scope.facts.watermarks.current_ms)? as u64;
+            self.report.n_rows_removed = table.discard_expired(self.task.watermarks.current_ms)? as u64;
             self.report.removals_ms = self.task.scope.millis_since(began);
         }
         self.report.n_rows_total = table.n_rows() as u64;

@@ -34,6 +34,8 @@ pub struct LateRows {
     operator: String,
     event_time: String,
     once_per_row: Option<String>,
+    /// The operator hears of event times that are so far behind its watermark, though not in this input.
+    lag_ms: i64,
     table: Option<LateTable>,
 }
 
@@ -46,7 +48,14 @@ impl LateRowsExec {
         event_time: impl Into<String>,
         once_per_row: Option<String>,
     ) -> Self {
-        Self::over(LateRows { operator: operator.into(), event_time: event_time.into(), once_per_row, table: None }, [input])
+        Self::over(LateRows { operator: operator.into(), event_time: event_time.into(), once_per_row, lag_ms: 0, table: None }, [input])
+    }
+
+    /// The same, with what the operator's other input allows.
+    #[must_use]
+    pub fn allowing(mut self, lag_ms: i64) -> Self {
+        self.operator.lag_ms = lag_ms;
+        self
     }
 
     /// The same over another input, whose late rows go to a table.
@@ -55,9 +64,9 @@ impl LateRowsExec {
         Self::over(LateRows { table, ..self.operator.clone() }, [input])
     }
 
-    /// For whom, by which column, and which column says what counts.
-    pub fn parts(&self) -> (&str, &str, Option<&str>) {
-        (&self.operator.operator, &self.operator.event_time, self.operator.once_per_row.as_deref())
+    /// For whom, by which column, which column says what counts, and how far behind is still in time.
+    pub fn parts(&self) -> (&str, &str, Option<&str>, i64) {
+        (&self.operator.operator, &self.operator.event_time, self.operator.once_per_row.as_deref(), self.operator.lag_ms)
     }
 
     /// Where late rows go.
@@ -109,11 +118,13 @@ impl Operator for LateRows {
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let of_operator = task.scope.facts.watermarks.lagging(self.lag_ms);
+        let late_ms = task.watermarks.late_ms.min(of_operator.late_ms);
         let writer = self.table.as_ref().map(|table| table.writer(&self.operator, &task.scope, task.partition));
         Ok(rows_of_run(LateRowsRun {
             event_time_idx: input.schema().index_of(&self.event_time)?,
             once_per_row_idx: self.once_per_row.as_ref().map(|column| input.schema().index_of(column)).transpose()?,
-            late_us: task.scope.facts.watermarks.late_us(),
+            late_us: late_ms.saturating_mul(1000),
             input: task.rows_of(input)?,
             operator: self.operator.clone(),
             writer: writer.transpose()?,

@@ -8,6 +8,7 @@
 //!
 //!   SessionAggregateExec    the same for sessions, which grow and join
 //!   DeduplicateExec         gives the first row of each key     (KeyExchangeExec, LateRowsExec below)
+//!   StreamJoinExec          gives the pairs of two streams      (KeyExchangeExec, LateRowsExec below each side)
 //!   StreamLimitExec         gives the first rows of all batches (KeyExchangeExec below)
 //! ```
 //! Their state is in [`QueryState`]: typed rows by key, one table per task. A task changes its own table while it runs;
@@ -16,6 +17,7 @@
 mod aggregate;
 mod deduplicate;
 mod exchange;
+mod join;
 mod late_rows;
 mod limit;
 mod plan;
@@ -33,12 +35,13 @@ use serde_json::Value;
 pub use aggregate::StatefulAggregateExec;
 pub use deduplicate::DeduplicateExec;
 pub use exchange::KeyExchangeExec;
+pub use join::{JoinSpec, KeySpec, SideSpec, StreamJoinExec};
 pub use late_rows::{LateRowsExec, keep_late_rows};
 pub use limit::StreamLimitExec;
-pub use plan::plan_stateful;
+pub use plan::{plan_join, plan_stateful};
 pub use session::{SessionAggregateExec, SessionSpec};
 pub use tables::{MAIN_STORE, QueryState};
-pub(crate) use wire::StatefulWire;
+pub(crate) use wire::{JoinWire, StatefulWire};
 
 /// What the loop asks of a stateful operator.
 pub trait StatefulOperator {
@@ -67,7 +70,21 @@ fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
     let session = || plan.downcast_ref::<SessionAggregateExec>().map(|exec| exec as &dyn StatefulOperator);
     let deduplicate = || plan.downcast_ref::<DeduplicateExec>().map(|exec| exec as &dyn StatefulOperator);
     let limit = || plan.downcast_ref::<StreamLimitExec>().map(|exec| exec as &dyn StatefulOperator);
-    aggregate.or_else(session).or_else(deduplicate).or_else(limit)
+    let join = || plan.downcast_ref::<StreamJoinExec>().map(|exec| exec as &dyn StatefulOperator);
+    aggregate.or_else(session).or_else(deduplicate).or_else(limit).or_else(join)
+}
+
+/// How far the event times of these plans' rows may be behind the watermark: the joins on a way down add up, and of several
+/// ways the longest counts.
+pub(crate) fn watermark_lag_ms(plans: &[Arc<dyn ExecutionPlan>]) -> i64 {
+    let mut walk: Vec<(&Arc<dyn ExecutionPlan>, i64)> = plans.iter().map(|plan| (plan, 0)).collect();
+    let mut longest_ms = 0;
+    while let Some((plan, above_ms)) = walk.pop() {
+        let lag_ms = above_ms.saturating_add(plan.downcast_ref::<StreamJoinExec>().map_or(0, StreamJoinExec::lag_ms));
+        longest_ms = longest_ms.max(lag_ms);
+        walk.extend(plan.children().into_iter().map(|child| (child, lag_ms)));
+    }
+    longest_ms
 }
 
 /// All stateful operators of a plan, from its root down.

@@ -9,16 +9,20 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, UserDefinedLogicalNode};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::physical_expr::expressions::{Literal, col};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
-use millstream_analyzer::streaming::{DeduplicateNode, Kept, StatefulAggregateNode, StreamLimitNode};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use millstream_analyzer::streaming::{DeduplicateNode, Kept, SideFacts, StatefulAggregateNode, StreamJoinNode, StreamLimitNode};
 use millstream_core::{Error, OutputMode};
 
+use super::join::pair_schema;
 use super::session::session_group_by;
-use super::{DeduplicateExec, KeyExchangeExec, LateRowsExec, SessionAggregateExec, SessionSpec, StatefulAggregateExec, StreamLimitExec};
+use super::{
+    DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, LateRowsExec, SessionAggregateExec, SessionSpec, SideSpec, StatefulAggregateExec,
+    StreamJoinExec, StreamLimitExec, watermark_lag_ms,
+};
 use crate::error::to_datafusion;
 
 /// The operators of a stateful node over its planned input, or `None` if it is another node.
@@ -51,6 +55,47 @@ pub fn plan_stateful(
     Ok(None)
 }
 
+/// The operators of a join of two streams over its planned sides.
+pub fn plan_join(
+    node: &StreamJoinNode,
+    inputs: [&Arc<dyn ExecutionPlan>; 2],
+    props: &ExecutionProps,
+    ctx: &PhysicalPlanningContext,
+    n_tasks: usize,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let keys: Vec<KeySpec> = node
+        .keys()
+        .iter()
+        .map(|key| KeySpec { left: key.left.name.clone(), right: key.right.name.clone(), is_null_safe: key.is_null_safe })
+        .collect();
+    // What is late for a join is so for both of its sides.
+    let lag_ms = watermark_lag_ms(&inputs.map(Arc::clone));
+    let side = |input: &Arc<dyn ExecutionPlan>, facts: &SideFacts, keys: Vec<String>| {
+        let in_time: Arc<dyn ExecutionPlan> = match &facts.event_time {
+            Some(column) => Arc::new(LateRowsExec::new(Arc::clone(input), node.operator(), &column.name, None).allowing(lag_ms)),
+            None => Arc::clone(input),
+        };
+        exchanged(in_time, keys, n_tasks)
+    };
+    let spec = |facts: &SideFacts| SideSpec {
+        expires_by: facts.bound.as_ref().map(|bound| (bound.column.name.clone(), bound.offset_ms)),
+        can_match: facts.can_match.as_ref().map(|column| column.name.clone()),
+    };
+    let ([left, right], [(_, left_facts), (_, right_facts)]) = (inputs, node.sides());
+    let pairs = DFSchema::try_from(pair_schema(&left.schema(), &right.schema()))?;
+    let spec = JoinSpec {
+        operator: node.operator().to_owned(),
+        kind: node.kind(),
+        sides: [spec(left_facts), spec(right_facts)],
+        filter: node.filter().map(|filter| create_physical_expr(filter, &pairs, props, ctx)).transpose()?,
+        meaning: node.meaning().to_vec(),
+        keys: keys.clone(),
+    };
+    let left = side(left, left_facts, keys.iter().map(|key| key.left.clone()).collect());
+    let right = side(right, right_facts, keys.into_iter().map(|key| key.right).collect());
+    Ok(Arc::new(StreamJoinExec::try_new(left, right, spec).map_err(to_datafusion)?))
+}
+
 fn in_time(
     input: Arc<dyn ExecutionPlan>,
     operator: &str,
@@ -64,7 +109,11 @@ fn in_time(
 }
 
 fn exchanged(input: Arc<dyn ExecutionPlan>, keys: Vec<String>, n_tasks: usize) -> Arc<dyn ExecutionPlan> {
-    if n_tasks > 1 { Arc::new(KeyExchangeExec::new(input, keys, n_tasks)) } else { input }
+    if n_tasks > 1 || input.output_partitioning().partition_count() > 1 {
+        Arc::new(KeyExchangeExec::new(input, keys, n_tasks))
+    } else {
+        input
+    }
 }
 
 fn aggregation(

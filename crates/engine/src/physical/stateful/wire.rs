@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use millstream_analyzer::streaming::Kept;
-use millstream_core::Result;
+use millstream_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{DeduplicateExec, KeyExchangeExec, SessionAggregateExec, SessionSpec, StatefulAggregateExec, StreamLimitExec};
+use super::join::pair_schema;
+use super::{
+    DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, SessionAggregateExec, SessionSpec, SideSpec, StatefulAggregateExec,
+    StreamJoinExec, StreamLimitExec,
+};
+use crate::error::from_datafusion;
+use crate::physical::PlanCodec;
 
 /// A stateful operator, or one that stands below them, without its input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,5 +90,51 @@ impl StatefulWire {
             }
             Self::Limit { operator, n_rows } => Arc::new(StreamLimitExec::new(input, operator, n_rows)),
         })
+    }
+}
+
+/// A [`StreamJoinExec`] without its inputs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JoinWire {
+    operator: String,
+    kind: String,
+    keys: Vec<KeySpec>,
+    sides: [SideSpec; 2],
+    /// As the condition of a filter over pairs: plans are what DataFusion makes bytes of.
+    filter: Option<Vec<u8>>,
+    meaning: Vec<String>,
+}
+
+impl JoinWire {
+    /// What makes `join` again.
+    pub fn of(join: &StreamJoinExec, codec: &PlanCodec) -> Result<Self> {
+        let JoinSpec { operator, kind, keys, sides, filter, meaning } = join.spec().clone();
+        let [left, right] = &join.inputs;
+        let pairs = Arc::new(EmptyExec::new(Arc::new(pair_schema(&left.schema(), &right.schema()))));
+        let filter = filter.map(|filter| {
+            let plan = FilterExec::try_new(filter, pairs).map_err(from_datafusion)?;
+            let bytes = physical_plan_to_bytes_with_extension_codec(Arc::new(plan), codec).map_err(from_datafusion)?;
+            Ok::<_, Error>(bytes.to_vec())
+        });
+        Ok(Self { operator, kind: kind.to_string(), keys, sides, filter: filter.transpose()?, meaning })
+    }
+
+    /// The join of `left` and `right`.
+    pub fn over(
+        self,
+        left: &Arc<dyn ExecutionPlan>,
+        right: &Arc<dyn ExecutionPlan>,
+        ctx: &TaskContext,
+        codec: &PlanCodec,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Self { operator, kind, keys, sides, filter, meaning } = self;
+        let filter = filter.map(|bytes| {
+            let plan = physical_plan_from_bytes_with_extension_codec(&bytes, ctx, codec).map_err(from_datafusion)?;
+            let filter = plan.downcast_ref::<FilterExec>().map(|filter| Arc::clone(filter.predicate()));
+            filter.ok_or_else(|| Error::internal("a join's condition that is no filter"))
+        });
+        let kind = kind.parse().map_err(from_datafusion)?;
+        let spec = JoinSpec { operator, kind, keys, sides, filter: filter.transpose()?, meaning };
+        Ok(Arc::new(StreamJoinExec::try_new(Arc::clone(left), Arc::clone(right), spec)?))
     }
 }

@@ -207,7 +207,7 @@ impl Run {
         self.keep(touched, &mut table)?;
         self.report.updates_ms += scope.millis_since(began);
         let began = scope.clock.monotonic();
-        let watermark_ms = scope.facts.watermarks.current_ms;
+        let watermark_ms = self.task.watermarks.current_ms;
         let out = match self.sessions.spec.mode {
             OutputMode::Append => {
                 let is_final = table.expire(watermark_ms)?;
