@@ -10,6 +10,7 @@
 
 mod call;
 mod create;
+mod deduplicated;
 mod expr;
 mod interval;
 mod literal;

@@ -3,6 +3,7 @@
 //! Spark puts a watermark above the alias of tables and subqueries and below that of table
 //! functions; so `e.ts` names the event time of the former only from outside.
 
+use super::deduplicated::is_within_watermark;
 use super::{Parser, Result, Streams, words};
 use crate::error::SqlError;
 use crate::ir::{Expr, Ident, JoinCondition, JoinKind, ObjectName, Plan, Properties, Read, ReadSource};
@@ -36,7 +37,7 @@ impl Parser<'_> {
     }
 
     /// One element of the list; a second one is a cross join, with `LATERAL` one that sees the first.
-    fn relation_or_lateral(&mut self, left: Option<Plan>) -> Result<Plan> {
+    pub(super) fn relation_or_lateral(&mut self, left: Option<Plan>) -> Result<Plan> {
         let start = self.peek().span;
         let lateral = self.take_lateral()?;
         let right = self.relation_primary()?;
@@ -188,7 +189,7 @@ impl Parser<'_> {
         let start = token.span;
         let name = self.object_name()?;
         if self.at_symbol("(") {
-            return self.table_function(name, false, start);
+            return self.table_function(name, start);
         }
         self.refuse_time_travel()?;
         let options = self.with_options()?;
@@ -214,6 +215,7 @@ impl Parser<'_> {
         let parenthesized = self.take_symbol("(");
         let name = self.object_name()?;
         if self.at_symbol("(") {
+            self.refuse_stream_of_deduplicated(&name)?;
             let read = self.function_read(name, self.streams == Streams::Live, start)?;
             if parenthesized {
                 self.expect_symbol(")")?;
@@ -242,9 +244,12 @@ impl Parser<'_> {
         Ok(Plan::NamedStream { input: Box::new(read), name, span: self.span_from(start) })
     }
 
-    fn table_function(&mut self, name: ObjectName, is_streaming: bool, start: Span) -> Result<Plan> {
-        let read = self.function_read(name, is_streaming, start)?;
-        self.function_decorated(read)
+    fn table_function(&mut self, name: ObjectName, start: Span) -> Result<Plan> {
+        let plan = match is_within_watermark(&name) {
+            Some(within_watermark) => self.deduplicated(within_watermark, start)?,
+            None => self.function_read(name, false, start)?,
+        };
+        self.function_decorated(plan)
     }
 
     /// `f(args)`

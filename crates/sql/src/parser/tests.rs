@@ -111,6 +111,42 @@ fn a_select_nests_as_in_spark() {
 }
 
 #[test]
+fn duplicates_are_dropped_from_any_relation() {
+    let from = |text: &str| {
+        let Plan::Project { input, .. } = query(&format!("SELECT * FROM {text}")) else { panic!() };
+        *input
+    };
+    let Plan::Deduplicate { input, columns: DedupColumns::Names(names), within_watermark: false, span } =
+        from("drop_duplicates(STREAM t, 'k', 'ts')")
+    else {
+        panic!()
+    };
+    assert_eq!(names.iter().map(|name| name.name.as_str()).collect::<Vec<_>>(), ["k", "ts"]);
+    assert_eq!((span.offset, span.len), (14, 36));
+    assert!(matches!(*input, Plan::Read(read) if read.is_streaming));
+    let text = "Drop_Duplicates_Within_Watermark((SELECT * FROM t) WATERMARK ts DELAY OF INTERVAL 1 SECOND AS q) AS d";
+    let Plan::SubqueryAlias { input, .. } = from(text) else { panic!() };
+    let Plan::Deduplicate { input, columns: DedupColumns::All, within_watermark: true, .. } = *input else { panic!() };
+    assert!(matches!(*input, Plan::WithWatermark { .. }));
+    let Plan::Join { left, right, .. } = from("drop_duplicates(a JOIN b USING (k), 'k') d, drop_duplicates(f(1))") else { panic!() };
+    assert!(matches!(*left, Plan::SubqueryAlias { .. }));
+    assert!(matches!(*right, Plan::Deduplicate { input, .. } if matches!(*input, Plan::Read(_))));
+    for (text, message) in [
+        ("drop_duplicates()", "expected a relation without duplicates"),
+        ("drop_duplicates(t, k)", "expected a column's name as a string"),
+        ("drop_duplicates(t, 'k'", "expected"),
+        ("STREAM drop_duplicates(t, 'k')", "write drop_duplicates(STREAM t, ...)"),
+        ("STREAM(drop_duplicates(t))", "write drop_duplicates(STREAM t, ...)"),
+    ] {
+        let error = parse_query(&format!("SELECT * FROM {text}")).unwrap_err();
+        assert!(error.message.contains(message), "{text}: {}", error.message);
+    }
+    // It is a name like any other elsewhere.
+    assert!(matches!(from("drop_duplicates"), Plan::Read(_)));
+    assert!(matches!(from("a.drop_duplicates(1)"), Plan::Read(_)));
+}
+
+#[test]
 fn text_and_builder_give_the_same_plan() {
     let built =
         Plan::table("db.t", true).alias("x").filter(Expr::call(">", vec![Expr::col("a"), Expr::lit(1)])).project(vec![Expr::col("a")]);
