@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use datafusion::datasource::TableProvider;
 use datafusion::logical_expr::{AggregateUDF, LogicalPlan, ScalarUDF};
-use millstream_core::Result;
+use millstream_core::{Error, Result};
 use millstream_sql::ir::{LocalId, Plan, Read};
+
+use crate::streaming::StateFunction;
 
 /// Relations and functions by name.
 pub trait Catalog: Send + Sync {
@@ -17,6 +19,11 @@ pub trait Catalog: Send + Sync {
 
     /// Rows that the builder of the plan keeps under `id`.
     fn local(&self, id: LocalId) -> Result<Relation>;
+
+    /// A function with state that the builder of the plan keeps under `id`.
+    fn state_function(&self, _id: LocalId) -> Result<Arc<StateFunction>> {
+        Err(Error::internal("a catalog that keeps no functions with state was asked for one"))
+    }
 
     /// A function that the user registered; it hides a built-in one of that name.
     fn function(&self, name: &str) -> Option<UserFunction>;

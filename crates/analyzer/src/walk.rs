@@ -88,6 +88,7 @@ fn plan_inputs(plan: &Plan) -> Vec<&Plan> {
     match plan {
         Plan::Join { left, right, .. } | Plan::SetOp { left, right, .. } => vec![left, right],
         Plan::UnionAll { inputs, .. } => inputs.iter().collect(),
+        Plan::GroupsWithState { input, initial_state, .. } => std::iter::once(input.as_ref()).chain(initial_state.as_deref()).collect(),
         Plan::With { ctes, input, .. } => ctes.iter().map(|cte| &cte.plan).chain([input.as_ref()]).collect(),
         Plan::SubqueryAlias { input, .. }
         | Plan::Project { input, .. }
@@ -126,6 +127,7 @@ fn plan_exprs(plan: &Plan) -> Vec<&Expr> {
         Plan::Join { condition: JoinCondition::On(condition), .. } => vec![condition],
         Plan::Sort { order, .. } => order.iter().map(|key| &key.expr).collect(),
         Plan::Generate { generator, .. } => vec![generator],
+        Plan::GroupsWithState { keys, .. } => keys.iter().collect(),
         Plan::WithColumns { columns, .. } => columns.iter().map(|(_, expr)| expr).collect(),
         Plan::WithWatermark { event_time, .. } => vec![event_time],
         Plan::WindowDefinitions { definitions, .. } => definitions.iter().flat_map(|(_, spec)| window_exprs(spec)).collect(),

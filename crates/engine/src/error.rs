@@ -58,3 +58,9 @@ fn from_shared(error: &DataFusionError) -> Error {
         other => Error::new(ErrorKind::Data, other.to_string()),
     }
 }
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::batch::{BatchFacts, BatchReport, BatchScope};
-use crate::error::from_datafusion;
+use crate::error::{from_datafusion, panic_text};
 use crate::physical::sink_exec::outputs_of;
 use crate::physical::source_exec::source_execs;
 use crate::physical::stateful::QueryState;
@@ -138,9 +138,7 @@ fn task_died(error: tokio::task::JoinError) -> Error {
     if error.is_cancelled() {
         return Error::cancelled("the task was cancelled");
     }
-    let panic = error.into_panic();
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-    Error::internal(format!("a task panicked: {}", text.unwrap_or_else(|| "no message".to_owned())))
+    Error::internal(format!("a task panicked: {}", panic_text(error.into_panic().as_ref())))
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::datatypes::SchemaRef;
+use millstream_analyzer::streaming::StateFunction;
 use millstream_analyzer::{Relation, UserFunction};
 use millstream_core::{Error, Options, Result};
 use millstream_sql::ir::{LocalId, Plan};
@@ -45,6 +46,7 @@ pub(crate) struct SessionCatalog {
     entries: RwLock<BTreeMap<String, Entry>>,
     functions: RwLock<BTreeMap<String, UserFunction>>,
     kept: RwLock<BTreeMap<LocalId, Relation>>,
+    kept_functions: RwLock<BTreeMap<LocalId, Arc<StateFunction>>>,
     next_id: AtomicU64,
 }
 
@@ -58,6 +60,18 @@ impl SessionCatalog {
 
     pub(crate) fn kept(&self, id: LocalId) -> Result<Relation> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&id).cloned().ok_or_else(|| Error::invalid("a DataFrame of another session cannot be used here"))
+    }
+
+    /// Keeps a function with state and gives the name that stands for it in plans.
+    pub(crate) fn keep_function(&self, function: Arc<StateFunction>) -> LocalId {
+        let id = LocalId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        self.kept_functions.write().unwrap_or_else(PoisonError::into_inner).insert(id, function);
+        id
+    }
+
+    pub(crate) fn kept_function(&self, id: LocalId) -> Result<Arc<StateFunction>> {
+        let kept = self.kept_functions.read().unwrap_or_else(PoisonError::into_inner);
         kept.get(&id).cloned().ok_or_else(|| Error::invalid("a DataFrame of another session cannot be used here"))
     }
 

@@ -26,8 +26,10 @@ mod writer;
 
 pub use answer::{AnswerKind, SqlAnswer};
 pub use column::{Column, call, col, expr, lit, star, when};
-pub use dataframe::{AllowMissing, DataFrame, GroupedData, KeepKnown, ShowOptions};
+pub use dataframe::{AllowMissing, DataFrame, GroupedData, GroupsWithState, KeepKnown, ShowOptions};
+pub use datafusion::scalar::ScalarValue;
 pub use job::{Job, JobRun};
+pub use millstream_analyzer::streaming::{GroupState, GroupStateTimeout};
 pub use millstream_connectors::{MemoryStream, RowWriter, RowWriterFactory};
 pub use millstream_core::crash;
 pub use millstream_core::{BatchId, Clock, Error, ErrorKind, IdSource, QueryId, Result};

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
-use millstream_analyzer::streaming::for_output_mode;
+use millstream_analyzer::streaming::{StateFunction, for_output_mode};
 use millstream_analyzer::{Analyzed, Analyzer, Catalog, Relation, UserFunction, referenced_relations};
 use millstream_core::{Error, Options, OutputMode, Result};
 use millstream_engine::from_datafusion;
@@ -155,6 +155,10 @@ impl Catalog for ResolvedCatalog {
 
     fn local(&self, id: LocalId) -> Result<Relation> {
         self.session.catalog().kept(id)
+    }
+
+    fn state_function(&self, id: LocalId) -> Result<Arc<StateFunction>> {
+        self.session.catalog().kept_function(id)
     }
 
     fn function(&self, name: &str) -> Option<UserFunction> {

@@ -5,6 +5,7 @@ mod columns;
 mod deduplicate;
 mod generate;
 mod grouping;
+mod groups_with_state;
 mod join;
 mod pivot;
 mod read;
@@ -107,6 +108,10 @@ impl Resolver<'_> {
             Plan::Deduplicate { input, columns, within_watermark, span } => {
                 let rel = self.plan(input)?;
                 self.deduplicate(rel, columns, *within_watermark, *span)
+            }
+            Plan::GroupsWithState { input, keys, function, initial_state, span } => {
+                let function = self.catalog().state_function(*function)?;
+                self.groups_with_state(input, keys, function, initial_state.as_deref(), *span)
             }
             Plan::WithColumns { input, columns, span } => self.with_columns(input, columns, *span),
             Plan::WithColumnsRenamed { input, renames, .. } => self.with_columns_renamed(input, renames),

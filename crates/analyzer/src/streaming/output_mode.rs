@@ -12,7 +12,7 @@ use millstream_core::stack::with_room_for_query;
 use millstream_core::{Error, OutputMode, Result};
 
 use super::join::{check_join, resolve_joins};
-use super::{DeduplicateNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode};
+use super::{DeduplicateNode, GroupsWithStateNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
 
 /// The plan of a streaming query as it runs in `mode`: its stateful operators are named and fitted. Refuses what the mode
 /// does not allow.
@@ -34,6 +34,7 @@ fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         return Err(Error::unsupported(format!("aggregating what a stream has aggregated, in {mode} mode"))
             .hint("use append mode with a watermark, or write the inner result to a streaming table and aggregate that"));
     }
+    state_function_rules::check(plan, mode)?;
     visit(plan, &mut |node| {
         if let Some(aggregate) = node_of::<StatefulAggregateNode>(node)
             && mode == OutputMode::Append
@@ -84,6 +85,10 @@ fn fit(plan: LogicalPlan, mode: OutputMode) -> Result<LogicalPlan> {
         if let Some(join) = node_of::<StreamJoinNode>(&node) {
             let name = names.unique("join", join.key_names());
             return Ok(Transformed::yes(join.named(name).into_plan()));
+        }
+        if let Some(groups) = node_of::<GroupsWithStateNode>(&node).filter(|groups| groups.is_streaming()) {
+            let name = names.unique("groups-with-state", &groups.key_names());
+            return Ok(Transformed::yes(groups.named(name).into_plan()));
         }
         if let Some(limit) = node_of::<StreamLimitNode>(&node) {
             if mode == OutputMode::Append || aggregations_in_a_row(limit.input()) == 0 {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::late_table::LateTable;
 use super::row_guard::RowGuardSpec;
-use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec};
+use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
@@ -220,6 +220,10 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     }
     if let Some(operator) = StatefulWire::of(plan) {
         return Ok(Node::Stateful { operator });
+    }
+    if let Some(function) = function_with_state(plan) {
+        let what = format!("the function '{}' of {} in another process", function.name, function.operation());
+        return Err(Error::unsupported(what).hint("it is part of the program that started the query, and runs there"));
     }
     Err(Error::unsupported(format!("operator '{}' cannot be sent to another process", plan.name())))
 }

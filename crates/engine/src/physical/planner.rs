@@ -18,7 +18,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use millstream_analyzer::nodes::EventTimeWatermarkNode;
 use millstream_analyzer::prune_nested_fields;
 use millstream_analyzer::row_facts::RowFactNode;
-use millstream_analyzer::streaming::{JoinSideNode, StreamJoinNode};
+use millstream_analyzer::streaming::{GroupsWithStateNode, JoinSideNode, StreamJoinNode};
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
@@ -28,7 +28,7 @@ use super::row_guard::column_names;
 use super::side_table::LAST_WRITER;
 use super::source_exec::source_execs;
 use super::source_table::{SourceTable, as_source_table, source_tables};
-use super::stateful::{plan_join, plan_stateful};
+use super::stateful::{plan_groups_with_state, plan_join, plan_stateful};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator, name_watermarks};
 use crate::error::{from_datafusion, to_datafusion};
 
@@ -134,6 +134,9 @@ impl ExtensionPlanner for StreamNodes {
         let (props, n_tasks) = (session.execution_props(), session.config().target_partitions());
         if let (Some(join), [left, right]) = (node.as_any().downcast_ref::<StreamJoinNode>(), physical_inputs) {
             return plan_join(join, [left, right], props, ctx, n_tasks).map(Some);
+        }
+        if let Some(groups) = node.as_any().downcast_ref::<GroupsWithStateNode>() {
+            return plan_groups_with_state(groups, physical_inputs, n_tasks).map(Some);
         }
         plan_stateful(node, input, props, ctx, n_tasks)
     }

@@ -12,8 +12,8 @@ use crate::functions;
 /// Grouped rows, waiting for their aggregates.
 #[derive(Debug, Clone)]
 pub struct GroupedData {
-    frame: DataFrame,
-    keys: Vec<Expr>,
+    pub(super) frame: DataFrame,
+    pub(super) keys: Vec<Expr>,
 }
 
 impl GroupedData {

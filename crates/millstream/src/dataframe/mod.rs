@@ -6,6 +6,7 @@
 
 mod actions;
 mod grouped;
+mod groups_with_state;
 mod show;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use millstream_sql::ir::{self, DedupColumns, Expr, Grouping, JoinCondition, Join
 
 pub(crate) use actions::output_schema;
 pub use grouped::GroupedData;
+pub use groups_with_state::GroupsWithState;
 pub use show::ShowOptions;
 
 use crate::catalog::ViewDefinition;
@@ -250,20 +252,23 @@ impl DataFrame {
         self.then(Plan::distinct)
     }
 
-    /// One row of every combination of the named columns.
+    /// One row of every combination of the named columns, or of all when none is named.
     #[must_use]
     pub fn drop_duplicates<S: Into<String>>(&self, columns: impl IntoIterator<Item = S>) -> Self {
-        let columns = columns.into_iter().map(|name| ir::Ident::from(name.into())).collect();
-        self.then(|plan| plan.deduplicate(DedupColumns::Names(columns), false))
+        self.without_duplicates(columns, false)
     }
 
     /// One row of every combination of the named columns, or of all when none is named, of a stream with a watermark: a
     /// combination is remembered until the watermark has passed the event time of its first row plus the watermark's delay.
     #[must_use]
     pub fn drop_duplicates_within_watermark<S: Into<String>>(&self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.without_duplicates(columns, true)
+    }
+
+    fn without_duplicates<S: Into<String>>(&self, columns: impl IntoIterator<Item = S>, within_watermark: bool) -> Self {
         let columns: Vec<ir::Ident> = columns.into_iter().map(|name| ir::Ident::from(name.into())).collect();
         let columns = if columns.is_empty() { DedupColumns::All } else { DedupColumns::Names(columns) };
-        self.then(|plan| plan.deduplicate(columns, true))
+        self.then(|plan| plan.deduplicate(columns, within_watermark))
     }
 
     /// Nulls and NaNs of the named columns replaced; of all columns of the value's kind (numbers, texts, booleans) when

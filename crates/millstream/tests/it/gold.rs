@@ -4,6 +4,7 @@
 
 pub mod dataframes;
 mod files;
+mod running_count;
 mod texts;
 
 use std::collections::BTreeMap;

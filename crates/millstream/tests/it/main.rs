@@ -6,6 +6,7 @@ mod conservation;
 mod crash_points;
 mod depth;
 mod gold;
+mod groups_with_state;
 mod jobs;
 mod materialized_views;
 mod metadata_column;

@@ -268,6 +268,13 @@ impl Plan {
         Plan::Deduplicate { input: Box::new(self), columns, within_watermark, span: Span::NONE }
     }
 
+    /// `flatMapGroupsWithState`; the caller keeps the function under `function`.
+    #[must_use]
+    pub fn groups_with_state(self, keys: Vec<Expr>, function: LocalId, initial_state: Option<Plan>) -> Plan {
+        let initial_state = initial_state.map(Box::new);
+        Plan::GroupsWithState { input: Box::new(self), keys, function, initial_state, span: Span::NONE }
+    }
+
     /// `withColumns`
     #[must_use]
     pub fn with_columns(self, columns: Vec<(String, Expr)>) -> Plan {

@@ -26,6 +26,7 @@ impl Plan {
             | Plan::Limit { span, .. }
             | Plan::Offset { span, .. }
             | Plan::Deduplicate { span, .. }
+            | Plan::GroupsWithState { span, .. }
             | Plan::WithColumns { span, .. }
             | Plan::WithColumnsRenamed { span, .. }
             | Plan::Drop { span, .. }
@@ -63,6 +64,7 @@ impl Plan {
             Plan::Limit { .. } => "LIMIT",
             Plan::Offset { .. } => "OFFSET",
             Plan::Deduplicate { .. } => "DISTINCT",
+            Plan::GroupsWithState { .. } => "flatMapGroupsWithState",
             Plan::WithColumns { .. } => "withColumns",
             Plan::WithColumnsRenamed { .. } => "withColumnsRenamed",
             Plan::Drop { .. } => "drop",

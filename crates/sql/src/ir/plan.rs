@@ -12,7 +12,7 @@ use super::types::DataType;
 use crate::redact::looks_secret;
 use crate::span::Span;
 
-/// Stands for rows that the builder of the plan keeps elsewhere (this crate knows no Arrow).
+/// Stands for rows or a function that the builder of the plan keeps elsewhere (this crate knows no Arrow).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LocalId(pub u64);
 
@@ -222,6 +222,19 @@ pub enum Plan {
         columns: DedupColumns,
         /// Whether the watermark bounds how long a row is remembered.
         within_watermark: bool,
+        /// Where.
+        span: Span,
+    },
+    /// `flatMapGroupsWithState`, `mapGroupsWithState`
+    GroupsWithState {
+        /// The rows.
+        input: Box<Plan>,
+        /// The keys.
+        keys: Vec<Expr>,
+        /// The function, which the builder of the plan keeps.
+        function: LocalId,
+        /// What groups start from: columns of the keys and of the state, by name.
+        initial_state: Option<Box<Plan>>,
         /// Where.
         span: Span,
     },

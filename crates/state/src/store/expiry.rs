@@ -63,6 +63,13 @@ impl ExpiryIndex {
         }
     }
 
+    /// A moment before which no row expires, but for those that are due already; `None` if none ever does. It is that of the
+    /// first bucket, so it becomes exact as time comes near.
+    pub fn none_before(&self) -> Option<i64> {
+        let (first, _) = self.buckets.first_key_value()?;
+        Some(start_of(self.now, *first))
+    }
+
     /// The slots whose rows expire at or before `t`; `expiry_of` says when a live row expires. Their entries are gone: the
     /// caller removes the rows.
     pub fn take_expired(&mut self, t: i64, expiry_of: impl Fn(Slot) -> Option<i64>) -> Vec<Slot> {
@@ -102,4 +109,15 @@ fn bucket(now: i64, expiry: i64) -> Bucket {
     let level = (63 - (now ^ expiry).leading_zeros()) / 8;
     let digit = expiry >> (8 * level) & 0xff;
     (level as Bucket) << 8 | digit as Bucket
+}
+
+/// The earliest expiry that is kept in `bucket` when it is `now`.
+fn start_of(now: i64, bucket: Bucket) -> i64 {
+    if bucket == DUE {
+        return now;
+    }
+    let (level, digit) = (u32::from(bucket >> 8), u64::from(bucket & 0xff));
+    let above = u64::MAX.checked_shl(8 * (level + 1)).unwrap_or(0);
+    let start = (now as u64 ^ 1 << 63) & above | digit << (8 * level);
+    (start ^ 1 << 63) as i64
 }

@@ -3,7 +3,7 @@
 //! The number of key groups is fixed for the life of a checkpoint; the number of tasks may change at every restart,
 //! because recovery reads typed keys and asks again here. The exchange before a stateful operator asks here as well.
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, BinaryArray};
 use arrow::datatypes::Fields;
 use millstream_core::Result;
 use twox_hash::XxHash3_64;
@@ -34,7 +34,7 @@ fn scale(bits: u64, n: u64) -> u32 {
     u32::try_from((bits * n) >> 32).unwrap_or(u32::MAX)
 }
 
-/// Finds the tasks of typed keys: for the exchange before a stateful operator.
+/// Finds the tasks of typed keys, for the exchange before a stateful operator, and what tells keys apart.
 #[derive(Debug)]
 pub struct KeyHasher(KeyCodec);
 
@@ -42,6 +42,11 @@ impl KeyHasher {
     /// For keys of these types.
     pub fn new(keys: &Fields) -> Result<Self> {
         Ok(Self(KeyCodec::new(keys)?))
+    }
+
+    /// Keys as bytes that are equal when the keys are: as in grouping. They are of this process, not of the checkpoint.
+    pub fn bytes(&self, keys: &[ArrayRef]) -> Result<BinaryArray> {
+        self.0.encode(keys)
     }
 
     /// The hash of each key.

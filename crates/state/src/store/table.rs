@@ -140,6 +140,23 @@ impl KeyedTable {
         Ok(slots.len())
     }
 
+    /// Whether a row expires at or before `t`. Nothing is removed.
+    pub fn has_expired(&mut self, t: i64) -> bool {
+        let slots = self.expired_slots(t);
+        for slot in &slots {
+            if let Some(expiry) = self.log.expiry(*slot) {
+                self.expiries.insert(*slot, expiry);
+            }
+        }
+        !slots.is_empty()
+    }
+
+    /// When it is worth asking [`Self::has_expired`] again: no row expires before that, but for those that have; `None` if
+    /// none ever does. The nearer it is, the more exact.
+    pub fn none_expires_before(&self) -> Option<i64> {
+        self.expiries.none_before()
+    }
+
     /// All rows, in batches of no particular size and order.
     pub fn scan(&self) -> impl Iterator<Item = Result<StoreRows>> {
         self.log.chunks().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec))

@@ -10,6 +10,7 @@
 //!   DeduplicateExec         gives the first row of each key     (KeyExchangeExec, LateRowsExec below)
 //!   StreamJoinExec          gives the pairs of two streams      (KeyExchangeExec, LateRowsExec below each side)
 //!   StreamLimitExec         gives the first rows of all batches (KeyExchangeExec below)
+//!   GroupsWithStateExec     calls a user's function for each group (KeyExchangeExec, LateRowsExec below)
 //! ```
 //! Their state is in [`QueryState`]: typed rows by key, one table per task. A task changes its own table while it runs;
 //! the loop makes the changes of a batch durable before the batch is decided.
@@ -17,6 +18,7 @@
 mod aggregate;
 mod deduplicate;
 mod exchange;
+mod groups_with_state;
 mod join;
 mod late_rows;
 mod limit;
@@ -29,12 +31,13 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::Result;
-use millstream_state::store::StoreDescription;
+use millstream_state::store::{StoreDescription, StoreId};
 use serde_json::Value;
 
 pub use aggregate::StatefulAggregateExec;
 pub use deduplicate::DeduplicateExec;
 pub use exchange::KeyExchangeExec;
+pub use groups_with_state::{GroupsWithStateExec, function_with_state, plan_groups_with_state};
 pub use join::{JoinSpec, KeySpec, SideSpec, StreamJoinExec};
 pub use late_rows::{LateRowsExec, keep_late_rows};
 pub use limit::StreamLimitExec;
@@ -55,6 +58,11 @@ pub trait StatefulOperator {
     /// in a mode, also where it has no event time among its keys.
     fn uses_event_time(&self) -> bool;
 
+    /// Whether rows of its first store expire by the clock: then a batch without data runs for it when one is due.
+    fn times_out_by_clock(&self) -> bool {
+        false
+    }
+
     /// What else a restart must find unchanged, beside kind, keys and types: such as the aggregate functions.
     fn detail(&self) -> Value {
         Value::Null
@@ -66,12 +74,17 @@ pub trait StatefulOperator {
 
 /// The operator as a stateful one, if it is one of ours: one line per kind.
 fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
-    let aggregate = plan.downcast_ref::<StatefulAggregateExec>().map(|exec| exec as &dyn StatefulOperator);
-    let session = || plan.downcast_ref::<SessionAggregateExec>().map(|exec| exec as &dyn StatefulOperator);
-    let deduplicate = || plan.downcast_ref::<DeduplicateExec>().map(|exec| exec as &dyn StatefulOperator);
-    let limit = || plan.downcast_ref::<StreamLimitExec>().map(|exec| exec as &dyn StatefulOperator);
-    let join = || plan.downcast_ref::<StreamJoinExec>().map(|exec| exec as &dyn StatefulOperator);
-    aggregate.or_else(session).or_else(deduplicate).or_else(limit).or_else(join)
+    as_a::<StatefulAggregateExec>(plan)
+        .or_else(|| as_a::<SessionAggregateExec>(plan))
+        .or_else(|| as_a::<DeduplicateExec>(plan))
+        .or_else(|| as_a::<StreamLimitExec>(plan))
+        .or_else(|| as_a::<StreamJoinExec>(plan))
+        .or_else(|| as_a::<GroupsWithStateExec<1>>(plan))
+        .or_else(|| as_a::<GroupsWithStateExec<2>>(plan))
+}
+
+fn as_a<T: StatefulOperator + ExecutionPlan>(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
+    plan.downcast_ref::<T>().map(|exec| exec as &dyn StatefulOperator)
 }
 
 /// How far the event times of these plans' rows may be behind the watermark: the joins on a way down add up, and of several
@@ -116,4 +129,38 @@ pub fn stateful_operators_upwards(plan: &Arc<dyn ExecutionPlan>) -> Vec<&dyn Sta
 /// Whether a batch without data is worth running when the watermark has moved.
 pub fn uses_event_time(plan: &Arc<dyn ExecutionPlan>) -> bool {
     stateful_operators(plan).iter().any(|operator| operator.uses_event_time())
+}
+
+/// Whether a batch without data is worth running because it is `now_proc_ms`: something has timed out.
+pub fn has_timed_out(plan: &Arc<dyn ExecutionPlan>, state: &QueryState, now_proc_ms: i64) -> Result<bool> {
+    for store in stores_by_clock(plan)? {
+        for mut table in state.tables_of(&store) {
+            if table.has_expired(now_proc_ms.saturating_sub(1)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// When [`has_timed_out`] is worth asking again; `None` if nothing times out by the clock.
+pub fn next_timeout_proc_ms(plan: &Arc<dyn ExecutionPlan>, state: &QueryState) -> Result<Option<i64>> {
+    let mut next: Option<i64> = None;
+    for store in stores_by_clock(plan)? {
+        for table in state.tables_of(&store) {
+            let of_table = table.none_expires_before().map(|proc_ms| proc_ms.saturating_add(1));
+            next = next.into_iter().chain(of_table).min();
+        }
+    }
+    Ok(next)
+}
+
+/// The stores whose rows expire by the clock.
+fn stores_by_clock(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<StoreId>> {
+    let by_clock = stateful_operators(plan).into_iter().filter(|operator| operator.times_out_by_clock());
+    let store = |operator: &dyn StatefulOperator| {
+        let store = operator.stores()?.into_iter().next().map(|store| store.name);
+        Ok(StoreId { operator: operator.operator_id().to_owned(), store: store.unwrap_or_default() })
+    };
+    by_clock.map(store).collect()
 }

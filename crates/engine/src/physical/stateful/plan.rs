@@ -96,7 +96,7 @@ pub fn plan_join(
     Ok(Arc::new(StreamJoinExec::try_new(left, right, spec).map_err(to_datafusion)?))
 }
 
-fn in_time(
+pub(super) fn in_time(
     input: Arc<dyn ExecutionPlan>,
     operator: &str,
     event_time: Option<&Column>,
@@ -108,12 +108,10 @@ fn in_time(
     }
 }
 
-fn exchanged(input: Arc<dyn ExecutionPlan>, keys: Vec<String>, n_tasks: usize) -> Arc<dyn ExecutionPlan> {
-    if n_tasks > 1 || input.output_partitioning().partition_count() > 1 {
-        Arc::new(KeyExchangeExec::new(input, keys, n_tasks))
-    } else {
-        input
-    }
+/// Rows to the tasks that keep their keys. One task has them all, if there is one partition of them: a union has more.
+pub(super) fn exchanged(input: Arc<dyn ExecutionPlan>, keys: Vec<String>, n_tasks: usize) -> Arc<dyn ExecutionPlan> {
+    let n_partitions = input.output_partitioning().partition_count();
+    if n_tasks > 1 || n_partitions > 1 { Arc::new(KeyExchangeExec::new(input, keys, n_tasks)) } else { input }
 }
 
 fn aggregation(

@@ -54,6 +54,11 @@ impl QueryState {
         table_of(&self.multi, operator, store, task)
     }
 
+    /// The tables of all tasks, of a store with one row per key.
+    pub fn tables_of(&self, store: &StoreId) -> impl Iterator<Item = MutexGuard<'_, KeyedTable>> {
+        self.single.get(store).into_iter().flatten().map(lock)
+    }
+
     /// What has changed in all tables since the last call.
     pub fn take_deltas(&self) -> Result<Vec<(StoreId, TableDelta)>> {
         let mut deltas = Vec::new();

@@ -1,6 +1,7 @@
 //! What a batch reads: every source cuts its next range, and the ranges become splits.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use millstream_core::{Admission, BatchId, Result, SourceRange};
 
@@ -8,7 +9,7 @@ use super::report::TriggerRun;
 use super::{MicroBatchLoop, in_source};
 use crate::batch::BatchWatermarks;
 use crate::physical::SplitsBySource;
-use crate::physical::stateful::uses_event_time;
+use crate::physical::stateful::{has_timed_out, next_timeout_proc_ms, uses_event_time};
 use crate::stream::definition::Settings;
 use crate::stream::start::input_behind_flush;
 use crate::stream::trigger::Trigger;
@@ -29,7 +30,8 @@ pub(super) struct BatchCut {
 }
 
 impl MicroBatchLoop {
-    /// Cuts the next batch, or `None` if there is nothing new: no data, nor a later watermark that an operator can use.
+    /// Cuts the next batch, or `None` if there is nothing new: no data, nor a later watermark that an operator can use, nor
+    /// anything that has timed out by the clock.
     pub(super) async fn cut_next(&mut self, trigger: &mut TriggerRun) -> Result<Option<BatchCut>> {
         let clock_us = self.run.engine.clock.now_proc_us();
         let ranges = trigger.phase("latestOffset", self.plan_ranges()).await?;
@@ -38,7 +40,7 @@ impl MicroBatchLoop {
         if let Some(source) = ranges.keys().next().filter(|_| self.tracker.is_flushed()) {
             return Err(input_behind_flush(source));
         }
-        if ranges.is_empty() && !self.needs_no_data_batch() {
+        if ranges.is_empty() && !self.needs_no_data_batch(clock_us)? {
             return Ok(None);
         }
         self.cut(clock_us, self.tracker.of_next_batch(), ranges).await.map(Some)
@@ -60,8 +62,27 @@ impl MicroBatchLoop {
         Ok(BatchCut { batch: self.reached.next_batch, clock_us, watermarks, ranges, static_ranges, settings, is_replay: false })
     }
 
-    fn needs_no_data_batch(&self) -> bool {
-        self.run.definition.runs_no_data_batches && self.tracker.has_moved() && uses_event_time(&self.run.plan)
+    fn needs_no_data_batch(&self, clock_us: i64) -> Result<bool> {
+        let run = &self.run;
+        if !run.definition.runs_no_data_batches {
+            return Ok(false);
+        }
+        if self.tracker.has_moved() && uses_event_time(&run.plan) {
+            return Ok(true);
+        }
+        // Bounded input ends with its last row: who waited for the clock then would never end.
+        Ok(!run.definition.trigger.is_bounded() && has_timed_out(&run.plan, &run.state.tables, clock_us.div_euclid(1000))?)
+    }
+
+    /// How long until the clock may make a batch without data worth running.
+    pub(super) fn until_timeout(&self) -> Result<Option<Duration>> {
+        let run = &self.run;
+        if !run.definition.runs_no_data_batches || run.definition.trigger.is_bounded() {
+            return Ok(None);
+        }
+        let at_ms = next_timeout_proc_ms(&run.plan, &run.state.tables)?;
+        let wait_ms = at_ms.map(|at_ms| at_ms.saturating_sub(run.engine.clock.now_proc_ms()).max(1));
+        Ok(wait_ms.map(|wait_ms| Duration::from_millis(wait_ms.unsigned_abs())))
     }
 
     async fn plan_ranges(&mut self) -> Result<BTreeMap<String, SourceRange>> {

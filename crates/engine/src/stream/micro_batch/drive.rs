@@ -110,6 +110,7 @@ impl MicroBatchLoop {
         let streams = &self.run.streams;
         let wakeups: Vec<_> = streams.iter().filter_map(|leaf| leaf.source.wakeup()).collect();
         let poll = if wakeups.len() == streams.len() { IDLE_POLL_MAX } else { poll };
+        let poll = self.until_timeout()?.map_or(poll, |until| until.min(poll));
         if wakeups.is_empty() {
             self.pause(poll).await;
         } else {

@@ -9,6 +9,7 @@ use millstream_sql::ir::Literal;
 use millstream_testkit::gold::{Report, expected, lines};
 use serde_json::Value;
 
+use super::running_count::running_count;
 use super::{finish, outcome, rows, session_with_views};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,27 +17,27 @@ async fn dataframes_answer_as_in_spark() {
     let session = session_with_views().await;
     let mut report = Report::new("dataframe").unwrap();
     for case in lines("dataframe.jsonl").unwrap() {
-        let frame = build(&session, case["steps"].as_array().unwrap()).await;
+        let frame = build(&session, case["steps"].as_array().unwrap(), "append").await;
         let is_ordered = case["ordered"].as_bool().unwrap();
         report.case(case["id"].as_str().unwrap(), &expected(&case, "schema").unwrap(), is_ordered, &outcome(rows(frame).await));
     }
     finish(report);
 }
 
-/// The frame that the steps make.
-pub fn build<'a>(session: &'a Session, steps: &'a [Value]) -> BoxFuture<'a, Result<DataFrame>> {
+/// The frame that the steps make; `mode` is the output mode of its functions with state.
+pub fn build<'a>(session: &'a Session, steps: &'a [Value], mode: &'a str) -> BoxFuture<'a, Result<DataFrame>> {
     async move {
         let mut frame: Option<DataFrame> = None;
         for step in steps {
             let step = step.as_array().unwrap();
-            frame = Some(apply(session, frame, step[0].as_str().unwrap(), &step[1..]).await?);
+            frame = Some(apply(session, frame, step[0].as_str().unwrap(), &step[1..], mode).await?);
         }
         Ok(frame.unwrap())
     }
     .boxed()
 }
 
-async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: &[Value]) -> Result<DataFrame> {
+async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: &[Value], mode: &str) -> Result<DataFrame> {
     let Some(frame) = frame else {
         return match method {
             "table" => Ok(session.table(text(&args[0]))),
@@ -44,7 +45,7 @@ async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: 
         };
     };
     let texts = || args.iter().map(text);
-    let side = async || build(session, args[0].as_array().unwrap()).await;
+    let side = async || build(session, args[0].as_array().unwrap(), mode).await;
     Ok(match method {
         "select" => frame.select(texts()),
         "select_expr" => frame.select_expr(texts())?,
@@ -73,6 +74,10 @@ async fn apply(session: &Session, frame: Option<DataFrame>, method: &str, args: 
         "drop_duplicates" => frame.drop_duplicates(texts()),
         "drop_duplicates_within_watermark" => frame.drop_duplicates_within_watermark(texts()),
         "with_watermark" => frame.with_watermark(text(&args[0]), text(&args[1]))?,
+        "flat_map_groups_with_state" => {
+            assert_eq!(args[1], "running_count");
+            running_count(&frame, names(args.first()), text(&args[2]), mode)?
+        }
         "fillna" => frame.fillna(literal(&args[0]), &names(args.get(1))),
         "dropna" => frame.dropna(kept(args), &names(args.get(2))),
         other => return Err(Error::unsupported(format!("the method {other}"))),

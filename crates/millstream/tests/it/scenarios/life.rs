@@ -103,7 +103,7 @@ async fn frame(scenario: &Scenario, dir: &Path) -> Result<DataFrame> {
     }
     match &scenario.program {
         Value::String(sql) => session.sql(sql).await,
-        steps => dataframes::build(&session, steps.as_array().unwrap()).await,
+        steps => dataframes::build(&session, steps.as_array().unwrap(), &scenario.mode).await,
     }
 }
 

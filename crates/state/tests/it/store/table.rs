@@ -102,6 +102,28 @@ fn rows_leave_at_their_time_over_the_whole_range_of_time() {
 }
 
 #[test]
+fn a_table_tells_when_rows_are_due_without_giving_them_up() {
+    let mut table = KeyedTable::new(dedup_schema()).unwrap();
+    assert!(table.none_expires_before().is_none() && !table.has_expired(i64::MIN));
+    let times = [-70_000, 3, 300, 70_000, 70_001];
+    table.upsert(&[sixteen_bytes(0..5)], Some(&Int64Array::from(times.to_vec())), &[]).unwrap();
+    for t in times {
+        // Whoever waits until then and asks comes nearer each time, and never too late.
+        let mut n_asked = 0;
+        let mut asked_at = i64::MIN;
+        while !table.has_expired(asked_at) {
+            asked_at = table.none_expires_before().unwrap().max(asked_at);
+            assert!(asked_at <= t, "{asked_at} is behind {t}");
+            n_asked += 1;
+        }
+        assert!(asked_at == t && n_asked <= 10, "{asked_at} and {t}, asked {n_asked} times");
+        assert!(table.has_expired(t), "asking takes nothing away");
+        assert_eq!(table.discard_expired(t).unwrap(), 1);
+    }
+    assert_eq!(table.none_expires_before(), None);
+}
+
+#[test]
 fn a_large_call_is_as_good_as_many() {
     let mut table = KeyedTable::new(dedup_schema()).unwrap();
     let is_new = table.insert_new(&[sixteen_bytes((0..150_000).chain(0..50_000))], None, &[]).unwrap();
