@@ -13,6 +13,7 @@ use bytes::Bytes;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use millstream_core::{Error, Result, Split};
 
@@ -77,6 +78,7 @@ fn fill(plan: &Arc<dyn ExecutionPlan>, splits: &SplitsBySource) -> datafusion::e
         return Arc::clone(plan).reset_state();
     }
     let filled = replace_children_if_necessary(Arc::clone(plan), children)?;
-    // A sort that keeps the first rows shares with its clones how many of its tasks have ended.
-    if filled.is::<SortExec>() { filled.reset_state() } else { Ok(filled) }
+    // Some share with their clones what the last batch made of them: a sort that keeps the first rows, how many of its tasks
+    // have ended; a hash join, the rows of its left side.
+    if filled.is::<SortExec>() || filled.is::<HashJoinExec>() { filled.reset_state() } else { Ok(filled) }
 }

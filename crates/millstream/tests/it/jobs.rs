@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use millstream::job::RunOptions;
-use millstream::{Job, Session, Trigger};
+use millstream::{EngineConfig, Job, Session, Trigger};
 
 fn write(dir: &Path, name: &str, text: &str) {
     std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
@@ -269,11 +269,19 @@ async fn bad_records_go_to_the_dead_letters_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_joins_a_static_table() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), "in/a.json", "{\"k\":1}\n{\"k\":2}\n{\"k\":3}\n");
+    // A batch each: what a join makes of one must not be there in the next.
+    (1..=3).for_each(|k| write(dir.path(), &format!("in/{k}.json"), &format!("{{\"k\":{k}}}\n")));
     write(dir.path(), "names/n.json", "{\"k\":1,\"name\":\"one\"}\n{\"k\":2,\"name\":\"two\"}\n");
-    let session = Session::new().unwrap();
-    let path = dir.path().display();
-    session.sql(&format!("CREATE TABLE events (k BIGINT) USING json OPTIONS (path '{path}/in')")).await.unwrap();
+    for parallelism in 1..=3 {
+        joined_with_a_static_table(dir.path(), parallelism).await;
+    }
+}
+
+async fn joined_with_a_static_table(dir: &Path, parallelism: usize) {
+    let session = Session::builder().engine(EngineConfig { parallelism, ..EngineConfig::default() }).build().unwrap();
+    let path = dir.display();
+    let events = format!("CREATE TABLE events (k BIGINT) USING json OPTIONS (path '{path}/in', maxFilesPerTrigger '1')");
+    session.sql(&events).await.unwrap();
     session.sql(&format!("CREATE TABLE names (k BIGINT, name STRING) USING json OPTIONS (path '{path}/names')")).await.unwrap();
     for (join, want) in [
         ("JOIN", vec!["1|one", "2|two"]),
@@ -286,7 +294,7 @@ async fn a_stream_joins_a_static_table() {
         let frame = session.sql(&format!("SELECT e.k, {name} AS name FROM STREAM events e {join} names ON e.k = names.k")).await.unwrap();
         let query = frame.write_stream().format("memory").query_name(&table).trigger(Trigger::AvailableNow).start().await.unwrap();
         query.await_termination(None).await.unwrap();
-        assert_eq!(sorted(&session, &format!("SELECT * FROM {table}")).await, want, "{join}");
+        assert_eq!(sorted(&session, &format!("SELECT * FROM {table}")).await, want, "{join}, {parallelism} tasks");
     }
     let frame = session.sql("SELECT e.k FROM STREAM events e FULL JOIN names ON e.k = names.k").await.unwrap();
     assert!(frame.write_stream().format("noop").start().await.is_err());
