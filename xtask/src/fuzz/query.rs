@@ -271,13 +271,7 @@ fn sessions(rng: &mut Rng) -> Parts {
 fn distinct(rng: &mut Rng) -> Parts {
     let filter = if rng.one_in(2) { rng.pick(CONDITIONS).map(|c| format!(" WHERE {c}")).unwrap_or_default() } else { String::new() };
     if rng.one_in(2) {
-        // Without event time a row never becomes final, so it would wait for ever.
         let from = watermarked(rng);
-        let filter = if filter.is_empty() {
-            " WHERE ts IS NOT NULL".to_owned()
-        } else {
-            format!("{filter} AND ts IS NOT NULL").replace("WHERE ", "WHERE (").replace(" AND ts IS", ") AND ts IS")
-        };
         return Parts {
             mode: "append",
             select: format!("SELECT unix_micros(ts) AS us, k, g FROM (SELECT DISTINCT ts, k, g FROM {from}{filter}) AS rows"),

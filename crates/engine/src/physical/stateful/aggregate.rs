@@ -259,7 +259,13 @@ impl Run {
         let watermark_ms = self.task.watermarks.current_ms;
         let out = match self.mode {
             OutputMode::Append => {
-                let is_final = table.expire(watermark_ms)?;
+                let mut is_final = table.expire(watermark_ms)?;
+                if self.task.scope.facts.watermarks.is_flush() {
+                    // At the end of time groups are final, too, that have no event time.
+                    let timeless = table.scan().collect::<Result<Vec<_>>>()?;
+                    timeless.iter().try_for_each(|rows| table.remove(&rows.keys))?;
+                    is_final.extend(timeless);
+                }
                 self.report.n_rows_removed = is_final.iter().map(|rows| rows.n_rows as u64).sum();
                 is_final
             }
