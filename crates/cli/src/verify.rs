@@ -56,10 +56,11 @@ fn clear(folder: &Path) {
 }
 
 fn describe(report: &DatasetReport, seed: u64, text: &mut String) {
-    let DatasetReport { name, n_runs, n_lives, n_crashes, n_rows, .. } = report;
+    let DatasetReport { name, n_runs, n_lives, n_crashes, n_rows, n_late, .. } = report;
     match &report.verdict {
         Verdict::Equal => {
-            *text += &format!("{name}: equal, {n_rows} rows ({n_runs} streams, {n_lives} starts, {n_crashes} crashes)\n");
+            let late = if *n_late == 0 { String::new() } else { format!(", {n_late} late rows left out") };
+            *text += &format!("{name}: equal, {n_rows} rows ({n_runs} streams, {n_lives} starts, {n_crashes} crashes{late})\n");
         }
         Verdict::NotComparable(why) => *text += &format!("{name}: not comparable: {why}\n"),
         Verdict::Different { run, difference } => {

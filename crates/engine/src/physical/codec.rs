@@ -22,7 +22,7 @@ use super::late_table::LateTable;
 use super::row_guard::RowGuardSpec;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
-use super::{DeadLetters, RowFactExec, RowGuardExec, SinkExec, SourceExec};
+use super::{DeadLetters, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SourceExec};
 use crate::error::to_datafusion;
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -43,6 +43,7 @@ impl PlanCodec {
 enum Node {
     Source { name: String, is_streaming: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
+    RowPosition,
     RowFact { fact: String, given: Option<i64>, call: u64, column: String },
     Watermark { name: String, column: String, delay_us: i64 },
     FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
@@ -144,6 +145,7 @@ impl PlanCodec {
                 let dead_letters = self.dead_letters_of(dead_letters)?;
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
+            Node::RowPosition => Arc::new(RowPositionExec::new(input)),
             Node::Stateful { operator } => operator.over(input)?,
             Node::Join { .. } => return Err(Error::internal("a join with one child")),
             Node::LateRows { operator, event_time, once_per_row, lag_ms, table } => {
@@ -175,6 +177,9 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });
+    }
+    if plan.is::<RowPositionExec>() {
+        return Ok(Node::RowPosition);
     }
     if let Some(guard) = plan.downcast_ref::<FutureGuardExec>() {
         let dead_letters = guard.dead_letters().map(to_dead_letters_wire).transpose()?;

@@ -5,12 +5,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::{Error, Result};
 
 use super::row_guard::{column_names, row_as_json};
+use super::row_position::position_fields;
 use super::side_table::{SideTable, SideWriter};
 use super::source_exec::source_execs;
 use crate::batch::BatchScope;
@@ -20,18 +21,22 @@ pub const LATE_ROWS_SINK: &str = "lateRows";
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    Arc::new(Schema::new(vec![
+    let fields = [
         Field::new("row", DataType::Utf8, false),
         Field::new("event_time", time.clone(), false),
         Field::new("watermark", time, false),
         Field::new("operator", DataType::Utf8, false),
         Field::new("source", DataType::Utf8, false),
         Field::new("batch_id", DataType::Int64, false),
-    ]))
+    ];
+    // Null where rows have no position.
+    let position = position_fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.into_iter().chain(position).collect::<Vec<_>>()))
 });
 
 /// The columns: the row as JSON, its event time, the watermark that judged it, the operator's id, the names of the sources
-/// below it, the batch.
+/// below it, the batch, and the position of a row that came from a file: the file, where in it the block begins that was read
+/// at once, the number of the row among those that the block gave.
 pub fn late_rows_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
@@ -72,14 +77,14 @@ pub struct LateRowsWriter {
 }
 
 impl LateRowsWriter {
-    /// Stages rows that came too late, with their event times.
-    pub async fn write(&mut self, late: &RecordBatch, event_times_us: &Int64Array) -> Result<()> {
+    /// Stages rows that came too late, with their event times and, if they have them, positions.
+    pub async fn write(&mut self, late: &RecordBatch, event_times_us: &Int64Array, positions: Option<&ArrayRef>) -> Result<()> {
         let facts = self.writer.scope().facts;
         let json = (0..late.num_rows()).map(|row| row_as_json(&late.slice(row, 1), &self.of.columns));
         let rows = StringArray::from_iter_values(json.map(|json| String::from_utf8_lossy(&json).into_owned()));
         let batch_id = i64::try_from(facts.batch_id.0).map_err(|_| Error::internal("batch id over 2^63"))?;
         let n_rows = late.num_rows();
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(rows),
             Arc::new(event_times_us.reinterpret_cast::<TimestampMicrosecondType>().with_timezone("UTC")),
             Arc::new(TimestampMicrosecondArray::from_value(facts.watermarks.late_us(), n_rows).with_timezone("UTC")),
@@ -87,6 +92,10 @@ impl LateRowsWriter {
             Arc::new(StringArray::from(vec![self.of.sources.as_str(); n_rows])),
             Arc::new(Int64Array::from_value(batch_id, n_rows)),
         ];
+        match positions.and_then(|positions| positions.as_struct_opt()) {
+            Some(positions) => columns.extend(positions.columns().iter().cloned()),
+            None => columns.extend(position_fields().iter().map(|field| new_null_array(field.data_type(), n_rows))),
+        }
         self.writer.write(RecordBatch::try_new(late_rows_schema(), columns)?).await
     }
 

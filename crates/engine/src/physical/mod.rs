@@ -7,6 +7,7 @@
 //!       FutureGuardExec sets aside the rows that are too far ahead of the clock (maxFutureSkew)
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
 //!       RowFactExec     appends the batch's clock (current_timestamp), random numbers, numbers of rows
+//!       RowPositionExec numbers the rows of each file, for late rows
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
 //!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
 //! ```
@@ -21,6 +22,7 @@ pub mod operator;
 pub mod planner;
 pub mod row_fact;
 pub mod row_guard;
+pub mod row_position;
 pub mod side_table;
 pub mod sink_exec;
 pub mod source_exec;
@@ -37,6 +39,7 @@ pub use operator::{Operator, OperatorExec};
 pub use planner::PhysicalPlans;
 pub use row_fact::RowFactExec;
 pub use row_guard::{RowGuardExec, guard_rows};
+pub use row_position::RowPositionExec;
 pub use side_table::SideTable;
 pub use sink_exec::SinkExec;
 pub use source_exec::SourceExec;

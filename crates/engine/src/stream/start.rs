@@ -227,7 +227,7 @@ pub(super) async fn physical_plan(
     let logical = definition.plan.logical_plan(settings).await?;
     let rows = engine.guarded_plan(&logical, definition.row_errors).await?;
     let rows = match &definition.late_rows {
-        Some(sink) => keep_late_rows(&rows, &SideTable::of(LATE_ROWS_SINK, sink, &engine.registry)?)?,
+        Some(sink) => keep_late_rows(&rows, &SideTable::of(LATE_ROWS_SINK, sink, &engine.registry)?, &engine.registry)?,
         None => rows,
     };
     let spec = definition.sink.writer();

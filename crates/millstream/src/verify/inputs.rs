@@ -3,10 +3,11 @@
 //! A table is read once, with its own format and options, and kept as rows, so that they can be cut anywhere and are the
 //! same whatever reads them. They are written as Parquet, which keeps every type.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use millstream_core::{Error, Options, Result};
 use millstream_sql::ir::{CreateDataset, Plan};
@@ -136,9 +137,21 @@ impl Inputs {
     }
 }
 
+/// A row that came too late: the table, and its number among the rows of the sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LateRow {
+    pub(super) table: String,
+    pub(super) row: usize,
+}
+
 /// The same rows under the names of `schema`.
 pub(super) fn with_schema(schema: &SchemaRef, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
     rows.into_iter().map(|batch| Ok(RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?)).collect()
+}
+
+/// The file of a piece.
+pub(super) fn file_name(number: usize) -> String {
+    format!("{number:06}.parquet")
 }
 
 impl Table {
@@ -158,6 +171,13 @@ impl Table {
             schema: Some(self.schema.clone()),
             partition_by: Vec::new(),
         });
+    }
+
+    /// The table without rows that came too late.
+    pub(super) fn without(&self, late: &[LateRow]) -> Result<Self> {
+        let late: BTreeSet<usize> = late.iter().filter(|late| late.table == self.name).map(|late| late.row).collect();
+        let kept: BooleanArray = (0..self.rows.num_rows()).map(|row| Some(!late.contains(&row))).collect();
+        Ok(Self { rows: filter_record_batch(&self.rows, &kept)?, ..self.clone() })
     }
 
     /// Puts rows into the table's folder, as file number `number`.

@@ -8,12 +8,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_core::crash::{CRASH, FailAt};
 use millstream_core::random::SparkRandom;
-use millstream_core::{CrashPoint, CrashPoints, Error, OutputMode, Result};
+use millstream_core::{CrashPoint, CrashPoints, OutputMode, Result};
 use millstream_engine::physical::late_table::late_rows_schema;
 use millstream_engine::{EngineConfig, Trigger};
 use millstream_sql::Streams;
 
-use super::inputs::with_schema;
+use super::inputs::{LateRow, file_name, with_schema};
 use super::{Case, Rows, Table};
 use crate::commands::to_options;
 use crate::session::Session;
@@ -49,7 +49,8 @@ pub(super) struct Stream {
     pub(super) rows: Vec<RecordBatch>,
     pub(super) n_lives: u32,
     pub(super) n_crashes: u32,
-    pub(super) n_late: usize,
+    /// Rows that came too late; `None` is one that was no row of a file any more.
+    pub(super) late: Vec<Option<LateRow>>,
 }
 
 /// One start of the query.
@@ -93,13 +94,18 @@ impl<'a> Lives<'a> {
     /// The stream number `run`, cut and crashed at random.
     pub(super) async fn run(&self, schema: &SchemaRef, run: u32, rng: &mut SparkRandom) -> Result<Stream> {
         let staged = self.place(&format!("run{run}"), 1)?;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut starts) = (Vec::new(), BTreeMap::new());
         for table in self.tables {
             let pieces = if table.is_streaming { cut(&table.rows, rng) } else { vec![table.rows.clone()] };
+            let mut start = 0;
+            for (number, piece) in pieces.iter().enumerate() {
+                starts.insert((table.name.clone(), file_name(number)), start);
+                start += piece.num_rows();
+            }
             waiting.push((table, pieces.into_iter().enumerate().collect::<VecDeque<_>>()));
         }
         let batches = Batches::default();
-        let mut stream = Stream { rows: Vec::new(), n_lives: 0, n_crashes: 0, n_late: 0 };
+        let mut stream = Stream { rows: Vec::new(), n_lives: 0, n_crashes: 0, late: Vec::new() };
         let n_lives = rng.below(LIVES_MAX);
         // Of the last two one may crash while it flushes.
         for life in 0..n_lives + 2 {
@@ -118,7 +124,7 @@ impl<'a> Lives<'a> {
             stream.n_crashes += u32::from(self.live(&life, &staged.root, &batches).await?);
         }
         stream.rows = self.result(schema, &staged.root, &batches).await?;
-        stream.n_late = late_rows(&staged.root.join("late")).await?;
+        stream.late = late_rows(&staged.root.join("late"), &starts).await?;
         Ok(stream)
     }
 
@@ -191,11 +197,19 @@ fn cut(rows: &RecordBatch, rng: &mut SparkRandom) -> Vec<RecordBatch> {
     starts.zip(ends).filter(|(from, to)| from < to).map(|(from, to)| rows.slice(from, to - from)).collect()
 }
 
-/// How many rows the table of late rows holds.
-async fn late_rows(folder: &Path) -> Result<usize> {
+/// The table of late rows, each with its table and its number there, by where the pieces of the tables begin.
+async fn late_rows(folder: &Path, starts: &BTreeMap<(String, String), usize>) -> Result<Vec<Option<LateRow>>> {
     if !folder.exists() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let n_rows = super::one_task()?.read().arrow_schema(late_rows_schema()).parquet(folder).await?.count().await?;
-    usize::try_from(n_rows).map_err(|_| Error::internal("too many late rows"))
+    let table = super::one_task()?.read().arrow_schema(late_rows_schema()).parquet(folder).await?;
+    let rows = table.select_expr(["file", "record"])?.text_rows().await?;
+    let row_of = |cells: Vec<String>| {
+        let [file, record] = cells.as_slice() else { return None };
+        let (folder, file) = file.rsplit_once('/')?;
+        let table = folder.rsplit('/').next()?.to_owned();
+        let start = starts.get(&(table.clone(), file.to_owned()))?;
+        Some(LateRow { table, row: start + record.parse::<usize>().ok()? })
+    };
+    Ok(rows.into_iter().map(row_of).collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! Every streaming table of a job is run as a batch over sample input, and as a stream over the same rows, cut at random,
 //! restarted with other parallelism, crashed behind random steps of the commit protocol, and flushed at the end. The two
-//! results must hold the same rows. Each table is judged by itself: what it reads of other tables of the job is what the
+//! results must hold the same rows; of a stream with late rows the batch is that over the other rows. Each table is judged by itself: what it reads of other tables of the job is what the
 //! batch makes of them.
 //!
 //! ```text
@@ -32,7 +32,7 @@ use crate::dataframe::DataFrame;
 use crate::job::{Graph, JobText};
 use crate::session::Session;
 use crate::writer::INDEPENDENT_OF_CUTS;
-use inputs::{Inputs, Table, with_schema};
+use inputs::{Inputs, LateRow, Table, with_schema};
 use lives::{Lives, Staged};
 
 /// What to verify with.
@@ -63,8 +63,10 @@ pub struct DatasetReport {
     pub n_lives: u32,
     /// Those that crashed.
     pub n_crashes: u32,
-    /// Rows of the result.
+    /// Rows of the batch's result.
     pub n_rows: usize,
+    /// Rows that came too late, of all streams; the batch that such a stream is compared with goes without them.
+    pub n_late: usize,
 }
 
 /// Whether a stream is its batch.
@@ -110,7 +112,7 @@ pub async fn verify_text(text: &str, options: &VerifyOptions) -> Result<Vec<Data
             reports.push(report);
             result
         } else {
-            case.batch(&tables).await.map_err(in_dataset)?
+            case.batch(&tables, "whole").await.map_err(in_dataset)?
         };
         inputs.add(&name, schema, &rows)?;
     }
@@ -138,10 +140,12 @@ type Rows = (SchemaRef, Vec<RecordBatch>);
 impl Case<'_> {
     /// Runs the streams and the batch; gives the batch's rows to those that read them.
     async fn judge(&self, tables: &[Table]) -> Result<(DatasetReport, Rows)> {
-        let mut report = DatasetReport { name: self.name.clone(), verdict: Verdict::Equal, n_runs: 0, n_lives: 0, n_crashes: 0, n_rows: 0 };
+        let mut report =
+            DatasetReport { name: self.name.clone(), verdict: Verdict::Equal, n_runs: 0, n_lives: 0, n_crashes: 0, n_rows: 0, n_late: 0 };
         let lives = Lives::new(self, tables);
         let doubt = self.doubt(tables).await?;
-        let batch = if doubt.is_some() { lives.uncut().await? } else { self.batch(tables).await? };
+        let batch_is_stream = doubt.is_some();
+        let batch = if batch_is_stream { lives.uncut().await? } else { self.batch(tables, "whole").await? };
         self.keep(&batch).await?;
         report.n_rows = batch.1.iter().map(RecordBatch::num_rows).sum();
         let is_declared = to_options(&self.live.1.clauses.options).get_bool(INDEPENDENT_OF_CUTS)?.unwrap_or(false);
@@ -159,13 +163,20 @@ impl Case<'_> {
             report.n_runs += 1;
             report.n_lives += stream.n_lives;
             report.n_crashes += stream.n_crashes;
-            if stream.n_late > 0 {
-                let why =
-                    format!("{} rows came too late in run {run}: a batch has no late rows; give a longer watermark delay", stream.n_late);
+            report.n_late += stream.late.len();
+            let without_late;
+            let wanted = if stream.late.is_empty() || batch_is_stream {
+                &batch.1
+            } else if let Some(late) = stream.late.iter().cloned().collect::<Option<Vec<LateRow>>>() {
+                let tables = tables.iter().map(|table| table.without(&late)).collect::<Result<Vec<_>>>()?;
+                without_late = self.batch(&tables, &format!("whole-without-late{run}")).await?.1;
+                &without_late
+            } else {
+                let why = format!("of {} rows that came too late in stream {run} some were not rows of a file any more", stream.late.len());
                 report.verdict = Verdict::NotComparable(why);
                 break;
-            }
-            if let Some(difference) = compare_rows(&batch.0, &stream.rows, &batch.1)? {
+            };
+            if let Some(difference) = compare_rows(&batch.0, &stream.rows, wanted)? {
                 report.verdict = Verdict::Different { run, difference };
                 break;
             }
@@ -173,9 +184,9 @@ impl Case<'_> {
         Ok((report, batch))
     }
 
-    /// The dataset as a batch over all rows.
-    async fn batch(&self, tables: &[Table]) -> Result<Rows> {
-        let staged = Staged { root: self.options.folder.join(&self.name).join("whole"), files_per_batch: 1 };
+    /// The dataset as a batch over all rows of the tables, which are written into a folder of that name.
+    async fn batch(&self, tables: &[Table], folder: &str) -> Result<Rows> {
+        let staged = Staged { root: self.options.folder.join(&self.name).join(folder), files_per_batch: 1 };
         for table in tables {
             table.stage(table.rows.clone(), 0, &staged).await?;
         }

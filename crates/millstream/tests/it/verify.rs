@@ -78,3 +78,22 @@ async fn what_cannot_be_verified_is_refused_by_name() {
     .await;
     assert!(both.message().contains("reads 'e' both as a stream and as finished data"), "{both:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_late_rows_is_the_batch_over_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every fourth row comes a minute late.
+    let seconds = (0..200).map(|row| if row % 4 == 3 { row + 20 } else { row + 80 });
+    write(&dir.path().join("sample/events/a.json"), &events(seconds));
+    write(&dir.path().join("sample/names/a.json"), "{\"k\":1,\"name\":\"one\"}\n{\"k\":2,\"name\":\"two\"}\n");
+    let job = "CREATE TABLE events (ts TIMESTAMP, k INT) USING json;
+        CREATE TABLE names (k INT, name STRING) USING json;
+        CREATE STREAMING TABLE counts AS SELECT window.start AS at, k, count(*) AS n
+          FROM STREAM events WATERMARK ts DELAY OF INTERVAL 5 SECONDS WHERE k < 4 GROUP BY window(ts, '10 seconds'), k;
+        CREATE STREAMING TABLE named AS SELECT window.start AS at, name, sum(k) AS k
+          FROM (SELECT * FROM STREAM events WATERMARK ts DELAY OF INTERVAL 5 SECONDS) AS e JOIN names USING (k)
+          GROUP BY window(ts, '10 seconds'), name;";
+    let reports = verify(dir.path(), job).await.unwrap();
+    all_equal(&reports, &["counts", "named"]);
+    assert!(reports.iter().all(|report| report.n_late > 0), "{reports:?}");
+}

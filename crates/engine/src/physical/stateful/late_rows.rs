@@ -13,10 +13,12 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::Int64Type;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
-use millstream_core::{Error, Result};
+use millstream_core::{ConnectorRegistry, Error, Result};
 
 use crate::batch::BatchScope;
 use crate::error::from_datafusion;
@@ -24,6 +26,7 @@ use crate::physical::SideTable;
 use crate::physical::event_time::event_times_us;
 use crate::physical::late_table::{LateRowsWriter, LateTable};
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
+use crate::physical::row_position::{POSITION, carry};
 
 /// Drops and counts late rows. See the module's documentation.
 pub type LateRowsExec = OperatorExec<LateRows>;
@@ -75,28 +78,63 @@ impl LateRowsExec {
     }
 }
 
-/// The same plan, whose late rows go to a table of the query.
-pub fn keep_late_rows(plan: &Arc<dyn ExecutionPlan>, table: &SideTable) -> Result<Arc<dyn ExecutionPlan>> {
-    keep(plan, table, &mut 0)
+/// The same plan, whose late rows go to a table of the query, with their positions where they have one.
+pub fn keep_late_rows(plan: &Arc<dyn ExecutionPlan>, table: &SideTable, registry: &ConnectorRegistry) -> Result<Arc<dyn ExecutionPlan>> {
+    keep(plan, table, registry, &mut 0)
 }
 
-fn keep(plan: &Arc<dyn ExecutionPlan>, table: &SideTable, n_operators: &mut u32) -> Result<Arc<dyn ExecutionPlan>> {
+fn keep(
+    plan: &Arc<dyn ExecutionPlan>,
+    table: &SideTable,
+    registry: &ConnectorRegistry,
+    n_operators: &mut u32,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(late) = plan.downcast_ref::<LateRowsExec>()
+        && let [input] = plan.children().as_slice()
+        && let Some(carried) = carry(input, registry)?
+    {
+        // Nothing stateful is below: such operators do not carry positions.
+        let kept = keeping(late, carried, input.schema().fields().len(), table, n_operators)?;
+        return without_position(kept);
+    }
     let children = plan.children();
     if children.is_empty() {
         return Ok(Arc::clone(plan));
     }
-    let children = children.into_iter().map(|child| keep(child, table, n_operators)).collect::<Result<Vec<_>>>()?;
+    let children = children.into_iter().map(|child| keep(child, table, registry, n_operators)).collect::<Result<Vec<_>>>()?;
     match (plan.downcast_ref::<LateRowsExec>(), children.as_slice()) {
-        (Some(late), [input]) => {
-            let mut table = LateTable::new(table.clone(), *n_operators, input);
-            if let Some(column) = &late.operator.once_per_row {
-                table.columns.remove(input.schema().index_of(column)?);
-            }
-            *n_operators += 1;
-            Ok(Arc::new(late.with_table(Arc::clone(input), Some(table))))
-        }
+        (Some(late), [input]) => keeping(late, Arc::clone(input), input.schema().fields().len(), table, n_operators),
         _ => replace_children_if_necessary(Arc::clone(plan), children).map_err(from_datafusion),
     }
+}
+
+/// The operator with its table, which shows the first `n_columns` of its input.
+fn keeping(
+    late: &LateRowsExec,
+    input: Arc<dyn ExecutionPlan>,
+    n_columns: usize,
+    table: &SideTable,
+    n_operators: &mut u32,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut table = LateTable::new(table.clone(), *n_operators, &input);
+    table.columns.truncate(n_columns);
+    if let Some(column) = &late.operator.once_per_row {
+        table.columns.remove(input.schema().index_of(column)?);
+    }
+    *n_operators += 1;
+    Ok(Arc::new(late.with_table(input, Some(table))))
+}
+
+/// The same rows without their last column.
+fn without_position(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(idx, field)| ProjectionExpr { expr: Arc::new(Column::new(field.name(), idx)), alias: field.name().clone() });
+    let n_columns = schema.fields().len().saturating_sub(1);
+    Ok(Arc::new(ProjectionExec::try_new(columns.take(n_columns).collect::<Vec<_>>(), plan).map_err(from_datafusion)?))
 }
 
 impl fmt::Display for LateRows {
@@ -123,6 +161,7 @@ impl Operator for LateRows {
         let writer = self.table.as_ref().map(|table| table.writer(&self.operator, &task.scope, task.partition));
         Ok(rows_of_run(LateRowsRun {
             event_time_idx: input.schema().index_of(&self.event_time)?,
+            position_idx: input.schema().index_of(POSITION).ok(),
             once_per_row_idx: self.once_per_row.as_ref().map(|column| input.schema().index_of(column)).transpose()?,
             late_us: late_ms.saturating_mul(1000),
             input: task.rows_of(input)?,
@@ -138,6 +177,8 @@ struct LateRowsRun {
     input: SendableRecordBatchStream,
     event_time_idx: usize,
     once_per_row_idx: Option<usize>,
+    /// The last column, if it is there.
+    position_idx: Option<usize>,
     late_us: i64,
     operator: String,
     writer: Option<LateRowsWriter>,
@@ -168,10 +209,11 @@ impl OperatorRun for LateRowsRun {
             if let Some(writer) = &mut self.writer {
                 let times = filter(&times, &late)?.as_primitive::<Int64Type>().clone();
                 let mut rows = filter_record_batch(&chunk, &late)?;
+                let positions = self.position_idx.map(|idx| rows.remove_column(idx));
                 if let Some(idx) = self.once_per_row_idx {
                     rows.remove_column(idx);
                 }
-                writer.write(&rows, &times).await?;
+                writer.write(&rows, &times, positions.as_ref()).await?;
             }
         }
         Ok(Some(filter_record_batch(&chunk, &in_time)?))

@@ -1,0 +1,130 @@
+//! Where rows come from: a column of positions beside the rows of a file source, from the source up to who asks for it.
+//!
+//! ```text
+//!   LateRowsExec          asks (`lateRowsPath`); above it the column is cut off
+//!     ... operators that pass rows on: the column goes with them ([`carry`])
+//!       RowPositionExec   counts the rows of each block of a file
+//!         SourceExec      reads `_metadata`, too
+//! ```
+//! Rows that were aggregated, or come of a source without files, have no position. Nothing is read or made without an asker.
+
+mod carry;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use futures::StreamExt;
+use millstream_core::{Error, Result};
+
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::error::from_datafusion;
+
+pub use carry::carry;
+
+/// The column's name.
+pub const POSITION: &str = "__position";
+
+static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+    Fields::from(vec![
+        Field::new("file", DataType::Utf8, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("record", DataType::Int64, false),
+    ])
+});
+
+/// The fields of a position: the file, where in it the block begins that was read at once, the number of the row among those
+/// that the block gave, from 0.
+pub fn position_fields() -> &'static Fields {
+    &FIELDS
+}
+
+/// Makes positions of the last column of a source, its `_metadata`. See the module's documentation.
+pub type RowPositionExec = OperatorExec<RowPosition>;
+
+/// What a [`RowPositionExec`] is, beside its input.
+#[derive(Debug, Clone, Copy)]
+pub struct RowPosition;
+
+impl RowPositionExec {
+    /// Over a source whose last column is `_metadata`.
+    pub fn new(source: Arc<dyn ExecutionPlan>) -> Self {
+        Self::over(RowPosition, [source])
+    }
+}
+
+impl fmt::Display for RowPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("file, offset, record")
+    }
+}
+
+impl Operator for RowPosition {
+    const NAME: &'static str = "RowPositionExec";
+
+    fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
+        let mut fields = input.schema().fields().to_vec();
+        fields.pop();
+        fields.push(Arc::new(Field::new(POSITION, DataType::Struct(FIELDS.clone()), true)));
+        let schema = Schema::new_with_metadata(fields, input.schema().metadata().clone());
+        Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::new(schema)),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        ))
+    }
+
+    fn maintains_input_order(&self) -> [bool; 1] {
+        [true]
+    }
+
+    fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
+        let input = task.rows_of(input)?;
+        Ok(rows_of_run(Run { input, task, block: None, next: 0 }))
+    }
+}
+
+/// One task's rows: the block that they are of, and how many of it have come.
+struct Run {
+    input: SendableRecordBatchStream,
+    task: OperatorTask,
+    block: Option<(String, i64)>,
+    next: i64,
+}
+
+impl OperatorRun for Run {
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(rows) = self.input.next().await.transpose().map_err(from_datafusion)? else { return Ok(None) };
+        let mut columns = rows.columns().to_vec();
+        let positions = columns.pop().and_then(|metadata| self.positions(metadata.as_struct_opt()?));
+        columns.push(positions.ok_or_else(|| Error::internal("rows without the file that they are of"))?);
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.task.schema), columns)?))
+    }
+
+    async fn abort(&mut self) {}
+}
+
+impl Run {
+    fn positions(&mut self, metadata: &StructArray) -> Option<ArrayRef> {
+        let files = metadata.column_by_name("file_path")?.as_string_opt::<i32>()?;
+        let offsets = metadata.column_by_name("file_block_start")?.as_primitive_opt::<Int64Type>()?;
+        let (mut names, mut records) = (StringBuilder::new(), Vec::with_capacity(files.len()));
+        for row in 0..files.len() {
+            let (file, offset) = (files.value(row), offsets.value(row));
+            if self.block.as_ref().is_none_or(|(of, at)| of != file || *at != offset) {
+                self.block = Some((file.to_owned(), offset));
+                self.next = 0;
+            }
+            names.append_value(file);
+            records.push(self.next);
+            self.next += 1;
+        }
+        let columns: Vec<ArrayRef> = vec![Arc::new(names.finish()), Arc::new(offsets.clone()), Arc::new(Int64Array::from(records))];
+        StructArray::try_new(FIELDS.clone(), columns, None).ok().map(|positions| Arc::new(positions) as ArrayRef)
+    }
+}
