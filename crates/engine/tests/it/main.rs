@@ -5,6 +5,7 @@ mod event_time;
 mod harness;
 mod manager;
 mod recovery;
+mod sessions;
 mod spans;
 mod stream;
 mod triggers;
