@@ -77,6 +77,14 @@ CASES = [
     beyond("left-join-then-aggregate-update", f"SELECT lk, count(rk) AS n FROM {L} LEFT JOIN {R} ON {RANGE} GROUP BY lk", "changes", mode="update", sources=SIDES),
     beyond("join-then-aggregate-complete", f"SELECT lk, count(*) AS n FROM {L} JOIN {R} ON {RANGE} GROUP BY lk", "changes", mode="complete", sources=SIDES),
     beyond("dedup-then-aggregate-update", [["table", "e"], ["drop_duplicates", "k", "v"], ["group_by", ["k"], "count"]], "changes between operators", mode="update"),
+    beyond("two-windows-append", f"SELECT window(ts, '5 seconds').start AS a, window(ts, '20 seconds').start AS b, k, count(*) AS n FROM {wm()} "
+           "GROUP BY window(ts, '5 seconds'), window(ts, '20 seconds'), k", "final when the first window is",
+           instead=f"SELECT window.start AS a, b, k, count(*) AS n FROM (SELECT ts, k, timestamp_seconds(unix_seconds(ts) DIV 20 * 20) AS b FROM {wm()}) "
+           "GROUP BY window(ts, '5 seconds'), b, k"),
+    beyond("session-beside-window-append", f"SELECT window(ts, '20 seconds').start AS w, session_window.start AS s, count(*) AS n FROM {wm()} "
+           "GROUP BY window(ts, '20 seconds'), session_window(ts, '9 seconds')", "each window has its own sessions",
+           instead="SELECT w, session_window.start AS s, count(*) AS n FROM "
+           f"(SELECT ts, timestamp_seconds(unix_seconds(ts) DIV 20 * 20) AS w FROM {wm()}) GROUP BY w, session_window(ts, '9 seconds')"),
     beyond("two-windows", f"SELECT window(ts, '5 seconds').start AS a, window(ts, '7 seconds').start AS b, count(*) AS n FROM {wm()} "
            "GROUP BY window(ts, '5 seconds'), window(ts, '7 seconds')", "several windows in one query", mode="update"),
 ]
