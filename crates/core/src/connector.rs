@@ -121,6 +121,11 @@ pub trait Connector: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether its sink can be given rows that say how they change the result (`_change_type`).
+    fn takes_changes(&self) -> bool {
+        false
+    }
+
     /// The options its source knows for a format.
     fn source_options(&self, format: &str) -> Vec<OptionSpec> {
         let _ = format;

@@ -10,9 +10,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
-use millstream_analyzer::streaming::{StateFunction, for_output_mode};
+use millstream_analyzer::streaming::{OutputRequest, StateFunction, for_output_mode};
 use millstream_analyzer::{Analyzed, Analyzer, Catalog, Relation, UserFunction, referenced_relations};
-use millstream_core::{Error, Options, OutputMode, Result};
+use millstream_core::{Error, Options, Result};
 use millstream_engine::from_datafusion;
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::Settings;
@@ -255,15 +255,20 @@ impl DataFrame {
 pub(crate) struct AnalyzedStream {
     frame: DataFrame,
     settings: Settings,
-    output_mode: OutputMode,
+    output: OutputRequest,
     plan: LogicalPlan,
 }
 
 impl AnalyzedStream {
-    pub(crate) fn try_new(frame: DataFrame, analyzed: Analyzed, output_mode: OutputMode) -> Result<Self> {
+    pub(crate) fn try_new(frame: DataFrame, analyzed: Analyzed, output: OutputRequest) -> Result<Self> {
         let settings = frame.session.result_settings();
-        let plan = for_output_mode(&analyzed.plan, output_mode)?;
-        Ok(Self { frame, settings, output_mode, plan })
+        let plan = for_output_mode(&analyzed.plan, output.clone())?;
+        Ok(Self { frame, settings, output, plan })
+    }
+
+    /// The columns that the sink is given.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(self.plan.schema().inner())
     }
 }
 
@@ -274,6 +279,6 @@ impl StreamPlan for AnalyzedStream {
             return Ok(self.plan.clone());
         }
         let catalog = ResolvedCatalog::resolve(&self.frame.session, &self.frame.plan).await?;
-        for_output_mode(&self.frame.analyze_with(&catalog, settings)?.plan, self.output_mode)
+        for_output_mode(&self.frame.analyze_with(&catalog, settings)?.plan, self.output.clone())
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
+use millstream_analyzer::streaming::{OutputRequest, Shown};
 use millstream_connectors::{ForeachBatch, RowWriterFactory, STORE_OPTIONS, foreach_batch_sink, foreach_sink};
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
@@ -204,7 +205,7 @@ const LATE_ROWS_PATH: &str = "lateRowsPath";
 pub(crate) const INDEPENDENT_OF_CUTS: &str = "independentOfCuts";
 
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 11] = [
+const ENGINE_OPTIONS: [&str; 13] = [
     "checkpointLocation",
     "outputMode",
     "trigger",
@@ -213,6 +214,8 @@ const ENGINE_OPTIONS: [&str; 11] = [
     "commitInterval",
     "maxBytesPerBatch",
     "flush",
+    "changes",
+    "upsertKey",
     LATE_ROWS_PATH,
     INDEPENDENT_OF_CUTS,
     ROW_ERRORS,
@@ -306,7 +309,9 @@ impl DataStreamWriter {
         let is_file = matches!(self.target, Target::Format) && session.engine().registry().is_file_format(&format);
         let (checkpoint, checkpoint_life) = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
         let commit_interval = commit_interval(&own, is_file)?;
-        let schema = Arc::clone(analyzed.plan.schema().inner());
+        let output = OutputRequest { mode: output_mode, shown: self.shown(&own, &session, &format)?, upsert_key: upsert_key(&own)? };
+        let plan = AnalyzedStream::try_new(self.frame, analyzed, output)?;
+        let schema = plan.schema();
         let sink: Arc<dyn Sink> = match &self.target {
             Target::ForeachBatch(function) => {
                 let (function, in_session, schema_of_rows) = (Arc::clone(function), session.clone(), Arc::clone(&schema));
@@ -347,7 +352,7 @@ impl DataStreamWriter {
         let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
         Ok(QueryDefinition {
             name,
-            plan: Arc::new(AnalyzedStream::try_new(self.frame, analyzed, output_mode)?),
+            plan: Arc::new(plan),
             settings: session.result_settings(),
             row_errors: row_errors(&own)?,
             sink,
@@ -363,6 +368,22 @@ impl DataStreamWriter {
             late_rows: late_rows(&session, &own).await?,
             idle_event_interval,
         })
+    }
+
+    /// `changes`: whether the sink is given changes.
+    fn shown(&self, own: &Options, session: &Session, format: &str) -> Result<Shown> {
+        if own.get_bool("changes")? != Some(true) {
+            return Ok(Shown::NewRows);
+        }
+        let shows = match &self.target {
+            Target::ForeachBatch(_) | Target::Foreach(_) => true,
+            Target::Format => session.engine().registry().for_format(format)?.takes_changes(),
+        };
+        match shows {
+            true => Ok(Shown::Changes),
+            false => Err(Error::unsupported(format!("option 'changes' with the {format} sink"))
+                .hint("console, memory, noop, foreach and foreach_batch take changes")),
+        }
     }
 
     /// Names the nearest option, be it the format's or the engine's. A format that lists none takes any. Those of a store are
@@ -396,6 +417,16 @@ fn batch_bytes_max(own: &Options) -> Result<u64> {
         Some(bytes_max) => Ok(bytes_max),
         None => Ok(QueryDefinition::BATCH_BYTES_MAX),
     }
+}
+
+/// `upsertKey`: columns, by their names, with commas between them.
+fn upsert_key(own: &Options) -> Result<Option<Vec<String>>> {
+    let Some(text) = own.get("upsertKey") else { return Ok(None) };
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(Error::invalid(format!("option 'upsertKey' is '{text}': expected columns with commas between them")));
+    }
+    Ok(Some(names))
 }
 
 /// `lateRowsPath`: a Parquet table of the rows that came too late.

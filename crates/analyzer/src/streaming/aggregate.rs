@@ -7,6 +7,8 @@ use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use millstream_core::OutputMode;
 
+use super::changes::{Gives, change_column, with_change};
+
 /// Groups rows by keys and keeps what was aggregated of each group. Its columns are those of DataFusion's `Aggregate`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct StatefulAggregateNode {
@@ -18,6 +20,7 @@ pub struct StatefulAggregateNode {
     once_per_row: Option<Column>,
     operator: String,
     mode: OutputMode,
+    gives: Gives,
 }
 
 impl StatefulAggregateNode {
@@ -33,6 +36,7 @@ impl StatefulAggregateNode {
             once_per_row: None,
             operator: String::new(),
             mode: OutputMode::Append,
+            gives: Gives::Rows,
         }
     }
 
@@ -102,8 +106,14 @@ impl StatefulAggregateNode {
         self.mode
     }
 
-    pub(super) fn fitted(&self, operator: String, mode: OutputMode) -> Self {
-        Self { operator, mode, ..self.clone() }
+    /// Whether its rows are groups as they are now, or changes. Whether it takes changes, its input's columns say.
+    pub fn gives(&self) -> Gives {
+        self.gives
+    }
+
+    pub(super) fn fitted(&self, operator: String, mode: OutputMode, gives: Gives, input: LogicalPlan) -> Result<Self> {
+        let aggregate = aggregate_over(input, self.aggregate.group_expr.clone(), self.aggregate.aggr_expr.clone(), gives)?;
+        Ok(Self { aggregate, operator, mode, gives, ..self.clone() })
     }
 
     /// The node as a plan.
@@ -146,7 +156,7 @@ impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
             return plan_err!("StatefulAggregate takes its keys and aggregates");
         }
         let calls = exprs.split_off(n_keys);
-        Ok(Self { aggregate: Aggregate::try_new(Arc::new(input), exprs, calls)?, ..self.clone() })
+        Ok(Self { aggregate: aggregate_over(input, exprs, calls, self.gives)?, ..self.clone() })
     }
 
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -161,8 +171,17 @@ impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
         if let Some(column) = &self.once_per_row {
             needed.push(input.maybe_index_of_column(column)?);
         }
+        needed.extend(change_column(input.as_arrow()));
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])
     }
+}
+
+fn aggregate_over(input: LogicalPlan, keys: Vec<Expr>, calls: Vec<Expr>, gives: Gives) -> Result<Aggregate> {
+    let mut aggregate = Aggregate::try_new(Arc::new(input), keys, calls)?;
+    if gives == Gives::Changes {
+        aggregate.schema = with_change(&aggregate.schema)?;
+    }
+    Ok(aggregate)
 }

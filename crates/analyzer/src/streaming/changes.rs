@@ -5,7 +5,10 @@
 //! equal to it; an update is a retraction followed by an insertion. Rows without the column are only added. What a
 //! watermark makes final is forgotten, which is no change.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{DFSchema, DFSchemaRef, Result};
 
 /// The column that says what a row does to the result. It comes in after names are resolved and may stand anywhere in a schema.
 pub const CHANGE: &str = "__change";
@@ -24,4 +27,20 @@ pub fn change_field() -> Field {
 /// Where the column of changes is, if the rows of this schema are changes.
 pub fn change_column(schema: &Schema) -> Option<usize> {
     schema.fields().iter().position(|field| field.name() == CHANGE)
+}
+
+/// What the rows of a stateful operator are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gives {
+    /// Rows that are added, or the whole result.
+    Rows,
+    /// Changes, with the column [`CHANGE`].
+    Changes,
+}
+
+/// A schema with the column of changes behind its columns.
+pub(super) fn with_change(schema: &DFSchemaRef) -> Result<DFSchemaRef> {
+    let columns = schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
+    let fields = columns.chain([(None, Arc::new(change_field()))]).collect();
+    Ok(Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?))
 }

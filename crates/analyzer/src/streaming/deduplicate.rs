@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
+
+use super::changes::change_column;
 
 /// How long a key is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,8 +77,24 @@ impl DeduplicateNode {
         &self.operator
     }
 
-    pub(super) fn named(&self, operator: String) -> Self {
-        Self { operator, ..self.clone() }
+    /// The same of a whole result, anew in each batch: the first row of each key, which nobody remembers.
+    pub(super) fn of_whole_result(&self, input: LogicalPlan) -> Result<LogicalPlan> {
+        let first = datafusion::functions_aggregate::first_last::first_value_udaf();
+        let columns = input.schema().columns();
+        let is_key = |column: &Column| self.keys.contains(&Expr::Column(column.clone()));
+        let taken = |column: &Column| format!("{}'", column.name);
+        let others = columns.iter().filter(|column| !is_key(column));
+        let calls = others.map(|column| first.call(vec![Expr::Column(column.clone())]).alias(taken(column))).collect();
+        let grouped = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), self.keys.clone(), calls)?);
+        let exprs = columns.iter().map(|column| match is_key(column) {
+            true => Expr::Column(column.clone()),
+            false => Expr::Column(Column::new_unqualified(taken(column))).alias_qualified(column.relation.clone(), &column.name),
+        });
+        Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), Arc::new(grouped))?))
+    }
+
+    pub(super) fn fitted(&self, operator: String, input: LogicalPlan) -> Self {
+        Self { operator, input, ..self.clone() }
     }
 
     /// The node as a plan.
@@ -125,6 +143,7 @@ impl UserDefinedLogicalNodeCore for DeduplicateNode {
         for column in keys.chain(self.event_time.as_ref()) {
             needed.push(self.input.schema().maybe_index_of_column(column)?);
         }
+        needed.extend(change_column(self.input.schema().as_arrow()));
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

@@ -35,8 +35,8 @@ impl StreamLimitNode {
         &self.operator
     }
 
-    pub(super) fn named(&self, operator: String) -> Self {
-        Self { operator, ..self.clone() }
+    pub(super) fn fitted(&self, operator: String, input: LogicalPlan) -> Self {
+        Self { operator, input, ..self.clone() }
     }
 
     /// The node as a plan.

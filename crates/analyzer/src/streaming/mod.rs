@@ -6,6 +6,7 @@
 //! engine's business.
 
 mod aggregate;
+mod carried;
 mod changes;
 mod cuts;
 mod deduplicate;
@@ -14,17 +15,19 @@ mod groups_with_state;
 mod join;
 mod limit;
 mod output_mode;
+mod sink_changes;
 mod state_function;
 mod state_function_rules;
 
 pub use aggregate::StatefulAggregateNode;
-pub use changes::{CHANGE, INSERT, RETRACT, change_column, change_field};
+pub use changes::{CHANGE, Gives, INSERT, RETRACT, change_column, change_field};
 pub use cuts::hangs_on_cuts;
 pub use deduplicate::{DeduplicateNode, Kept};
 pub use group_state::{GroupOutcome, GroupState, GroupStateTimeout, GroupTimes};
 pub use groups_with_state::{GroupedRows, GroupsWithStateNode, NamedColumn};
 pub use join::{Bound, JoinKey, JoinSideNode, SideFacts, StreamJoinNode};
 pub use limit::StreamLimitNode;
-pub use output_mode::for_output_mode;
 pub(crate) use output_mode::node_of;
+pub use output_mode::{OutputRequest, for_output_mode};
+pub use sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
 pub use state_function::{GroupFunction, GroupRows, StateFunction};

@@ -6,21 +6,44 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Extension, Limit, LogicalPlan, lit};
-use millstream_core::stack::with_room_for_query;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, Extension, Limit, LogicalPlan, Projection, UserDefinedLogicalNodeCore, lit};
+use millstream_core::stack::{with_room, with_room_for_query};
 use millstream_core::{Error, OutputMode, Result};
 
+use super::carried::{Changes, Fitted, carried, column_of, internal, not_on_changes};
+use super::changes::{CHANGE, Gives};
 use super::join::{check_join, resolve_joins};
-use super::{DeduplicateNode, GroupsWithStateNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
+use super::sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
+use super::{DeduplicateNode, GroupsWithStateNode, Kept, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
 
-/// The plan of a streaming query as it runs in `mode`: its stateful operators are named and fitted. Refuses what the mode
-/// does not allow.
-pub fn for_output_mode(plan: &LogicalPlan, mode: OutputMode) -> Result<LogicalPlan> {
+/// What is asked of a streaming query's output.
+#[derive(Debug, Clone)]
+pub struct OutputRequest {
+    /// Which rows a batch gives.
+    pub mode: OutputMode,
+    /// Whether the sink is given new rows only, or changes.
+    pub shown: Shown,
+    /// The columns, by the user's names, by which a row that is added replaces one that is taken out; `None`: what is known.
+    pub upsert_key: Option<Vec<String>>,
+}
+
+impl From<OutputMode> for OutputRequest {
+    /// New rows only.
+    fn from(mode: OutputMode) -> Self {
+        Self { mode, shown: Shown::NewRows, upsert_key: None }
+    }
+}
+
+/// The plan of a streaming query as it runs for `request`: its stateful operators are named and fitted, and changes flow
+/// between them where rows that were given are taken back. Refuses what the mode does not allow.
+pub fn for_output_mode(plan: &LogicalPlan, request: impl Into<OutputRequest>) -> Result<LogicalPlan> {
+    let request = request.into();
     with_room_for_query(|| {
         let plan = resolve_joins(plan)?;
-        check(&plan, mode)?;
-        fit(plan, mode)
+        check(&plan, request.mode)?;
+        at_sink(&plan, &request)
     })
 }
 
@@ -29,10 +52,6 @@ fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     if mode == OutputMode::Complete && n_aggregations == 0 {
         return Err(not_in(mode, "no streaming aggregations")
             .hint("use append, or aggregate: complete mode gives the whole result after each batch"));
-    }
-    if mode != OutputMode::Append && n_aggregations > 1 {
-        return Err(Error::unsupported(format!("aggregating what a stream has aggregated, in {mode} mode"))
-            .hint("use append mode with a watermark, or write the inner result to a streaming table and aggregate that"));
     }
     state_function_rules::check(plan, mode)?;
     visit(plan, &mut |node| {
@@ -70,38 +89,189 @@ fn not_in(mode: OutputMode, operation: &str) -> Error {
         .code("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")
 }
 
-/// Nodes get their names from the input up, so that what is put on top of a query does not rename what is below.
-fn fit(plan: LogicalPlan, mode: OutputMode) -> Result<LogicalPlan> {
-    let mut names = Names::default();
-    let fitted = plan.transform_up(|node| {
-        if let Some(aggregate) = node_of::<StatefulAggregateNode>(&node) {
-            let name = names.unique("aggregate", aggregate.key_names());
-            return Ok(Transformed::yes(aggregate.fitted(name, mode).into_plan()));
+/// What stands above a node on its way to the sink.
+#[derive(Debug, Clone, Copy)]
+struct Above {
+    /// Somebody must hear when a row that was given is taken back.
+    wants_changes: bool,
+    /// Nothing there aggregates: what the node gives in complete mode is the whole result.
+    is_result: bool,
+}
+
+/// Fits nodes to an output mode, from the sources up: so what is put on top of a query does not rename what is below.
+struct Fitter {
+    mode: OutputMode,
+    names: Names,
+}
+
+impl Fitter {
+    fn fit(&mut self, plan: &LogicalPlan, above: Above) -> Result<Fitted> {
+        with_room(|| self.fit_here(plan, above))
+    }
+
+    fn fit_here(&mut self, plan: &LogicalPlan, above: Above) -> Result<Fitted> {
+        if let Some(aggregate) = node_of::<StatefulAggregateNode>(plan) {
+            return self.aggregate(aggregate, above);
         }
-        if let Some(deduplicate) = node_of::<DeduplicateNode>(&node) {
-            let name = names.unique("deduplicate", deduplicate.key_names());
-            return Ok(Transformed::yes(deduplicate.named(name).into_plan()));
+        if let Some(deduplicate) = node_of::<DeduplicateNode>(plan) {
+            return self.deduplicate(deduplicate, above);
         }
-        if let Some(join) = node_of::<StreamJoinNode>(&node) {
-            let name = names.unique("join", join.key_names());
-            return Ok(Transformed::yes(join.named(name).into_plan()));
+        if let Some(join) = node_of::<StreamJoinNode>(plan) {
+            return self.join(join);
         }
-        if let Some(groups) = node_of::<GroupsWithStateNode>(&node).filter(|groups| groups.is_streaming()) {
-            let name = names.unique("groups-with-state", &groups.key_names());
-            return Ok(Transformed::yes(groups.named(name).into_plan()));
+        if let Some(groups) = node_of::<GroupsWithStateNode>(plan).filter(|groups| groups.is_streaming()) {
+            return self.groups_with_state(groups);
         }
-        if let Some(limit) = node_of::<StreamLimitNode>(&node) {
-            if mode == OutputMode::Append || aggregations_in_a_row(limit.input()) == 0 {
-                return Ok(Transformed::yes(limit.named(names.unique("limit", &[])).into_plan()));
+        if let Some(limit) = node_of::<StreamLimitNode>(plan) {
+            return self.limit(limit, above);
+        }
+        let inputs = plan.inputs().into_iter().map(|input| self.fit(input, above)).collect::<Result<_>>()?;
+        carried(plan.clone(), inputs)
+    }
+
+    fn aggregate(&mut self, node: &StatefulAggregateNode, above: Above) -> Result<Fitted> {
+        let input = self.fit(node.input(), Above { wants_changes: self.mode != OutputMode::Append, is_result: false })?;
+        if node.session().is_some() && input.changes.is_some() {
+            return Err(not_on_changes("session windows"));
+        }
+        // Below the aggregation that gives the whole result the others run as in update mode, as in Spark.
+        let mode = match self.mode {
+            OutputMode::Complete if !above.is_result => OutputMode::Update,
+            mode => mode,
+        };
+        let gives_changes = mode == OutputMode::Update && (above.wants_changes || input.changes.is_some());
+        let gives = if gives_changes { Gives::Changes } else { Gives::Rows };
+        if node.session().is_some() && mode == OutputMode::Update {
+            return Err(not_in(mode, "session windows").hint("use append or complete mode"));
+        }
+        let name = self.names.unique("aggregate", node.key_names());
+        let fitted = node.fitted(name, mode, gives, input.plan).map_err(internal)?;
+        let n_keys = fitted.schema().fields().len() - node.aggregate().aggr_expr.len() - usize::from(gives_changes);
+        let key: Vec<Column> = fitted.schema().columns().into_iter().take(n_keys).collect();
+        // A group is gone when all its rows are; one that rows cannot leave never is, nor is the group of all rows.
+        let deletes = input.changes.is_some_and(|changes| {
+            let rows_stay = node.aggregate().group_expr.iter().flat_map(Expr::column_refs).all(|column| changes.stable.contains(column));
+            n_keys > 0 && (changes.deletes || !rows_stay)
+        });
+        let changes = Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes };
+        Ok(Fitted { plan: fitted.into_plan(), changes: gives_changes.then_some(changes) })
+    }
+
+    fn join(&mut self, node: &StreamJoinNode) -> Result<Fitted> {
+        let inputs = self.rows_below(node.sides().map(|(side, _)| side), "a join of two streams")?;
+        let name = self.names.unique("join", node.key_names());
+        carried(node.named(name).into_plan(), inputs)
+    }
+
+    fn groups_with_state(&mut self, node: &GroupsWithStateNode) -> Result<Fitted> {
+        let inputs = self.rows_below(node.inputs(), "a function with state")?;
+        let name = self.names.unique("groups-with-state", &node.key_names());
+        carried(node.named(name).into_plan(), inputs)
+    }
+
+    /// The inputs of an operator that takes no changes.
+    fn rows_below<'p>(&mut self, inputs: impl IntoIterator<Item = &'p LogicalPlan>, what: &str) -> Result<Vec<Fitted>> {
+        let below = Above { wants_changes: self.mode != OutputMode::Append, is_result: false };
+        let inputs = inputs.into_iter().map(|input| self.fit(input, below)).collect::<Result<Vec<_>>>()?;
+        match inputs.iter().any(|input| input.changes.is_some()) {
+            true => Err(not_on_changes(what)),
+            false => Ok(inputs),
+        }
+    }
+
+    fn deduplicate(&mut self, node: &DeduplicateNode, above: Above) -> Result<Fitted> {
+        let input = self.fit(node.input(), above)?;
+        if self.mode == OutputMode::Complete && above.is_result && aggregations_in_a_row(node.input()) > 0 {
+            return node.of_whole_result(input.plan).map(Fitted::rows).map_err(internal);
+        }
+        let name = self.names.unique("deduplicate", node.key_names());
+        let changes = match input.changes {
+            Some(_) if node.kept() != Kept::WithKey => return Err(not_on_changes("dropDuplicatesWithinWatermark")),
+            Some(changes) => {
+                let key: Vec<Column> = node.keys().iter().filter_map(|key| key.try_as_col().cloned()).collect();
+                let deletes = changes.deletes || !key.iter().all(|column| changes.stable.contains(column));
+                Some(Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes })
             }
-            // Of the whole result, anew in each batch.
-            let fetch = Some(Box::new(lit(i64::try_from(limit.n_rows()).unwrap_or(i64::MAX))));
-            let input = Arc::new(limit.input().clone());
-            return Ok(Transformed::yes(LogicalPlan::Limit(Limit { skip: None, fetch, input })));
+            None => None,
+        };
+        Ok(Fitted { plan: node.fitted(name, input.plan).into_plan(), changes })
+    }
+
+    fn limit(&mut self, node: &StreamLimitNode, above: Above) -> Result<Fitted> {
+        let input = self.fit(node.input(), above)?;
+        if input.changes.is_some() {
+            return Err(not_on_changes("LIMIT"));
         }
-        Ok(Transformed::no(node))
-    });
-    fitted.map(|out| out.data).map_err(|error| Error::internal(error.to_string()))
+        if self.mode == OutputMode::Append || aggregations_in_a_row(node.input()) == 0 {
+            return Ok(Fitted::rows(node.fitted(self.names.unique("limit", &[]), input.plan).into_plan()));
+        }
+        // Of the whole result, anew in each batch.
+        let fetch = Some(Box::new(lit(i64::try_from(node.n_rows()).unwrap_or(i64::MAX))));
+        Ok(Fitted::rows(LogicalPlan::Limit(Limit { skip: None, fetch, input: Arc::new(input.plan) })))
+    }
+}
+
+/// The whole plan: its last projection, which gives columns the user's names, stays the last.
+fn at_sink(plan: &LogicalPlan, request: &OutputRequest) -> Result<LogicalPlan> {
+    let OutputRequest { mode, shown, upsert_key } = request;
+    let shows_changes = *shown == Shown::Changes;
+    let LogicalPlan::Projection(last) = plan else { return Err(Error::internal("a query whose columns have no names")) };
+    let named: Vec<(&str, &Column)> =
+        last.schema.fields().iter().map(|field| field.name().as_str()).zip(last.expr.iter().filter_map(column_of)).collect();
+    if named.len() != last.expr.len() {
+        return Err(Error::internal("a query whose last step computes"));
+    }
+    if shows_changes && *mode == OutputMode::Complete {
+        return Err(Error::invalid("option 'changes' does not apply to complete mode, which gives the whole result after each batch")
+            .hint("use update mode"));
+    }
+    if shows_changes && named.iter().any(|(name, _)| name.eq_ignore_ascii_case(CHANGE_TYPE)) {
+        return Err(Error::invalid(format!("a column is called {CHANGE_TYPE}, as the column of changes is")).hint("give it another name"));
+    }
+    let upsert_key = upsert_key.as_ref().map(|names| names.iter().map(|name| column_called(name, &named)).collect::<Result<Vec<_>>>());
+    let upsert_key = upsert_key.transpose()?;
+    let mut fitter = Fitter { mode: *mode, names: Names::default() };
+    let above = Above { wants_changes: shows_changes, is_result: true };
+    let Fitted { plan: input, changes } = fitter.fit(&last.input, above)?;
+    let kind = match (&changes, shows_changes) {
+        (None, false) => None,
+        (None, true) => Some(lit("insert").alias(CHANGE_TYPE)),
+        (Some(_), true) => Some(Expr::Column(Column::new_unqualified(CHANGE_TYPE))),
+        (Some(changes), false) if changes.deletes => return Err(cannot_delete(*mode)),
+        (Some(_), false) => None,
+    };
+    let input = match changes {
+        None => input,
+        Some(changes) => {
+            let mut columns: Vec<Column> = Vec::new();
+            named.iter().for_each(|(_, column)| {
+                if !columns.contains(column) {
+                    columns.push((*column).clone())
+                }
+            });
+            let known = changes.key.filter(|key| key.iter().all(|column| columns.contains(column)));
+            let exprs = columns.into_iter().map(Expr::Column).chain([Expr::Column(Column::new_unqualified(CHANGE))]).collect();
+            let used = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input)).map_err(internal)?);
+            SinkChangesNode::try_new(used, upsert_key.or(known), *shown).map_err(internal)?.into_plan()
+        }
+    };
+    let exprs = kind.into_iter().chain(last.expr.iter().cloned()).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input)).map_err(internal)?))
+}
+
+fn column_called(name: &str, named: &[(&str, &Column)]) -> Result<Column> {
+    let mut found = named.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    match (found.next(), found.next()) {
+        (Some((_, column)), None) => Ok((*column).clone()),
+        (None, _) => Err(Error::invalid(format!("option 'upsertKey' names '{name}', which is not a column of the result"))),
+        (Some(_), Some(_)) => Err(Error::invalid(format!("option 'upsertKey' names '{name}', which several columns are called"))),
+    }
+}
+
+fn cannot_delete(mode: OutputMode) -> Error {
+    Error::unsupported(format!("{mode} mode for a result whose rows may be deleted: the sink is given new rows only"))
+        .code("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")
+        .hint("option changes 'true' shows deletes, too (console, memory, foreach, foreach_batch); complete mode gives the whole result")
 }
 
 /// The most stateful aggregations on a way from the sink to a source.

@@ -71,6 +71,10 @@ impl Connector for ConsoleConnector {
         &["console"]
     }
 
+    fn takes_changes(&self) -> bool {
+        true
+    }
+
     fn sink_options(&self, _format: &str) -> Vec<OptionSpec> {
         options::OPTIONS.to_vec()
     }

@@ -51,6 +51,10 @@ impl Connector for MemoryConnector {
         &["memory"]
     }
 
+    fn takes_changes(&self) -> bool {
+        true
+    }
+
     fn source_options(&self, _format: &str) -> Vec<OptionSpec> {
         SOURCE_OPTIONS.to_vec()
     }

@@ -26,6 +26,10 @@ impl Connector for NoopConnector {
         &["noop"]
     }
 
+    fn takes_changes(&self) -> bool {
+        true
+    }
+
     async fn sink(&self, request: SinkRequest) -> Result<Arc<dyn Sink>> {
         // As in Spark, any option is accepted: a job keeps its own when its sink is swapped for this one.
         Ok(Arc::new(InProcessSink::new(Nothing, request.schema, request.time_zone)))

@@ -28,7 +28,9 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `checkpointLocation` | the folder where the query keeps what it has done; file sinks need one |
 | `trigger` | `default`, an interval such as `10 seconds`, `once` or `available-now` |
 | `queryName` | the query's name, and the table of the memory sink |
-| `outputMode` | `append` |
+| `outputMode` | `append`; `update` and `complete` for sinks other than files |
+| `changes` | `true`: rows come with a first column `_change_type` (`insert`, `update_preimage`, `update_postimage`, `delete`), in append and update mode; for console, memory, noop, foreach and foreach_batch. Update mode needs it where rows of the result may be deleted |
+| `upsertKey` | with `changes`: columns of the result, with commas between them, that tell its rows apart, so that a row that replaces another one is shown as its update; default: the keys of the last aggregation or deduplication, if the result has them all |
 | `commitInterval` | file sinks: under the default trigger at most one batch in this time, default 1 s, 0 = every batch |
 | `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once`. Whole units are taken, at least one: a file (its size as stored), a chunk of a memory stream (its size in memory), what a socket received at once, a second of `rate` (16 bytes a row); `rate-micro-batch` has `rowsPerBatch` |
 | `flush` | `true`, with `available-now` only: when the input has ended, a last batch makes everything final, so that the result is that of a batch query. It closes the checkpoint: a later start with new input is refused, one without ends well |

@@ -99,6 +99,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         let node: Node = serde_json::from_slice(buf).map_err(|error| DataFusionError::External(Box::new(error)))?;
         match (node, inputs) {
             (Node::Join { join }, [left, right]) => join.over(left, right, ctx, self),
+            (Node::Stateful { operator }, inputs) => operator.over(inputs),
             (node, [input]) => self.decode(node, Arc::clone(input)),
             (_, inputs) => Err(Error::internal(format!("an operator of ours with {} children", inputs.len()))),
         }
@@ -146,7 +147,7 @@ impl PlanCodec {
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::RowPosition => Arc::new(RowPositionExec::new(input)),
-            Node::Stateful { operator } => operator.over(input)?,
+            Node::Stateful { operator } => operator.over(&[input])?,
             Node::Join { .. } => return Err(Error::internal("a join with one child")),
             Node::LateRows { operator, event_time, once_per_row, lag_ms, table } => {
                 let table = table.map(|wire| self.late_table_of(wire)).transpose()?;

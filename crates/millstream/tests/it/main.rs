@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod bad_input;
+mod changes;
 mod conservation;
 mod crash_points;
 mod depth;

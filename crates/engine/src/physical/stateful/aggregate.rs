@@ -3,28 +3,36 @@
 //! The state has one row per group: its keys and the accumulators' states, as DataFusion's partial aggregation gives
 //! them. A batch touches few groups: their rows are looked up, merged with the batch's, and written back; the changed rows
 //! are what the batch adds to the checkpoint. So any aggregate works that DataFusion can compute in parts.
+//!
+//! When its rows are changes, a group that a batch touches gives its old row, to be taken out, and its new one. When its
+//! input is changes, the batch is aggregated apart by what is added and what is taken out, and the latter counts negative:
+//! so only counts and exact sums come here ([`can_subtract`](super::changed::can_subtract)), others are recomputed ([`super::recompute`]).
 
 pub(super) mod merge;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{FieldRef, Fields, Int64Type, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::StreamExt;
+use millstream_analyzer::streaming::{CHANGE, Gives};
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{StoreDescription, StoreRows};
+use millstream_state::store::{KeyedTable, StoreDescription, StoreRows};
 use serde_json::{Value, json};
 
+pub(super) use self::merge::groups_accumulator;
 use self::merge::{Evaluator, GroupMerge};
 use super::StatefulOperator;
-use super::exchange::KeyExchangeExec;
-use super::tables::{MAIN_STORE, named, one_store, store_schema};
+use super::changed::{changes_between, never_added, signed, split_change, with_change};
+use super::exchange::{KeyExchangeExec, keeps_only_row};
+use super::tables::{MAIN_STORE, filtered, named, one_store, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
@@ -37,6 +45,7 @@ pub type StatefulAggregateExec = OperatorExec<StatefulAggregate>;
 pub struct StatefulAggregate {
     operator: String,
     mode: OutputMode,
+    gives: Gives,
     /// The key by which groups become final.
     event_time: Option<String>,
     /// What it computes, in texts that a restart compares.
@@ -53,7 +62,12 @@ pub(super) struct GroupColumns {
     pub(super) aggregates: Arc<[Arc<AggregateFunctionExpr>]>,
     /// What a group gives: keys, then the value of each aggregate.
     pub(super) output: SchemaRef,
+    /// Its rows are told apart by whether they are added or taken out, and the last aggregate counts them for the group's sake.
+    is_signed: bool,
 }
+
+/// The aggregate that counts the rows of groups whose rows can be taken out.
+pub(super) const ROWS: &str = "__rows";
 
 /// As Spark calls it in progress.
 const IN_PROGRESS: &str = "stateStoreSave";
@@ -64,12 +78,13 @@ impl StatefulAggregateExec {
         input: Arc<dyn ExecutionPlan>,
         operator: impl Into<String>,
         mode: OutputMode,
+        gives: Gives,
         event_time: Option<String>,
         meaning: Vec<String>,
     ) -> Result<Self> {
         let groups = GroupColumns::of(&input)?;
         let key_names = Vec::new();
-        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, event_time, meaning, key_names, groups }, [input]))
+        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, gives, event_time, meaning, key_names, groups }, [input]))
     }
 
     /// What the user calls the keys: the names of the state's columns.
@@ -84,10 +99,10 @@ impl StatefulAggregateExec {
         &self.operator.key_names
     }
 
-    /// What makes it again: operator, mode, event time, meaning.
-    pub fn parts(&self) -> (&str, OutputMode, Option<&str>, &[String]) {
-        let StatefulAggregate { operator, mode, event_time, meaning, .. } = &self.operator;
-        (operator, *mode, event_time.as_deref(), meaning)
+    /// What makes it again: operator, mode, what its rows are, event time, meaning.
+    pub fn parts(&self) -> (&str, OutputMode, Gives, Option<&str>, &[String]) {
+        let StatefulAggregate { operator, mode, gives, event_time, meaning, .. } = &self.operator;
+        (operator, *mode, *gives, event_time.as_deref(), meaning)
     }
 }
 
@@ -111,7 +126,8 @@ impl StatefulOperator for StatefulAggregateExec {
     fn stores(&self) -> Result<Vec<StoreDescription>> {
         let groups = &self.operator.groups;
         let [input] = &self.inputs;
-        let states: Vec<_> = input.schema().fields().iter().skip(groups.keys.len()).cloned().collect();
+        let n_grouped = groups.keys.len() + usize::from(groups.is_signed);
+        let states: Vec<_> = input.schema().fields().iter().skip(n_grouped).cloned().collect();
         let keys = named(&groups.keys, &self.operator.key_names);
         Ok(one_store(store_schema(keys, self.operator.named_states(&states)?)?))
     }
@@ -120,14 +136,14 @@ impl StatefulOperator for StatefulAggregateExec {
 impl StatefulAggregate {
     /// The texts of the aggregates.
     fn calls(&self) -> &[String] {
-        self.meaning.get(self.meaning.len().saturating_sub(self.groups.aggregates.len())..).unwrap_or_default()
+        self.meaning.get(self.meaning.len().saturating_sub(self.groups.shown_aggregates().count())..).unwrap_or_default()
     }
 
     /// State columns under the names of the aggregates they belong to: `sum(v)`, or `avg(v)[sum]` and `avg(v)[count]`.
     fn named_states(&self, states: &[FieldRef]) -> Result<Fields> {
         let mut fields = states.iter();
         let mut all = Vec::with_capacity(states.len());
-        for (aggregate, call) in self.groups.aggregates.iter().zip(self.calls()) {
+        for (aggregate, call) in self.groups.shown_aggregates().zip(self.calls()) {
             let n_columns = aggregate.state_fields().map_err(from_datafusion)?.len();
             for field in fields.by_ref().take(n_columns) {
                 let of_several = field.name().rsplit_once('[').map_or("", |(_, column)| column.trim_end_matches(']'));
@@ -143,13 +159,58 @@ impl StatefulAggregate {
 impl GroupColumns {
     fn of(input: &Arc<dyn ExecutionPlan>) -> Result<Self> {
         let partial = partial_below(input)?;
-        let keys = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).cloned().collect();
-        Ok(Self::new(keys, partial.aggr_expr().into()))
+        let schema = partial.schema();
+        let grouped = || schema.fields().iter().take(partial.group_expr().num_group_exprs());
+        let is_signed = grouped().any(|field| field.name() == CHANGE);
+        let keys: Fields = grouped().filter(|field| field.name() != CHANGE).cloned().collect();
+        let groups = Self::new(keys, partial.aggr_expr().into());
+        let n_hidden = usize::from(is_signed);
+        let shown: Vec<usize> = (0..groups.output.fields().len().saturating_sub(n_hidden)).collect();
+        Ok(Self { output: Arc::new(groups.output.project(&shown)?), is_signed, ..groups })
+    }
+
+    pub(super) fn shown_aggregates(&self) -> impl Iterator<Item = &Arc<AggregateFunctionExpr>> {
+        self.aggregates.iter().take(self.aggregates.len() - usize::from(self.is_signed))
+    }
+
+    /// Partial groups of changes without their sign.
+    fn unsigned(&self, partial: &RecordBatch) -> Result<RecordBatch> {
+        let (rows, kinds) = split_change(partial)?;
+        let (keys, states) = rows.columns().split_at_checked(self.keys.len()).ok_or_else(|| Error::internal("groups without all keys"))?;
+        let columns = keys.iter().cloned().chain(signed(states, &kinds)?).collect();
+        Ok(RecordBatch::try_new(rows.schema(), columns)?)
+    }
+
+    /// A partial group of no rows.
+    fn empty_group(&self) -> Result<RecordBatch> {
+        let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+        for aggregate in self.aggregates.iter() {
+            for state in aggregate.state_fields().map_err(from_datafusion)? {
+                let zero = ScalarValue::new_zero(state.data_type()).and_then(|zero| zero.to_array_of_size(1));
+                columns.push(zero.map_err(from_datafusion)?);
+                fields.push(state);
+            }
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    /// Which groups have rows; all, if none can be taken out.
+    fn have_rows(&self, groups: &StoreRows, operator: &str) -> Result<Option<BooleanArray>> {
+        if !self.is_signed {
+            return Ok(None);
+        }
+        let counts = groups.values.last().and_then(|counts| counts.as_primitive_opt::<Int64Type>());
+        let counts = counts.ok_or_else(|| Error::internal("groups without a count of their rows"))?;
+        if counts.values().iter().any(|count| *count < 0) {
+            return Err(never_added(operator));
+        }
+        // The group of all rows is there without rows, too.
+        Ok((!self.keys.is_empty()).then(|| counts.iter().map(|count| Some(count.unwrap_or(0) > 0)).collect()))
     }
 
     pub(super) fn new(keys: Fields, aggregates: Arc<[Arc<AggregateFunctionExpr>]>) -> Self {
         let fields: Vec<_> = keys.iter().cloned().chain(aggregates.iter().map(|aggregate| aggregate.field())).collect();
-        Self { keys, aggregates, output: Arc::new(Schema::new(fields)) }
+        Self { keys, aggregates, output: Arc::new(Schema::new(fields)), is_signed: false }
     }
 }
 
@@ -163,8 +224,9 @@ pub(super) fn partial_below(input: &Arc<dyn ExecutionPlan>) -> Result<&Aggregate
 impl fmt::Display for StatefulAggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let calls: Vec<&str> =
-            self.groups.aggregates.iter().map(|aggregate| aggregate.human_display().unwrap_or(aggregate.name())).collect();
-        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, calls.join(", "))
+            self.groups.shown_aggregates().map(|aggregate| aggregate.human_display().unwrap_or(aggregate.name())).collect();
+        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, calls.join(", "))?;
+        if self.gives == Gives::Changes { f.write_str(", gives changes") } else { Ok(()) }
     }
 }
 
@@ -173,7 +235,10 @@ impl Operator for StatefulAggregate {
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
         Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&self.groups.output)),
+            EquivalenceProperties::new(match self.gives {
+                Gives::Rows => Arc::clone(&self.groups.output),
+                Gives::Changes => with_change(&self.groups.output),
+            }),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             input.pipeline_behavior(),
             input.boundedness(),
@@ -188,9 +253,17 @@ impl Operator for StatefulAggregate {
             }
             None => None,
         };
+        let mut merge = GroupMerge::new(&self.groups, event_time)?;
+        let n_partitions = input.output_partitioning().partition_count();
+        if self.groups.is_signed && self.groups.keys.is_empty() && keeps_only_row(task.partition, n_partitions)? {
+            let mut table = task.scope.state.table(&self.operator, MAIN_STORE, task.partition)?;
+            merge.add(&mut table, &self.groups.empty_group()?)?;
+        }
         Ok(rows_of_run(Run {
-            step: Step::Merge(task.rows_of(input)?, GroupMerge::new(&self.groups, event_time)?),
+            step: Step::Merge(task.rows_of(input)?, merge),
             mode: self.mode,
+            gives: self.gives,
+            groups: self.groups.clone(),
             has_event_time: event_time.is_some(),
             evaluator: Evaluator::new(self.groups.clone()),
             report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, IN_PROGRESS) },
@@ -203,6 +276,8 @@ impl Operator for StatefulAggregate {
 struct Run {
     step: Step,
     mode: OutputMode,
+    gives: Gives,
+    groups: GroupColumns,
     has_event_time: bool,
     evaluator: Evaluator,
     report: StateOperatorReport,
@@ -214,6 +289,8 @@ enum Step {
     Merge(SendableRecordBatchStream, GroupMerge),
     /// What is to be given, one batch of groups at a time.
     Give(std::vec::IntoIter<StoreRows>),
+    /// The changes of the batch.
+    GiveChanges(Option<RecordBatch>),
 }
 
 impl OperatorRun for Run {
@@ -223,13 +300,15 @@ impl OperatorRun for Run {
                 Step::Merge(input, merge) => match input.next().await {
                     Some(batch) => {
                         let batch = batch.map_err(from_datafusion)?;
+                        let batch = if self.groups.is_signed { self.groups.unsigned(&batch)? } else { batch };
                         let began = self.task.scope.clock.monotonic();
                         let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
                         merge.add(&mut table, &batch)?;
                         self.report.updates_ms += self.task.scope.millis_since(began);
                     }
-                    None => self.step = Step::Give(self.finish()?.into_iter()),
+                    None => self.step = self.finish()?,
                 },
+                Step::GiveChanges(changes) => return Ok(changes.take()),
                 Step::Give(groups) => {
                     return match groups.next() {
                         Some(groups) => Ok(Some(self.evaluator.rows(groups)?)),
@@ -245,12 +324,25 @@ impl OperatorRun for Run {
 
 impl Run {
     /// All input is there: the state takes the merged groups, gives up what is final, and says what goes out.
-    fn finish(&mut self) -> Result<Vec<StoreRows>> {
+    fn finish(&mut self) -> Result<Step> {
         let Step::Merge(_, merge) = &mut self.step else { return Err(Error::internal("an aggregation that ended twice")) };
         let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
         let began = self.task.scope.clock.monotonic();
         let touched = merge.finish()?;
         self.report.n_rows_updated = touched.n_rows as u64;
+        let have_rows = self.groups.have_rows(&touched, &self.report.operator)?;
+        let changes = match self.gives {
+            Gives::Changes => Some(changes_of(&mut table, &touched, have_rows.as_ref(), &self.evaluator)?),
+            Gives::Rows => None,
+        };
+        let touched = match have_rows {
+            Some(have_rows) if have_rows.false_count() > 0 => {
+                let gone = filtered(&touched, &arrow::compute::not(&have_rows)?)?;
+                table.remove(&gone.keys)?;
+                filtered(&touched, &have_rows)?
+            }
+            _ => touched,
+        };
         if touched.n_rows > 0 {
             table.upsert(&touched.keys, touched.expiry.as_ref(), &touched.values)?;
         }
@@ -282,6 +374,21 @@ impl Run {
         self.report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         self.task.scope.report_state(std::mem::take(&mut self.report));
-        Ok(out)
+        Ok(changes.map_or_else(|| Step::Give(out.into_iter()), |changes| Step::GiveChanges(Some(changes))))
     }
+}
+
+/// What the batch changes in the rows of the groups that it touches; the state does not know of it yet.
+fn changes_of(state: &mut KeyedTable, touched: &StoreRows, have_rows: Option<&BooleanArray>, evaluator: &Evaluator) -> Result<RecordBatch> {
+    let slots = state.lookup(&touched.keys)?;
+    let known: Vec<_> = slots.iter().flatten().copied().collect();
+    let (keys, values) = (state.gather_keys(&known)?, state.gather(&known)?);
+    let before = evaluator.rows(StoreRows { n_rows: known.len(), keys, expiry: None, values })?;
+    let after = evaluator.rows(touched.clone())?;
+    let mut n_known = 0..;
+    let pairs = slots.iter().enumerate().map(|(group, slot)| {
+        let old = slot.and_then(|_| n_known.next());
+        (old, have_rows.is_none_or(|have| have.value(group)).then_some(group))
+    });
+    changes_between(&before, &after, pairs)
 }

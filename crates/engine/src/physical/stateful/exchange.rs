@@ -182,3 +182,10 @@ impl Splitter {
         Ok(pieces)
     }
 }
+
+/// Whether the only row of a store without keys is that of this task.
+pub fn keeps_only_row(task: usize, n_tasks: usize) -> Result<bool> {
+    let hasher = KeyHasher::new(store_schema(Fields::empty(), Fields::empty())?.keys())?;
+    let keeper = hasher.partitions(&store_keys(Vec::new(), 1), KEY_GROUPS, u32::try_from(n_tasks.max(1)).unwrap_or(u32::MAX))?;
+    Ok(keeper.first().is_some_and(|keeper| *keeper as usize == task))
+}

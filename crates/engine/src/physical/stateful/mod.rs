@@ -7,23 +7,30 @@
 //!         LateRowsExec      drops and counts what is behind the watermark
 //!
 //!   SessionAggregateExec    the same for sessions, which grow and join
+//!   RecomputeAggregateExec  computes the groups that changes touch anew from all of their rows
 //!   DeduplicateExec         gives the first row of each key     (KeyExchangeExec, LateRowsExec below)
 //!   StreamJoinExec          gives the pairs of two streams      (KeyExchangeExec, LateRowsExec below each side)
 //!   StreamLimitExec         gives the first rows of all batches (KeyExchangeExec below)
 //!   GroupsWithStateExec     calls a user's function for each group (KeyExchangeExec, LateRowsExec below)
 //! ```
+//!   DeduplicateChangesExec  the same of changes: gives the next row when the first is taken out
+//!   SinkChangesExec         what a sink is given of changes
 //! Their state is in [`QueryState`]: typed rows by key, one table per task. A task changes its own table while it runs;
 //! the loop makes the changes of a batch durable before the batch is decided.
 
 mod aggregate;
+mod changed;
 mod deduplicate;
+mod deduplicate_changes;
 mod exchange;
 mod groups_with_state;
 mod join;
 mod late_rows;
 mod limit;
 mod plan;
+mod recompute;
 mod session;
+mod sink_changes;
 mod tables;
 mod wire;
 
@@ -36,13 +43,16 @@ use serde_json::Value;
 
 pub use aggregate::StatefulAggregateExec;
 pub use deduplicate::DeduplicateExec;
+pub use deduplicate_changes::DeduplicateChangesExec;
 pub use exchange::KeyExchangeExec;
 pub use groups_with_state::{GroupsWithStateExec, function_with_state, plan_groups_with_state};
 pub use join::{JoinSpec, KeySpec, SideSpec, StreamJoinExec};
 pub use late_rows::{LateRowsExec, keep_late_rows};
 pub use limit::StreamLimitExec;
 pub use plan::{plan_join, plan_stateful};
+pub use recompute::RecomputeAggregateExec;
 pub use session::{SessionAggregateExec, SessionSpec};
+pub use sink_changes::SinkChangesExec;
 pub use tables::{MAIN_STORE, QueryState};
 pub(crate) use wire::{JoinWire, StatefulWire};
 
@@ -76,7 +86,9 @@ pub trait StatefulOperator {
 fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
     as_a::<StatefulAggregateExec>(plan)
         .or_else(|| as_a::<SessionAggregateExec>(plan))
+        .or_else(|| as_a::<RecomputeAggregateExec>(plan))
         .or_else(|| as_a::<DeduplicateExec>(plan))
+        .or_else(|| as_a::<DeduplicateChangesExec>(plan))
         .or_else(|| as_a::<StreamLimitExec>(plan))
         .or_else(|| as_a::<StreamJoinExec>(plan))
         .or_else(|| as_a::<GroupsWithStateExec<1>>(plan))

@@ -3,25 +3,36 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::context::ExecutionProps;
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, UserDefinedLogicalNode};
-use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
-use datafusion::physical_expr::expressions::{Literal, col};
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn, Literal, col};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use millstream_analyzer::streaming::{DeduplicateNode, Kept, SideFacts, StatefulAggregateNode, StreamJoinNode, StreamLimitNode};
+use millstream_analyzer::streaming::{
+    CHANGE, DeduplicateNode, Kept, SideFacts, SinkChangesNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, change_column,
+};
 use millstream_core::{Error, OutputMode};
 
+use super::aggregate::ROWS;
+use super::changed::can_subtract;
 use super::join::pair_schema;
+use super::recompute::{INPUT_SUFFIX, input_name};
 use super::session::session_group_by;
+use super::sink_changes::meeting_columns;
 use super::{
-    DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, LateRowsExec, SessionAggregateExec, SessionSpec, SideSpec, StatefulAggregateExec,
-    StreamJoinExec, StreamLimitExec, watermark_lag_ms,
+    DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, LateRowsExec, RecomputeAggregateExec,
+    SessionAggregateExec, SessionSpec, SideSpec, SinkChangesExec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec, watermark_lag_ms,
 };
 use crate::error::to_datafusion;
 
@@ -45,12 +56,22 @@ pub fn plan_stateful(
         let input = in_time(input, deduplicate.operator(), event_time, None);
         let expires_by = event_time.map(|column| column.name.clone());
         let input = exchanged(input, keys.clone(), n_tasks);
+        let key_names = deduplicate.key_names().to_vec();
+        if change_column(&input.schema()).is_some() {
+            let exec = DeduplicateChangesExec::new(input, deduplicate.operator(), keys, expires_by);
+            return Ok(Some(Arc::new(exec.with_key_names(key_names))));
+        }
         let exec = DeduplicateExec::new(input, deduplicate.operator(), keys, expires_by, deduplicate.kept());
-        return Ok(Some(Arc::new(exec.with_key_names(deduplicate.key_names().to_vec()))));
+        return Ok(Some(Arc::new(exec.with_key_names(key_names))));
     }
     if let Some(limit) = node.as_any().downcast_ref::<StreamLimitNode>() {
         let input = exchanged(input, Vec::new(), n_tasks);
         return Ok(Some(Arc::new(StreamLimitExec::new(input, limit.operator(), limit.n_rows()))));
+    }
+    if let Some(changes) = node.as_any().downcast_ref::<SinkChangesNode>() {
+        let key: Option<Vec<String>> = changes.key().map(|key| key.into_iter().map(|column| column.name.clone()).collect());
+        let meeting = meeting_columns(&input.schema(), key.as_deref());
+        return Ok(Some(Arc::new(SinkChangesExec::new(exchanged(input, meeting, n_tasks), key, changes.shown()))));
     }
     Ok(None)
 }
@@ -139,14 +160,101 @@ fn aggregation(
     if let Some(session) = node.session() {
         return sessions(node, session, input, calls, filters, n_tasks);
     }
-    let group_by = group_by(aggregate, logical, &physical)?;
-    let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, calls, filters, input, Arc::clone(&physical))?;
-    let keys = partial.schema().fields().iter().take(partial.group_expr().num_group_exprs()).map(|key| key.name().clone()).collect();
-    let groups = exchanged(Arc::new(partial), keys, n_tasks);
+    let (mode, gives, meaning) = (node.mode(), node.gives(), node.meaning().to_vec());
     let event_time = node.event_time().map(|column| column.name.clone());
-    let exec =
-        StatefulAggregateExec::try_new(groups, node.operator(), node.mode(), event_time, node.meaning().to_vec()).map_err(to_datafusion)?;
-    Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())))
+    if change_column(&physical).is_none() {
+        let group_by = group_by(aggregate, logical, &physical, &[])?;
+        let groups = partial(group_by, calls, filters, input, n_tasks, &|_| true)?;
+        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, meaning).map_err(to_datafusion)?;
+        return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
+    }
+    let is_key = |name: &str| name != CHANGE && !name.ends_with(INPUT_SUFFIX);
+    if calls.iter().map(|call| can_subtract(call)).collect::<Result<Vec<_>, _>>().map_err(to_datafusion)?.into_iter().all(|can| can) {
+        // Rows that are added and rows that are taken out are aggregated apart.
+        let group_by = group_by(aggregate, logical, &physical, &[(CHANGE, CHANGE.to_owned())])?;
+        calls.push(count_of_rows(&physical)?);
+        filters.push(None);
+        let groups = partial(group_by, calls, filters, input, n_tasks, &is_key)?;
+        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, meaning).map_err(to_datafusion)?;
+        return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
+    }
+    let used = columns_used(&calls, &filters, &physical);
+    let inputs: Vec<(&str, String)> = used.fields().iter().map(|field| (field.name().as_str(), input_name(field.name()))).collect();
+    let group_by = group_by(aggregate, logical, &physical, &inputs)?;
+    let rows = partial(group_by, vec![net_count(&physical)?], vec![None], input, n_tasks, &is_key)?;
+    let (calls, filters) = over_columns(calls, filters, &used)?;
+    let nothing = Arc::new(EmptyExec::new(Arc::clone(&used)));
+    let what = AggregateExec::try_new(AggregateMode::Partial, PhysicalGroupBy::new_single(vec![]), calls, filters, nothing, used)?;
+    let exec = RecomputeAggregateExec::try_new(rows, Arc::new(what), node.operator(), mode, gives, event_time, meaning);
+    Ok(Arc::new(exec.map_err(to_datafusion)?.with_key_names(node.key_names().to_vec())))
+}
+
+/// Aggregates a batch by itself, and sends what comes of it to the tasks that keep its keys.
+fn partial(
+    group_by: PhysicalGroupBy,
+    calls: Vec<Arc<AggregateFunctionExpr>>,
+    filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    input: Arc<dyn ExecutionPlan>,
+    n_tasks: usize,
+    is_key: &dyn Fn(&str) -> bool,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let physical = input.schema();
+    let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, calls, filters, input, physical)?;
+    let schema = partial.schema();
+    let grouped = schema.fields().iter().take(partial.group_expr().num_group_exprs()).map(|key| key.name().clone());
+    let keys = grouped.filter(|name| is_key(name)).collect();
+    Ok(exchanged(Arc::new(partial), keys, n_tasks))
+}
+
+/// How many rows a group has.
+fn count_of_rows(physical: &SchemaRef) -> DfResult<Arc<AggregateFunctionExpr>> {
+    let one: Arc<dyn PhysicalExpr> = Arc::new(Literal::new(ScalarValue::Int64(Some(1))));
+    Ok(Arc::new(AggregateExprBuilder::new(count_udaf(), vec![one]).schema(Arc::clone(physical)).alias(ROWS).build()?))
+}
+
+/// How often a row was added, less how often it was taken out.
+fn net_count(physical: &SchemaRef) -> DfResult<Arc<AggregateFunctionExpr>> {
+    let change: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(col(CHANGE, physical)?, DataType::Int64, None));
+    Ok(Arc::new(AggregateExprBuilder::new(sum_udaf(), vec![change]).schema(Arc::clone(physical)).alias(ROWS).build()?))
+}
+
+type Calls = (Vec<Arc<AggregateFunctionExpr>>, Vec<Option<Arc<dyn PhysicalExpr>>>);
+
+/// All that aggregates evaluate.
+fn evaluated<'a>(
+    calls: &'a [Arc<AggregateFunctionExpr>],
+    filters: &'a [Option<Arc<dyn PhysicalExpr>>],
+) -> impl Iterator<Item = Arc<dyn PhysicalExpr>> + 'a {
+    let of_call = |call: &Arc<AggregateFunctionExpr>| {
+        call.expressions().into_iter().chain(call.order_bys().iter().map(|order| Arc::clone(&order.expr))).collect::<Vec<_>>()
+    };
+    calls.iter().flat_map(of_call).chain(filters.iter().flatten().cloned())
+}
+
+/// The columns that aggregates use.
+fn columns_used(calls: &[Arc<AggregateFunctionExpr>], filters: &[Option<Arc<dyn PhysicalExpr>>], physical: &SchemaRef) -> SchemaRef {
+    let used: BTreeSet<usize> = evaluated(calls, filters).flat_map(|expr| collect_columns(&expr)).map(|column| column.index()).collect();
+    let fields = used.into_iter().filter_map(|idx| physical.fields().get(idx).cloned());
+    Arc::new(Schema::new(fields.map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect::<Vec<_>>()))
+}
+
+/// The same calls over the columns that they use.
+fn over_columns(calls: Vec<Arc<AggregateFunctionExpr>>, filters: Vec<Option<Arc<dyn PhysicalExpr>>>, used: &SchemaRef) -> DfResult<Calls> {
+    let moved = |expr: Arc<dyn PhysicalExpr>| {
+        let at = |node: Arc<dyn PhysicalExpr>| match node.downcast_ref::<PhysicalColumn>() {
+            Some(column) => Ok(Transformed::yes(col(column.name(), used)?)),
+            None => Ok(Transformed::no(node)),
+        };
+        expr.transform_down(at).map(|moved| moved.data)
+    };
+    let call = |call: Arc<AggregateFunctionExpr>| {
+        let args = call.expressions().into_iter().map(moved).collect::<DfResult<Vec<_>>>()?;
+        let order = call.order_bys().iter().map(|order| moved(Arc::clone(&order.expr))).collect::<DfResult<Vec<_>>>()?;
+        let over = call.with_new_expressions(args, order);
+        over.map(Arc::new).ok_or_else(|| to_datafusion(Error::internal(format!("{} over other columns", call.name()))))
+    };
+    let calls = calls.into_iter().map(call).collect::<DfResult<Vec<_>>>()?;
+    Ok((calls, filters.into_iter().map(|filter| filter.map(moved).transpose()).collect::<DfResult<Vec<_>>>()?))
 }
 
 fn sessions(
@@ -179,7 +287,10 @@ fn sessions(
 }
 
 /// The keys, which the analyzer makes columns of the input.
-fn group_by(aggregate: &Aggregate, logical: &DFSchema, physical: &Schema) -> DfResult<PhysicalGroupBy> {
+///
+/// `more` columns, with the names that they get, are keys of all grouping sets.
+fn group_by(aggregate: &Aggregate, logical: &DFSchema, physical: &Schema, more: &[(&str, String)]) -> DfResult<PhysicalGroupBy> {
+    let more = more.iter().map(|(column, name)| Ok((col(column, physical)?, name.clone()))).collect::<DfResult<Vec<_>>>()?;
     let key = |expr: &Expr| -> DfResult<(Arc<dyn PhysicalExpr>, String)> {
         match expr {
             Expr::Column(column) => Ok((col(&column.name, physical)?, column.name.clone())),
@@ -187,7 +298,8 @@ fn group_by(aggregate: &Aggregate, logical: &DFSchema, physical: &Schema) -> DfR
         }
     };
     let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() else {
-        return Ok(PhysicalGroupBy::new_single(aggregate.group_expr.iter().map(key).collect::<DfResult<Vec<_>>>()?));
+        let keys = aggregate.group_expr.iter().map(key).chain(more.into_iter().map(Ok));
+        return Ok(PhysicalGroupBy::new_single(keys.collect::<DfResult<Vec<_>>>()?));
     };
     let GroupingSet::GroupingSets(sets) = sets else {
         return Err(to_datafusion(Error::internal("grouping sets that are not written out")));
@@ -204,7 +316,13 @@ fn group_by(aggregate: &Aggregate, logical: &DFSchema, physical: &Schema) -> DfR
         let data_type = datafusion::logical_expr::ExprSchemable::get_type(*expr, logical)?;
         Ok((Arc::new(Literal::new(ScalarValue::try_from(&data_type)?)) as Arc<dyn PhysicalExpr>, name.clone()))
     });
-    let nulls = nulls.collect::<DfResult<Vec<_>>>()?;
-    let is_null = sets.iter().map(|set| all.iter().map(|expr| !set.contains(expr)).collect()).collect();
+    let mut nulls = nulls.collect::<DfResult<Vec<_>>>()?;
+    for (column, name) in &more {
+        let null = ScalarValue::try_from(&column.data_type(physical)?)?;
+        nulls.push((Arc::new(Literal::new(null)), name.clone()));
+    }
+    let never = vec![false; more.len()];
+    let is_null = sets.iter().map(|set| all.iter().map(|expr| !set.contains(expr)).chain(never.iter().copied()).collect()).collect();
+    let keys = keys.into_iter().chain(more).collect();
     Ok(PhysicalGroupBy::new(keys, nulls, is_null, true))
 }

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{ArrayRef, Int8Array};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int8Array};
+use arrow::compute::filter;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 use millstream_core::{Error, Result};
 use millstream_state::store::{
-    FrozenTable, KeyedMultiTable, KeyedTable, StoreDescription, StoreId, StoreKind, StoreSchema, StoreSpec, TableDelta,
+    FrozenTable, KeyedMultiTable, KeyedTable, StoreDescription, StoreId, StoreKind, StoreRows, StoreSchema, StoreSpec, TableDelta,
 };
 
 /// A store's name within its operator; most operators have one store.
@@ -115,4 +116,12 @@ pub fn store_schema(keys: Fields, values: Fields) -> Result<StoreSchema> {
 /// Keys as [`store_schema`] has them.
 pub fn store_keys(keys: Vec<ArrayRef>, n_rows: usize) -> Vec<ArrayRef> {
     if keys.is_empty() { vec![Arc::new(Int8Array::from_value(0, n_rows))] } else { keys }
+}
+
+/// The rows where `wanted` is true.
+pub fn filtered(rows: &StoreRows, wanted: &BooleanArray) -> Result<StoreRows> {
+    let some = |columns: &[ArrayRef]| columns.iter().map(|column| Ok(filter(column, wanted)?)).collect::<Result<Vec<_>>>();
+    let expiry =
+        rows.expiry.as_ref().map(|expiry| Ok::<_, Error>(filter(expiry, wanted)?.as_primitive::<Int64Type>().clone())).transpose()?;
+    Ok(StoreRows { n_rows: wanted.true_count(), keys: some(&rows.keys)?, expiry, values: some(&rows.values)? })
 }

@@ -7,14 +7,14 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
-use millstream_analyzer::streaming::Kept;
+use millstream_analyzer::streaming::{Gives, Kept, Shown};
 use millstream_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::join::pair_schema;
 use super::{
-    DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, SessionAggregateExec, SessionSpec, SideSpec, StatefulAggregateExec,
-    StreamJoinExec, StreamLimitExec,
+    DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, RecomputeAggregateExec, SessionAggregateExec, SessionSpec,
+    SideSpec, SinkChangesExec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec,
 };
 use crate::error::from_datafusion;
 use crate::physical::PlanCodec;
@@ -26,9 +26,25 @@ pub(crate) enum StatefulWire {
     /// [`KeyExchangeExec`]
     KeyExchange { keys: Vec<String>, n_partitions: usize },
     /// [`StatefulAggregateExec`]: its aggregates are those of the partial aggregation below.
-    Aggregate { operator: String, mode: String, event_time: Option<String>, meaning: Vec<String>, key_names: Vec<String> },
+    Aggregate {
+        operator: String,
+        mode: String,
+        gives_changes: bool,
+        event_time: Option<String>,
+        meaning: Vec<String>,
+        key_names: Vec<String>,
+    },
     /// [`SessionAggregateExec`]: so are its.
     Session { operator: String, mode: String, session: String, n_before: usize, event_time: Option<String>, meaning: Vec<String> },
+    /// [`RecomputeAggregateExec`]: its aggregates are those of its second input.
+    RecomputeAggregate {
+        operator: String,
+        mode: String,
+        gives_changes: bool,
+        event_time: Option<String>,
+        meaning: Vec<String>,
+        key_names: Vec<String>,
+    },
     /// [`DeduplicateExec`]
     Deduplicate {
         operator: String,
@@ -37,6 +53,10 @@ pub(crate) enum StatefulWire {
         within_watermark_us: Option<i64>,
         key_names: Vec<String>,
     },
+    /// [`DeduplicateChangesExec`]
+    DeduplicateChanges { operator: String, keys: Vec<String>, expires_by: Option<String>, key_names: Vec<String> },
+    /// [`SinkChangesExec`]
+    SinkChanges { key: Option<Vec<String>>, shows_changes: bool },
     /// [`StreamLimitExec`]
     Limit { operator: String, n_rows: u64 },
 }
@@ -49,10 +69,28 @@ impl StatefulWire {
             return Some(Self::KeyExchange { keys: exchange.keys().to_vec(), n_partitions });
         }
         if let Some(aggregate) = plan.downcast_ref::<StatefulAggregateExec>() {
-            let (operator, mode, event_time, meaning) = aggregate.parts();
+            let (operator, mode, gives, event_time, meaning) = aggregate.parts();
             let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
+            let (mode, gives_changes) = (mode.to_string(), gives == Gives::Changes);
             let (meaning, key_names) = (meaning.to_vec(), aggregate.key_names().to_vec());
-            return Some(Self::Aggregate { operator, mode: mode.to_string(), event_time, meaning, key_names });
+            return Some(Self::Aggregate { operator, mode, gives_changes, event_time, meaning, key_names });
+        }
+        if let Some(aggregate) = plan.downcast_ref::<RecomputeAggregateExec>() {
+            let (operator, mode, gives, event_time, meaning) = aggregate.parts();
+            let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
+            let (mode, gives_changes) = (mode.to_string(), gives == Gives::Changes);
+            let (meaning, key_names) = (meaning.to_vec(), aggregate.key_names().to_vec());
+            return Some(Self::RecomputeAggregate { operator, mode, gives_changes, event_time, meaning, key_names });
+        }
+        if let Some(deduplicate) = plan.downcast_ref::<DeduplicateChangesExec>() {
+            let (operator, keys, expires_by) = deduplicate.parts();
+            let (operator, keys, expires_by) = (operator.to_owned(), keys.to_vec(), expires_by.map(str::to_owned));
+            let key_names = deduplicate.key_names().to_vec();
+            return Some(Self::DeduplicateChanges { operator, keys, expires_by, key_names });
+        }
+        if let Some(changes) = plan.downcast_ref::<SinkChangesExec>() {
+            let (key, shown) = changes.parts();
+            return Some(Self::SinkChanges { key: key.map(<[String]>::to_vec), shows_changes: shown == Shown::Changes });
         }
         if let Some(sessions) = plan.downcast_ref::<SessionAggregateExec>() {
             let SessionSpec { operator, mode, session, n_before, event_time, meaning } = sessions.spec().clone();
@@ -72,12 +110,31 @@ impl StatefulWire {
         Some(Self::Limit { operator: operator.to_owned(), n_rows })
     }
 
-    /// The operator over `input`.
-    pub fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    /// The operator over its inputs.
+    pub fn over(self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<dyn ExecutionPlan>> {
+        let gives_of = |gives_changes| if gives_changes { Gives::Changes } else { Gives::Rows };
+        let (input, second) = match inputs {
+            [input] => (Arc::clone(input), None),
+            [input, second] => (Arc::clone(input), Some(Arc::clone(second))),
+            _ => return Err(Error::internal(format!("a stateful operator of {} inputs", inputs.len()))),
+        };
         Ok(match self {
+            Self::RecomputeAggregate { operator, mode, gives_changes, event_time, meaning, key_names } => {
+                let what = second.ok_or_else(|| Error::internal("an aggregation without its aggregates"))?;
+                let (mode, gives) = (mode.parse()?, gives_of(gives_changes));
+                let exec = RecomputeAggregateExec::try_new(input, what, operator, mode, gives, event_time, meaning)?;
+                Arc::new(exec.with_key_names(key_names))
+            }
+            Self::DeduplicateChanges { operator, keys, expires_by, key_names } => {
+                Arc::new(DeduplicateChangesExec::new(input, operator, keys, expires_by).with_key_names(key_names))
+            }
+            Self::SinkChanges { key, shows_changes } => {
+                Arc::new(SinkChangesExec::new(input, key, if shows_changes { Shown::Changes } else { Shown::NewRows }))
+            }
             Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
-            Self::Aggregate { operator, mode, event_time, meaning, key_names } => {
-                let exec = StatefulAggregateExec::try_new(input, operator, mode.parse()?, event_time, meaning)?;
+            Self::Aggregate { operator, mode, gives_changes, event_time, meaning, key_names } => {
+                let (mode, gives) = (mode.parse()?, gives_of(gives_changes));
+                let exec = StatefulAggregateExec::try_new(input, operator, mode, gives, event_time, meaning)?;
                 Arc::new(exec.with_key_names(key_names))
             }
             Self::Session { operator, mode, session, n_before, event_time, meaning } => {

@@ -58,7 +58,7 @@ impl Accumulators {
     }
 }
 
-fn groups_accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+pub(in crate::physical::stateful) fn groups_accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
     if aggregate.groups_accumulator_supported() {
         return aggregate.create_groups_accumulator().map_err(from_datafusion);
     }
@@ -173,8 +173,9 @@ impl Evaluator {
             let mut accumulators = Accumulators::new(&self.groups.aggregates)?;
             accumulators.merge(&states, &(0..n_rows).collect::<Vec<_>>(), n_rows)?;
             columns.extend(accumulators.values()?);
+            columns.truncate(self.groups.output.fields().len());
         } else {
-            columns.extend(self.groups.aggregates.iter().map(|aggregate| new_empty_array(aggregate.field().data_type())));
+            columns.extend(self.groups.shown_aggregates().map(|aggregate| new_empty_array(aggregate.field().data_type())));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.groups.output), columns, &options)?)
