@@ -4,8 +4,9 @@
 //!
 //! Players send an event every few seconds. A session is over when a viewer has been silent for 30 seconds of event time; then
 //! one row tells what it was. Operators for windows do not do this: what a session is hangs on the kind of its events. So a
-//! function keeps a few numbers per viewer, and a timeout ends the session. Above it an ordinary aggregation counts sessions
-//! per minute. The events are made here, and the query ends with them.
+//! function keeps a few numbers per viewer, and a timeout ends the session. Its rows have the time at which the session ended, so
+//! an aggregation by windows could stand above it; here an ordinary query over its table counts sessions per minute. The events
+//! are made here, and the query ends with them.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use millstream_core::Result;
 
 use super::output_mode::{node_of, visit};
-use super::{DeduplicateNode, Kept, StreamLimitNode};
+use super::{DeduplicateNode, GroupsWithStateNode, Kept, StreamLimitNode};
 
 /// What of a plan makes the rows of its result hang on the cut of the input, in words that begin a sentence.
 pub fn hangs_on_cuts(plan: &LogicalPlan) -> Result<Option<String>> {
@@ -26,6 +26,10 @@ fn what_hangs(node: &LogicalPlan) -> Option<&'static str> {
     }
     if node_of::<StreamLimitNode>(node).is_some() {
         return Some("LIMIT on a stream");
+    }
+    if node_of::<GroupsWithStateNode>(node).is_some() {
+        // Who knows what the function makes of the rows of one call.
+        return Some("a function with state");
     }
     None
 }
