@@ -94,10 +94,27 @@ functions! {
     current_timestamp();
     /// The batch's date in the session's time zone.
     current_date();
+    /// The last moment of a window: the event time of what was counted in it.
+    window_time(window);
     /// The absolute value.
     abs(column);
     /// Rounded half up.
     round(column, scale);
+}
+
+/// The window of a width such as `10 minutes` that a time falls into. (With a shifted start: `expr("window(at, '1 hour', '1 hour', '15 minutes')")`.)
+pub fn window(time: impl Into<Column>, width: &str) -> Column {
+    call("window", [time.into(), lit(width)])
+}
+
+/// The windows of a width, one beginning every `slide`, that a time falls into.
+pub fn sliding_window(time: impl Into<Column>, width: &str, slide: &str) -> Column {
+    call("window", [time.into(), lit(width), lit(slide)])
+}
+
+/// The session of a time: rows that follow each other within `gap`. (With a gap by row: `expr("session_window(at, gap)")`.)
+pub fn session_window(time: impl Into<Column>, gap: &str) -> Column {
+    call("session_window", [time.into(), lit(gap)])
 }
 
 /// The first value that is not null.

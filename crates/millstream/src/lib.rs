@@ -60,3 +60,8 @@ pub(crate) fn text_error(error: SqlError, text: &str) -> Error {
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// And the guide's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/windows.md")]
+struct GuideToWindows;

@@ -7,6 +7,7 @@ mod command;
 mod commands;
 mod crashes;
 mod example;
+mod guide;
 mod process;
 mod rivals;
 mod secrets;
