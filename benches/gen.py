@@ -12,6 +12,12 @@ apart.
   gen.py OUT events --seed 42 --files 8 --rows 4000000
       the events of the Yahoo streaming benchmark: flat JSON lines of strings,
       254 bytes a row, 1,000 ads, 10,000 users, 10,000 events per second
+  gen.py OUT ysb-json | ysb-parquet  --seed 42 --files 20 --rows 10000000
+      the same events in OUT/events, and the campaign of each ad in OUT/campaigns (CSV)
+  gen.py OUT hashtags --seed 42 --files 15 --rows 5000000
+      JSON lines (ts in milliseconds, tag): 10,000 tags, Zipf 1.0, 5,555 rows per second
+  gen.py OUT hashtags-1s --seed 42 --files 12 --rows 720000
+      the same at 1,000 rows per second
 """
 import argparse
 import gzip
@@ -51,10 +57,77 @@ def write(path, file_idx, data):
     os.utime(path, (MTIME0 + file_idx, MTIME0 + file_idx))
 
 
+def event_columns(a, k, users, pages, ads):
+    """The columns of file k."""
+    per = a.rows // a.files
+    types, actions = np.array(TYPES), np.array(ACTIONS)
+
+    def pick(stream, values):
+        return values[(column(a.seed, stream, k * per, per) % U64(len(values))).astype(np.int64)]
+
+    rows = np.arange(k * per, (k + 1) * per, dtype=U64)
+    ms = T0_MS + (rows // U64(10)).astype(np.int64) + (column(a.seed, 25, k * per, per) % U64(50)).astype(np.int64)
+    return {
+        "user_id": pick(20, users), "page_id": pick(21, pages), "ad_id": pick(22, ads), "ad_type": pick(23, types),
+        "event_type": pick(24, actions), "event_time": ms.astype(str), "ip_address": np.full(per, "1.2.3.4"),
+    }
+
+
+def ysb(a, write_file):
+    users, pages, ads = (np.array(uuids(a.seed, stream, n)) for stream, n in ((10, 10_000), (12, 100), (14, 1000)))
+    campaigns = uuids(a.seed, 16, 100)
+    os.makedirs(os.path.join(a.out, "campaigns"))
+    os.makedirs(os.path.join(a.out, "events"))
+    lines = [f"{ad},{campaigns[i // 10]}\n" for i, ad in enumerate(ads.tolist())]
+    write(os.path.join(a.out, "campaigns", "campaigns.csv"), 0, "".join(lines).encode())
+    for k in range(a.files):
+        write_file(os.path.join(a.out, "events"), k, event_columns(a, k, users, pages, ads))
+
+
+def ysb_json(a):
+    def write_file(folder, k, columns):
+        names = list(columns)
+        rows = zip(*(columns[name].tolist() for name in names))
+        lines = ["{" + ", ".join(f'"{name}": "{value}"' for name, value in zip(names, row)) + "}\n" for row in rows]
+        write(os.path.join(folder, f"part-{k:05d}.json"), k, "".join(lines).encode())
+
+    ysb(a, write_file)
+
+
+def ysb_parquet(a):
+    import duckdb
+
+    def write_file(folder, k, columns):
+        path = os.path.join(folder, f"part-{k:05d}.parquet")
+        table = {name: values.astype(object) for name, values in columns.items()}
+        db = duckdb.connect()
+        db.register("t", table)
+        db.execute(f"copy (select * from t) to '{path}' (format parquet, compression snappy, row_group_size 131072)")
+        os.utime(path, (MTIME0 + k, MTIME0 + k))
+
+    ysb(a, write_file)
+
+
+def hashtags(a, rows_per_second):
+    n_tags = 10_000
+    weights = 1.0 / np.arange(1, n_tags + 1)
+    share = np.cumsum(weights) / weights.sum()
+    per = a.rows // a.files
+    for k in range(a.files):
+        unit = (column(a.seed, 40, k * per, per) >> U64(11)).astype(np.float64) * (1.0 / (1 << 53))
+        tags = np.minimum(np.searchsorted(share, unit), n_tags - 1)
+        ms = T0_MS + np.arange(k * per, (k + 1) * per, dtype=np.int64) * 1000 // rows_per_second
+        lines = [f'{{"ts": {t}, "tag": "#tag{tag:05d}"}}\n' for t, tag in zip(ms.tolist(), tags.tolist())]
+        write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
+
+
+TYPES = ["banner", "modal", "sponsored-search", "mail", "mobile"]
+ACTIONS = ["view", "click", "purchase"]
+
+
 def events(a):
     users, pages, ads = uuids(a.seed, 10, 10_000), uuids(a.seed, 12, 100), uuids(a.seed, 14, 1000)
-    types = ["banner", "modal", "sponsored-search", "mail", "mobile"]
-    actions = ["view", "click", "purchase"]
+    types, actions = TYPES, ACTIONS
     per = a.rows // a.files
     for k in range(a.files):
         def pick(stream, n):
@@ -164,13 +237,17 @@ def cloudtrail(a):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out")
-    p.add_argument("what", choices=["cloudtrail", "events"])
+    kinds = {
+        "cloudtrail": cloudtrail, "events": events, "ysb-json": ysb_json, "ysb-parquet": ysb_parquet,
+        "hashtags": lambda a: hashtags(a, 5_000_000 // 900), "hashtags-1s": lambda a: hashtags(a, 1000),
+    }
+    p.add_argument("what", choices=list(kinds))
     p.add_argument("--seed", type=int, default=42)
     p.add_argument("--files", type=int, required=True)
     p.add_argument("--rows", type=int, required=True)
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    globals()[a.what](a)
+    kinds[a.what](a)
 
 
 if __name__ == "__main__":

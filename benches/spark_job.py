@@ -45,15 +45,41 @@ def json_filter(spark):
     return e.selectExpr("user_id", "ad_id", "page_id", "ad_type", "timestamp_millis(cast(event_time as bigint)) as ts"), []
 
 
+def ysb(spark, file_format):
+    campaigns = spark.read.schema("ad_id string, campaign_id string").csv("data/campaigns")
+    e = (spark.readStream.format(file_format).schema(EVENTS).option("maxFilesPerTrigger", 1).load("data/events")
+         .where("event_type = 'view'").selectExpr("ad_id", "timestamp_millis(cast(event_time as bigint)) as ts")
+         .withWatermark("ts", "10 seconds").join(F.broadcast(campaigns), "ad_id")
+         .groupBy("campaign_id", F.window("ts", "10 seconds")).count())
+    return e.select("campaign_id", F.col("window.start").alias("window_start"), F.col("count").alias("n")), []
+
+
+def hashtags(spark, slide):
+    e = (spark.readStream.format("json").schema("ts bigint, tag string").option("maxFilesPerTrigger", 1).load("data")
+         .selectExpr("tag", "timestamp_millis(ts) as t").withWatermark("t", "1 second")
+         .groupBy("tag", F.window("t", "10 minutes", slide)).count())
+    return e.select("tag", F.col("window.start").alias("window_start"), F.col("count").alias("n")), []
+
+
+JOBS = {
+    "cloudtrail": cloudtrail,
+    "json-filter": json_filter,
+    "ysb-json": lambda spark: ysb(spark, "json"),
+    "ysb-parquet": lambda spark: ysb(spark, "parquet"),
+    "hashtags": lambda spark: hashtags(spark, "10 seconds"),
+    "hashtags-1s": lambda spark: hashtags(spark, "1 second"),
+}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("job", choices=["cloudtrail", "json-filter"])
+    p.add_argument("job", choices=list(JOBS))
     a = p.parse_args()
     spark = (SparkSession.builder.appName(a.job).master("local[2]").config("spark.ui.enabled", "false")
              .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
              .config("spark.driver.memory", "6g").config("spark.local.dir", "local").getOrCreate())
     spark.sparkContext.setLogLevel("ERROR")
-    frame, partitions = {"cloudtrail": cloudtrail, "json-filter": json_filter}[a.job](spark)
+    frame, partitions = JOBS[a.job](spark)
     writer = frame.writeStream.format("parquet").option("path", "out").option("checkpointLocation", "checkpoint")
     query = writer.partitionBy(*partitions).trigger(availableNow=True).start()
     query.awaitTermination()

@@ -51,9 +51,9 @@ struct Cost {
 pub fn run(args: &[String]) -> Outcome {
     let wish = parse(args)?;
     match wish.name.as_str() {
-        "cloudtrail" | "json-filter" => files::run(&wish),
         "empty-batch" => floor::run(&wish),
-        other => Err(format!("unknown benchmark {other:?}; there are cloudtrail, json-filter, empty-batch")),
+        name if files::names().any(|known| known == name) => files::run(&wish),
+        other => Err(format!("unknown benchmark {other:?}; there are {}", names())),
     }
 }
 
@@ -79,7 +79,11 @@ fn parse(args: &[String]) -> Outcome<Wish> {
             _ => return Err(format!("unknown argument {arg:?}")),
         }
     }
-    if wish.name.is_empty() { Err("which one? cloudtrail, json-filter, empty-batch".to_owned()) } else { Ok(wish) }
+    if wish.name.is_empty() { Err(format!("which one? {}", names())) } else { Ok(wish) }
+}
+
+fn names() -> String {
+    files::names().chain(["empty-batch"]).collect::<Vec<_>>().join(", ")
 }
 
 /// The release build of the command, with the feature set of the workspace.
@@ -120,13 +124,25 @@ fn workdir(name: &str, data: Option<&Path>) -> Outcome<PathBuf> {
     let folder = target_dir().join("bench-work").join(name);
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(folder.join("data")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
-    let Some(data) = data else { return Ok(folder) };
-    for entry in fs::read_dir(data).map_err(|e| format!("cannot list {}: {e}", data.display()))? {
-        let entry = entry.map_err(|e| format!("cannot list {}: {e}", data.display()))?;
-        let link = folder.join("data").join(entry.file_name());
-        fs::hard_link(entry.path(), &link).map_err(|e| format!("cannot link {}: {e}", link.display()))?;
+    if let Some(data) = data {
+        link_all(data, &folder.join("data"))?;
     }
     Ok(folder)
+}
+
+/// Hard links of all files in a folder and its folders.
+fn link_all(from: &Path, to: &Path) -> Outcome {
+    fs::create_dir_all(to).map_err(|e| format!("cannot create {}: {e}", to.display()))?;
+    for entry in fs::read_dir(from).map_err(|e| format!("cannot list {}: {e}", from.display()))? {
+        let entry = entry.map_err(|e| format!("cannot list {}: {e}", from.display()))?;
+        let link = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            link_all(&entry.path(), &link)?;
+        } else {
+            fs::hard_link(entry.path(), &link).map_err(|e| format!("cannot link {}: {e}", link.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs a command in `workdir` under the meter; a run that fails is an error.
