@@ -23,6 +23,8 @@ pub fn serve() -> Result<SocketAddr> {
     Ok(address)
 }
 
+// The time of posts is the world's, not the engine's.
+#[allow(clippy::disallowed_methods)]
 fn write_posts(mut stream: TcpStream) -> Result<()> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     loop {
