@@ -148,7 +148,7 @@ pub(super) fn column_of(expr: &Expr) -> Option<&Column> {
     }
 }
 
-fn is_stable(expr: &Expr, stable: &BTreeSet<Column>) -> bool {
+pub(super) fn is_stable(expr: &Expr, stable: &BTreeSet<Column>) -> bool {
     let mut is_stable = true;
     let looked = expr.apply(|used| {
         // Subqueries read other tables, which may change.

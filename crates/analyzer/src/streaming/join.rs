@@ -7,6 +7,7 @@
 //! ```
 
 mod bounds;
+mod known;
 mod resolve;
 mod side;
 
@@ -19,7 +20,10 @@ use datafusion::logical_expr::logical_plan::builder::build_join_schema;
 use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, UserDefinedLogicalNodeCore};
 use millstream_core::{Error, OutputMode};
 
+use super::changes::{CHANGE, Gives, change_column, change_field};
+
 pub use bounds::Bound;
+pub(super) use known::known_of;
 pub(super) use resolve::resolve_joins;
 pub use side::JoinSideNode;
 
@@ -57,6 +61,7 @@ pub struct StreamJoinNode {
     key_names: Vec<String>,
     meaning: Vec<String>,
     operator: String,
+    gives: Gives,
     schema: DFSchemaRef,
 }
 
@@ -102,8 +107,14 @@ impl StreamJoinNode {
         preserved(self.kind)
     }
 
-    pub(super) fn named(&self, operator: String) -> Self {
-        Self { operator, ..self.clone() }
+    /// Whether rows that were given may be taken back.
+    pub fn gives(&self) -> Gives {
+        self.gives
+    }
+
+    pub(super) fn fitted(&self, operator: String, gives: Gives, left: LogicalPlan, right: LogicalPlan) -> Result<Self> {
+        let schema = output_schema(left.schema(), right.schema(), self.kind, gives)?;
+        Ok(Self { operator, gives, left, right, schema, ..self.clone() })
     }
 
     /// The node as a plan.
@@ -115,8 +126,9 @@ impl StreamJoinNode {
 /// Refuses a join that the mode cannot serve, or whose unmatched rows could never come out.
 pub(super) fn check_join(join: &StreamJoinNode, mode: OutputMode) -> millstream_core::Result<()> {
     let kind = kind_name(join.kind);
-    if join.kind != JoinType::Inner && mode != OutputMode::Append {
-        return Err(Error::unsupported(format!("a {kind} of two streams in {mode} mode")).hint("use append mode"));
+    if mode != OutputMode::Append {
+        // Unmatched rows come at once; what is kept for ever is the user's business, as with inner joins.
+        return Ok(());
     }
     let [keeps_left, keeps_right] = join.preserves();
     // Of a left semi join too, as in Spark.
@@ -151,8 +163,22 @@ pub(crate) fn kind_name(kind: JoinType) -> &'static str {
     }
 }
 
-fn output_schema(left: &DFSchema, right: &DFSchema, kind: JoinType) -> Result<DFSchemaRef> {
-    Ok(Arc::new(build_join_schema(left, right, &kind)?))
+/// The columns of both sides, as far as they come out, and that of changes behind them.
+fn output_schema(left: &DFSchema, right: &DFSchema, kind: JoinType, gives: Gives) -> Result<DFSchemaRef> {
+    let (left, right) = (without_change(left)?, without_change(right)?);
+    let joined = build_join_schema(&left, &right, &kind)?;
+    if gives == Gives::Rows {
+        return Ok(Arc::new(joined));
+    }
+    let columns = joined.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
+    let fields = columns.chain([(None, Arc::new(change_field()))]).collect();
+    Ok(Arc::new(DFSchema::new_with_metadata(fields, joined.metadata().clone())?))
+}
+
+fn without_change(schema: &DFSchema) -> Result<DFSchema> {
+    let columns = schema.iter().filter(|(_, field)| field.name() != CHANGE);
+    let fields = columns.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+    DFSchema::new_with_metadata(fields, schema.metadata().clone())
 }
 
 impl UserDefinedLogicalNodeCore for StreamJoinNode {
@@ -199,16 +225,19 @@ impl UserDefinedLogicalNodeCore for StreamJoinNode {
         if !columns.starts_with(&exprs) {
             return plan_err!("StreamJoin's keys and times are columns and cannot become {exprs:?}");
         }
-        let schema = output_schema(left.schema(), right.schema(), self.kind)?;
+        let schema = output_schema(left.schema(), right.schema(), self.kind, self.gives)?;
         Ok(Self { left, right, filter, schema, ..self.clone() })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        let n_left = self.left.schema().fields().len();
-        // What the node itself names is added by who asks.
-        let left = output_columns.iter().copied().filter(|idx| *idx < n_left).collect();
-        let right = output_columns.iter().filter_map(|idx| idx.checked_sub(n_left)).collect();
-        Some(vec![left, right])
+        // What the node itself names is added by who asks, but for the column of changes.
+        let asked: Vec<Column> = output_columns.iter().map(|idx| Column::from(self.schema.qualified_field(*idx))).collect();
+        let needed = |side: &DFSchema| {
+            let change = change_column(side.as_arrow());
+            let asked = asked.iter().filter(|column| column.name != CHANGE).filter_map(|column| side.maybe_index_of_column(column));
+            asked.chain(change).collect::<Vec<usize>>()
+        };
+        Some(vec![needed(self.left.schema()), needed(self.right.schema())])
     }
 }
 

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Extension, Limit, LogicalPlan, Projection, UserDefinedLogicalNodeCore, lit};
+use datafusion::logical_expr::{Expr, Extension, JoinType, Limit, LogicalPlan, Projection, UserDefinedLogicalNodeCore, lit};
 use millstream_core::stack::{with_room, with_room_for_query};
 use millstream_core::{Error, OutputMode, Result};
 
 use super::carried::{Changes, Fitted, carried, column_of, internal, not_on_changes};
 use super::changes::{CHANGE, Gives};
-use super::join::{check_join, resolve_joins};
+use super::join::{check_join, known_of, resolve_joins};
 use super::sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
 use super::{DeduplicateNode, GroupsWithStateNode, Kept, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
 
@@ -117,7 +117,7 @@ impl Fitter {
             return self.deduplicate(deduplicate, above);
         }
         if let Some(join) = node_of::<StreamJoinNode>(plan) {
-            return self.join(join);
+            return self.join(join, above);
         }
         if let Some(groups) = node_of::<GroupsWithStateNode>(plan).filter(|groups| groups.is_streaming()) {
             return self.groups_with_state(groups);
@@ -157,10 +157,22 @@ impl Fitter {
         Ok(Fitted { plan: fitted.into_plan(), changes: gives_changes.then_some(changes) })
     }
 
-    fn join(&mut self, node: &StreamJoinNode) -> Result<Fitted> {
-        let inputs = self.rows_below(node.sides().map(|(side, _)| side), "a join of two streams")?;
+    fn join(&mut self, node: &StreamJoinNode, above: Above) -> Result<Fitted> {
+        if self.mode == OutputMode::Complete && above.is_result {
+            return Err(Error::unsupported("complete mode for a join above what is aggregated")
+                .hint("use update mode, or aggregate the joined rows: complete mode gives the whole result of the last aggregation"));
+        }
+        let below = Above { wants_changes: self.mode != OutputMode::Append, is_result: false };
+        let [(left, _), (right, _)] = node.sides();
+        let [left, right] = [self.fit(left, below)?, self.fit(right, below)?];
+        // In append mode unmatched rows wait until they are final; else they come at once and may be taken back.
+        let takes_back = self.mode != OutputMode::Append && !matches!(node.kind(), JoinType::Inner | JoinType::LeftSemi);
+        let gives_changes = takes_back || left.changes.is_some() || right.changes.is_some();
+        let changes = gives_changes.then(|| known_of(node, [&left, &right]));
+        let gives = if gives_changes { Gives::Changes } else { Gives::Rows };
         let name = self.names.unique("join", node.key_names());
-        carried(node.named(name).into_plan(), inputs)
+        let plan = node.fitted(name, gives, left.plan, right.plan).map_err(internal)?.into_plan();
+        Ok(Fitted { plan, changes })
     }
 
     fn groups_with_state(&mut self, node: &GroupsWithStateNode) -> Result<Fitted> {

@@ -113,3 +113,35 @@ fn what_cannot_end_is_refused_with_what_is_missing() {
         assert_eq!(joins(sql), Err(want), "{sql}");
     }
 }
+
+#[test]
+fn outside_append_mode_unmatched_rows_come_at_once_and_rows_that_may_go_need_a_sink_that_takes_deletes() {
+    let fitted = |sql: &str, mode: OutputMode| {
+        let analyzed = analyze(&catalog(), sql).unwrap();
+        for_output_mode(&analyzed.plan, mode).map(|_| ()).map_err(|error| error.message().to_owned())
+    };
+    let of_keys = "(SELECT k, count(*) AS n FROM STREAM l GROUP BY k) JOIN (SELECT k, sum(rv) AS s FROM STREAM r GROUP BY k) USING (k)";
+    let (update, complete) = (OutputMode::Update, OutputMode::Complete);
+    let deleted = "whose rows may be deleted";
+    let cases = [
+        // A left row is there with or without a right one; in the other kinds rows go without others in their place.
+        ("SELECT lv, rv FROM STREAM l LEFT JOIN STREAM r ON l.k = r.k".to_owned(), update, None),
+        ("SELECT lv FROM STREAM l LEFT SEMI JOIN STREAM r ON l.k = r.k".to_owned(), update, None),
+        ("SELECT lv, rv FROM STREAM l FULL JOIN STREAM r ON l.k = r.k".to_owned(), update, Some(deleted)),
+        ("SELECT lv FROM STREAM l LEFT ANTI JOIN STREAM r ON l.k = r.k".to_owned(), update, Some(deleted)),
+        ("SELECT l.k, count(*) AS n FROM STREAM l LEFT JOIN STREAM r ON l.k = r.k GROUP BY l.k".to_owned(), update, None),
+        ("SELECT rv, count(*) AS n FROM STREAM l LEFT JOIN STREAM r ON l.k = r.k GROUP BY rv".to_owned(), update, Some(deleted)),
+        ("SELECT rv, count(*) AS n FROM STREAM l LEFT JOIN STREAM r ON l.k = r.k GROUP BY rv".to_owned(), complete, None),
+        // An update of a group finds the same partners by its keys, but not by what is counted.
+        (format!("SELECT k, n, s FROM {of_keys}"), update, None),
+        ("SELECT n, rv FROM (SELECT count(*) AS n FROM STREAM l GROUP BY k) JOIN STREAM r ON n = rv".to_owned(), update, Some(deleted)),
+        (format!("SELECT k, n, s FROM {of_keys}"), complete, Some("complete mode for a join above what is aggregated")),
+    ];
+    for (sql, mode, refused) in cases {
+        match (fitted(&sql, mode), refused) {
+            (Ok(()), None) => {}
+            (Err(error), Some(want)) if error.contains(want) => {}
+            (got, want) => panic!("{mode}: {sql}: {got:?}, not {want:?}"),
+        }
+    }
+}

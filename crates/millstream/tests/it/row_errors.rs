@@ -200,6 +200,12 @@ async fn what_cannot_be_guarded_is_refused_by_name() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("'AggregateExec'"), "{error}");
 
+    let computing = "SELECT a.id FROM STREAM input a JOIN STREAM input b ON a.id = b.id AND a.id + 1 > b.id";
+    let error = try_stream(&session, dir, computing).await.unwrap_err();
+    assert!(error.message().contains("a condition that computes in 'StreamJoinExec'"), "{error}");
+    try_stream(&session, dir, "SELECT a.id FROM STREAM input a JOIN STREAM input b ON a.id = b.id AND a.text <= b.text").await.unwrap();
+    assert_eq!(out(&session, dir).await, ["1"]);
+
     let frame = session.sql("SELECT id FROM STREAM input").await.unwrap();
     let error = frame.write_stream().format("noop").option("rowErrors", "skip").start().await.unwrap_err();
     assert!(error.message().contains("rowErrors 'skip' is not one of fail, deadLetter"), "{error}");

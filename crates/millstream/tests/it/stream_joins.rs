@@ -3,16 +3,20 @@
 //!
 //! Seeds are printed when a case fails; `MILLSTREAM_TEST_JOIN_CASES` asks for more.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use millstream::{EngineConfig, Session, Trigger};
+use millstream::{BatchId, EngineConfig, Session, Trigger};
 use millstream_testkit::Rng;
 
 /// Rows are at most so much behind the newest one of their stream; watermarks are as much behind and more: none is late.
 const DISORDER_MS: u64 = 9_000;
 
 const SIDES: [(&str, &str); 2] = [("l", "lt TIMESTAMP, lk STRING, lv INT"), ("r", "rt TIMESTAMP, rk STRING, rv INT")];
+
+/// Rows of one batch as texts, by its id.
+type Batches = Arc<Mutex<BTreeMap<BatchId, Vec<Vec<String>>>>>;
 
 struct Case {
     seed: u64,
@@ -78,15 +82,15 @@ impl Case {
         }
     }
 
-    async fn expected(&self) -> Vec<Vec<String>> {
+    async fn expected(&self, sql: &str) -> Vec<Vec<String>> {
         let session = session(2, &self.dir.path().join("in"), "").await;
-        sorted(session.sql(&self.sql("l", "r")).await.unwrap().text_rows().await.unwrap())
+        sorted(session.sql(sql).await.unwrap().text_rows().await.unwrap())
     }
 
-    /// The rows of a stream that is stopped after some files of either side and goes on with another parallelism.
-    async fn streamed(&mut self) -> Vec<Vec<String>> {
-        let rows: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
-        let (arrived, checkpoint) = (self.dir.path().join("arrived"), self.dir.path().join("checkpoint"));
+    /// The rows of the batches of a stream that is stopped after some files of either side and goes on with another parallelism.
+    async fn streamed(&mut self, sql: &str, mode: &str, options: &[(&str, &str)]) -> Vec<Vec<Vec<String>>> {
+        let batches: Batches = Arc::default();
+        let (arrived, checkpoint) = (self.dir.path().join(format!("arrived-{mode}")), self.dir.path().join(format!("checkpoint-{mode}")));
         let mut files = Vec::new();
         for (side, _) in SIDES {
             std::fs::create_dir_all(arrived.join(side)).unwrap();
@@ -103,19 +107,18 @@ impl Case {
                 std::fs::copy(self.dir.path().join("in").join(side).join(&file), arrived.join(side).join(&file)).unwrap();
             }
             let session = session(1 + self.rng.index(4), &arrived, &format!(", maxFilesPerTrigger '{}'", 1 + self.rng.below(3))).await;
-            let watermark = |side: &str| format!("STREAM {side} WATERMARK {side}t DELAY OF INTERVAL 10 SECONDS AS {side}");
-            let frame = session.sql(&self.sql(&watermark("l"), &watermark("r"))).await.unwrap();
-            let took = Arc::clone(&rows);
-            let mut writer = frame.write_stream().trigger(Trigger::AvailableNow).foreach_batch(move |frame, _| {
+            let frame = session.sql(sql).await.unwrap();
+            let took = Arc::clone(&batches);
+            let mut writer = frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).foreach_batch(move |frame, batch| {
                 let took = Arc::clone(&took);
                 async move {
                     let rows = frame.text_rows().await?;
-                    took.lock().unwrap().extend(rows);
+                    took.lock().unwrap().insert(batch, rows);
                     Ok(())
                 }
             });
-            if files.is_empty() {
-                writer = writer.option("flush", "true");
+            for (key, value) in options.iter().filter(|(key, _)| *key != "flush" || files.is_empty()) {
+                writer = writer.option(*key, *value);
             }
             let query = writer.checkpoint(&checkpoint).start().await.unwrap();
             query.await_termination(None).await.unwrap();
@@ -123,8 +126,8 @@ impl Case {
                 assert_eq!(operator.num_rows_dropped_by_watermark, 0, "seed {}: rows were late", self.seed);
             }
         }
-        let rows = rows.lock().unwrap();
-        sorted(rows.clone())
+        let batches = batches.lock().unwrap();
+        batches.values().cloned().collect()
     }
 }
 
@@ -143,12 +146,61 @@ fn sorted(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     rows
 }
 
+fn n_cases(or_else: u64) -> u64 {
+    std::env::var("MILLSTREAM_TEST_JOIN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(or_else)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn joined_streams_are_the_joined_batch() {
-    let n_cases = std::env::var("MILLSTREAM_TEST_JOIN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(36);
-    for seed in 0..n_cases {
+    let watermark = |side: &str| format!("STREAM {side} WATERMARK {side}t DELAY OF INTERVAL 10 SECONDS AS {side}");
+    for seed in 0..n_cases(36) {
         let mut case = Case::new(seed);
-        let got = case.streamed().await;
-        assert_eq!(got, case.expected().await, "seed {seed}: {}", case.sql("l", "r"));
+        let sql = case.sql(&watermark("l"), &watermark("r"));
+        let batches = case.streamed(&sql, "append", &[("flush", "true")]).await;
+        let expected = case.sql("l", "r");
+        assert_eq!(sorted(batches.into_iter().flatten().collect()), case.expected(&expected).await, "seed {seed}: {expected}");
+    }
+}
+
+/// Joins whose rows are taken back, for they give unmatched rows at once or join what is updated; some below an aggregation.
+const CHANGING: [&str; 12] = [
+    "SELECT lk, lv, rk, rv FROM {l} LEFT JOIN {r} ON lk = rk AND lv < rv",
+    "SELECT lk, lv, rk, rv FROM {l} RIGHT JOIN {r} ON lk <=> rk AND lv < rv",
+    "SELECT lk, lv, rk, rv FROM {l} FULL JOIN {r} ON lk = rk AND lv > 10 AND lt < rt",
+    "SELECT lk, lv FROM {l} LEFT SEMI JOIN {r} ON lk = rk AND lv < rv",
+    "SELECT lk, lv FROM {l} LEFT ANTI JOIN {r} ON lk = rk AND lv < rv",
+    "SELECT a.lk, n, m FROM (SELECT lk, count(*) AS n FROM {l} GROUP BY lk) a JOIN (SELECT rk, sum(rv) AS m FROM {r} GROUP BY rk) b ON lk = rk",
+    "SELECT n, rk, rv FROM (SELECT lk, count(*) AS n FROM {l} GROUP BY lk) FULL JOIN {r} ON lk = rk AND n > rv",
+    "SELECT lk, n FROM (SELECT lk, count(*) AS n FROM {l} GROUP BY lk) LEFT SEMI JOIN {r} ON n = rv",
+    "SELECT lk, count(rk) AS n, sum(rv) AS v FROM {l} LEFT JOIN {r} ON lk = rk AND lv < rv GROUP BY lk",
+    "SELECT count(*) AS n FROM {l} LEFT ANTI JOIN {r} ON lk = rk AND lv < rv",
+    "SELECT n, count(*) AS m, sum(rv) AS v FROM (SELECT lk, count(*) AS n FROM {l} GROUP BY lk) FULL JOIN {r} ON lk = rk GROUP BY n",
+    "SELECT coalesce(lk, rk) AS k, count(*) AS n FROM {l} FULL JOIN {r} ON lk = rk GROUP BY coalesce(lk, rk)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_changes_of_joined_streams_fold_to_the_joined_batch() {
+    for seed in 0..n_cases(24) {
+        let mut case = Case::new(seed);
+        let sql = CHANGING[usize::try_from(seed).unwrap() % CHANGING.len()];
+        let over = |l: &str, r: &str| sql.replace("{l}", l).replace("{r}", r);
+        let streams = over("STREAM l", "STREAM r");
+        let expected = case.expected(&over("l", "r")).await;
+        let mut result: BTreeMap<Vec<String>, i64> = BTreeMap::new();
+        for (batch, rows) in case.streamed(&streams, "update", &[("changes", "true")]).await.into_iter().enumerate() {
+            for row in rows {
+                let (word, row) = row.split_first().unwrap();
+                let sign = if ["insert", "update_postimage"].contains(&word.as_str()) { 1 } else { -1 };
+                *result.entry(row.to_vec()).or_default() += sign;
+            }
+            assert!(result.values().all(|n| *n >= 0), "seed {seed}, batch {batch}: {sql}: {result:?}");
+        }
+        let got = result.into_iter().flat_map(|(row, n)| std::iter::repeat_n(row, usize::try_from(n).unwrap())).collect();
+        assert_eq!(sorted(got), expected, "seed {seed}: {sql}");
+        let aggregates_last = sql.rfind("GROUP BY") > sql.rfind(" ON ") || sql.starts_with("SELECT count(*)");
+        if aggregates_last {
+            let batches = case.streamed(&streams, "complete", &[]).await;
+            assert_eq!(sorted(batches.last().cloned().unwrap_or_default()), expected, "seed {seed} in complete mode: {sql}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use millstream_core::{Error, Result};
 use super::bounds::{Bound, bound_of, without_guard};
 use super::{JoinKey, JoinSideNode, SideFacts, StreamJoinNode, kind_name, output_schema, preserved};
 use crate::expr::contains_subquery;
+use crate::streaming::changes::Gives;
 use crate::streaming::node_of;
 
 /// The plan with [`StreamJoinNode`]s where two streams are joined.
@@ -159,11 +160,12 @@ impl Conditions {
         let [left_bound, right_bound] = bounds;
         let (left, left_facts) = left_side.finish(left, left_bound)?;
         let (right, right_facts) = right_side.finish(right, right_bound)?;
-        let schema = output_schema(left.schema(), right.schema(), kind)?;
+        let gives = Gives::Rows;
+        let schema = output_schema(left.schema(), right.schema(), kind, gives)?;
         let sides = [left_facts, right_facts];
         let filter = conjunction(self.of_pairs);
         let operator = String::new();
-        let node = StreamJoinNode { left, right, kind, keys, filter, sides, key_names, meaning, operator, schema };
+        let node = StreamJoinNode { left, right, kind, keys, filter, sides, key_names, meaning, operator, gives, schema };
         let plan = node.into_plan();
         if !computes {
             return Ok(plan);

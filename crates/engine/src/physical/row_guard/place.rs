@@ -23,7 +23,7 @@ use super::names::column_names;
 use super::steps::{is_fallible, step_of};
 use super::{RowGuardExec, RowGuardSpec};
 use crate::error::from_datafusion;
-use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StreamLimitExec};
+use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StreamJoinExec, StreamLimitExec};
 use crate::physical::{DeadLetters, EventTimeWatermarkExec, FutureGuardExec, RowFactExec, SourceExec};
 
 /// Puts guards into a plan. `guarded`: the names of the sources whose rows are guarded, and what they read; each needs a
@@ -147,6 +147,8 @@ fn refuse_what_fails(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
         keys.chain(join.filter().map(|filter| filter.expression())).any(is_fallible)
     } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
         join.filter().is_some_and(|filter| is_fallible(filter.expression()))
+    } else if let Some(join) = plan.downcast_ref::<StreamJoinExec>() {
+        join.spec().filter.as_ref().is_some_and(is_fallible)
     } else if let Some(exchange) = plan.downcast_ref::<RepartitionExec>() {
         matches!(exchange.partitioning(), Partitioning::Hash(keys, _) if keys.iter().any(is_fallible))
     } else {

@@ -8,6 +8,7 @@
 //! Each task has a table per side with the keys of its key groups. Rows of an outer side carry whether they have matched;
 //! those of a semi or anti join leave their table when they match.
 
+mod changes;
 mod layout;
 mod probe;
 mod run;
@@ -19,11 +20,13 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use millstream_analyzer::streaming::{CHANGE, Gives, change_column, change_field};
 use millstream_core::{Error, Result};
 use millstream_state::store::{StoreDescription, StoreKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::changes::ChangesRun;
 use self::layout::SideLayout;
 use self::run::Run;
 use super::StatefulOperator;
@@ -51,6 +54,8 @@ pub struct JoinSpec {
     pub keys: Vec<KeySpec>,
     /// Left and right.
     pub sides: [SideSpec; 2],
+    /// Whether rows that were given may be taken back: as one side's rows are changes, or unmatched rows come out at once.
+    pub gives: Gives,
     /// What else must be true of a pair: over the columns of left, then right.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// What is joined and by what, in texts that a restart compares.
@@ -99,8 +104,13 @@ impl StreamJoinExec {
         if n_partitions(&left) != n_partitions(&right) {
             return Err(Error::internal("the sides of a join have different partitions"));
         }
-        let layouts = SideLayout::of_sides(&left.schema(), &right.schema(), &spec)?.map(Arc::new);
-        let output = output_schema(&left.schema(), &right.schema(), &spec);
+        let [left_rows, right_rows] = [&left, &right].map(|side| without_change(&side.schema()));
+        let is_change = |side: &Arc<dyn ExecutionPlan>| change_column(&side.schema()).is_some();
+        if spec.gives == Gives::Rows && (is_change(&left) || is_change(&right)) {
+            return Err(Error::internal("a join of changes that gives rows"));
+        }
+        let layouts = SideLayout::of_sides(&left_rows, &right_rows, &spec)?.map(Arc::new);
+        let output = output_schema(&left_rows, &right_rows, &spec);
         Ok(Self::over(StreamJoin { spec, layouts, output }, [left, right]))
     }
 
@@ -118,12 +128,18 @@ impl StreamJoinExec {
 
 /// The columns of pairs: of left, then of right.
 pub(crate) fn pair_schema(left: &Schema, right: &Schema) -> Schema {
+    let (left, right) = (without_change(left), without_change(right));
     Schema::new(left.fields().iter().chain(right.fields()).cloned().collect::<Vec<_>>())
 }
 
+fn without_change(schema: &Schema) -> Schema {
+    Schema::new(schema.fields().iter().filter(|field| field.name() != CHANGE).cloned().collect::<Vec<_>>())
+}
+
 fn output_schema(left: &Schema, right: &Schema, spec: &JoinSpec) -> SchemaRef {
+    let change = (spec.gives == Gives::Changes).then(|| Arc::new(change_field()));
     if spec.is_semi_or_anti() {
-        return Arc::new(Schema::new(left.fields().clone()));
+        return Arc::new(Schema::new(left.fields().iter().cloned().chain(change).collect::<Vec<_>>()));
     }
     let [keeps_left, keeps_right] = spec.preserves();
     let nullable = |field: &Arc<Field>, is_nullable: bool| {
@@ -132,7 +148,7 @@ fn output_schema(left: &Schema, right: &Schema, spec: &JoinSpec) -> SchemaRef {
     };
     let left = left.fields().iter().map(|field| nullable(field, keeps_right));
     let right = right.fields().iter().map(|field| nullable(field, keeps_left));
-    Arc::new(Schema::new(left.chain(right).collect::<Vec<_>>()))
+    Arc::new(Schema::new(left.chain(right).chain(change).collect::<Vec<_>>()))
 }
 
 impl StatefulOperator for StreamJoinExec {
@@ -141,7 +157,10 @@ impl StatefulOperator for StreamJoinExec {
     }
 
     fn kind(&self) -> &'static str {
-        "join"
+        match self.operator.spec.gives {
+            Gives::Rows => "join",
+            Gives::Changes => "join_changes",
+        }
     }
 
     fn uses_event_time(&self) -> bool {
@@ -165,7 +184,8 @@ impl fmt::Display for StreamJoin {
         let JoinSpec { operator, kind, keys, sides, filter, .. } = &self.spec;
         let sign = |key: &KeySpec| if key.is_null_safe { "<=>" } else { "=" };
         let keys: Vec<String> = keys.iter().map(|key| format!("{} {} {}", key.left, sign(key), key.right)).collect();
-        write!(f, "{operator} {kind}, keys=[{}]", keys.join(", "))?;
+        let changes = if self.spec.gives == Gives::Changes { " changes" } else { "" };
+        write!(f, "{operator} {kind}{changes}, keys=[{}]", keys.join(", "))?;
         filter.iter().try_for_each(|filter| write!(f, ", filter=[{filter}]"))?;
         for (name, side) in STORES.iter().zip(sides) {
             side.expires_by.iter().try_for_each(|(column, offset_ms)| write!(f, ", {name} until {column} {offset_ms:+} ms"))?;
@@ -194,7 +214,10 @@ impl Operator<2> for StreamJoin {
     fn execute(&self, [left, right]: &[Arc<dyn ExecutionPlan>; 2], task: OperatorTask) -> Result<OperatorRows> {
         let inputs = [task.rows_of(left)?, task.rows_of(right)?];
         let pairs = Arc::new(pair_schema(&left.schema(), &right.schema()));
-        Ok(rows_of_run(Run::new(self, inputs, pairs, task)))
+        Ok(match self.spec.gives {
+            Gives::Rows => rows_of_run(Run::new(self, inputs, pairs, task)),
+            Gives::Changes => rows_of_run(ChangesRun::new(self, inputs, pairs, task)),
+        })
     }
 }
 

@@ -108,6 +108,7 @@ pub fn plan_join(
         operator: node.operator().to_owned(),
         kind: node.kind(),
         sides: [spec(left_facts), spec(right_facts)],
+        gives: node.gives(),
         filter: node.filter().map(|filter| create_physical_expr(filter, &pairs, props, ctx)).transpose()?,
         meaning: node.meaning().to_vec(),
         keys: keys.clone(),

@@ -157,6 +157,7 @@ pub(crate) struct JoinWire {
     kind: String,
     keys: Vec<KeySpec>,
     sides: [SideSpec; 2],
+    gives_changes: bool,
     /// As the condition of a filter over pairs: plans are what DataFusion makes bytes of.
     filter: Option<Vec<u8>>,
     meaning: Vec<String>,
@@ -165,7 +166,7 @@ pub(crate) struct JoinWire {
 impl JoinWire {
     /// What makes `join` again.
     pub fn of(join: &StreamJoinExec, codec: &PlanCodec) -> Result<Self> {
-        let JoinSpec { operator, kind, keys, sides, filter, meaning } = join.spec().clone();
+        let JoinSpec { operator, kind, keys, sides, gives, filter, meaning } = join.spec().clone();
         let [left, right] = &join.inputs;
         let pairs = Arc::new(EmptyExec::new(Arc::new(pair_schema(&left.schema(), &right.schema()))));
         let filter = filter.map(|filter| {
@@ -173,7 +174,8 @@ impl JoinWire {
             let bytes = physical_plan_to_bytes_with_extension_codec(Arc::new(plan), codec).map_err(from_datafusion)?;
             Ok::<_, Error>(bytes.to_vec())
         });
-        Ok(Self { operator, kind: kind.to_string(), keys, sides, filter: filter.transpose()?, meaning })
+        let gives_changes = gives == Gives::Changes;
+        Ok(Self { operator, kind: kind.to_string(), keys, sides, gives_changes, filter: filter.transpose()?, meaning })
     }
 
     /// The join of `left` and `right`.
@@ -184,14 +186,15 @@ impl JoinWire {
         ctx: &TaskContext,
         codec: &PlanCodec,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Self { operator, kind, keys, sides, filter, meaning } = self;
+        let Self { operator, kind, keys, sides, gives_changes, filter, meaning } = self;
+        let gives = if gives_changes { Gives::Changes } else { Gives::Rows };
         let filter = filter.map(|bytes| {
             let plan = physical_plan_from_bytes_with_extension_codec(&bytes, ctx, codec).map_err(from_datafusion)?;
             let filter = plan.downcast_ref::<FilterExec>().map(|filter| Arc::clone(filter.predicate()));
             filter.ok_or_else(|| Error::internal("a join's condition that is no filter"))
         });
         let kind = kind.parse().map_err(from_datafusion)?;
-        let spec = JoinSpec { operator, kind, keys, sides, filter: filter.transpose()?, meaning };
+        let spec = JoinSpec { operator, kind, keys, sides, gives, filter: filter.transpose()?, meaning };
         Ok(Arc::new(StreamJoinExec::try_new(Arc::clone(left), Arc::clone(right), spec)?))
     }
 }

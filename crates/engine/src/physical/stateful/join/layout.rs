@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{and, cast, is_not_null, prep_null_mask_filter};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use millstream_analyzer::streaming::Gives;
 use millstream_core::{Error, Result};
 use millstream_state::store::{StoreRows, StoreSchema};
 
@@ -21,8 +22,8 @@ pub(super) struct SideLayout {
     places: Vec<Place>,
     /// The columns that are kept as values.
     values: Vec<usize>,
-    /// Whether each row carries whether it has matched, behind the values.
-    has_flag: bool,
+    /// What each row carries behind its values.
+    mark: Mark,
     expires_by: Option<(usize, i64)>,
     can_match: Option<usize>,
 }
@@ -32,6 +33,16 @@ struct KeyColumn {
     column: usize,
     data_type: DataType,
     is_null_safe: bool,
+}
+
+/// What a table knows of the matches of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Nothing,
+    /// Whether the row has matched.
+    HasMatched,
+    /// How many rows it matches, as these may be taken out.
+    NPairs,
 }
 
 /// Where a column of the side comes from when a row comes out of the table.
@@ -75,20 +86,35 @@ impl SideLayout {
         });
         let places = places.collect();
         let expires_by = of_side.expires_by.as_ref().map(|(column, offset_ms)| Ok::<_, Error>((index_of(column)?, *offset_ms)));
-        let has_flag = !spec.is_semi_or_anti() && spec.preserves().get(side) == Some(&true);
-        Ok(Self { fields: schema.fields().clone(), keys, places, values, has_flag, expires_by: expires_by.transpose()?, can_match })
+        let is_preserved = spec.preserves().get(side) == Some(&true);
+        let mark = match spec.gives {
+            Gives::Rows if is_preserved && !spec.is_semi_or_anti() => Mark::HasMatched,
+            Gives::Changes if is_preserved || (side == 0 && spec.is_semi_or_anti()) => Mark::NPairs,
+            _ => Mark::Nothing,
+        };
+        Ok(Self { fields: schema.fields().clone(), keys, places, values, mark, expires_by: expires_by.transpose()?, can_match })
     }
 
     pub(super) fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    pub(super) fn has_flag(&self) -> bool {
-        self.has_flag
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.fields.clone()))
     }
 
-    /// The value column that says whether a row has matched.
-    pub(super) fn flag_column(&self) -> usize {
+    /// Whether each row carries whether it has matched.
+    pub(super) fn has_flag(&self) -> bool {
+        self.mark == Mark::HasMatched
+    }
+
+    /// Whether each row carries how many rows it matches.
+    pub(super) fn counts_pairs(&self) -> bool {
+        self.mark == Mark::NPairs
+    }
+
+    /// The value column that says what is known of a row's matches.
+    pub(super) fn mark_column(&self) -> usize {
         self.values.len()
     }
 
@@ -117,8 +143,12 @@ impl SideLayout {
             let field = named(*column, None)?;
             Some(if is_key(*column) { Arc::new(field.as_ref().clone().with_name(format!("{}.own", field.name()))) } else { field })
         });
-        let flag = self.has_flag.then(|| Arc::new(Field::new("matched", DataType::Boolean, false)));
-        StoreSchema::new(keys, values.chain(flag).collect::<Fields>())
+        let mark = match self.mark {
+            Mark::Nothing => None,
+            Mark::HasMatched => Some(Arc::new(Field::new("matched", DataType::Boolean, false))),
+            Mark::NPairs => Some(Arc::new(Field::new("pairs", DataType::Int64, false))),
+        };
+        StoreSchema::new(keys, values.chain(mark).collect::<Fields>())
     }
 
     /// Which rows can match at all; none says all of them.
@@ -146,10 +176,15 @@ impl SideLayout {
         self.keys.iter().map(|key| as_type(column(rows, key.column)?, &key.data_type)).collect()
     }
 
+    /// What a table keeps of rows beside their keys and what it knows of their matches.
+    pub(super) fn own_values(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.values.iter().map(|idx| Ok(Arc::clone(column(rows, *idx)?))).collect()
+    }
+
     /// What a table keeps of rows beside their keys.
     pub(super) fn values(&self, rows: &RecordBatch, has_matched: &BooleanArray) -> Result<Vec<ArrayRef>> {
-        let mut values = self.values.iter().map(|idx| Ok(Arc::clone(column(rows, *idx)?))).collect::<Result<Vec<_>>>()?;
-        if self.has_flag {
+        let mut values = self.own_values(rows)?;
+        if self.has_flag() {
             values.push(Arc::new(has_matched.clone()));
         }
         Ok(values)
@@ -177,7 +212,7 @@ impl SideLayout {
 
     /// Which of these rows, which have left the table, have never matched.
     pub(super) fn unmatched(&self, rows: &StoreRows) -> Option<BooleanArray> {
-        let flag = rows.values.get(self.flag_column()).filter(|_| self.has_flag)?;
+        let flag = rows.values.get(self.mark_column()).filter(|_| self.has_flag())?;
         Some(flag.as_boolean().iter().map(|has_matched| Some(has_matched != Some(true))).collect())
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Probe {
 pub(super) struct Pairs {
     /// The columns of left, then of right.
     pub(super) rows: RecordBatch,
+    /// By pair, the row that looked for it.
+    pub(super) probe_rows: UInt32Array,
     /// By pair, the row of the other table.
     pub(super) slots: Vec<Slot>,
     /// By pair, whether that row is marked as one that has matched; none without marks.
@@ -62,8 +64,8 @@ impl Probe {
         let others = other_layout.columns(&keys, &values, taken.len())?;
         let columns = if self.side == 0 { own.into_iter().chain(others).collect() } else { others.into_iter().chain(own).collect() };
         let flag = if other_layout.has_flag() { values.pop().map(|flag| flag.as_boolean().clone()) } else { None };
-        let mut pairs = Pairs { rows: RecordBatch::try_new(Arc::clone(schema), columns)?, slots: found.slots, flags: flag };
-        let mut probe_rows = taken;
+        let mut pairs =
+            Pairs { rows: RecordBatch::try_new(Arc::clone(schema), columns)?, probe_rows: taken, slots: found.slots, flags: flag };
         if let Some(filter) = filter {
             let is_match =
                 filter.evaluate(&pairs.rows).and_then(|value| value.into_array(pairs.rows.num_rows())).map_err(from_datafusion)?;
@@ -74,11 +76,16 @@ impl Probe {
                 pairs.slots = pairs.slots.iter().zip(is_match.values()).filter_map(|(slot, is_match)| is_match.then_some(*slot)).collect();
                 pairs.flags =
                     pairs.flags.map(|flags| arrow::compute::filter(&flags, &is_match)).transpose()?.map(|flags| flags.as_boolean().clone());
-                probe_rows =
-                    probe_rows.values().iter().zip(is_match.values()).filter_map(|(row, is_match)| is_match.then_some(*row)).collect();
+                pairs.probe_rows = pairs
+                    .probe_rows
+                    .values()
+                    .iter()
+                    .zip(is_match.values())
+                    .filter_map(|(row, is_match)| is_match.then_some(*row))
+                    .collect();
             }
         }
-        for row in probe_rows.values() {
+        for row in pairs.probe_rows.values() {
             self.has_matched.get_mut(*row as usize).into_iter().for_each(|has_matched| *has_matched = true);
         }
         Ok(Some(pairs))

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{filter_record_batch, not};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
@@ -20,7 +20,7 @@ use crate::error::from_datafusion;
 use crate::physical::operator::{OperatorRun, OperatorTask};
 
 /// As Spark calls it in progress.
-const IN_PROGRESS: &str = "symmetricHashJoin";
+pub(super) const IN_PROGRESS: &str = "symmetricHashJoin";
 
 /// See the module's documentation.
 pub(super) struct Run {
@@ -164,7 +164,7 @@ impl Run {
             slots.sort_unstable();
             if !slots.is_empty() {
                 let marks: ArrayRef = Arc::new(BooleanArray::from(vec![true; slots.len()]));
-                self.table(other)?.set_value(&slots, self.layout(other).flag_column(), marks)?;
+                self.table(other)?.set_value(&slots, self.layout(other).mark_column(), marks)?;
             }
         }
         self.give(pairs.rows.columns().to_vec(), pairs.rows.num_rows())
@@ -286,9 +286,9 @@ impl Run {
 /// Rows of a table as those of their side.
 fn rows_of(layout: &SideLayout, rows: &StoreRows) -> Result<RecordBatch> {
     let columns = layout.columns(&rows.keys, &rows.values, rows.n_rows)?;
-    record_batch(Arc::new(Schema::new(layout.fields().clone())), columns, rows.n_rows)
+    record_batch(layout.schema(), columns, rows.n_rows)
 }
 
-fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, n_rows: usize) -> Result<RecordBatch> {
+pub(super) fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, n_rows: usize) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(n_rows)))?)
 }

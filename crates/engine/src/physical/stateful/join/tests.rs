@@ -32,6 +32,7 @@ fn spec(kind: JoinType, left: &str, offsets: [i64; 2]) -> JoinSpec {
         kind,
         keys: vec![KeySpec { left: format!("{left}k"), right: "rk".to_owned(), is_null_safe: true }],
         sides: [expires(format!("{left}t"), left_ms), expires("rt".to_owned(), right_ms)],
+        gives: Gives::Rows,
         filter: None,
         meaning: vec!["left outer join".to_owned()],
     }
