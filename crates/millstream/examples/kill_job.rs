@@ -10,9 +10,13 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::compute::max;
+use arrow::datatypes::TimestampMicrosecondType;
 use millstream::crash::AbortAt;
 use millstream::{
-    BatchId, DataFrame, DataStreamWriter, EngineConfig, Error, QueryEvent, Result, Session, StreamingQueryListener, Trigger, expr, lit,
+    BatchId, DataFrame, DataStreamWriter, EngineConfig, Error, GroupState, GroupStateTimeout, GroupsWithState, QueryEvent, Result,
+    ScalarValue, Session, StreamingQueryListener, Trigger, expr, lit, parse_schema,
 };
 
 /// The columns of the inputs whose event time advances.
@@ -68,8 +72,33 @@ async fn job(session: &Session, name: &str) -> Result<DataStreamWriter> {
             let rows = sums.select_expr(["concat(unix_millis(w.start), '/', coalesce(k, '-')) AS key", "n", "v"])?;
             rows.write_stream().output_mode("update").foreach_batch(updates)
         }
+        "groups-with-state" => {
+            let frame = read(EVENTS).await?.filter_expr("ts IS NOT NULL")?.with_watermark("ts", DELAY)?;
+            let spec = GroupsWithState::new("rows_of_token", parse_schema(ROWS_OF_TOKEN)?, parse_schema("n BIGINT")?);
+            files(frame.group_by(["token"]).flat_map_groups_with_state(spec.timeout(GroupStateTimeout::EventTime), rows_of_token))
+        }
         _ => return Err(Error::invalid(format!("there is no job '{name}'"))),
     })
+}
+
+const ROWS_OF_TOKEN: &str = "id STRING, n BIGINT";
+
+/// Counts the rows of a token, and tells when no more of them can come: they have one event time.
+fn rows_of_token(key: &[ScalarValue], rows: &[RecordBatch], state: &mut GroupState) -> Result<Vec<RecordBatch>> {
+    let before = state.value::<i64>("n")?.unwrap_or(0);
+    if state.has_timed_out() {
+        state.remove();
+        let token = key.first().ok_or_else(|| Error::internal("a group without its key"))?;
+        let token = token.to_array().map_err(|error| Error::internal(error.to_string()))?;
+        let row = RecordBatch::try_new(parse_schema(ROWS_OF_TOKEN)?, vec![token, Arc::new(Int64Array::from(vec![before]))])?;
+        return Ok(vec![row]);
+    }
+    let n_rows = rows.iter().map(RecordBatch::num_rows).sum::<usize>();
+    state.update([(before + i64::try_from(n_rows).unwrap_or(i64::MAX)).into()])?;
+    let times = rows.iter().filter_map(|rows| max(rows.column_by_name("ts")?.as_primitive_opt::<TimestampMicrosecondType>()?));
+    let newest_us = times.max().ok_or_else(|| Error::internal("rows without their time"))?;
+    state.set_timeout_timestamp(newest_us / 1000 + 1)?;
+    Ok(Vec::new())
 }
 
 /// Puts the updates of a batch where its id says, with the batch that made them.

@@ -197,6 +197,16 @@ pub const JOBS: &[Job] = &[
         }],
     },
     Job {
+        name: "groups-with-state",
+        program: Program::Example("groups-with-state"),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("n", "n")],
+            oracle: "select token as id, count(*) as n from {src} where ms is not null group by token",
+            ..Output::PARQUET
+        }],
+    },
+    Job {
         name: "deduplicate",
         program: Program::Example("deduplicate"),
         input: Format::Events,

@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use millstream_core::Result;
 
 use super::output_mode::{node_of, visit};
-use super::{DeduplicateNode, GroupsWithStateNode, Kept, StreamLimitNode};
+use super::{DeduplicateNode, GroupsWithStateNode, Kept, StatefulAggregateNode, StreamLimitNode};
 
 /// What of a plan makes the rows of its result hang on the cut of the input, in words that begin a sentence.
 pub fn hangs_on_cuts(plan: &LogicalPlan) -> Result<Option<String>> {
@@ -18,6 +18,16 @@ pub fn hangs_on_cuts(plan: &LogicalPlan) -> Result<Option<String>> {
         Ok(())
     })?;
     Ok(found.map(str::to_owned))
+}
+
+/// Whether rows of the result replace earlier ones in update mode: a group is given again whenever it has changed.
+pub fn replaces_in_update_mode(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    visit(plan, &mut |node| {
+        found |= node_of::<StatefulAggregateNode>(node).is_some();
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn what_hangs(node: &LogicalPlan) -> Option<&'static str> {

@@ -21,7 +21,7 @@ mod state_function_rules;
 
 pub use aggregate::StatefulAggregateNode;
 pub use changes::{CHANGE, Gives, INSERT, RETRACT, change_column, change_field};
-pub use cuts::hangs_on_cuts;
+pub use cuts::{hangs_on_cuts, replaces_in_update_mode};
 pub use deduplicate::{DeduplicateNode, Kept};
 pub use group_state::{GroupOutcome, GroupState, GroupStateTimeout, GroupTimes};
 pub use groups_with_state::{GroupedRows, GroupsWithStateNode, NamedColumn};

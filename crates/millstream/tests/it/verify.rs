@@ -63,6 +63,19 @@ async fn what_hangs_on_chance_or_on_the_clock_differs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn updates_of_groups_are_not_comparable_and_others_are() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/a.json"), &events(0..20));
+    let job = "CREATE TABLE events (ts TIMESTAMP, k INT) USING json;
+        CREATE STREAMING TABLE counts OPTIONS (outputMode 'update') AS SELECT k, count(*) AS n FROM STREAM events GROUP BY k;
+        CREATE STREAMING TABLE rows OPTIONS (outputMode 'update') AS SELECT k, ts FROM STREAM events WHERE k > 1;";
+    let reports = verify(dir.path(), job).await.unwrap();
+    let Verdict::NotComparable(why) = &reports[0].verdict else { panic!("{reports:?}") };
+    assert!(why.starts_with("in update mode rows replace earlier ones"), "{why}");
+    assert!(matches!(reports[1].verdict, Verdict::Equal), "{reports:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_verified_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("sample/a.json"), &events(0..20));
