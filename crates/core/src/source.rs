@@ -125,6 +125,12 @@ pub trait Source: Send + fmt::Debug {
     /// The splits of a range, at most about `n_tasks` pieces of useful size; also of a range from the checkpoint.
     async fn splits(&mut self, range: &SourceRange, n_tasks: usize) -> Result<Vec<Split>>;
 
+    /// Whether a range still is as it was planned, as far as that can be told at little cost; a source that cannot tell says yes.
+    async fn is_unchanged(&mut self, range: &SourceRange) -> Result<bool> {
+        let _ = range;
+        Ok(true)
+    }
+
     /// Told when a range is decided (its record is durable): from now on it will not be planned again.
     async fn decided(&mut self, batch: BatchId, range: &SourceRange) -> Result<()>;
 

@@ -2,12 +2,23 @@
 
 use crate::kill::rng::Rng;
 
+macro_rules! duck {
+    ($table:literal) => {
+        concat!(
+            "(select *, epoch_us(cast(ts as timestamptz)) as ts_us, epoch_us(cast(other as timestamptz)) as other_us from read_json('in/",
+            $table,
+            "/*.json', format='newline_delimited', columns={id: 'BIGINT', ts: 'VARCHAR', other: 'VARCHAR', k: 'VARCHAR', g: 'INTEGER', \
+             v: 'BIGINT', d: 'DECIMAL(12,2)', x: 'DOUBLE'}))"
+        )
+    };
+}
+
 /// The columns, as a job declares them.
 pub const COLUMNS: &str = "id BIGINT, ts TIMESTAMP, other TIMESTAMP, k STRING, g INT, v BIGINT, d DECIMAL(12,2), x DOUBLE";
-/// The same for DuckDB, with times in microseconds beside: `ts_us`, `other_us`.
-pub const DUCK: &str = "(select *, epoch_us(cast(ts as timestamptz)) as ts_us, epoch_us(cast(other as timestamptz)) as other_us from \
-    read_json('in/*.json', format='newline_delimited', columns={id: 'BIGINT', ts: 'VARCHAR', other: 'VARCHAR', k: 'VARCHAR', g: 'INTEGER', \
-    v: 'BIGINT', d: 'DECIMAL(12,2)', x: 'DOUBLE'}))";
+/// The table that queries read, and DuckDB's words for it, with times in microseconds beside: `ts_us`, `other_us`.
+pub const DUCK: &str = duck!("src");
+/// The second table, of the same columns: what joins join with.
+pub const DUCK_RIGHT: &str = duck!("rhs");
 /// Rows come out of order by less.
 pub const DISORDER_S: u64 = 20;
 

@@ -69,12 +69,13 @@ pub fn campaign(wish: &Wish) -> Outcome {
             target_dir().join("debug").join("millstream")
         }
     };
-    let mut campaign = Campaign { bin, reader: Reader::start(&tools::python()?, None)?, n_rows: 0 };
+    let mut campaign = Campaign { bin, reader: Reader::start(&tools::python()?, None)?, right: Vec::new(), n_rows: 0 };
     let start = Instant::now();
     let mut failed = Vec::new();
     for number in wish.from..wish.from + wish.n {
         let mut rng = Rng::new(wish.seed, number);
         let (query, lines) = (Query::draw(&mut rng), data::lines(&mut rng));
+        campaign.right = data::lines(&mut rng);
         let folder = target_dir().join("fuzz").join(format!("seed{}-query{number}", wish.seed));
         match campaign.judge(&query, &lines, number, &folder) {
             Ok(()) => drop(fs::remove_dir_all(&folder)),
@@ -116,6 +117,8 @@ pub fn campaign(wish: &Wish) -> Outcome {
 struct Campaign {
     bin: PathBuf,
     reader: Reader,
+    /// The rows that joins join with.
+    right: Vec<String>,
     n_rows: u64,
 }
 
@@ -124,9 +127,12 @@ impl Campaign {
     fn judge(&mut self, query: &Query, lines: &[String], seed: u64, folder: &Path) -> Outcome {
         drop(fs::remove_dir_all(folder));
         let cannot = |e| format!("cannot write below {}: {e}", folder.display());
-        fs::create_dir_all(folder.join("in")).map_err(cannot)?;
+        for (table, lines) in [("src", lines), ("rhs", &self.right)] {
+            let place = folder.join("in").join(table);
+            fs::create_dir_all(&place).map_err(cannot)?;
+            fs::write(place.join("rows.json"), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).map_err(cannot)?;
+        }
         fs::write(folder.join("job.sql"), query.job()).map_err(cannot)?;
-        fs::write(folder.join("in").join("rows.json"), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).map_err(cannot)?;
         let mut verify = Command::new(&self.bin);
         verify.args(["verify", "job.sql", "--input", "in", "--keep", "kept", "--runs", &RUNS.to_string(), "--seed", &seed.to_string()]);
         let output = verify.current_dir(folder).stdin(Stdio::null()).output();

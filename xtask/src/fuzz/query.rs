@@ -3,7 +3,7 @@
 //! A kind of query is a function in [`KINDS`]. What one of the two cannot say, or says otherwise (an average of decimals), is
 //! left out here; that the stream is the batch is checked for everything that a kind makes.
 
-use super::data::{COLUMNS, DISORDER_S, DUCK};
+use super::data::{COLUMNS, DISORDER_S, DUCK, DUCK_RIGHT};
 use crate::kill::rng::Rng;
 
 /// A query as a job, and what DuckDB is asked.
@@ -33,6 +33,9 @@ const KINDS: &[Kind] = &[
     ("chain", chain),
     ("sessions", sessions),
     ("sessions", sessions),
+    ("static-join", static_join),
+    ("join", join),
+    ("join", join),
 ];
 
 /// What a kind says.
@@ -54,7 +57,8 @@ impl Query {
     /// The whole job file.
     pub fn job(&self) -> String {
         format!(
-            "SET spark.sql.session.timeZone = UTC;\nCREATE TABLE src ({COLUMNS}) USING json OPTIONS (path 'in');\n\
+            "SET spark.sql.session.timeZone = UTC;\nCREATE TABLE src ({COLUMNS}) USING json OPTIONS (path 'in/src');\n\
+             CREATE TABLE rhs ({COLUMNS}) USING json OPTIONS (path 'in/rhs');\n\
              CREATE STREAMING TABLE result USING parquet LOCATION 'out'\n  \
              OPTIONS (checkpointLocation 'checkpoint', outputMode '{}')\n  AS {};\n",
             self.mode, self.select
@@ -264,6 +268,63 @@ fn sessions(rng: &mut Rng) -> Parts {
              group by session_no, gap_us{and_keys}{having}"
         ),
         columns,
+    }
+}
+
+/// Keys of a join, ours and DuckDB's.
+const JOIN_KEYS: &[(&str, &str)] = &[
+    ("l.k = r.k", "l.k = r.k"),
+    ("l.g = r.g", "l.g = r.g"),
+    ("l.k = r.k AND l.g = r.g", "l.k = r.k and l.g = r.g"),
+    ("l.k <=> r.k", "l.k is not distinct from r.k"),
+];
+
+/// A stream joined with a table, counted by its windows.
+fn static_join(rng: &mut Rng) -> Parts {
+    let (window, from, (ours_on, duck_on)) = (Window::draw(rng), watermarked(rng), *rng.pick(JOIN_KEYS).unwrap_or(&("", "")));
+    let kind = *rng.pick(&["JOIN", "LEFT JOIN"]).unwrap_or(&"JOIN");
+    let (time, columns) = (window.ours("ts"), ["w_start", "n", "v", "w"]);
+    Parts {
+        mode: "append",
+        select: format!(
+            "SELECT unix_micros(window.start) AS w_start, count(*) AS n, sum(v) AS v, sum(rv) AS w \
+             FROM (SELECT l.ts, l.v, r.v AS rv FROM {from} AS l {kind} rhs AS r ON {ours_on}) AS joined GROUP BY {time}"
+        ),
+        oracle: format!(
+            "select w as w_start, count(*) as n, cast(sum(v) as bigint) as v, cast(sum(rv) as bigint) as w from {} group by w_start",
+            window.duck("ts_us", &format!("(select l.ts_us, l.v, r.v as rv from {DUCK} as l {kind} {DUCK_RIGHT} as r on {duck_on})"))
+        ),
+        columns: columns.map(str::to_owned).to_vec(),
+    }
+}
+
+/// Two streams within a range of time.
+fn join(rng: &mut Rng) -> Parts {
+    let (left, right, (ours_on, duck_on)) =
+        (watermarked(rng), watermarked(rng).replace("src", "rhs"), *rng.pick(JOIN_KEYS).unwrap_or(&("", "")));
+    let kind = *rng.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]).unwrap_or(&"JOIN");
+    let duck_kind = kind.replace("LEFT SEMI", "SEMI").replace("LEFT ANTI", "ANTI");
+    let (before, after) = (rng.range(0, 20), rng.range(1, 40));
+    let more = *rng.pick(&["", "", " AND l.v < r.v", " AND l.g > 0", " AND r.k IS NOT NULL"]).unwrap_or(&"");
+    let one_side = kind.contains("SEMI") || kind.contains("ANTI");
+    let (ours_right, duck_right) = if one_side {
+        ("", "")
+    } else {
+        (", r.id AS rid, unix_micros(r.ts) AS rts, r.d AS rd", ", r.id as rid, r.ts_us as rts, r.d as rd")
+    };
+    let mut columns = vec!["id", "lts", "k", "v"];
+    columns.extend(if one_side { &[][..] } else { &["rid", "rts", "rd"] });
+    Parts {
+        mode: "append",
+        select: format!(
+            "SELECT l.id, unix_micros(l.ts) AS lts, l.k, l.v{ours_right} FROM {left} AS l {kind} {right} AS r \
+             ON {ours_on} AND r.ts >= l.ts - INTERVAL {before} SECONDS AND r.ts <= l.ts + INTERVAL {after} SECONDS{more}"
+        ),
+        oracle: format!(
+            "select l.id, l.ts_us as lts, l.k, l.v{duck_right} from {DUCK} as l {duck_kind} {DUCK_RIGHT} as r \
+             on {duck_on} and r.ts_us >= l.ts_us - {before}000000 and r.ts_us <= l.ts_us + {after}000000{more}"
+        ),
+        columns: columns.into_iter().map(str::to_owned).collect(),
     }
 }
 

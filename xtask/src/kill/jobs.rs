@@ -182,6 +182,19 @@ pub const JOBS: &[Job] = &[
         }],
     },
     Job {
+        name: "join",
+        program: Program::Sql(include_str!("jobs/join.sql")),
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("v", "v"), ("k", "k")],
+            oracle: "select concat(l.id, '+', coalesce(r.id, '-')) as id, l.v, r.k \
+                     from (select * from {src} where ms is not null) as l \
+                     left join (select * from {src} where ms is not null and v > 0) as r \
+                     on l.k = r.k and r.ms >= l.ms - 1000 and r.ms <= l.ms + 2000 and l.id <> r.id",
+            ..Output::PARQUET
+        }],
+    },
+    Job {
         name: "sessions",
         program: Program::Sql(include_str!("jobs/sessions.sql")),
         input: Format::Events,

@@ -22,6 +22,7 @@ use millstream_analyzer::streaming::{GroupsWithStateNode, JoinSideNode, StreamJo
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
+use super::finished_beside_stream::with_finished_names;
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_fact::RowFactExec;
 use super::row_guard::column_names;
@@ -61,7 +62,7 @@ impl PhysicalPlans {
     pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let optimized = self.optimize(plan)?;
         let planned = self.planner.create_physical_plan(&optimized, &self.state);
-        poll_with_room_for_query(planned).await.map_err(from_datafusion)
+        with_finished_names(poll_with_room_for_query(planned).await.map_err(from_datafusion)?)
     }
 
     /// The session that DataFusion's planner saw (for codecs and tests).

@@ -72,6 +72,12 @@ impl SourceExec {
         &self.operator.name
     }
 
+    /// The same operator under another name.
+    pub(crate) fn renamed(&self, name: String) -> Self {
+        let [splits] = &self.inputs;
+        Self::over(SourceOperator { name, ..self.operator.clone() }, [Arc::clone(splits)])
+    }
+
     /// The reader's spec.
     pub fn spec(&self) -> &ReaderSpec {
         &self.operator.spec

@@ -186,7 +186,9 @@ pub fn source_tables(plan: &LogicalPlan) -> Result<Vec<Arc<dyn TableProvider>>> 
             && let Ok(provider) = source_as_provider(&scan.source)
             && let Some(table) = provider.downcast_ref::<SourceTable>()
         {
-            let known = tables.iter().find(|known| known.downcast_ref::<SourceTable>().is_some_and(|known| known.name == table.name));
+            // Read both live and finished it is two sources.
+            let is_known = |known: &SourceTable| known.name == table.name && known.is_streaming() == table.is_streaming();
+            let known = tables.iter().find(|known| known.downcast_ref::<SourceTable>().is_some_and(is_known));
             match known.and_then(|known| known.downcast_ref::<SourceTable>()) {
                 None => tables.push(provider),
                 Some(known) if known.identity == table.identity => {}

@@ -2,7 +2,7 @@
 //!
 //! Everything that can be refused is refused here, before a row is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::query::{QueryShared, StreamingQuery};
 use super::run_state::{RunState, check_operators, operators_of};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
+use crate::physical::finished_beside_stream::finished_name;
 use crate::physical::source_table::{as_source_table, source_tables};
 use crate::physical::stateful::keep_late_rows;
 use crate::physical::watermark::watermark_execs;
@@ -66,13 +67,16 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     }
     let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism).await?;
     let now = engine.clock.monotonic();
+    let live = tables.iter().map(as_source_table).collect::<Result<Vec<_>>>()?.into_iter().filter(|table| table.is_streaming());
+    let stream_names: BTreeSet<String> = live.map(|table| table.name().to_owned()).collect();
     let (mut streams, mut statics) = (Vec::new(), Vec::new());
     for provider in tables {
         let table = as_source_table(&provider)?;
         if table.is_streaming() {
             streams.push(open_stream(table, &definition.checkpoint, &recovered).await?);
         } else {
-            statics.push(StaticLeaf::resolve(Arc::clone(&provider), now).await?);
+            let name = finished_name(table.name(), &stream_names);
+            statics.push(StaticLeaf::resolve(name, Arc::clone(&provider), now).await?);
         }
     }
     let tracker = tracker_of(&plan, &definition, &streams, &recovered, now)?;

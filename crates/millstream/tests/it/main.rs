@@ -22,6 +22,7 @@ mod scenarios;
 mod sessions;
 mod slt;
 mod state_reader;
+mod static_sides;
 mod stream_joins;
 mod stream_options;
 mod stream_script;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use millstream_core::{Admission, BatchId, Position, Result, Source, SourceRange, SourceStart};
 
+use super::in_source;
 use crate::physical::source_table::as_source_table;
 
 /// A streaming source of the query.
@@ -34,22 +35,29 @@ pub(in crate::stream) struct StaticLeaf {
 
 impl StaticLeaf {
     /// Opens the table and fixes its range to what is there.
-    pub(in crate::stream) async fn resolve(table: Arc<dyn TableProvider>, now: Duration) -> Result<Self> {
-        let (name, mut source) = {
-            let of = as_source_table(&table)?;
-            (of.name().to_owned(), of.open(None).await?)
-        };
+    pub(in crate::stream) async fn resolve(name: String, table: Arc<dyn TableProvider>, now: Duration) -> Result<Self> {
+        let mut source = as_source_table(&table)?.open(None).await?;
         let from = source.start(SourceStart::Fresh).await?;
         let range = source.plan(&from, &Admission::ALL).await?;
         Ok(Self { name, source, range, table, resolved_at: now })
     }
 
-    /// Resolves it again if its `refreshInterval` has passed.
+    /// Resolves it again if its `refreshInterval` has passed, or if what it read is there no more: a table that is written
+    /// anew now and then must not stop the query until the interval is over.
     pub(super) async fn refresh(&mut self, now: Duration) -> Result<()> {
-        let interval = as_source_table(&self.table)?.refresh_interval();
-        if interval.is_some_and(|interval| now.saturating_sub(self.resolved_at) >= interval) {
-            *self = Self::resolve(Arc::clone(&self.table), now).await?;
+        let Some(interval) = as_source_table(&self.table)?.refresh_interval() else { return Ok(()) };
+        let is_old = now.saturating_sub(self.resolved_at) >= interval;
+        if is_old || !self.is_there().await? {
+            tracing::debug!(source = self.name, is_old, "a finished table is looked at again");
+            *self = Self::resolve(self.name.clone(), Arc::clone(&self.table), now).await?;
         }
         Ok(())
+    }
+
+    async fn is_there(&mut self) -> Result<bool> {
+        match &self.range {
+            Some(range) => self.source.is_unchanged(range).await.map_err(in_source(&self.name)),
+            None => Ok(true),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_core::{BatchId, CrashPoint, Result};
+use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result};
 use millstream_state::checkpoint::Record;
 
 use super::cut::BatchCut;
@@ -43,6 +43,12 @@ impl MicroBatchLoop {
         let (mut ranges, mut static_ranges) = (BTreeMap::new(), BTreeMap::new());
         for (name, entry) in record.sources {
             let is_stream = self.run.streams.iter().any(|leaf| leaf.name == name);
+            if !is_stream && !self.run.statics.iter().any(|leaf| leaf.name == name) {
+                return Err(Error::invalid(format!(
+                    "batch {batch} was begun with the table '{name}', which the query does not read any more"
+                ))
+                .hint("start the query as it was once more, so that the batch can be finished; then change it"));
+            }
             if is_stream { &mut ranges } else { &mut static_ranges }.insert(name, entry.range);
         }
         let current = Arc::clone(&self.run.plan);
@@ -54,7 +60,11 @@ impl MicroBatchLoop {
         let cut =
             BatchCut { batch, clock_us: record.clock_us, watermarks, ranges, static_ranges, settings: record.settings, is_replay: true };
         let trigger = self.begin_trigger();
-        self.run_batch(cut, trigger).await?;
+        let ran = self.run_batch(cut, trigger).await;
+        ran.map_err(|error| match error.kind() {
+            ErrorKind::Cancelled => error,
+            _ => error.context("running a batch again with what it read before"),
+        })?;
         self.run.plan = current;
         Ok(())
     }
