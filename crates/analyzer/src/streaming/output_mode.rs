@@ -62,12 +62,6 @@ fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             return Err(not_in(mode, "streaming aggregations without watermark")
                 .hint("group by an event time with a watermark (or a window of it), or use update or complete mode"));
         }
-        if let Some(aggregate) = node_of::<StatefulAggregateNode>(node)
-            && mode == OutputMode::Update
-            && aggregate.session().is_some()
-        {
-            return Err(not_in(mode, "session windows").hint("use append or complete mode"));
-        }
         if let Some(join) = node_of::<StreamJoinNode>(node) {
             check_join(join, mode)?;
         }
@@ -139,21 +133,22 @@ impl Fitter {
             OutputMode::Complete if !above.is_result => OutputMode::Update,
             mode => mode,
         };
-        let gives_changes = mode == OutputMode::Update && (above.wants_changes || input.changes.is_some());
+        // A session that grows is another one, also where nobody asked for changes.
+        let grows = node.session().is_some();
+        let gives_changes = mode == OutputMode::Update && (above.wants_changes || input.changes.is_some() || grows);
         let gives = if gives_changes { Gives::Changes } else { Gives::Rows };
-        if node.session().is_some() && mode == OutputMode::Update {
-            return Err(not_in(mode, "session windows").hint("use append or complete mode"));
-        }
         let name = self.names.unique("aggregate", node.key_names());
         let fitted = node.fitted(name, mode, gives, input.plan).map_err(internal)?;
         let n_keys = fitted.schema().fields().len() - node.aggregate().aggr_expr.len() - usize::from(gives_changes);
-        let key: Vec<Column> = fitted.schema().columns().into_iter().take(n_keys).collect();
+        // Behind the user's keys may stand one that depends on them.
+        let n_own_keys = n_keys.saturating_sub(node.aggregate().group_expr.len().saturating_sub(node.key_names().len()));
+        let key: Vec<Column> = fitted.schema().columns().into_iter().take(n_own_keys).collect();
         // A group is gone when all its rows are; one that rows cannot leave never is, nor is the group of all rows.
         let deletes = input.changes.is_some_and(|changes| {
             let rows_stay = node.aggregate().group_expr.iter().flat_map(Expr::column_refs).all(|column| changes.stable.contains(column));
             n_keys > 0 && (changes.deletes || !rows_stay)
         });
-        let changes = Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes };
+        let changes = Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes: deletes || grows };
         Ok(Fitted { plan: fitted.into_plan(), changes: gives_changes.then_some(changes) })
     }
 

@@ -159,3 +159,24 @@ async fn the_last_complete_result_is_that_of_the_batch() {
         assert_eq!(sorted(batches.last().cloned().unwrap_or_default()), case.expected().await, "seed {seed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_sessions_add_up_to_the_batch() {
+    for seed in seeds() {
+        let mut case = Case::new(seed);
+        case.write_input();
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for change in case.streamed("update", &[("changes", "true")]).await.into_iter().flatten() {
+            let (kind, row) = change.split_first().unwrap();
+            match kind.as_str() {
+                "insert" | "update_postimage" => rows.push(row.to_vec()),
+                "delete" | "update_preimage" => {
+                    let at = rows.iter().position(|known| known == row);
+                    rows.remove(at.unwrap_or_else(|| panic!("seed {seed}: {row:?} is taken back and was not there")));
+                }
+                other => panic!("seed {seed}: {other}"),
+            }
+        }
+        assert_eq!(sorted(rows), case.expected().await, "seed {seed}");
+    }
+}
