@@ -40,7 +40,7 @@ impl Case {
         let (mut newest_ms, mut file, mut n_files) = (20_000_u64, String::new(), 0);
         let n_rows = 20 + self.rng.below(80);
         for row in 0..n_rows {
-            newest_ms += self.rng.below(8) * 500;
+            newest_ms += self.rng.below(10) * 500;
             let at_ms = newest_ms - self.rng.below(DISORDER_MS / 500) * 500;
             let key = match self.rng.below(4) {
                 0 => "null".to_owned(),
@@ -49,7 +49,7 @@ impl Case {
             let value = if self.rng.one_in(7) { "null".to_owned() } else { self.rng.below(30).to_string() };
             let at = format!("2026-01-01T00:{:02}:{:02}.{:03}Z", at_ms / 60_000, at_ms / 1000 % 60, at_ms % 1000);
             file += &format!("{{\"ts\":\"{at}\",\"k\":{key},\"v\":{value}}}\n");
-            if row + 1 == n_rows || self.rng.one_in(9) {
+            if row + 1 == n_rows || self.rng.one_in(4) {
                 std::fs::write(self.input().join(format!("{n_files:03}.json")), std::mem::take(&mut file)).unwrap();
                 n_files += 1;
             }
