@@ -38,9 +38,9 @@ impl Case {
     fn write_input(&mut self) {
         std::fs::create_dir_all(self.input()).unwrap();
         let (mut newest_ms, mut file, mut n_files) = (20_000_u64, String::new(), 0);
-        let n_rows = 20 + self.rng.below(80);
+        let n_rows = 20 + self.rng.below(40);
         for row in 0..n_rows {
-            newest_ms += self.rng.below(10) * 500;
+            newest_ms += self.rng.below(6) * 500;
             let at_ms = newest_ms - self.rng.below(DISORDER_MS / 500) * 500;
             let key = match self.rng.below(4) {
                 0 => "null".to_owned(),
@@ -49,7 +49,7 @@ impl Case {
             let value = if self.rng.one_in(7) { "null".to_owned() } else { self.rng.below(30).to_string() };
             let at = format!("2026-01-01T00:{:02}:{:02}.{:03}Z", at_ms / 60_000, at_ms / 1000 % 60, at_ms % 1000);
             file += &format!("{{\"ts\":\"{at}\",\"k\":{key},\"v\":{value}}}\n");
-            if row + 1 == n_rows || self.rng.one_in(4) {
+            if row + 1 == n_rows || self.rng.one_in(2) {
                 std::fs::write(self.input().join(format!("{n_files:03}.json")), std::mem::take(&mut file)).unwrap();
                 n_files += 1;
             }
@@ -92,7 +92,7 @@ impl Case {
             for file in files.drain(..1 + self.rng.index(files.len())) {
                 std::fs::copy(self.input().join(&file), arrived.join(&file)).unwrap();
             }
-            let session = session(1 + self.rng.index(4), &arrived, &format!(", maxFilesPerTrigger '{}'", 1 + self.rng.below(3))).await;
+            let session = session(1 + self.rng.index(4), &arrived, &format!(", maxFilesPerTrigger '{}'", 1 + self.rng.below(2))).await;
             let from = "STREAM e WATERMARK ts DELAY OF INTERVAL 10 SECONDS AS e";
             let frame = session.sql(&self.sql(from)).await.unwrap();
             let took = Arc::clone(&batches);
