@@ -125,9 +125,6 @@ impl Fitter {
 
     fn aggregate(&mut self, node: &StatefulAggregateNode, above: Above) -> Result<Fitted> {
         let input = self.fit(node.input(), Above { wants_changes: self.mode != OutputMode::Append, is_result: false })?;
-        if node.session().is_some() && input.changes.is_some() {
-            return Err(not_on_changes("session windows"));
-        }
         // Below the aggregation that gives the whole result the others run as in update mode, as in Spark.
         let mode = match self.mode {
             OutputMode::Complete if !above.is_result => OutputMode::Update,

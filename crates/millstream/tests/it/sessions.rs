@@ -16,8 +16,18 @@ type Batches = Arc<Mutex<BTreeMap<BatchId, Vec<Vec<String>>>>>;
 
 struct Case {
     seed: u64,
+    query: Query,
     rng: Rng,
     dir: tempfile::TempDir,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Query {
+    /// Sessions of rows.
+    Sessions,
+    /// Sessions of windows of rows, whose values change, so that windows go from one session to another.
+    OfWindows,
 }
 
 const COLUMNS: &str = "ts TIMESTAMP, k STRING, v INT";
@@ -26,8 +36,8 @@ const COLUMNS: &str = "ts TIMESTAMP, k STRING, v INT";
 const DISORDER_MS: u64 = 9_000;
 
 impl Case {
-    fn new(seed: u64) -> Self {
-        Self { seed, rng: Rng::new(seed), dir: tempfile::tempdir().unwrap() }
+    fn new(seed: u64, query: Query) -> Self {
+        Self { seed, query, rng: Rng::new(seed), dir: tempfile::tempdir().unwrap() }
     }
 
     fn input(&self) -> std::path::PathBuf {
@@ -58,6 +68,15 @@ impl Case {
 
     /// The query over `from`: with or without another key, with one gap or one per row.
     fn sql(&self, from: &str) -> String {
+        if self.query == Query::OfWindows {
+            let inner = format!("SELECT window AS w, k, count(*) AS n, max(v) AS top FROM {from} GROUP BY window(ts, '1 second'), k");
+            let calls = "count(*) AS windows, sum(n) AS n, max(top) AS top, count(DISTINCT k) AS keys";
+            let gap = "CASE WHEN top > 20 THEN '4 seconds' ELSE '1500 milliseconds' END";
+            let keys = format!("session_window(w, {gap}), n % 2");
+            return format!(
+                "SELECT session_window.start AS s, session_window.end AS e, n % 2 AS odd, {calls} FROM ({inner}) GROUP BY {keys}"
+            );
+        }
         let key = if self.seed.is_multiple_of(3) { ("", "") } else { ("k, ", ", k") };
         let gap = match self.seed % 2 {
             0 => "'2 seconds'",
@@ -142,7 +161,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn appended_sessions_are_those_of_the_batch() {
     for seed in seeds() {
-        let mut case = Case::new(seed);
+        let mut case = Case::new(seed, Query::Sessions);
         case.write_input();
         let batches = case.streamed("append", &[("flush", "true")]).await;
         let got = sorted(batches.into_iter().flatten().collect());
@@ -153,30 +172,46 @@ async fn appended_sessions_are_those_of_the_batch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_complete_result_is_that_of_the_batch() {
     for seed in seeds() {
-        let mut case = Case::new(seed);
+        let mut case = Case::new(seed, Query::Sessions);
         case.write_input();
         let batches = case.streamed("complete", &[]).await;
         assert_eq!(sorted(batches.last().cloned().unwrap_or_default()), case.expected().await, "seed {seed}");
     }
 }
 
+/// What is there after the changes of all batches.
+fn folded(batches: Vec<Vec<Vec<String>>>, seed: u64) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for change in batches.into_iter().flatten() {
+        let (kind, row) = change.split_first().unwrap();
+        match kind.as_str() {
+            "insert" | "update_postimage" => rows.push(row.to_vec()),
+            "delete" | "update_preimage" => {
+                let at = rows.iter().position(|known| known == row);
+                rows.remove(at.unwrap_or_else(|| panic!("seed {seed}: {row:?} is taken back and was not there")));
+            }
+            other => panic!("seed {seed}: {other}"),
+        }
+    }
+    sorted(rows)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_sessions_add_up_to_the_batch() {
     for seed in seeds() {
-        let mut case = Case::new(seed);
+        let mut case = Case::new(seed, Query::Sessions);
         case.write_input();
-        let mut rows: Vec<Vec<String>> = Vec::new();
-        for change in case.streamed("update", &[("changes", "true")]).await.into_iter().flatten() {
-            let (kind, row) = change.split_first().unwrap();
-            match kind.as_str() {
-                "insert" | "update_postimage" => rows.push(row.to_vec()),
-                "delete" | "update_preimage" => {
-                    let at = rows.iter().position(|known| known == row);
-                    rows.remove(at.unwrap_or_else(|| panic!("seed {seed}: {row:?} is taken back and was not there")));
-                }
-                other => panic!("seed {seed}: {other}"),
-            }
-        }
-        assert_eq!(sorted(rows), case.expected().await, "seed {seed}");
+        let batches = case.streamed("update", &[("changes", "true")]).await;
+        assert_eq!(folded(batches, seed), case.expected().await, "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_changes_add_up_to_the_batch() {
+    for seed in seeds() {
+        let mut case = Case::new(seed, Query::OfWindows);
+        case.write_input();
+        let batches = case.streamed("update", &[("changes", "true")]).await;
+        assert_eq!(folded(batches, seed), case.expected().await, "seed {seed}");
     }
 }

@@ -51,7 +51,7 @@ pub use late_rows::{LateRowsExec, keep_late_rows};
 pub use limit::StreamLimitExec;
 pub use plan::{plan_join, plan_stateful};
 pub use recompute::RecomputeAggregateExec;
-pub use session::{SessionAggregateExec, SessionSpec};
+pub use session::{SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec};
 pub use sink_changes::SinkChangesExec;
 pub use tables::{MAIN_STORE, QueryState};
 pub(crate) use wire::{JoinWire, StatefulWire};
@@ -86,6 +86,7 @@ pub trait StatefulOperator {
 fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
     as_a::<StatefulAggregateExec>(plan)
         .or_else(|| as_a::<SessionAggregateExec>(plan))
+        .or_else(|| as_a::<SessionChangesExec>(plan))
         .or_else(|| as_a::<RecomputeAggregateExec>(plan))
         .or_else(|| as_a::<DeduplicateExec>(plan))
         .or_else(|| as_a::<DeduplicateChangesExec>(plan))

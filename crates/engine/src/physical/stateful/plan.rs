@@ -32,7 +32,8 @@ use super::session::session_group_by;
 use super::sink_changes::meeting_columns;
 use super::{
     DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, LateRowsExec, RecomputeAggregateExec,
-    SessionAggregateExec, SessionSpec, SideSpec, SinkChangesExec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec, watermark_lag_ms,
+    SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, StatefulAggregateExec,
+    StreamJoinExec, StreamLimitExec, watermark_lag_ms,
 };
 use crate::error::to_datafusion;
 
@@ -146,6 +147,10 @@ fn aggregation(
     // Complete mode drops nothing, but for sessions, as in Spark.
     let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete || node.session().is_some());
     let input = in_time(input, node.operator(), late_by, node.once_per_row());
+    let input = match node.session() {
+        Some(session) if change_column(&input.schema()).is_some() => in_sessions(node, session, input, n_tasks)?,
+        _ => input,
+    };
     let aggregate = node.aggregate();
     let (logical, physical) = (aggregate.input.schema(), input.schema());
     let mut calls = Vec::new();
@@ -158,7 +163,7 @@ fn aggregation(
         calls.push(lowered.aggregate);
         filters.push(lowered.filter);
     }
-    if let Some(session) = node.session() {
+    if let Some(session) = node.session().filter(|_| change_column(&physical).is_none()) {
         return sessions(node, session, input, calls, filters, n_tasks);
     }
     let (mode, gives, meaning) = (node.mode(), node.gives(), node.meaning().to_vec());
@@ -256,6 +261,25 @@ fn over_columns(calls: Vec<Arc<AggregateFunctionExpr>>, filters: Vec<Option<Arc<
     };
     let calls = calls.into_iter().map(call).collect::<DfResult<Vec<_>>>()?;
     Ok((calls, filters.into_iter().map(|filter| filter.map(moved).transpose()).collect::<DfResult<Vec<_>>>()?))
+}
+
+/// Changes of rows with the sessions that they are in, which the aggregation then takes for a key like any other.
+fn in_sessions(
+    node: &StatefulAggregateNode,
+    session: &Column,
+    input: Arc<dyn ExecutionPlan>,
+    n_tasks: usize,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let keys = node.aggregate().group_expr.iter().filter_map(Expr::try_as_col).filter(|key| *key != session);
+    let keys: Vec<String> = keys.map(|key| key.name.clone()).collect();
+    let spec = SessionChangesSpec {
+        operator: format!("{}.rows", node.operator()),
+        mode: node.mode(),
+        keys: keys.clone(),
+        session: session.name.clone(),
+        event_time: node.event_time().map(|column| column.name.clone()),
+    };
+    Ok(Arc::new(SessionChangesExec::try_new(exchanged(input, keys, n_tasks), spec).map_err(to_datafusion)?))
 }
 
 fn sessions(

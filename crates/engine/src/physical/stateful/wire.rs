@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::join::pair_schema;
 use super::{
-    DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, RecomputeAggregateExec, SessionAggregateExec, SessionSpec,
-    SideSpec, SinkChangesExec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec,
+    DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, RecomputeAggregateExec, SessionAggregateExec,
+    SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec,
 };
 use crate::error::from_datafusion;
 use crate::physical::PlanCodec;
@@ -45,6 +45,8 @@ pub(crate) enum StatefulWire {
         meaning: Vec<String>,
         key_names: Vec<String>,
     },
+    /// [`SessionChangesExec`]
+    SessionChanges { operator: String, mode: String, keys: Vec<String>, session: String, event_time: Option<String> },
     /// [`DeduplicateExec`]
     Deduplicate {
         operator: String,
@@ -81,6 +83,10 @@ impl StatefulWire {
             let (mode, gives_changes) = (mode.to_string(), gives == Gives::Changes);
             let (meaning, key_names) = (meaning.to_vec(), aggregate.key_names().to_vec());
             return Some(Self::RecomputeAggregate { operator, mode, gives_changes, event_time, meaning, key_names });
+        }
+        if let Some(changes) = plan.downcast_ref::<SessionChangesExec>() {
+            let SessionChangesSpec { operator, mode, keys, session, event_time } = changes.spec().clone();
+            return Some(Self::SessionChanges { operator, mode: mode.to_string(), keys, session, event_time });
         }
         if let Some(deduplicate) = plan.downcast_ref::<DeduplicateChangesExec>() {
             let (operator, keys, expires_by) = deduplicate.parts();
@@ -140,6 +146,10 @@ impl StatefulWire {
             Self::Session { operator, mode, session, n_before, event_time, meaning } => {
                 let spec = SessionSpec { operator, mode: mode.parse()?, session, n_before, event_time, meaning };
                 Arc::new(SessionAggregateExec::try_new(input, spec)?)
+            }
+            Self::SessionChanges { operator, mode, keys, session, event_time } => {
+                let spec = SessionChangesSpec { operator, mode: mode.parse()?, keys, session, event_time };
+                Arc::new(SessionChangesExec::try_new(input, spec)?)
             }
             Self::Deduplicate { operator, keys, expires_by, within_watermark_us, key_names } => {
                 let kept = within_watermark_us.map_or(Kept::WithKey, |delay_us| Kept::WithinWatermark { delay_us });

@@ -10,13 +10,17 @@
 //!       AggregateExec       DataFusion's, partial, by other keys, start and end
 //!         LateRowsExec      each row is judged by its own session, whichever it would become part of
 //! ```
+//! Over changes [`SessionChangesExec`] finds the sessions, and an aggregation of changes stands above it.
+//!
 //! A session in the state touches no other one of its key, so only rows of a batch can join two.
 
+mod changes;
 mod columns;
 mod exec;
 mod merge;
 mod pieces;
 mod plan;
 
+pub use changes::{SessionChangesExec, SessionChangesSpec};
 pub use exec::{SessionAggregateExec, SessionSpec};
 pub use plan::session_group_by;
