@@ -210,7 +210,15 @@ impl Run {
         let watermark_ms = self.task.watermarks.current_ms;
         let out = match self.sessions.spec.mode {
             OutputMode::Append => {
-                let is_final = table.expire(watermark_ms)?;
+                let mut is_final = table.expire(watermark_ms)?;
+                if scope.facts.watermarks.is_flush() {
+                    // At the end of time sessions are final, too, that have no event time: that of another key is null.
+                    let timeless = table.scan().collect::<Result<Vec<_>>>()?;
+                    // Behind the keys is the row's number.
+                    let remove = |rows: &StoreRows| rows.keys.split_last().map_or(Ok(()), |(_, keys)| table.remove(keys));
+                    timeless.iter().try_for_each(remove)?;
+                    is_final.extend(timeless);
+                }
                 self.report.n_rows_removed = is_final.iter().map(|rows| rows.n_rows as u64).sum();
                 is_final.into_iter().map(given).collect()
             }
