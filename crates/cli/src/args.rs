@@ -51,6 +51,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  millstream sql \"SELECT count(*) FROM json.`data`\"\n  millstream sql -f query.sql --format csv")]
     Sql(SqlArgs),
     /// Parse, resolve and plan a job file without touching its data
+    #[command(after_help = "Examples:\n  millstream check job.sql\n  millstream check job.sql --against out/_checkpoint")]
     Check(CheckArgs),
     /// Prove on a sample that a job's streaming tables do not hang on how their input comes
     #[command(
@@ -89,6 +90,9 @@ pub struct RunArgs {
     /// A setting, in place of the job's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// A stateful operator that may begin afresh if it cannot go on from what the checkpoint remembers (several streaming tables: TABLE:OP)
+    #[arg(long, value_name = "OP")]
+    pub allow_state_drop: Vec<String>,
     /// Tasks per batch, default one per core; a query may have another number at every start
     #[arg(long, value_name = "N", value_parser = parallelism)]
     pub parallelism: Option<usize>,
@@ -138,6 +142,15 @@ pub struct CheckArgs {
     /// A setting, in place of the job's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// Say of each stateful operator what becomes of its state in this checkpoint: kept, migrated, dropped, new or refused
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub against: Option<String>,
+    /// The streaming table that the checkpoint is of, if the job has several
+    #[arg(long, value_name = "TABLE", requires = "against")]
+    pub dataset: Option<String>,
+    /// A stateful operator that may begin afresh if it cannot go on from what the checkpoint remembers (several streaming tables: TABLE:OP)
+    #[arg(long, value_name = "OP")]
+    pub allow_state_drop: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -14,8 +14,27 @@ pub async fn run(args: CheckArgs) -> Result<()> {
     let session = Session::new()?;
     let settings = parse_settings(&args.settings)?;
     let job = Job::open_with(&session, &args.job, &settings).await?;
-    print::answer(plan_text(&job, &RunOptions { trigger }).await?.as_bytes())?;
+    let options = RunOptions { trigger, allow_state_drop: args.allow_state_drop };
+    if let Some(checkpoint) = &args.against {
+        return against(&job, checkpoint, args.dataset.as_deref(), &options).await;
+    }
+    print::answer(plan_text(&job, &options).await?.as_bytes())?;
     print::answer(format!("{}: ok\n", args.job.display()).as_bytes())
+}
+
+/// A line for each stateful operator: what becomes of its state, and why.
+async fn against(job: &Job, checkpoint: &str, dataset: Option<&str>, options: &RunOptions) -> Result<()> {
+    let comparison = job.compare_with(checkpoint, dataset, options).await?;
+    let mut text: String = comparison.changes.iter().map(|change| format!("{change}\n")).collect();
+    if comparison.changes.is_empty() {
+        text = "there is no state\n".to_owned();
+    }
+    print::answer(text.as_bytes())?;
+    if comparison.is_refused() {
+        return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'"))
+            .hint("undo the change, or let an operator begin afresh with --allow-state-drop OP, or start with a new checkpointLocation"));
+    }
+    print::answer(b"ok\n")
 }
 
 async fn plan_text(job: &Job, options: &RunOptions) -> Result<String> {

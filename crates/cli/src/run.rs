@@ -25,7 +25,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     }
     let totals = Arc::new(Totals::new(args.progress_file.as_deref(), args.verbose)?);
     session.streams().add_listener(Arc::clone(&totals) as Arc<dyn StreamingQueryListener>);
-    let mut running = job.run(RunOptions { trigger }).await?;
+    let mut running = job.run(RunOptions { trigger, allow_state_drop: args.allow_state_drop }).await?;
     stop_on_signals(&running)?;
 
     let is_terminal = std::io::stderr().is_terminal();

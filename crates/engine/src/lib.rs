@@ -20,5 +20,6 @@ pub use error::{from_datafusion, to_datafusion};
 pub use physical::SourceTable;
 pub use runner::{LocalRunner, MAIN_SINK, RunOutcome, StageRunner};
 pub use stream::{
-    QueryDefinition, QueryEvent, StreamingQuery, StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, Trigger,
+    OperatorChange, QueryDefinition, QueryEvent, StateComparison, StateFate, StreamingQuery, StreamingQueryListener, StreamingQueryManager,
+    StreamingQueryProgress, Trigger,
 };

@@ -14,8 +14,9 @@ use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, OptionSpec, Options, OutputMode, Result, Sink};
 use millstream_engine::physical::late_table::late_rows_schema;
+use millstream_engine::stream::compare_with_checkpoint;
 use millstream_engine::stream::definition::CheckpointLife;
-use millstream_engine::{QueryDefinition, RowErrors, StreamingQuery, Trigger};
+use millstream_engine::{QueryDefinition, RowErrors, StateComparison, StreamingQuery, Trigger};
 use millstream_state::Location;
 
 use crate::columns::check_distinct;
@@ -198,6 +199,9 @@ pub(crate) struct PreparedWrite {
 /// What becomes of rows on which an expression fails: `fail` or `deadLetter`.
 const ROW_ERRORS: &str = "rowErrors";
 
+/// The stateful operators that may begin afresh, by name, divided by commas.
+pub(crate) const ALLOW_STATE_DROP: &str = "allowStateDrop";
+
 /// The folder of the rows that came too late.
 const LATE_ROWS_PATH: &str = "lateRowsPath";
 
@@ -205,7 +209,7 @@ const LATE_ROWS_PATH: &str = "lateRowsPath";
 pub(crate) const INDEPENDENT_OF_CUTS: &str = "independentOfCuts";
 
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 13] = [
+const ENGINE_OPTIONS: [&str; 14] = [
     "checkpointLocation",
     "outputMode",
     "trigger",
@@ -217,6 +221,7 @@ const ENGINE_OPTIONS: [&str; 13] = [
     "changes",
     "upsertKey",
     LATE_ROWS_PATH,
+    ALLOW_STATE_DROP,
     INDEPENDENT_OF_CUTS,
     ROW_ERRORS,
 ];
@@ -290,6 +295,15 @@ impl DataStreamWriter {
         session.streams().start(definition).await
     }
 
+    /// What would become of the state in a checkpoint if this query went on from it. Starts nothing and writes nothing. A query that
+    /// reads or writes something else than the one of the checkpoint is an error.
+    pub async fn compare_with(self, checkpoint: &str) -> Result<StateComparison> {
+        let session = self.frame.session.clone();
+        let location = Location::parse_on(Arc::clone(session.files()), checkpoint, &self.options)?;
+        let definition = self.definition().await?;
+        compare_with_checkpoint(session.engine(), &definition, &location).await
+    }
+
     /// Everything but the start: analyses the query and checks its options.
     pub(crate) async fn definition(mut self) -> Result<QueryDefinition> {
         let session = self.frame.session.clone();
@@ -350,7 +364,9 @@ impl DataStreamWriter {
             .unwrap_or(QueryDefinition::IDLE_EVENT_INTERVAL);
         let runs_no_data_batches = session.get(settings::NO_DATA_MICRO_BATCHES).is_none_or(|value| value.eq_ignore_ascii_case("true"));
         let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
+        let allow_state_drop = own.get(ALLOW_STATE_DROP).unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
         Ok(QueryDefinition {
+            allow_state_drop: allow_state_drop.map(str::to_owned).collect(),
             name,
             plan: Arc::new(plan),
             settings: session.result_settings(),

@@ -84,3 +84,45 @@ fn state_is_exported_into_one_file_that_appears_when_it_is_whole() {
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_str().unwrap().starts_with(".state-export")), "{left:?}");
 }
+
+#[test]
+fn a_changed_job_is_compared_with_its_checkpoint_and_an_operator_may_begin_afresh() {
+    let dir = folder();
+    let against = |job: &str, more: &[&str]| {
+        write(&dir.path().join("changed.sql"), job);
+        run(dir.path(), &[&["check", "changed.sql", "--against", "checkpoint"], more].concat())
+    };
+    let same = against(JOB, &[]);
+    ends(&same, 0);
+    assert_eq!(stdout(&same), "kept      aggregate-page\nok\n");
+    let wider = JOB.replace("all FROM", "all, count(*) * 2 AS twice FROM").replace("ms INT", "ms BIGINT");
+    let wider = against(&wider, &[]);
+    ends(&wider, 2);
+    assert!(
+        stdout(&wider).starts_with("refused   aggregate-page: collect_list(ms) was of (Int32) and is of (Int64)"),
+        "{}",
+        stdout(&wider)
+    );
+    let more = JOB.replace("all FROM", "all, count(*) * 2 AS twice FROM");
+    ends(&against(&more, &[]), 0);
+    let new = JOB.replace("all FROM", "all, max(ms) AS high FROM");
+    let refused = against(&new, &[]);
+    ends(&refused, 2);
+    assert!(stdout(&refused).starts_with("refused   aggregate-page: max(ms) is new"), "{}", stdout(&refused));
+    assert!(text(&refused).contains("--allow-state-drop OP"), "{}", text(&refused));
+    let allowed = against(&new, &["--allow-state-drop", "aggregate-page"]);
+    ends(&allowed, 0);
+    assert!(stdout(&allowed).starts_with("dropped   aggregate-page: max(ms) is new"), "{}", stdout(&allowed));
+    let of_table = against(&new, &["--dataset", "pages", "--allow-state-drop", "pages:aggregate-page"]);
+    ends(&of_table, 0);
+    ends(&against(&new, &["--dataset", "other"]), 2);
+    ends(&against(&new, &["--allow-state-drop", "other:aggregate-page"]), 2);
+    // Nothing of this has changed the checkpoint.
+    ends(&run(dir.path(), &["run", "job.sql", "--trigger", "available-now"]), 0);
+    write(&dir.path().join("in/c.json"), "{\"page\":\"a\",\"ms\":9}\n");
+    ends(&run(dir.path(), &["run", "changed.sql", "--trigger", "available-now"]), 1);
+    ends(&run(dir.path(), &["run", "changed.sql", "--trigger", "available-now", "--allow-state-drop", "aggregate-page"]), 0);
+    let shown = run(dir.path(), &["state", "show", "checkpoint", "--format", "json"]);
+    let row: serde_json::Value = serde_json::from_str(stdout(&shown)).unwrap();
+    assert_eq!((&row["value"]["count(1)"], &row["value"]["max(ms)"]), (&1.into(), &9.into()));
+}

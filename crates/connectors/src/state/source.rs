@@ -38,7 +38,7 @@ impl StateSource {
         let kept = KeptVersions::of(&location, &state).await?.ok_or_else(|| no_batch(&location))?;
         let version = wanted.version.unwrap_or(kept.last);
         kept.check(version)?;
-        let operators = state.operators_at(version);
+        let operators = &state.operators;
         let operator = operator_of(operators, wanted.operator.as_ref())?;
         let store = store_of(operator.0, operator.1, wanted.store.as_deref())?;
         Ok(Self {

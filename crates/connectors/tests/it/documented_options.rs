@@ -36,6 +36,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `flush` | `true`, with `available-now` only: when the input has ended, a last batch makes everything final, so that the result is that of a batch query. It closes the checkpoint: a later start with new input is refused, one without ends well |
 | `lateRowsPath` | rows that come too late for a stateful operator go to a Parquet table here, exactly once: `row` (JSON), `event_time`, the `watermark` that judged it, `operator`, `source`, `batch_id`, and of a row that came from a file `file`, `offset` (where the block begins that was read at once) and `record` (its number among the block's rows, from 0); without it they are only counted |
 | `independentOfCuts` | `true`: the result does not hang on how the input is cut into batches, though the query could; `millstream verify` then compares. Without effect on a run |
+| `allowStateDrop` | stateful operators, by name and divided by commas, that may begin afresh, without what they remember, if the changed query cannot go on from it; one that can is kept |
 | `stopTimeout` | how long a stop waits for the running batch before it is cancelled, default 10 s (spark.sql.streaming.stopTimeout); 0 = without limit |
 | `rowErrors` | rows on which an expression fails: `fail` (default) or `deadLetter` |
 ";

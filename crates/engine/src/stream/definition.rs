@@ -59,6 +59,8 @@ pub struct QueryDefinition {
     pub runs_no_data_batches: bool,
     /// When the input of `available-now` has ended, a last batch makes everything final and closes the checkpoint to new input.
     pub flushes: bool,
+    /// Stateful operators, by name, that may begin afresh if they cannot go on from what the checkpoint remembers.
+    pub allow_state_drop: Vec<String>,
     /// An idle query tells listeners so once in this time (Spark's `spark.sql.streaming.noDataProgressEventInterval`).
     pub idle_event_interval: Duration,
 }

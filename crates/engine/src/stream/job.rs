@@ -1,12 +1,14 @@
 //! The job's description in the checkpoint, and what may change between two starts.
 //!
-//! Allowed: filters, projections with the same output, rate limits, new files. Refused before anything runs: other
-//! sources, another sink, other output columns. The answer says what changed and what to do.
+//! Allowed: filters, projections with the same output (of a query that remembers also with more), rate limits, new files.
+//! Refused before anything runs: other sources, another sink, other output columns. The answer says what changed and what to
+//! do. Of state `state_change` speaks.
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use millstream_core::{Error, Result};
+use millstream_state::store::{Role, widens};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,11 +30,16 @@ impl JobDescription {
     }
 
     /// Refuses a job that cannot go on from a checkpoint that `before` made.
-    pub fn check_change(&self, before: &Self) -> Result<()> {
+    pub fn check_change(&self, before: &Self, rule: ColumnRule) -> Result<()> {
         let mut changes = Vec::new();
         describe_changes("source", &before.sources, &self.sources, &mut changes);
-        describe_changes("sink", &before.sinks, &self.sinks, &mut changes);
-        if before.columns != self.columns {
+        let writes_files = self.sinks.values().any(|identity| identity.get(COLUMNS).is_some());
+        match rule {
+            ColumnRule::Same => describe_changes("sink", &before.sinks, &self.sinks, &mut changes),
+            ColumnRule::MayGrow => describe_changes("sink", &without_columns(&before.sinks), &without_columns(&self.sinks), &mut changes),
+        }
+        let may_be = rule == ColumnRule::MayGrow && grows(&before.columns, &self.columns, writes_files);
+        if before.columns != self.columns && !may_be {
             changes.push(column_change(&before.columns, &self.columns));
         }
         if changes.is_empty() {
@@ -49,6 +56,37 @@ impl JobDescription {
             error.hint("undo the change, or start with a new checkpointLocation (the input is then read from its beginning)")
         })
     }
+}
+
+/// What may become of the output columns of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnRule {
+    /// They stay.
+    Same,
+    /// A query that remembers may give more of what it knows: new columns, another order, wider types. In files a column
+    /// keeps its type, as one table is read with one.
+    MayGrow,
+}
+
+/// Where the identity of a sink says which columns it writes.
+const COLUMNS: &str = "columns";
+
+fn without_columns(sinks: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut sinks = sinks.clone();
+    for identity in sinks.values_mut().filter_map(Value::as_object_mut) {
+        identity.remove(COLUMNS);
+    }
+    sinks
+}
+
+fn grows(before: &[(String, String)], now: &[(String, String)], writes_files: bool) -> bool {
+    let is_wider = |from: &str, to: &str| match (from.parse::<DataType>(), to.parse::<DataType>()) {
+        (Ok(from), Ok(to)) => widens(&from, &to, Role::Value),
+        _ => false,
+    };
+    before.iter().all(|(name, from)| {
+        now.iter().filter(|(known, _)| known == name).any(|(_, to)| from == to || (!writes_files && is_wider(from, to)))
+    })
 }
 
 fn describe_changes(what: &str, before: &BTreeMap<String, Value>, now: &BTreeMap<String, Value>, changes: &mut Vec<String>) {

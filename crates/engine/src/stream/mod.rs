@@ -1,6 +1,6 @@
 //! The life of a streaming query: started, run batch by batch, recovered, stopped.
 //!
-//! [`definition`] says what a query is; [`start`] compares it with its checkpoint, recovers and begins; [`micro_batch`]
+//! [`definition`] says what a query is; [`start`] compares it with its checkpoint ([`state_change`]), recovers and begins; [`micro_batch`]
 //! is the loop; [`trigger`] says when; [`watermark_tracker`] how far event time is; [`progress`], [`query`], [`listener`] and [`manager`] are what users see.
 
 pub mod definition;
@@ -12,6 +12,7 @@ pub mod progress;
 pub mod query;
 mod run_state;
 pub mod start;
+pub mod state_change;
 pub mod trigger;
 pub mod watermark_tracker;
 
@@ -20,4 +21,6 @@ pub use listener::{ListenerBus, QueryEvent, StreamingQueryListener};
 pub use manager::StreamingQueryManager;
 pub use progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use query::{QueryEnd, StreamingQuery};
+pub use start::compare_with_checkpoint;
+pub use state_change::{OperatorChange, StateComparison, StateFate};
 pub use trigger::Trigger;

@@ -44,7 +44,9 @@ impl RunState {
         let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism: u32::try_from(parallelism.max(1)).unwrap_or(u32::MAX) };
         let log = checkpoint.open_state(recovered).await?;
         let loaded = log.recover(&specs, tasks).await?;
-        let versions = recovered.last_prepared.as_ref().map(|record| record.state.clone()).unwrap_or_default();
+        let mut versions = recovered.last_prepared.as_ref().map(|record| record.state.clone()).unwrap_or_default();
+        // Operators that are gone, or begin afresh, have no version.
+        versions.retain(|id, _| operators.get(id).is_some_and(|operator| operator.since != Some(checkpoint.epoch())));
         Ok(Self { tables: Arc::new(QueryState::new(&specs, loaded.tables)?), log: Some(log), versions })
     }
 
@@ -82,38 +84,10 @@ pub(super) fn operators_of(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<Str
         let mut state = OperatorState::new(operator.kind(), KEY_GROUPS, operator.stores()?);
         state.detail = operator.detail();
         state.ordinal = Some(ordinal);
+        state.values_of = operator.values_of()?;
         if described.insert(operator.operator_id().to_owned(), state).is_some() {
             return Err(Error::internal(format!("two stateful operators are called '{}'", operator.operator_id())));
         }
     }
     Ok(described)
-}
-
-/// Refuses operators that cannot go on from the state that `before` describes.
-pub(super) fn check_operators(before: &BTreeMap<String, OperatorState>, now: &BTreeMap<String, OperatorState>) -> Result<()> {
-    let mut changes = Vec::new();
-    for (id, old) in before {
-        match now.get(id) {
-            None => changes.push(format!("the stateful operator '{id}' is gone")),
-            Some(new) if (OperatorState { ordinal: old.ordinal, ..new.clone() }) != *old => {
-                changes.push(format!("the stateful operator '{id}' was {} and is {}", shown(old), shown(new)))
-            }
-            Some(_) => {}
-        }
-    }
-    changes.extend(now.keys().filter(|id| !before.contains_key(*id)).map(|id| format!("the stateful operator '{id}' is new")));
-    if changes.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("the query's state changed since its checkpoint was made: {}", changes.join("; "))).hint(
-        "undo the change of keys, aggregates or limits, or start with a new checkpointLocation (the input is then read from its beginning)",
-    ))
-}
-
-fn shown(operator: &OperatorState) -> String {
-    let columns =
-        |fields: &arrow::datatypes::Fields| fields.iter().map(|field| field.data_type().to_string()).collect::<Vec<_>>().join(", ");
-    let stores = operator.stores.iter().map(|store| format!("({}) -> ({})", columns(store.schema.keys()), columns(store.schema.values())));
-    let detail = if operator.detail.is_null() { String::new() } else { format!(" {}", operator.detail) };
-    format!("{}{detail} with {}", operator.kind, stores.collect::<Vec<_>>().join(", "))
 }

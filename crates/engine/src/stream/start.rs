@@ -9,19 +9,20 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunId, Sink, SinkContext, SourceStart};
+use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunEpoch, RunId, Sink, SinkContext, SourceStart};
 use millstream_state::Location;
-use millstream_state::checkpoint::{self, Checkpoint, Record, Recovered};
+use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind, Recovered};
 use millstream_state::store::OperatorState;
 use tracing::Instrument;
 
 use super::definition::{CheckpointLife, QueryDefinition, Settings};
-use super::job::JobDescription;
+use super::job::{ColumnRule, JobDescription};
 use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
-use super::run_state::{RunState, check_operators, operators_of};
+use super::run_state::{RunState, operators_of};
+use super::state_change::{Before, StateComparison, StateFate, compare};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
 use crate::physical::finished_beside_stream::finished_name;
@@ -59,7 +60,7 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     }
     let operators = operators_of(&plan)?;
     let run_id = RunId(engine.ids.new_uuid());
-    let (checkpoint, recovered) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
+    let (checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let ctx = SinkContext { query_id: recovered.query_id, epoch: recovered.epoch };
     for sink in sinks.values() {
@@ -118,13 +119,21 @@ async fn take_over(
     job: &JobDescription,
     operators: &BTreeMap<String, OperatorState>,
     run_id: RunId,
-) -> Result<(Checkpoint, Recovered)> {
+) -> Result<(Checkpoint, Recovered, BTreeMap<String, OperatorState>)> {
     let (mut checkpoint, found) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
-    if let Some(before) = found.last_start.as_ref().and_then(|start| start.job.clone()) {
-        let before: JobDescription = serde_json::from_value(before)
-            .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
-        job.check_change(&before)?;
-        check_operators(&found.state.operators, operators)?;
+    let mut operators = operators.clone();
+    if let Some(last_start) = &found.last_start {
+        let before = Before {
+            operators: &found.state.operators,
+            // Without a lock an older run may decide a first batch until this one has begun.
+            has_batches: found.last_prepared.is_some() || found.last_intent.is_some() || definition.checkpoint.as_local().is_none(),
+            epoch: found.epoch,
+        };
+        let comparison = compared(job, last_start, before, &operators, &definition.allow_state_drop)?;
+        for change in comparison.changes.iter().filter(|change| change.fate != StateFate::Kept && change.fate != StateFate::Refused) {
+            tracing::warn!(checkpoint = %definition.checkpoint, operator = change.operator, fate = %change.fate, why = change.reasons.join(", "), "the query's state changes");
+        }
+        operators = comparison.into_operators()?;
     }
     if let Some(last_start) = &found.last_start {
         keep_watermark_policy(&mut definition.settings, &last_start.settings);
@@ -137,10 +146,44 @@ async fn take_over(
     let description = serde_json::to_value(job).map_err(|error| Error::internal(error.to_string()))?;
     let mut start = Record::start(run_id, engine.clock.now_proc_us(), description);
     start.settings = definition.settings.clone();
-    start.operators = operators.clone();
+    start.operators.clone_from(&operators);
     let recovered = checkpoint.start(start, found).await?;
     engine.crash_points.reach(CrashPoint::AfterStart)?;
-    Ok((checkpoint, recovered))
+    Ok((checkpoint, recovered, operators))
+}
+
+/// What a changed query would do with the state of a checkpoint, without a start and without its lock. The job must be one that can go
+/// on from it in all else.
+pub async fn compare_with_checkpoint(engine: &Arc<Engine>, definition: &QueryDefinition, checkpoint: &Location) -> Result<StateComparison> {
+    let (plan, logical) = physical_plan(engine, definition, &definition.settings).await?;
+    let job = describe(&logical, &sinks_of(definition, &source_tables(&logical)?)?)?;
+    let records = checkpoint::show(checkpoint).await?.records;
+    let Some(last_start) = records.iter().rev().find(|record| record.kind == RecordKind::Start) else {
+        return Err(Error::invalid(format!("checkpoint '{checkpoint}' has no run to compare with")));
+    };
+    let before = Before {
+        operators: &last_start.operators,
+        has_batches: records.iter().any(|record| record.batch.is_some()),
+        epoch: RunEpoch(last_start.epoch.0 + 1),
+    };
+    compared(&job, last_start, before, &operators_of(&plan)?, &definition.allow_state_drop)
+}
+
+/// Refuses a job that reads or writes something else, and says what becomes of the state.
+fn compared(
+    job: &JobDescription,
+    last_start: &Record,
+    before: Before<'_>,
+    now: &BTreeMap<String, OperatorState>,
+    may_drop: &[String],
+) -> Result<StateComparison> {
+    if let Some(described) = last_start.job.clone() {
+        let described: JobDescription = serde_json::from_value(described)
+            .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
+        let rule = if now.is_empty() { ColumnRule::Same } else { ColumnRule::MayGrow };
+        job.check_change(&described, rule)?;
+    }
+    compare(before, now, may_drop)
 }
 
 /// A query keeps the policy of its first start, as in Spark: under another one its watermark could not go on from where it is.

@@ -114,6 +114,7 @@ impl Harness {
 
     pub fn definition(&self, plan: LogicalPlan, sink: Arc<dyn Sink>, trigger: Trigger) -> QueryDefinition {
         QueryDefinition {
+            allow_state_drop: Vec::new(),
             name: None,
             plan: Arc::new(Fixed(plan)),
             settings: BTreeMap::new(),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_core::{Error, Options, Result};
+use millstream_engine::StateComparison;
 use millstream_sql::Streams;
 use millstream_sql::ir::{Command, CreateDataset, DatasetKind, Statement};
 
@@ -133,8 +134,31 @@ impl Job {
         Ok(plans)
     }
 
+    /// What would become of the state in a checkpoint if a streaming table of this job went on from it; `dataset` says which one,
+    /// if there are several. Starts nothing.
+    pub async fn compare_with(&self, checkpoint: &str, dataset: Option<&str>, options: &RunOptions) -> Result<StateComparison> {
+        let tables = self.streaming_tables();
+        options.check_state_drop(&tables)?;
+        let wanted = match (dataset, tables.as_slice()) {
+            (Some(name), _) if tables.contains(&name) => name,
+            (None, [only]) => *only,
+            (Some(name), _) => return Err(Error::invalid(format!("the job has no streaming table '{name}'")).hint(listed(&tables))),
+            (None, _) => return Err(Error::invalid("say which streaming table the checkpoint is of").hint(listed(&tables))),
+        };
+        let in_dataset = |error: Error| error.context(format!("dataset '{wanted}'"));
+        let dataset = self.datasets.iter().find(|dataset| dataset.name == wanted);
+        let dataset = dataset.ok_or_else(|| Error::internal("a streaming table that is no dataset"))?;
+        dataset.stream_writer(options)?.compare_with(checkpoint).await.map_err(in_dataset)
+    }
+
+    fn streaming_tables(&self) -> Vec<&str> {
+        let tables = self.datasets.iter().filter(|dataset| dataset.kind == DatasetKind::StreamingTable);
+        tables.map(|dataset| dataset.name.as_str()).collect()
+    }
+
     /// Starts the job.
     pub async fn run(&self, options: RunOptions) -> Result<JobRun> {
+        options.check_state_drop(&self.streaming_tables())?;
         run::start(&self.session, &self.datasets, options).await
     }
 }
@@ -174,6 +198,10 @@ impl JobText {
     pub(crate) async fn define(&self, session: &Session, settings: &[(String, String)]) -> Result<()> {
         define(session, self.others.clone(), settings, &self.text).await
     }
+}
+
+fn listed(tables: &[&str]) -> String {
+    if tables.is_empty() { "it has none".to_owned() } else { format!("it has '{}'", tables.join("', '")) }
 }
 
 fn kind_name(kind: DatasetKind) -> &'static str {

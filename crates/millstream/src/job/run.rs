@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Dataset;
 use crate::session::Session;
-use crate::writer::{DataFrameWriter, DataStreamWriter, SaveMode};
+use crate::writer::{ALLOW_STATE_DROP, DataFrameWriter, DataStreamWriter, SaveMode};
 
 /// The option of a materialized view that this module takes; all others go to the format.
 const REFRESH_INTERVAL: &str = "refreshInterval";
@@ -25,6 +25,34 @@ const REFRESH_INTERVAL: &str = "refreshInterval";
 pub struct RunOptions {
     /// The trigger of all streaming tables, in place of their own.
     pub trigger: Option<Trigger>,
+    /// Stateful operators that may begin afresh if they cannot go on: `operator`, or `dataset:operator` if there are several
+    /// streaming tables.
+    pub allow_state_drop: Vec<String>,
+}
+
+impl RunOptions {
+    /// The operators of a dataset that may begin afresh.
+    fn may_drop(&self, dataset: &str) -> Vec<&str> {
+        let names = self.allow_state_drop.iter().filter_map(|name| match name.split_once(':') {
+            Some((wanted, operator)) => (wanted == dataset).then_some(operator),
+            None => Some(name.as_str()),
+        });
+        names.collect()
+    }
+
+    /// Refuses names that do not say of which dataset they are, or name none.
+    pub(super) fn check_state_drop(&self, streaming_tables: &[&str]) -> Result<()> {
+        for name in &self.allow_state_drop {
+            let error = match name.split_once(':') {
+                Some((dataset, _)) if streaming_tables.contains(&dataset) => continue,
+                Some((dataset, _)) => format!("'{name}' names a streaming table '{dataset}' that the job does not have"),
+                None if streaming_tables.len() == 1 => continue,
+                None => format!("'{name}' does not say of which streaming table it is: write TABLE:{name}"),
+            };
+            return Err(Error::invalid(error).hint(format!("the streaming tables are '{}'", streaming_tables.join("', '"))));
+        }
+        Ok(())
+    }
 }
 
 /// Where a dataset is in its life.
@@ -101,6 +129,10 @@ impl Dataset {
         }
         if let Some(trigger) = run.trigger {
             writer = writer.trigger(trigger);
+        }
+        let may_drop = run.may_drop(&self.name);
+        if !may_drop.is_empty() {
+            writer = writer.option(ALLOW_STATE_DROP, may_drop.join(","));
         }
         Ok(writer)
     }

@@ -20,7 +20,7 @@ async fn sorted(session: &Session, sql: &str) -> Vec<String> {
 async fn run(text: &str) -> millstream::Result<Session> {
     let session = Session::new()?;
     let job = Job::parse(&session, text).await?;
-    job.run(RunOptions { trigger: Some(Trigger::AvailableNow) }).await?.wait().await?;
+    job.run(RunOptions { trigger: Some(Trigger::AvailableNow), ..RunOptions::default() }).await?.wait().await?;
     Ok(session)
 }
 

@@ -21,6 +21,7 @@ mod row_errors;
 mod scenarios;
 mod sessions;
 mod slt;
+mod state_change;
 mod state_reader;
 mod static_sides;
 mod stream_joins;

@@ -40,7 +40,7 @@ impl Running {
              {more}"
         );
         let job = Job::parse(&self.session, &text.replace("$dir", &self.path(""))).await?;
-        self.job = Some(job.run(RunOptions { trigger }).await?);
+        self.job = Some(job.run(RunOptions { trigger, ..RunOptions::default() }).await?);
         Ok(())
     }
 

@@ -249,7 +249,7 @@ async fn a_job_sets_rows_aside_by_an_option_of_its_datasets() {
     let session = Session::new().unwrap();
     let job = Job::parse(&session, &job("SELECT 10 DIV id AS n FROM input WHERE text = '1'")).await.unwrap();
     job.check(&RunOptions::default()).await.unwrap();
-    job.run(RunOptions { trigger: Some(Trigger::AvailableNow) }).await.unwrap().wait().await.unwrap();
+    job.run(RunOptions { trigger: Some(Trigger::AvailableNow), ..RunOptions::default() }).await.unwrap().wait().await.unwrap();
     assert_eq!(out(&session, dir.path()).await, ["0", "1"]);
     assert_eq!(dead(&session, dir.path(), "CAST(raw AS STRING)").await, [r#"{"text":"x"}"#]);
     assert_eq!(rows(&session, &format!("SELECT n FROM parquet.`{at}/view`")).await, ["10"]);

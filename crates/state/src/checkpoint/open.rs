@@ -221,17 +221,14 @@ pub fn recover(
 pub fn recovered_state(chain: &Chain) -> RecoveredState {
     let operators = chain.last_start().map(|start| start.operators.clone()).unwrap_or_default();
     let mut state = RecoveredState { operators, ..RecoveredState::default() };
-    let mut running = chain.early_start.as_ref().map(|start| &start.operators);
     for record in &chain.records {
-        if record.kind == RecordKind::Start {
-            // Batches from here on are another run's. Who ran those before the first start that is kept is not known.
-            if let (Some(last), Some(before)) = (state.last_batch, running.filter(|before| **before != record.operators)) {
-                state.earlier.push((last, before.clone()));
-            }
-            running = Some(&record.operators);
-        }
         let (RecordKind::Prepared, Some(batch)) = (record.kind, record.batch) else { continue };
         state.first_batch = state.first_batch.or(Some(batch));
+        state.first_epoch = state.first_epoch.or(Some(record.epoch));
+        match state.runs.last_mut() {
+            Some((epoch, last)) if *epoch == record.epoch => *last = batch,
+            _ => state.runs.push((record.epoch, batch)),
+        }
         state.last_batch = Some(batch);
         if let Some(reference) = record.state_delta.clone() {
             let changed = record.state.iter().filter(|(_, version)| **version == batch.0);

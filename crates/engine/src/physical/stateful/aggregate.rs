@@ -10,6 +10,7 @@
 
 pub(super) mod merge;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, Gives};
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{KeyedTable, StoreDescription, StoreRows};
+use millstream_state::store::{KeyedTable, StoreDescription, StoreRows, ValuesOf};
 use serde_json::{Value, json};
 
 pub(super) use self::merge::groups_accumulator;
@@ -119,8 +120,27 @@ impl StatefulOperator for StatefulAggregateExec {
         self.operator.mode != OutputMode::Complete
     }
 
+    /// The keys: of the aggregates each is compared by itself.
     fn detail(&self) -> Value {
-        json!(self.operator.meaning)
+        json!(self.operator.meaning.get(..self.operator.meaning.len() - self.operator.calls().len()))
+    }
+
+    fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        let aggregates = &self.operator.groups.aggregates;
+        if self.operator.calls().len() != aggregates.len() {
+            return Ok(BTreeMap::new());
+        }
+        let [input] = &self.inputs;
+        let rows = partial_below(input)?.input_schema();
+        let values = aggregates.iter().zip(self.operator.calls()).map(|(aggregate, call)| {
+            let types = aggregate.expressions().into_iter().map(|input| Ok(input.data_type(&rows).map_err(from_datafusion)?.to_string()));
+            Ok(ValuesOf {
+                of: call.clone(),
+                n_columns: aggregate.state_fields().map_err(from_datafusion)?.len(),
+                inputs: if survives_wider_inputs(aggregate) { Vec::new() } else { types.collect::<Result<_>>()? },
+            })
+        });
+        Ok([(MAIN_STORE.to_owned(), values.collect::<Result<_>>()?)].into())
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
@@ -133,10 +153,20 @@ impl StatefulOperator for StatefulAggregateExec {
     }
 }
 
+/// Whether what an aggregate has kept of narrow inputs, widened, is what it would have kept of wide ones. It is for those
+/// that add, compare or pick; not for what hashes its inputs, or tells them apart.
+fn survives_wider_inputs(aggregate: &AggregateFunctionExpr) -> bool {
+    let name = aggregate.fun().name().to_ascii_lowercase();
+    let name = name.strip_prefix("spark_").unwrap_or(&name);
+    !aggregate.is_distinct()
+        && matches!(name, "sum" | "try_sum" | "avg" | "try_avg" | "min" | "max" | "count" | "first_value" | "last_value" | "any_value")
+}
+
 impl StatefulAggregate {
-    /// The texts of the aggregates.
+    /// The texts of the aggregates; none if they have none.
     fn calls(&self) -> &[String] {
-        self.meaning.get(self.meaning.len().saturating_sub(self.groups.shown_aggregates().count())..).unwrap_or_default()
+        let n_keys = self.meaning.len().checked_sub(self.groups.shown_aggregates().count());
+        n_keys.and_then(|n_keys| self.meaning.get(n_keys..)).unwrap_or_default()
     }
 
     /// State columns under the names of the aggregates they belong to: `sum(v)`, or `avg(v)[sum]` and `avg(v)[count]`.

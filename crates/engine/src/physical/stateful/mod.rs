@@ -34,11 +34,12 @@ mod sink_changes;
 mod tables;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::Result;
-use millstream_state::store::{StoreDescription, StoreId};
+use millstream_state::store::{StoreDescription, StoreId, ValuesOf};
 use serde_json::Value;
 
 pub use aggregate::StatefulAggregateExec;
@@ -76,6 +77,12 @@ pub trait StatefulOperator {
     /// What else a restart must find unchanged, beside kind, keys and types: such as the aggregate functions.
     fn detail(&self) -> Value {
         Value::Null
+    }
+
+    /// What the value columns of its stores belong to, where they do not each stand for themselves, by store: so a changed query
+    /// finds its own again.
+    fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        Ok(BTreeMap::new())
     }
 
     /// Its stores.

@@ -128,7 +128,7 @@ async fn a_restart_with_another_timeout_is_refused() {
     let session = bench.session(2);
     bench.run(&totals_of(&bench.events(&session).await, GroupStateTimeout::None)).await.unwrap();
     let error = bench.run(&totals_of(&bench.events(&session).await, GroupStateTimeout::EventTime)).await.unwrap_err();
-    assert!(error.to_string().contains("the stateful operator 'groups-with-state-k' was"), "{error}");
+    assert!(error.to_string().contains("the stateful operator 'groups-with-state-k': it was"), "{error}");
     assert!(error.to_string().contains("EventTimeTimeout"), "{error}");
 }
 

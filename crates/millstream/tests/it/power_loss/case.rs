@@ -350,7 +350,7 @@ fn quiet_session() -> Result<Session> {
 /// Runs a job file.
 async fn run(session: &Session, text: &str, trigger: Option<Trigger>) -> Result<()> {
     let job = millstream::Job::parse(session, text).await?;
-    job.run(RunOptions { trigger }).await?.wait().await
+    job.run(RunOptions { trigger, ..RunOptions::default() }).await?.wait().await
 }
 
 fn text_lines(bytes: &[u8]) -> Vec<String> {

@@ -41,10 +41,12 @@ const ROWS_WORTH_THREADS: usize = 4096;
 pub struct RecoveredState {
     /// The stateful operators, by id, as the last run described them.
     pub operators: BTreeMap<String, OperatorState>,
-    /// The same as older runs did whose batches are kept, with the last batch of each.
-    pub earlier: Vec<(BatchId, BTreeMap<String, OperatorState>)>,
-    /// The first batch whose prepared record is kept.
+    /// The runs whose batches are kept, oldest first, each with the last of its batches.
+    pub runs: Vec<(RunEpoch, BatchId)>,
+    /// The first batch whose prepared record is kept, and the run that decided it.
     pub first_batch: Option<BatchId>,
+    /// See `first_batch`.
+    pub first_epoch: Option<RunEpoch>,
     /// The last decided batch.
     pub last_batch: Option<BatchId>,
     /// The deltas of the batches between, oldest first. Batches that changed nothing have none.
@@ -85,16 +87,20 @@ pub struct Tasks {
 }
 
 impl RecoveredState {
-    /// The stateful operators of the query that ran a batch.
-    pub fn operators_at(&self, version: BatchId) -> &BTreeMap<String, OperatorState> {
-        self.earlier.iter().find(|(last, _)| version <= *last).map_or(&self.operators, |(_, operators)| operators)
-    }
-
-    /// A store of the query that ran a batch, and the number of key groups.
+    /// A store as it was after a batch, and the number of key groups. Its columns are those of now, whatever they were then.
     pub(super) fn store_at(&self, version: BatchId, id: &StoreId) -> Result<(StoreSpec, u32)> {
-        let operator = self.operators_at(version).get(&id.operator);
-        let spec = operator.and_then(|operator| Some((operator.spec_of(&id.operator, &id.store)?, operator.n_key_groups)));
-        spec.ok_or_else(|| Error::invalid(format!("the query that ran batch {version} has no {id}")))
+        let operator = self.operators.get(&id.operator);
+        let found = operator.and_then(|operator| Some((operator.spec_of(&id.operator, &id.store)?, operator.n_key_groups)));
+        let (spec, n_key_groups) = found.ok_or_else(|| Error::invalid(format!("the query has no {id}")))?;
+        let run = self.runs.iter().find(|(_, last)| version <= *last).map(|(epoch, _)| *epoch);
+        if run.is_some_and(|run| !spec.history.owns(run)) {
+            let (batch, operator) = (version, &id.operator);
+            return Err(Error::invalid(format!(
+                "operator '{operator}' began afresh behind batch {batch}: what it remembered then was let go"
+            ))
+            .hint("read a later batch"));
+        }
+        Ok((spec, n_key_groups))
     }
 }
 
@@ -145,7 +151,8 @@ pub async fn load(
     }
     // Before the first batch there was no state: a snapshot that need not be written.
     let never_had_any = state.operators.is_empty() && state.deltas.is_empty() && damaged.is_empty();
-    if (damaged.len() < 2 && is_followed(state, None, version)) || never_had_any {
+    let is_whole = is_followed(state, None, version) || begin_empty(state, stores);
+    if (damaged.len() < 2 && is_whole) || never_had_any {
         let targets = apply_deltas(&dir, state, None, version, Targets::new(stores, tasks)?).await?;
         return Ok(loaded(targets, None, damaged));
     }
@@ -174,6 +181,12 @@ pub async fn list_snapshots(dir: &Location) -> Result<Vec<(SnapshotName, u64)>> 
         .collect();
     snapshots.sort_unstable();
     Ok(snapshots)
+}
+
+/// Whether all that was ever written of these stores is in records that are kept: they began behind the first of them.
+pub fn begin_empty(state: &RecoveredState, stores: &[StoreSpec]) -> bool {
+    let begins_behind = |since: RunEpoch| state.first_epoch.is_none_or(|first| since > first);
+    !stores.is_empty() && stores.iter().all(|store| store.history.since.is_some_and(begins_behind))
 }
 
 /// Whether the records of all batches behind `snapshot` up to `version` are kept.
@@ -213,7 +226,12 @@ async fn apply_deltas(
     up_to: Option<BatchId>,
     mut targets: Targets,
 ) -> Result<Targets> {
-    let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && Some(delta.batch) <= up_to);
+    // What no store of now owns need not be there any more.
+    let is_owned = |delta: &KeptDelta| match written_by(delta) {
+        Ok(epoch) => targets.by_store.values().any(|target| target.history.owns(epoch)),
+        Err(_) => true,
+    };
+    let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && Some(delta.batch) <= up_to && is_owned(delta));
     // Collected: a stream over the borrowing iterator would make the future of a start `Send` for one lifetime only.
     let reads: Vec<_> = wanted.cloned().map(|delta| written_delta(dir.clone(), delta)).collect();
     let mut read = futures::stream::iter(reads).buffered(READS_AT_ONCE);

@@ -19,7 +19,7 @@ use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result, RunEpoch};
 
 use super::files::{STATE_DIR, SnapshotName, StateFile};
 use super::kept::KeptVersions;
-use super::load::{KeptDelta, RecoveredState, StoreSpec, is_followed, list_snapshots, no_snapshot_is_whole, read_delta};
+use super::load::{KeptDelta, RecoveredState, StoreSpec, begin_empty, is_followed, list_snapshots, no_snapshot_is_whole, read_delta};
 use super::operator::StoreKind;
 use super::part;
 use super::snapshot::SnapshotReader;
@@ -118,7 +118,8 @@ impl StoreScan {
                 Err(error) => return Err(error),
             }
         }
-        if damaged.len() > 1 || !is_followed(state, None, Some(version)) {
+        let is_whole = is_followed(state, None, Some(version)) || begin_empty(state, std::slice::from_ref(&spec));
+        if damaged.len() > 1 || !is_whole {
             return Err(no_snapshot_is_whole(state, Some(version), &damaged));
         }
         Self::over(dir, state, None, version, spec, n_key_groups).await
@@ -151,6 +152,9 @@ impl StoreScan {
         let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && delta.batch <= version);
         for delta in wanted.cloned().collect::<Vec<_>>() {
             let written_by = written_by(&delta)?;
+            if !scan.spec.history.owns(written_by) {
+                continue;
+            }
             let parts = read_delta(dir.clone(), delta).await?;
             scan = blocking(move || {
                 for (id, delta) in parts {

@@ -4,6 +4,7 @@ mod damage;
 mod durable;
 mod fixture;
 mod job;
+mod layout;
 mod memory;
 mod model;
 mod scan;

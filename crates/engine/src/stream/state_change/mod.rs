@@ -1,0 +1,205 @@
+//! Whether a changed query can go on from what its checkpoint remembers: said for each stateful operator before anything runs.
+//!
+//! ```text
+//!  start record of the last run ─► operators then ─┐
+//!                                                  ├─► compare ─► kept │ migrated │ dropped │ new │ refused, and why
+//!  plan of this start ───────────► operators now ──┘                  └─► their columns then ─► the start record of this run
+//! ```
+//! State is never written again for a change: old files keep the columns that they have, the start record says which those
+//! were (`EarlierLayout`), and whoever reads them widens and fills in. What would give a wrong row is refused, such as a new
+//! aggregate, which would look like one of all rows and be one of some. An operator that cannot go on may be allowed to begin
+//! afresh. Reads no state and writes nothing.
+
+mod columns;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use millstream_core::{Error, Result, RunEpoch};
+use millstream_state::store::{EarlierLayout, OPERATOR_VERSION_WITH_PAST, OperatorState};
+
+use self::columns::{Layout, layout};
+
+/// What becomes of an operator's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateFate {
+    /// It stays as it is.
+    Kept,
+    /// It is read with other columns from here on.
+    Migrated,
+    /// It is let go, as the user allows; the operator, if it is still there, begins afresh.
+    Dropped,
+    /// There is none yet.
+    New,
+    /// The query cannot go on with it.
+    Refused,
+}
+
+/// What becomes of the state of one operator, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperatorChange {
+    /// The operator's name.
+    pub operator: String,
+    /// What becomes of its state.
+    pub fate: StateFate,
+    /// What has changed; empty if nothing has.
+    pub reasons: Vec<String>,
+}
+
+/// What becomes of the state of all operators.
+#[derive(Debug, Clone, Default)]
+pub struct StateComparison {
+    /// Each operator of before and of now, by name.
+    pub changes: Vec<OperatorChange>,
+    /// The operators of now with their past, for the start record.
+    operators: BTreeMap<String, OperatorState>,
+}
+
+/// The last run's operators, and what else a comparison must know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before<'a> {
+    pub(super) operators: &'a BTreeMap<String, OperatorState>,
+    /// Whether a batch is decided: without one there is nothing to remember.
+    pub(super) has_batches: bool,
+    /// The number of the run that is about to begin.
+    pub(super) epoch: RunEpoch,
+}
+
+/// Compares. `may_drop` are the operators that may begin afresh if they cannot go on.
+pub(super) fn compare(before: Before<'_>, now: &BTreeMap<String, OperatorState>, may_drop: &[String]) -> Result<StateComparison> {
+    if let Some(unknown) = may_drop.iter().find(|name| !now.contains_key(*name) && !before.operators.contains_key(*name)) {
+        let mut names: Vec<&str> = now.keys().chain(before.operators.keys()).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        return Err(Error::invalid(format!("there is no stateful operator '{unknown}' whose state could be dropped"))
+            .hint(format!("there are '{}'", names.join("', '"))));
+    }
+    let mut comparison = StateComparison { changes: Vec::new(), operators: now.clone() };
+    for (id, old) in before.operators {
+        let change = match comparison.operators.get_mut(id) {
+            Some(new) => continued(id, old, new, before.epoch),
+            None => refused(id, vec!["it is gone from the query".to_owned()]),
+        };
+        comparison.changes.push(change);
+    }
+    for id in now.keys().filter(|id| !before.operators.contains_key(*id)) {
+        let why = "it is new, and would begin without what went by before".to_owned();
+        comparison.changes.push(refused(id, vec![why]));
+    }
+    comparison.changes.sort_by(|left, right| left.operator.cmp(&right.operator));
+    for change in comparison.changes.iter_mut().filter(|change| change.fate == StateFate::Refused) {
+        let is_allowed = may_drop.contains(&change.operator);
+        if before.has_batches && !is_allowed {
+            continue;
+        }
+        change.fate = if before.operators.contains_key(&change.operator) { StateFate::Dropped } else { StateFate::New };
+        if let Some(operator) = comparison.operators.get_mut(&change.operator) {
+            operator.since = Some(before.epoch);
+            operator.earlier.clear();
+            operator.v = OPERATOR_VERSION_WITH_PAST;
+        }
+    }
+    Ok(comparison)
+}
+
+/// An operator that is there before and now; gives `new` its past.
+fn continued(id: &str, old: &OperatorState, new: &mut OperatorState, epoch: RunEpoch) -> OperatorChange {
+    if old.v > OPERATOR_VERSION_WITH_PAST {
+        let why =
+            format!("it is described in version {} and this build reads up to {OPERATOR_VERSION_WITH_PAST}: use a newer build", old.v);
+        return refused(id, vec![why]);
+    }
+    let mut reasons = Vec::new();
+    if old.kind != new.kind {
+        reasons.push(format!("it was of kind {} and is of kind {}", old.kind, new.kind));
+    }
+    if old.n_key_groups != new.n_key_groups {
+        reasons.push(format!("it had {} key groups and has {}", old.n_key_groups, new.n_key_groups));
+    }
+    if !reasons.is_empty() {
+        return refused(id, reasons);
+    }
+    let Layout { notes, refusals, columns } = layout(old, new);
+    if !refusals.is_empty() {
+        return refused(id, refusals);
+    }
+    new.since = old.since;
+    new.earlier = BTreeMap::new();
+    for store in &new.stores {
+        let earlier = old.earlier.get(&store.name).cloned().unwrap_or_default();
+        let earlier = match columns.get(&store.name) {
+            None => earlier,
+            Some(columns) => continued_layouts(earlier, columns, epoch),
+        };
+        if !earlier.is_empty() {
+            new.earlier.insert(store.name.clone(), earlier);
+        }
+    }
+    if new.since.is_some() || !new.earlier.is_empty() {
+        new.v = OPERATOR_VERSION_WITH_PAST;
+    }
+    let fate = if columns.is_empty() { StateFate::Kept } else { StateFate::Migrated };
+    OperatorChange { operator: id.to_owned(), fate, reasons: notes }
+}
+
+/// Where the columns of now were, for each older layout: by way of the columns that there were in the last run.
+fn continued_layouts(earlier: Vec<EarlierLayout>, columns: &[Option<usize>], epoch: RunEpoch) -> Vec<EarlierLayout> {
+    let through = |layout: EarlierLayout| EarlierLayout {
+        before: layout.before,
+        columns: columns.iter().map(|column| column.and_then(|column| layout.columns.get(column).copied().flatten())).collect(),
+    };
+    let last = EarlierLayout { before: epoch, columns: columns.to_vec() };
+    earlier.into_iter().map(through).chain([last]).collect()
+}
+
+fn refused(id: &str, reasons: Vec<String>) -> OperatorChange {
+    OperatorChange { operator: id.to_owned(), fate: StateFate::Refused, reasons }
+}
+
+impl StateComparison {
+    /// Whether the query cannot go on.
+    pub fn is_refused(&self) -> bool {
+        self.changes.iter().any(|change| change.fate == StateFate::Refused)
+    }
+
+    /// The operators of now with their past; an error if the query cannot go on, saying why of each operator.
+    pub(super) fn into_operators(self) -> Result<BTreeMap<String, OperatorState>> {
+        if !self.is_refused() {
+            return Ok(self.operators);
+        }
+        let refused: Vec<&OperatorChange> = self.changes.iter().filter(|change| change.fate == StateFate::Refused).collect();
+        let why = refused.iter().map(|change| format!("the stateful operator '{}': {}", change.operator, change.reasons.join(", ")));
+        let names: Vec<&str> = refused.iter().map(|change| change.operator.as_str()).collect();
+        Err(Error::invalid(format!("the query's state changed since its checkpoint was made: {}", why.collect::<Vec<_>>().join("; ")))
+            .hint(format!(
+                "undo the change; or let the operator begin afresh, without what it remembers (allowStateDrop '{}'); or start with a new \
+                 checkpointLocation (the input is then read from its beginning)",
+                names.join(",")
+            )))
+    }
+}
+
+impl fmt::Display for StateFate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kept => "kept",
+            Self::Migrated => "migrated",
+            Self::Dropped => "dropped",
+            Self::New => "new",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// A line for people.
+impl fmt::Display for OperatorChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<9} {}", self.fate, self.operator)?;
+        if self.reasons.is_empty() { Ok(()) } else { write!(f, ": {}", self.reasons.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What becomes of an operator's state when its query changes.
+
+use arrow::datatypes::{DataType, Field};
+use millstream_state::store::{StoreDescription, StoreKind, StoreSchema, ValuesOf};
+use serde_json::json;
+
+use super::*;
+
+type Columns<'a> = &'a [(&'a str, DataType)];
+
+fn store(keys: Columns<'_>, values: Columns<'_>) -> StoreDescription {
+    let fields = |columns: Columns<'_>| columns.iter().map(|(name, ty)| Field::new(*name, ty.clone(), true)).collect::<Vec<_>>();
+    StoreDescription { name: "default".into(), kind: StoreKind::Single, schema: StoreSchema::new(fields(keys), fields(values)).unwrap() }
+}
+
+/// Aggregates by `k`: what of, and the types of its columns.
+fn aggregate(key: DataType, calls: &[(&str, &[DataType])]) -> OperatorState {
+    let values: Vec<(&str, DataType)> = calls.iter().flat_map(|(of, types)| types.iter().map(|ty| (*of, ty.clone()))).collect();
+    let mut operator = OperatorState::new("aggregate", 256, vec![store(&[("k", key)], &values)]);
+    operator.detail = json!(["k"]);
+    let values_of = calls.iter().map(|(of, types)| ValuesOf { of: (*of).into(), n_columns: types.len(), inputs: Vec::new() });
+    operator.values_of.insert("default".into(), values_of.collect());
+    operator
+}
+
+fn compared(then: &OperatorState, now: &OperatorState, may_drop: &[&str], epoch: u64) -> (StateFate, String, OperatorState) {
+    let (then, now) = ([("op".to_owned(), then.clone())].into(), [("op".to_owned(), now.clone())].into());
+    let before = Before { operators: &then, has_batches: true, epoch: RunEpoch(epoch) };
+    let may_drop: Vec<String> = may_drop.iter().map(|name| (*name).to_owned()).collect();
+    let comparison = compare(before, &now, &may_drop).unwrap();
+    let change = &comparison.changes[0];
+    (change.fate, change.reasons.join("; "), comparison.operators["op"].clone())
+}
+
+const I32: DataType = DataType::Int32;
+const I64: DataType = DataType::Int64;
+const F64: DataType = DataType::Float64;
+
+#[test]
+fn what_has_not_changed_is_kept_with_its_past() {
+    let mut then = aggregate(I32, &[("sum(v)", &[I64])]);
+    let (fate, why, now) = compared(&then, &aggregate(I32, &[("sum(v)", &[I64])]), &[], 3);
+    assert_eq!((fate, why.as_str(), now.v), (StateFate::Kept, "", 1));
+    then.since = Some(RunEpoch(2));
+    then.earlier.insert("default".into(), vec![EarlierLayout { before: RunEpoch(2), columns: vec![Some(0), Some(1)] }]);
+    let (fate, _, now) = compared(&then, &aggregate(I32, &[("sum(v)", &[I64])]), &[], 3);
+    assert_eq!((fate, now.since, &now.earlier, now.v), (StateFate::Kept, then.since, &then.earlier, 2));
+}
+
+#[test]
+fn aggregates_are_found_wherever_they_stand_and_forgotten_when_they_are_gone() {
+    let then = aggregate(I32, &[("avg(v)", &[I64, F64]), ("min(v)", &[I32]), ("count(1)", &[I64])]);
+    let now = aggregate(I64, &[("count(1)", &[I64]), ("avg(v)", &[I64, F64])]);
+    let (fate, why, now) = compared(&then, &now, &[], 4);
+    assert_eq!(fate, StateFate::Migrated, "{why}");
+    assert_eq!(why, "key k was int and is bigint; min(v) is gone, and what it kept is forgotten");
+    assert_eq!(now.earlier["default"], [EarlierLayout { before: RunEpoch(4), columns: vec![Some(0), Some(4), Some(1), Some(2)] }]);
+    // A second change goes by way of the first.
+    let later = aggregate(I64, &[("avg(v)", &[I64, F64])]);
+    let (fate, _, later) = compared(&now, &later, &[], 6);
+    assert_eq!(fate, StateFate::Migrated);
+    let layouts = &later.earlier["default"];
+    assert_eq!(layouts[0], EarlierLayout { before: RunEpoch(4), columns: vec![Some(0), Some(1), Some(2)] });
+    assert_eq!(layouts[1], EarlierLayout { before: RunEpoch(6), columns: vec![Some(0), Some(2), Some(3)] });
+    // What was forgotten does not come back, and what was widened does not become narrow again.
+    let back = aggregate(I32, &[("avg(v)", &[I64, F64]), ("min(v)", &[I32]), ("count(1)", &[I64])]);
+    let (fate, why, _) = compared(&later, &back, &[], 7);
+    assert_eq!(fate, StateFate::Refused);
+    assert!(why.contains("key k was bigint and is int, which does not hold all of its values") && why.contains("min(v) is new"), "{why}");
+}
+
+#[test]
+fn types_widen_where_every_value_stays_the_same() {
+    let decimal = |digits, scale| DataType::Decimal128(digits, scale);
+    let list = |item: DataType| DataType::List(Field::new("item", item, true).into());
+    let f32 = || DataType::Float32;
+    let change =
+        |from: DataType, to: DataType| compared(&aggregate(I32, &[("min(v)", &[from])]), &aggregate(I32, &[("min(v)", &[to])]), &[], 1).0;
+    for (from, to) in [(I32, I64), (f32(), F64), (decimal(5, 2), decimal(7, 3)), (list(I32), list(I64))] {
+        assert_eq!(change(from.clone(), to.clone()), StateFate::Migrated, "{from} to {to}");
+        assert_eq!(change(to, from), StateFate::Refused);
+    }
+    for (from, to) in [(I32, DataType::Utf8), (I64, F64), (decimal(5, 2), decimal(5, 3)), (DataType::Date32, I32)] {
+        assert_eq!(change(from, to), StateFate::Refused);
+    }
+    let key = |from: DataType, to: DataType| compared(&aggregate(from, &[]), &aggregate(to, &[]), &[], 1);
+    assert_eq!(key(decimal(5, 2), decimal(7, 2)).0, StateFate::Migrated);
+    let (fate, why, _) = key(f32(), F64);
+    assert_eq!((fate, why.as_str()), (StateFate::Refused, "key k was float and is double, in which the same number may be another value"));
+}
+
+#[test]
+fn what_would_give_a_wrong_row_is_refused() {
+    let then = aggregate(I32, &[("sum(v)", &[I64])]);
+    let refused = |change: &dyn Fn(&mut OperatorState)| {
+        let mut now = then.clone();
+        change(&mut now);
+        let (fate, why, _) = compared(&then, &now, &[], 1);
+        assert_eq!(fate, StateFate::Refused, "{why}");
+        why
+    };
+    assert!(refused(&|now| now.kind = "deduplicate".into()).contains("kind aggregate and is of kind deduplicate"));
+    assert!(refused(&|now| now.n_key_groups = 16).contains("256 key groups and has 16"));
+    assert!(refused(&|now| now.detail = json!(["window(ts, 1 hour)"])).contains("it was by (k) and is by (window(ts, 1 hour))"));
+    assert!(refused(&|now| now.stores.clear()).contains("store 'default', and does not any more"));
+    assert!(refused(&|now| now.stores[0].kind = StoreKind::Multi).contains("another number of rows"));
+    assert!(refused(&|now| *now = aggregate(I32, &[("sum(v)", &[I64]), ("max(v)", &[I32])])).contains("max(v) is new"));
+    let hashed = |now: &mut OperatorState| now.values_of.get_mut("default").unwrap()[0].inputs = vec!["Int64".into()];
+    let mut then = then.clone();
+    then.values_of.get_mut("default").unwrap()[0].inputs = vec!["Int32".into()];
+    let mut now = then.clone();
+    hashed(&mut now);
+    assert!(compared(&then, &now, &[], 1).1.contains("sum(v) was of (Int32) and is of (Int64)"));
+    // A store whose columns stand for themselves.
+    let plain = |values: Columns<'_>| OperatorState::new("join", 256, vec![store(&[("k", I32)], values)]);
+    let (fate, why, _) = compared(&plain(&[("a", I32), ("b", I32)]), &plain(&[("b", I32), ("a", I32)]), &[], 1);
+    assert_eq!((fate, why.as_str()), (StateFate::Refused, "its column b stands where a was; its column a stands where b was"));
+    let (fate, why, _) = compared(&plain(&[("a", I32)]), &plain(&[("a", I32), ("b", I32)]), &[], 1);
+    assert_eq!((fate, why.as_str()), (StateFate::Refused, "it kept the columns (a int) and keeps (a int, b int)"));
+}
+
+#[test]
+fn an_operator_may_begin_afresh_if_it_cannot_go_on() {
+    let (then, now) = (aggregate(I32, &[("sum(v)", &[I64])]), aggregate(I32, &[("max(v)", &[I32])]));
+    let (fate, why, operator) = compared(&then, &now, &["op"], 5);
+    assert_eq!((fate, operator.since, operator.v), (StateFate::Dropped, Some(RunEpoch(5)), 2), "{why}");
+    // One that can is kept, so that the option does no harm when it stays.
+    assert_eq!(compared(&then, &then, &["op"], 5).0, StateFate::Kept);
+    let none = BTreeMap::new();
+    let there: BTreeMap<String, OperatorState> = [("op".to_owned(), now)].into();
+    let fates =
+        |before: &BTreeMap<String, OperatorState>, now: &BTreeMap<String, OperatorState>, may_drop: &[String], has_batches: bool| {
+            let comparison = compare(Before { operators: before, has_batches, epoch: RunEpoch(5) }, now, may_drop).unwrap();
+            (comparison.changes[0].fate, comparison.into_operators())
+        };
+    let (fate, refused) = fates(&none, &there, &[], true);
+    let error = refused.unwrap_err();
+    assert_eq!(fate, StateFate::Refused);
+    assert!(error.message().contains("'op': it is new, and would begin without what went by before"), "{error}");
+    assert!(error.hint_text().unwrap().contains("allowStateDrop 'op'"), "{error}");
+    assert!(fates(&there, &none, &[], true).1.unwrap_err().message().contains("it is gone from the query"));
+    let allowed = ["op".to_owned()];
+    assert_eq!(fates(&none, &there, &allowed, true).0, StateFate::New);
+    assert_eq!(fates(&there, &none, &allowed, true).0, StateFate::Dropped);
+    // Before the first batch there is nothing to lose.
+    assert_eq!(fates(&none, &there, &[], false).0, StateFate::New);
+    let unknown = compare(Before { operators: &there, has_batches: true, epoch: RunEpoch(5) }, &there, &["other".to_owned()]).unwrap_err();
+    assert!(unknown.message().contains("'other'") && unknown.hint_text() == Some("there are 'op'"), "{unknown}");
+}
+
+/// Older builds wrote the texts of aggregates behind those of the keys, and no columns.
+#[test]
+fn a_checkpoint_that_does_not_say_what_columns_belong_to_goes_on_with_the_same_aggregates_only() {
+    let mut then = aggregate(I32, &[("sum(v)", &[I64]), ("count(1)", &[I64])]);
+    then.detail = json!(["k", "sum(v)", "count(1)"]);
+    then.values_of.clear();
+    then.stores = vec![store(&[("#1", I32)], &[("#2[sum]", I64), ("#3[count]", I64)])];
+    let same = aggregate(I32, &[("sum(v)", &[I64]), ("count(1)", &[I64])]);
+    assert_eq!(compared(&then, &same, &[], 1).0, StateFate::Kept);
+    let other = aggregate(I32, &[("sum(v)", &[I64])]);
+    assert_eq!(compared(&then, &other, &[], 1).0, StateFate::Refused);
+    let same_types = aggregate(I32, &[("sum(w)", &[I64]), ("count(1)", &[I64])]);
+    assert_eq!(compared(&then, &same_types, &[], 1).0, StateFate::Refused);
+}
