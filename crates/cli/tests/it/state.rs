@@ -120,7 +120,7 @@ fn a_changed_job_is_compared_with_its_checkpoint_and_an_operator_may_begin_afres
     // Nothing of this has changed the checkpoint.
     ends(&run(dir.path(), &["run", "job.sql", "--trigger", "available-now"]), 0);
     write(&dir.path().join("in/c.json"), "{\"page\":\"a\",\"ms\":9}\n");
-    ends(&run(dir.path(), &["run", "changed.sql", "--trigger", "available-now"]), 1);
+    ends(&run(dir.path(), &["run", "changed.sql", "--trigger", "available-now"]), 2);
     ends(&run(dir.path(), &["run", "changed.sql", "--trigger", "available-now", "--allow-state-drop", "aggregate-page"]), 0);
     let shown = run(dir.path(), &["state", "show", "checkpoint", "--format", "json"]);
     let row: serde_json::Value = serde_json::from_str(stdout(&shown)).unwrap();
