@@ -7,6 +7,7 @@ mod conservation;
 mod crash_points;
 mod depth;
 mod gold;
+mod groups_with_state;
 mod hashtags;
 mod jobs;
 mod materialized_views;

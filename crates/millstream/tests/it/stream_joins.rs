@@ -118,7 +118,7 @@ impl Case {
                 }
             });
             for (key, value) in options.iter().filter(|(key, _)| *key != "flush" || files.is_empty()) {
-                writer = writer.option(*key, *value);
+                writer = writer.option(key, *value);
             }
             let query = writer.checkpoint(&checkpoint).start().await.unwrap();
             query.await_termination(None).await.unwrap();
