@@ -5,6 +5,7 @@
 
 pub mod definition;
 pub mod job;
+mod lasting_tables;
 pub mod listener;
 pub mod manager;
 pub mod micro_batch;

@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::definition::{CheckpointLife, QueryDefinition, Settings};
 use super::job::{ColumnRule, JobDescription};
+use super::lasting_tables::{check_unchanged, lasting_tables, refuse_refresh};
 use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
 use super::progress::iso_timestamp;
@@ -71,13 +72,22 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     let live = tables.iter().map(as_source_table).collect::<Result<Vec<_>>>()?.into_iter().filter(|table| table.is_streaming());
     let stream_names: BTreeSet<String> = live.map(|table| table.name().to_owned()).collect();
     let (mut streams, mut statics) = (Vec::new(), Vec::new());
+    let lasting = lasting_tables(&plan);
     for provider in tables {
         let table = as_source_table(&provider)?;
         if table.is_streaming() {
             streams.push(open_stream(table, &definition.checkpoint, &recovered).await?);
         } else {
             let name = finished_name(table.name(), &stream_names);
-            statics.push(StaticLeaf::resolve(name, Arc::clone(&provider), now).await?);
+            let must_stay = lasting.contains(&name);
+            if must_stay && table.refresh_interval().is_some() {
+                return Err(refuse_refresh(&name));
+            }
+            let leaf = StaticLeaf::resolve(name, Arc::clone(&provider), now).await?;
+            if must_stay {
+                check_unchanged(&leaf.name, leaf.range.as_ref(), recovered.last_prepared.as_ref())?;
+            }
+            statics.push(leaf);
         }
     }
     let tracker = tracker_of(&plan, &definition, &streams, &recovered, now)?;

@@ -166,3 +166,30 @@ async fn a_stream_joins_with_all_that_its_own_table_held_at_the_start() {
     assert_eq!(bench.seen(), [[r#"["1","1"]"#], [r#"["2","1"]"#]]);
     assert_eq!(rows, Some(1), "rows of the finished side are no input of the stream");
 }
+
+/// Counts how often each name has how many clicks: the groups below are taken back when they grow.
+const ABOVE_CHANGES: &str = "SELECT u.name, sum(c.n) AS clicks FROM (SELECT id, count(*) AS n FROM STREAM clicks GROUP BY id) c JOIN users u ON c.id = u.id GROUP BY u.name";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_beside_rows_that_are_taken_back_stays_as_it_is() {
+    let start = async |bench: &Bench| {
+        let frame = bench.session().await.sql(ABOVE_CHANGES).await?;
+        let writer = frame.write_stream().format("memory").query_name("counts").output_mode("complete");
+        writer.trigger(millstream::Trigger::AvailableNow).checkpoint(bench.dir.path().join("checkpoint")).start().await
+    };
+    let bench = Bench::new(", refreshInterval '1 minute'");
+    bench.write("users/a.json", "{\"id\":1,\"name\":\"ann\"}\n");
+    bench.write("clicks/1.json", "{\"id\":1}\n");
+    let refused = start(&bench).await.err().unwrap();
+    assert!(refused.to_string().contains("'refreshInterval' on table 'users'"), "{refused}");
+
+    let bench = Bench::new("");
+    bench.write("users/a.json", "{\"id\":1,\"name\":\"ann\"}\n");
+    bench.write("clicks/1.json", "{\"id\":1}\n");
+    start(&bench).await.unwrap().await_termination(None).await.unwrap();
+    bench.write("clicks/2.json", "{\"id\":1}\n");
+    start(&bench).await.unwrap().await_termination(None).await.unwrap();
+    bench.write("users/a.json", "{\"id\":1,\"name\":\"annabel\"}\n");
+    let refused = start(&bench).await.err().unwrap();
+    assert!(refused.to_string().contains("table 'users' is not as it was"), "{refused}");
+}

@@ -26,9 +26,9 @@ pub(in crate::stream) struct StreamLeaf {
 
 /// A finished side of a join: its range is fixed at start, recorded with each batch, and resolved again by interval.
 pub(in crate::stream) struct StaticLeaf {
-    pub(super) name: String,
+    pub(in crate::stream) name: String,
     pub(super) source: Box<dyn Source>,
-    pub(super) range: Option<SourceRange>,
+    pub(in crate::stream) range: Option<SourceRange>,
     table: Arc<dyn TableProvider>,
     resolved_at: Duration,
 }

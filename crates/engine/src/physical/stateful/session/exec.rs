@@ -24,7 +24,7 @@ use crate::physical::stateful::StatefulOperator;
 use crate::physical::stateful::aggregate::merge::Evaluator;
 use crate::physical::stateful::tables::MAIN_STORE;
 
-/// Aggregates by sessions, with state. See [`super`].
+/// Aggregates by sessions, with state. See the module's documentation.
 pub type SessionAggregateExec = OperatorExec<SessionAggregate>;
 
 /// What the operator is beside its input.
@@ -57,7 +57,7 @@ pub struct SessionSpec {
 const IN_PROGRESS: &str = "sessionWindowStateStoreSaveExec";
 
 impl SessionAggregateExec {
-    /// Over the partial aggregation `input`, by [`super::session_group_by`], or an exchange of one.
+    /// Over the partial aggregation `input`, by keys and session, or an exchange of one.
     pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: SessionSpec) -> Result<Self> {
         let columns = SessionColumns::of(&input, &spec.session, spec.n_before)?;
         let event_time = match &spec.event_time {
