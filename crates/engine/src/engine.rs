@@ -1,7 +1,8 @@
 //! What a session runs with, and the batch life of a plan: every source read whole, once.
 
+use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use datafusion::execution::config::SessionConfig;
@@ -12,6 +13,7 @@ use millstream_core::{
     Admission, BatchId, Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, QueryId, Result, RunEpoch, Sink, SinkContext,
     SourceStart,
 };
+use millstream_state::store::StateMemory;
 
 use crate::batch::{BatchFacts, BatchReport, BatchWatermarks};
 use crate::error::from_datafusion;
@@ -69,6 +71,7 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) crash_points: Arc<dyn CrashPoints>,
+    state_memory: Mutex<StateMemory>,
 }
 
 /// The rows of a finished query and what its sources counted.
@@ -96,7 +99,8 @@ impl Engine {
             .with_information_schema(false);
         let plans = PhysicalPlans::new(session.clone(), Arc::clone(&runtime));
         let runner = Arc::new(LocalRunner::new(session, runtime, Arc::clone(&clock)));
-        Ok(Self { config, plans, runner, registry, clock, ids, crash_points: Arc::new(NoCrash) })
+        let state_memory = Mutex::new(StateMemory::unlimited());
+        Ok(Self { config, plans, runner, registry, clock, ids, crash_points: Arc::new(NoCrash), state_memory })
     }
 
     /// The same engine whose runs end at given points (tests).
@@ -104,6 +108,26 @@ impl Engine {
     pub fn with_crash_points(mut self, crash_points: Arc<dyn CrashPoints>) -> Self {
         self.crash_points = crash_points;
         self
+    }
+
+    /// What the state of all queries may take together; the rest goes to files in a folder of this process in `spill_dir`.
+    /// Refused while a query with state runs: it has its share of the memory before.
+    pub fn limit_state(&self, limit_bytes: Option<usize>, spill_dir: &Path) -> Result<()> {
+        let mut memory = self.state_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.is_shared() {
+            return Err(Error::invalid("the memory of state cannot be limited anew while a query with state runs")
+                .hint("set state.memoryLimit and state.spillDir before the first such query starts"));
+        }
+        *memory = match limit_bytes {
+            Some(limit_bytes) => StateMemory::limited(limit_bytes, spill_dir),
+            None => StateMemory::unlimited(),
+        };
+        Ok(())
+    }
+
+    /// The memory of all state.
+    pub fn state_memory(&self) -> StateMemory {
+        self.state_memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The connectors.

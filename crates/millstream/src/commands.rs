@@ -53,7 +53,7 @@ pub(crate) async fn run_statement(session: &Session, statement: Statement, text:
             rows(session, &["key", "value"], all.collect())
         }
         Command::Reset { key, .. } => {
-            session.reset(key.as_deref());
+            session.reset(key.as_deref())?;
             nothing(session)
         }
         Command::CreateTable(table) => create_table(session, *table, text).await,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
@@ -10,7 +11,7 @@ use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use millstream_analyzer::{Relation, SessionSettings, UserFunction};
 use millstream_connectors::{InProcess, MemoryStream};
-use millstream_core::options::nearest;
+use millstream_core::options::{nearest, parse_bytes};
 use millstream_core::{Clock, ConnectorRegistry, CrashPoints, Error, IdSource, NoCrash, RandomIds, Result, SystemClock};
 use millstream_engine::{Engine, EngineConfig, StreamingQueryManager};
 use millstream_sql::ir::Plan;
@@ -214,8 +215,7 @@ impl Session {
     /// Changes a setting for what is planned from now on.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         settings::check(key, value)?;
-        self.inner.settings.write().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value.to_owned());
-        Ok(())
+        self.change(|settings| drop(settings.insert(key.to_owned(), value.to_owned())))
     }
 
     /// The value of a setting, or its default.
@@ -225,12 +225,25 @@ impl Session {
     }
 
     /// Takes a setting back to its default; `None` takes all back.
-    pub fn reset(&self, key: Option<&str>) {
-        let mut settings = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
-        match key {
+    pub fn reset(&self, key: Option<&str>) -> Result<()> {
+        self.change(|settings| match key {
             Some(key) => drop(settings.remove(key)),
             None => settings.clear(),
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<()> {
+        let mut settings = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = settings.clone();
+        change(&mut changed);
+        if settings::STATE_KEYS.iter().any(|key| settings.get(*key) != changed.get(*key)) {
+            let limit = changed.get(settings::STATE_MEMORY_LIMIT).and_then(|bytes| parse_bytes(bytes));
+            let limit = limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+            let spill_dir = changed.get(settings::STATE_SPILL_DIR).map_or_else(std::env::temp_dir, PathBuf::from);
+            self.inner.engine.limit_state(limit, &spill_dir)?;
         }
+        *settings = changed;
+        Ok(())
     }
 
     /// All settings that were set.

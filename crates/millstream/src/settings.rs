@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millstream_core::options::parse_duration;
+use millstream_core::options::{parse_bytes, parse_duration};
 use millstream_core::{Error, Result};
 use millstream_engine::stream::watermark_tracker::WatermarkPolicy;
 
@@ -43,6 +43,14 @@ pub const MULTIPLE_WATERMARK_POLICY: &str = WatermarkPolicy::SETTING;
 pub const FORCE_DELETE_TEMP_CHECKPOINT: &str = "spark.sql.streaming.forceDeleteTempCheckpointLocation";
 /// The format of tables that name none.
 pub const DEFAULT_FORMAT: &str = "spark.sql.sources.default";
+
+/// The bytes of memory that the state of all queries may take; beyond it rows that nobody asks for go to disk. Without it there is no limit.
+pub const STATE_MEMORY_LIMIT: &str = "state.memoryLimit";
+/// The folder for state beyond the limit; the machine's folder for temporary files unless set.
+pub const STATE_SPILL_DIR: &str = "state.spillDir";
+
+/// The settings of the memory of state.
+pub const STATE_KEYS: [&str; 2] = [STATE_MEMORY_LIMIT, STATE_SPILL_DIR];
 
 /// The settings that change results: recorded with every batch.
 pub const RESULT_KEYS: [&str; 4] = [TIME_ZONE, ANSI, CASE_SENSITIVE, MULTIPLE_WATERMARK_POLICY];
@@ -91,6 +99,9 @@ pub fn check(key: &str, value: &str) -> Result<()> {
         }
         NO_DATA_PROGRESS_EVENT_INTERVAL if parse_duration(value).is_none() => {
             Err(Error::invalid(format!("'{value}' is not a length of time")))
+        }
+        STATE_MEMORY_LIMIT if parse_bytes(value).is_none_or(|bytes| bytes == 0) => {
+            Err(Error::invalid(format!("'{value}' is not a number of bytes of 1 or more")).hint("write it as 512m or 4g"))
         }
         MULTIPLE_WATERMARK_POLICY => value.parse::<WatermarkPolicy>().map(|_| ()),
         CASE_SENSITIVE | SCHEMA_INFERENCE | FORCE_DELETE_TEMP_CHECKPOINT | NO_DATA_MICRO_BATCHES

@@ -1,22 +1,30 @@
 //! What the state store does per second, and what it takes: keys of 16 bytes, in calls of 8,192 rows.
 //!
 //! `cargo run --release -p millstream-state --example store_bench [-- N_KEYS]`. The figures are of one core but for recovery.
+//! `... -- spill N_KEYS uniform|zipf [PART]`: read, add, write back in batches of 65,536 rows, all in memory, or in a PARTth of what
+//! that takes; rates are per second of CPU (Linux).
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int64Array};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type};
 use millstream_core::{BatchId, RandomIds, Result, RunId, SystemClock};
-use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreHistory, StoreId, StoreKind, StoreSchema, StoreSpec, Tasks};
+use millstream_state::store::{KEY_GROUPS, KeyedTable, StateMemory, StoreHistory, StoreId, StoreKind, StoreSchema, StoreSpec, Tasks};
 use millstream_state::{Checkpoint, Location, OsFileSystem, Record};
 
 const ROWS_PER_CALL: u64 = 8192;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let n_keys = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["spill", n_keys, keys, rest @ ..] = args.as_slice() {
+        let part = rest.first().map(|part| part.parse().unwrap_or(4));
+        return spill(n_keys.parse().unwrap_or(1_000_000), *keys == "zipf", part);
+    }
+    let n_keys = args.first().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
     dedup(n_keys)?;
     let table = update(n_keys)?;
     recover(table).await
@@ -66,6 +74,81 @@ fn update(n_keys: u64) -> Result<KeyedTable> {
     Ok(table)
 }
 
+/// A sum per key, read and written back: in memory, or in a part of the memory that it takes.
+fn spill(n_keys: u64, is_zipf: bool, part: Option<usize>) -> Result<()> {
+    const BYTES_PER_KEY: usize = 66;
+    let dir = std::env::temp_dir();
+    let memory = match part {
+        Some(part) => StateMemory::limited(n_keys as usize * BYTES_PER_KEY / part, &dir),
+        None => StateMemory::unlimited(),
+    };
+    let schema = StoreSchema::new(vec![key_field()], vec![Field::new("sum", DataType::Int64, true)])?;
+    let mut table = KeyedTable::within(schema, &memory)?;
+    let name = format!(
+        "{} of {n_keys} keys{}",
+        if is_zipf { "zipf 1.0" } else { "uniform" },
+        part.map_or(String::new(), |n| format!(", 1/{n} in memory"))
+    );
+    let mut used_max = 0;
+    let mut load = 0.0;
+    for (from, to) in ranges(n_keys) {
+        let (keys, sums) = (keys(from..to), Arc::new(Int64Array::from_value(0, (to - from) as usize)) as ArrayRef);
+        let began = cpu_seconds();
+        table.upsert(&[keys], None, &[sums])?;
+        if to.is_multiple_of(65_536) || to == n_keys {
+            table.take_delta()?;
+        }
+        load += cpu_seconds() - began;
+        used_max = used_max.max(memory.used_bytes());
+    }
+    println!("{:<60} {:>8.2} M rows/CPU-s", format!("load, {name}"), n_keys as f64 / load / 1e6);
+    let (mut state, mut spent, mut half) = (0x2545_f491_4f6c_dd1d_u64, 0.0, 0.0);
+    // As many rows as keys, after as many that are not measured, so that there is a steady state.
+    let n_batches = n_keys.div_ceil(65_536) * 2;
+    for batch in 0..n_batches {
+        for _ in 0..8 {
+            let mut random = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as f64 / (1_u64 << 53) as f64
+            };
+            let rank = |x: f64| if is_zipf { ((n_keys as f64).powf(x) as u64).min(n_keys - 1) } else { (x * n_keys as f64) as u64 };
+            let ids: Vec<u64> = (0..ROWS_PER_CALL).map(|_| rank(random()).wrapping_mul(7919) % n_keys).collect();
+            let keys = [keys(ids.into_iter())];
+            let began = cpu_seconds();
+            let slots: Vec<_> = table.lookup(&keys)?.into_iter().flatten().collect();
+            assert_eq!(slots.len(), ROWS_PER_CALL as usize);
+            let sums = table.gather(&slots)?;
+            let sums = sums.iter().map(|sums| sums.as_primitive::<Int64Type>().unary::<_, Int64Type>(|sum| sum + 1));
+            let sums: Vec<ArrayRef> = sums.map(|sums| Arc::new(sums) as ArrayRef).collect();
+            table.upsert(&keys, None, &sums)?;
+            spent += cpu_seconds() - began;
+            used_max = used_max.max(memory.used_bytes());
+        }
+        let began = cpu_seconds();
+        table.take_delta()?;
+        spent += cpu_seconds() - began;
+        if batch + 1 == n_batches / 2 {
+            half = std::mem::take(&mut spent);
+        }
+    }
+    let n_rows = (n_batches - n_batches / 2) * 65_536;
+    println!("{:<60} {:>8.2} M rows/CPU-s (before: {:.2})", name, n_rows as f64 / spent / 1e6, n_rows as f64 / half / 1e6);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();
+    let budget = part.map_or(String::new(), |part| format!(", budget {} kB", n_keys as usize * BYTES_PER_KEY / part / 1024));
+    println!("    table {} kB by account, all state at most {} kB, peak RSS {peak}{budget}", table.memory_bytes() / 1024, used_max / 1024);
+    table.spilled().into_iter().for_each(|spilled| println!("    {spilled:?}"));
+    Ok(())
+}
+
+/// CPU time of this thread.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
 /// A snapshot to disk and back, for two tasks.
 async fn recover(table: KeyedTable) -> Result<()> {
     let dir = std::env::temp_dir().join(format!("millstream-store-bench-{}", std::process::id()));
@@ -82,7 +165,7 @@ async fn recover(table: KeyedTable) -> Result<()> {
             checkpoint.append(Record::prepared(BatchId(0), 0)).await?;
             log.snapshot(BatchId(0), vec![(id.clone(), table.freeze())])?;
         } else {
-            log.recover(std::slice::from_ref(&spec), Tasks { n_key_groups: KEY_GROUPS, parallelism: 2 }).await?;
+            log.recover(std::slice::from_ref(&spec), Tasks { n_key_groups: KEY_GROUPS, parallelism: 2 }, &StateMemory::unlimited()).await?;
         }
         log.close().await;
         report(if is_first { "snapshot" } else { "recover" }, table.n_rows() as u64, begin);

@@ -12,6 +12,7 @@ mod process;
 mod rivals;
 mod secrets;
 mod signals;
+mod spilling;
 mod sql;
 mod state;
 mod verify;

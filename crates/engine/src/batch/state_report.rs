@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::physical::stateful::StateUsage;
+
 /// The counts of one stateful operator in one batch; every task adds its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateOperatorReport {
@@ -37,6 +39,22 @@ impl StateOperatorReport {
     /// An empty report of an operator.
     pub fn of(operator: impl Into<String>, name: impl Into<String>) -> Self {
         Self { operator: operator.into(), name: name.into(), ..Self::default() }
+    }
+
+    /// What the state takes after the batch; of the disk it is said where memory is limited.
+    pub fn set_usage(&mut self, usage: StateUsage) {
+        let StateUsage { memory_bytes, spilled } = usage;
+        self.memory_bytes = memory_bytes;
+        if let Some(spilled) = spilled {
+            let counters = [
+                ("spilledRows", spilled.rows),
+                ("spilledBytes", spilled.disk_bytes),
+                ("spillBytesWritten", spilled.bytes_written),
+                ("spillBytesRead", spilled.bytes_read),
+            ];
+            let counters = counters.map(|(name, value)| (name.to_owned(), i64::try_from(value).unwrap_or(i64::MAX)));
+            self.custom.extend(counters);
+        }
     }
 
     /// Adds what another task of the same operator reports.

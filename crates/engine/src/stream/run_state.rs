@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::{BatchId, Error, Result};
 use millstream_state::checkpoint::{Checkpoint, Recovered};
-use millstream_state::store::{DeltaRef, KEY_GROUPS, OperatorState, StateLog, StoreSpec, Tasks};
+use millstream_state::store::{DeltaRef, KEY_GROUPS, OperatorState, StateLog, StateMemory, StoreSpec, Tasks};
 
 use crate::physical::stateful::{QueryState, stateful_operators_upwards};
 
@@ -36,6 +36,7 @@ impl RunState {
         checkpoint: &Checkpoint,
         recovered: &Recovered,
         parallelism: usize,
+        memory: &StateMemory,
     ) -> Result<Self> {
         if operators.is_empty() {
             return Ok(Self { tables: Arc::default(), log: None, versions: BTreeMap::new() });
@@ -43,7 +44,7 @@ impl RunState {
         let specs: Vec<StoreSpec> = operators.iter().flat_map(|(id, operator)| operator.specs(id)).collect();
         let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism: u32::try_from(parallelism.max(1)).unwrap_or(u32::MAX) };
         let log = checkpoint.open_state(recovered).await?;
-        let loaded = log.recover(&specs, tasks).await?;
+        let loaded = log.recover(&specs, tasks, memory).await?;
         let mut versions = recovered.last_prepared.as_ref().map(|record| record.state.clone()).unwrap_or_default();
         // Operators that are gone, or begin afresh, have no version.
         versions.retain(|id, _| operators.get(id).is_some_and(|operator| operator.since != Some(checkpoint.epoch())));

@@ -67,7 +67,7 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     for sink in sinks.values() {
         sink.start(&ctx, decided).await?;
     }
-    let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism).await?;
+    let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism, &engine.state_memory()).await?;
     let now = engine.clock.monotonic();
     let live = tables.iter().map(as_source_table).collect::<Result<Vec<_>>>()?.into_iter().filter(|table| table.is_streaming());
     let stream_names: BTreeSet<String> = live.map(|table| table.name().to_owned()).collect();

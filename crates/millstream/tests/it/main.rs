@@ -22,6 +22,7 @@ mod row_errors;
 mod scenarios;
 mod sessions;
 mod slt;
+mod spilling;
 mod state_change;
 mod state_reader;
 mod static_sides;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use millstream::{BatchId, EngineConfig, Session, StreamingQuery, Trigger};
+use millstream::{BatchId, Session, StreamingQuery, Trigger};
 use millstream_testkit::Rng;
 
 /// Rows of one batch as texts, by its id.
@@ -142,8 +142,7 @@ impl Case {
 }
 
 async fn session(parallelism: usize, path: &Path, more: &str) -> Session {
-    let config = EngineConfig { parallelism, ..EngineConfig::default() };
-    let session = Session::builder().engine(config).build().unwrap();
+    let session = super::spilling::builder(parallelism).build().unwrap();
     session.sql(&format!("CREATE TABLE e ({COLUMNS}) USING json OPTIONS (path '{}'{more})", path.display())).await.unwrap();
     session
 }

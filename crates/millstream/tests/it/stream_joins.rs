@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use millstream::{BatchId, EngineConfig, Session, Trigger};
+use millstream::{BatchId, Session, Trigger};
 use millstream_testkit::Rng;
 
 /// Rows are at most so much behind the newest one of their stream; watermarks are as much behind and more: none is late.
@@ -132,8 +132,7 @@ impl Case {
 }
 
 async fn session(parallelism: usize, path: &Path, more: &str) -> Session {
-    let config = EngineConfig { parallelism, ..EngineConfig::default() };
-    let session = Session::builder().engine(config).build().unwrap();
+    let session = super::spilling::builder(parallelism).build().unwrap();
     for (side, columns) in SIDES {
         let path = path.join(side);
         session.sql(&format!("CREATE TABLE {side} ({columns}) USING json OPTIONS (path '{}'{more})", path.display())).await.unwrap();

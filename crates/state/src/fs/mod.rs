@@ -20,6 +20,7 @@ use millstream_core::{Error, Result};
 mod os;
 
 pub use os::OsFileSystem;
+pub(crate) use os::lock_file;
 
 /// A local file system. All calls block; errors name the path.
 pub trait FileSystem: Send + Sync + fmt::Debug {

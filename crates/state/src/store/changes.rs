@@ -64,12 +64,17 @@ impl Changes {
     /// The row of `slot` is removed, as it expires at or before `t`.
     pub fn expire(&mut self, slot: Slot, key: &[u8], t: i64) {
         match self.marks_of(slot) {
-            0 => self.expired_to = self.expired_to.max(Some(t)),
+            0 => self.expire_unchanged(t),
             // Who applies the delta may have it with a later expiry.
             LISTED => self.removed.append_value(key),
             _ => {}
         }
         self.forget_new(slot);
+    }
+
+    /// Rows that have not changed since the last delta expire at or before `t`.
+    pub fn expire_unchanged(&mut self, t: i64) {
+        self.expired_to = self.expired_to.max(Some(t));
     }
 
     /// Hands the changes out and begins again; `None` if there are none.

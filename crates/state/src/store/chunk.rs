@@ -1,16 +1,15 @@
 //! Rows that came with one call, or were merged from older chunks: never changed, but for the bits that say which live.
-//!
-//! The bits are shared with frozen views and copied when they change under one, so that freezing costs nothing per row.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, MutableArrayData, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::compute::{concat, filter};
 use millstream_core::{Error, Result};
 
 use super::arrow_error;
+use super::live_rows::LiveRows;
 use super::slot::Slot;
+use super::spill::{Charge, StateMemory};
 
 /// What a chunk costs beside its rows: array headers, reference counts, its places in lists.
 const CHUNK_OVERHEAD_BYTES: usize = 512;
@@ -22,14 +21,15 @@ pub struct ChunkRows {
     pub keys: BinaryArray,
     pub expiry: Option<Int64Array>,
     pub values: Vec<ArrayRef>,
+    /// Held as long as the rows are, which a frozen view may do longer than the table.
+    charge: Charge,
 }
 
 /// A chunk and which of its rows live.
 #[derive(Debug, Clone)]
 pub struct Chunk {
     pub rows: Arc<ChunkRows>,
-    live: Arc<Vec<u64>>,
-    n_live: usize,
+    live: LiveRows,
 }
 
 impl ChunkRows {
@@ -40,7 +40,14 @@ impl ChunkRows {
             keys: BinaryArray::from(owned(&keys)?.to_data()),
             expiry: expiry.map(|expiry| Ok::<_, Error>(Int64Array::from(owned(&expiry)?.to_data()))).transpose()?,
             values: values.iter().map(|column| owned(column)).collect::<Result<_>>()?,
+            charge: Charge::default(),
         })
+    }
+
+    /// The rows count against the memory from here on.
+    pub fn charged(mut self, memory: &StateMemory) -> Self {
+        self.charge = memory.charge(self.bytes());
+        self
     }
 
     pub fn n_rows(&self) -> usize {
@@ -57,60 +64,38 @@ impl ChunkRows {
 impl Chunk {
     /// All rows live.
     pub fn new(rows: ChunkRows) -> Self {
-        let n_live = rows.n_rows();
-        let mut live = vec![u64::MAX; n_live.div_ceil(64)];
-        if let (Some(last), used @ 1..) = (live.last_mut(), n_live % 64) {
-            *last >>= 64 - used;
-        }
-        Self { rows: Arc::new(rows), live: Arc::new(live), n_live }
+        Self { live: LiveRows::new(rows.n_rows()), rows: Arc::new(rows) }
     }
 
     pub fn n_live(&self) -> usize {
-        self.n_live
-    }
-
-    pub fn is_live(&self, row: usize) -> bool {
-        self.live.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
+        self.live.n_live()
     }
 
     /// Marks a row dead.
     pub fn kill(&mut self, row: usize) {
-        if self.is_live(row)
-            && let Some(word) = Arc::make_mut(&mut self.live).get_mut(row / 64)
-        {
-            *word &= !(1 << (row % 64));
-            self.n_live -= 1;
-        }
+        self.live.kill(row);
     }
 
     /// Whether dead rows take more room than live ones.
     pub fn is_sparse(&self) -> bool {
-        self.n_live * 2 < self.rows.n_rows()
+        self.live.is_sparse()
     }
 
     pub fn live_bytes(&self) -> usize {
-        self.live.len() * 8
+        self.live.bytes()
     }
 
-    /// The live rows, and their numbers in the chunk.
+    /// The live rows: their numbers in the chunk.
     pub fn live_rows(&self) -> impl Iterator<Item = usize> {
-        self.live.iter().enumerate().flat_map(|(at, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros();
-                rest &= rest.checked_sub(1)?;
-                Some(at * 64 + bit as usize)
-            })
-        })
+        self.live.iter()
     }
 
     /// A column of the chunk without its dead rows.
     pub fn only_live(&self, column: &dyn Array) -> Result<ArrayRef> {
-        if self.n_live == self.rows.n_rows() {
+        if self.n_live() == self.rows.n_rows() {
             return Ok(column.slice(0, column.len()));
         }
-        let bits = BooleanBuffer::new(Buffer::from_vec(self.live.as_ref().clone()), 0, self.rows.n_rows());
-        filter(column, &BooleanArray::new(bits, None)).map_err(arrow_error)
+        filter(column, &BooleanArray::new(self.live.mask(), None)).map_err(arrow_error)
     }
 }
 

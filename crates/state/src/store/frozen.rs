@@ -9,13 +9,15 @@ use millstream_core::Result;
 use super::chunk::Chunk;
 use super::key::KeyCodec;
 use super::schema::{StoreRows, StoreSchema};
+use super::spill::FrozenRun;
 
-/// The rows of a table at one moment. Shares its chunks, so it is cheap to make and to keep for a while.
+/// The rows of a table at one moment. Shares its chunks and its files, so it is cheap to make and to keep for a while.
 #[derive(Debug, Clone)]
 pub struct FrozenTable {
     pub(super) schema: Arc<StoreSchema>,
     pub(super) codec: Arc<KeyCodec>,
     pub(super) chunks: Vec<Chunk>,
+    pub(super) cold: Vec<FrozenRun>,
 }
 
 impl FrozenTable {
@@ -26,12 +28,13 @@ impl FrozenTable {
 
     /// How many rows there are.
     pub fn n_rows(&self) -> usize {
-        self.chunks.iter().map(Chunk::n_live).sum()
+        self.chunks.iter().map(Chunk::n_live).sum::<usize>() + self.cold.iter().map(FrozenRun::n_rows).sum::<usize>()
     }
 
     /// All rows, in batches of no particular size and order.
     pub fn scan(&self) -> impl Iterator<Item = Result<StoreRows>> {
-        self.chunks.iter().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec))
+        let chunks = self.chunks.iter().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec));
+        chunks.chain(self.cold.iter().flat_map(|run| run.clone().into_rows(Arc::clone(&self.codec))))
     }
 }
 

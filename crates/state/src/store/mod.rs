@@ -22,10 +22,12 @@ mod expiry;
 mod frozen;
 mod key;
 mod key_group;
+mod live_rows;
 mod multi_table;
 mod row_log;
 mod schema;
 mod slot;
+mod spill;
 mod state_log;
 mod table;
 
@@ -35,6 +37,7 @@ pub use key_group::{KEY_GROUPS, KeyHasher, hash_key, key_group, partition_of};
 pub use multi_table::{KeyedMultiTable, Matches, Pairs, ROW_NUMBER};
 pub use schema::{StoreRows, StoreSchema};
 pub use slot::Slot;
+pub use spill::{SpillStats, StateMemory};
 pub use state_log::{
     DeltaRef, EarlierLayout, KeptDelta, KeptVersions, LoadedState, OPERATOR_VERSION, OPERATOR_VERSION_WITH_PAST, OperatorState,
     RecoveredState, Role, ScannedRows, StateLog, StoreDescription, StoreHistory, StoreKind, StoreScan, StoreSpec, Tasks, ValuesOf, load,

@@ -21,13 +21,14 @@ use super::key_group::hash_key;
 use super::row_log::reserve_some;
 use super::schema::{StoreRows, StoreSchema};
 use super::slot::Slot;
+use super::spill::{SpillStats, StateMemory, Wanted};
 use super::table::{KeyedTable, Placing, no_column};
 
 /// The name of the column behind the keys that tells the rows of a key apart.
 pub const ROW_NUMBER: &str = "row_number";
 
 /// What the number takes in row format: a byte for "not null" and eight.
-const NUMBER_BYTES: usize = 9;
+pub(super) const NUMBER_BYTES: usize = 9;
 
 /// The live rows of one store of one operator in one task: any number of rows per key, in the order they came in.
 #[derive(Debug)]
@@ -65,10 +66,20 @@ pub struct Pairs {
 }
 
 impl KeyedMultiTable {
-    /// An empty table with these columns.
+    /// An empty table with these columns that keeps all its rows in memory.
     pub fn new(schema: StoreSchema) -> Result<Self> {
-        let rows = KeyedTable::new(Self::row_schema(&schema)?)?;
+        Self::within(schema, &StateMemory::unlimited())
+    }
+
+    /// An empty table that shares a memory budget.
+    pub fn within(schema: StoreSchema, memory: &StateMemory) -> Result<Self> {
+        let rows = Self::rows_within(&schema, memory)?;
         Self::recover(schema, rows)
+    }
+
+    /// A table for the rows of one with these columns, to be filled with deltas.
+    pub fn rows_within(schema: &StoreSchema, memory: &StateMemory) -> Result<KeyedTable> {
+        KeyedTable::numbered(Self::row_schema(schema)?, memory)
     }
 
     /// The columns of the rows as they are stored: with a number behind the keys.
@@ -78,20 +89,24 @@ impl KeyedMultiTable {
         StoreSchema::new(keys, schema.values().clone())
     }
 
-    /// A table of stored rows.
+    /// A table of stored rows; with a memory budget they were filled into one of [`KeyedMultiTable::rows_within`].
     pub fn recover(schema: StoreSchema, rows: KeyedTable) -> Result<Self> {
         if *rows.schema() != Self::row_schema(&schema)? {
             return Err(Error::internal("a store was recovered with the rows of another one"));
         }
+        if rows.is_limited() && !rows.is_numbered() {
+            return Err(Error::internal("the rows of a store were spilled by keys that it does not look for"));
+        }
         let codec = KeyCodec::new(schema.keys())?;
-        let mut table = Self { schema: Arc::new(schema), codec, rows, heads: HashTable::new(), links: Vec::new(), next_number: 0 };
+        let next_number = rows.next_number();
+        let mut table = Self { schema: Arc::new(schema), codec, rows, heads: HashTable::new(), links: Vec::new(), next_number };
         let mut slots: Vec<(i64, Slot)> = Vec::with_capacity(table.rows.n_rows());
         let found: Vec<Slot> = table.rows.slots().collect();
         if let Some(numbers) = table.rows.gather_keys(&found)?.last() {
             slots.extend(numbers.as_primitive::<Int64Type>().values().iter().copied().zip(found));
         }
         slots.sort_unstable();
-        table.next_number = slots.last().map_or(0, |(number, _)| number + 1);
+        table.next_number = next_number.max(slots.last().map_or(0, |(number, _)| number + 1));
         for (_, slot) in slots {
             table.link(slot)?;
         }
@@ -110,7 +125,12 @@ impl KeyedMultiTable {
 
     /// What the table takes of memory, rows and indexes, as allocated.
     pub fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes() + self.heads.allocation_size() + self.links.capacity() * size_of::<Links>()
+        self.rows.memory_bytes() + self.list_bytes()
+    }
+
+    /// What of the table is on disk; `None` if it has all the memory that it wants.
+    pub fn spilled(&self) -> Option<SpillStats> {
+        self.rows.spilled()
     }
 
     /// Adds rows behind those that their keys have. A row expires at its `expiry`, one without never does.
@@ -134,6 +154,9 @@ impl KeyedMultiTable {
     /// The oldest row of each key, if there is one.
     pub fn lookup_first(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
         let keys = self.codec.encode(keys)?;
+        if self.rows.is_limited() {
+            self.bring_in(&keys)?;
+        }
         Ok(keys.iter().flatten().map(|key| self.head(key)).collect())
     }
 
@@ -219,8 +242,9 @@ impl KeyedMultiTable {
     pub fn expire(&mut self, t: i64) -> Result<Vec<StoreRows>> {
         let slots = self.rows.expired_slots(t);
         let mut batches = self.rows.batches_of(&slots)?;
-        batches.iter_mut().for_each(|rows| rows.keys.truncate(self.schema.keys().len()));
         self.remove_expired(&slots, t)?;
+        batches.extend(self.rows.expire_spilled(t)?);
+        batches.iter_mut().for_each(|rows| rows.keys.truncate(self.schema.keys().len()));
         Ok(batches)
     }
 
@@ -228,7 +252,7 @@ impl KeyedMultiTable {
     pub fn discard_expired(&mut self, t: i64) -> Result<usize> {
         let slots = self.rows.expired_slots(t);
         self.remove_expired(&slots, t)?;
-        Ok(slots.len())
+        Ok(slots.len() + self.rows.discard_spilled(t)?)
     }
 
     /// All rows with their numbers ([`KeyedMultiTable::row_schema`]), in batches of no particular size and order.
@@ -236,14 +260,61 @@ impl KeyedMultiTable {
         self.rows.scan()
     }
 
-    /// What has changed since the last call; `None` if nothing has. Rows have their numbers.
+    /// What has changed since the last call; `None` if nothing has. Rows have their numbers. Beyond the memory budget rows
+    /// go to disk now, and slots are not good any more.
     pub fn take_delta(&mut self) -> Result<Option<TableDelta>> {
-        self.rows.take_delta()
+        let delta = self.rows.take_changes()?;
+        let cold = self.rows.coldest(self.list_bytes());
+        cold.slots.iter().for_each(|slot| self.unlink(*slot));
+        self.rows.send_out(cold)?;
+        Ok(delta)
     }
 
     /// The rows as they are now, with their numbers, to be read while the table changes.
     pub fn freeze(&self) -> FrozenTable {
         self.rows.freeze()
+    }
+
+    fn list_bytes(&self) -> usize {
+        self.heads.allocation_size() + self.links.capacity() * size_of::<Links>()
+    }
+
+    /// Brings in the rows of keys that are on disk: lists are whole when they are looked at. A list that only grows is not.
+    fn bring_in(&mut self, keys: &BinaryArray) -> Result<()> {
+        for key in keys.iter().flatten() {
+            // All rows of the list are asked for.
+            let head = self.head(key);
+            let mut next = head;
+            while let Some(slot) = next {
+                self.rows.touch(slot);
+                next = self.links.get(slot.idx()).map(|links| links.next).filter(|next| Some(*next) != head);
+            }
+        }
+        let mut slots = self.rows.bring_in(keys.iter().flatten(), Wanted::List)?;
+        // In the order of the numbers within each key.
+        slots.sort_unstable_by(|a, b| self.rows.row_key(*a).cmp(&self.rows.row_key(*b)));
+        let mut rest = slots.as_slice();
+        while let Some(key) = rest.first().and_then(|slot| list_key(&self.rows, *slot)) {
+            let n = rest.iter().take_while(|slot| list_key(&self.rows, **slot) == Some(key)).count();
+            let head = self.head(key);
+            let (of_key, others) = rest.split_at(n);
+            self.link_all(of_key, head)?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Links rows of one key, in order, into the list that it has in memory: on disk were any of its rows.
+    fn link_all(&mut self, slots: &[Slot], head: Option<Slot>) -> Result<()> {
+        let Some(head) = head else { return slots.iter().try_for_each(|slot| self.link(*slot)) };
+        let (mut all, mut next) = (slots.to_vec(), Some(head));
+        while let Some(slot) = next {
+            all.push(slot);
+            next = self.links.get(slot.idx()).map(|links| links.next).filter(|next| *next != head);
+        }
+        all.iter().skip(slots.len()).for_each(|slot| self.unlink(*slot));
+        all.sort_unstable_by(|a, b| self.rows.row_key(*a).cmp(&self.rows.row_key(*b)));
+        all.into_iter().try_for_each(|slot| self.link(slot))
     }
 
     fn remove_expired(&mut self, slots: &[Slot], t: i64) -> Result<()> {

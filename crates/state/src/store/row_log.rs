@@ -6,6 +6,9 @@
 //! ```
 //! So a row is copied once per tier, a million one-row calls leave a few dozen chunks, and memory stays below about
 //! twice that of the live rows. One step merges at most [`FULL_BYTES`] * [`MERGED_AT_ONCE`] bytes.
+//!
+//! Beyond the memory budget the oldest chunks give up their rows ([`RowLog::coldest`]), but for those that were asked for
+//! since they were last looked at: they go to a new chunk, and so to the end of the queue.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::interleave;
@@ -14,6 +17,7 @@ use millstream_core::{Error, Result};
 use super::arrow_error;
 use super::chunk::{Chunk, ChunkRows, RowSlots, merge};
 use super::slot::Slot;
+use super::spill::StateMemory;
 
 /// So many chunks of a tier become one.
 const MERGED_AT_ONCE: usize = 8;
@@ -25,8 +29,9 @@ const FULL_BYTES: usize = 1 << 20;
 const LOWEST_TIER_BYTES: usize = 2 << 10;
 
 /// The rows of one table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RowLog {
+    memory: StateMemory,
     chunks: Vec<Option<LoggedChunk>>,
     free_chunks: Vec<usize>,
     /// By slot.
@@ -38,6 +43,11 @@ pub struct RowLog {
     sparse: Vec<usize>,
     n_live: usize,
     bytes: usize,
+    /// What of them is charged chunk by chunk.
+    row_bytes: usize,
+    n_born: u64,
+    /// By slot: the row was asked for since its chunk was last looked at. Only with a memory budget.
+    touched: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -45,6 +55,9 @@ struct LoggedChunk {
     chunk: Chunk,
     slots: RowSlots,
     bytes: usize,
+    row_bytes: usize,
+    /// Chunks with lower numbers have older rows.
+    born: u64,
     tier: Option<usize>,
     is_queued: bool,
 }
@@ -68,11 +81,36 @@ const _: () = assert!(size_of::<Location>() == 8);
 /// The place of a chunk in a list, and a row of it.
 type PlaceAndRow = (usize, usize);
 
+/// Rows that should leave memory.
+#[derive(Debug)]
+pub struct ColdChunks {
+    pub slots: Vec<Slot>,
+    /// Where they are; chunks that were looked at.
+    ids: Vec<usize>,
+}
+
 /// A chunk that rows are being given slots in.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenChunk(usize);
 
 impl RowLog {
+    pub fn new(memory: &StateMemory) -> Self {
+        Self {
+            memory: memory.clone(),
+            chunks: Vec::new(),
+            free_chunks: Vec::new(),
+            locations: Vec::new(),
+            first_free_slot: None,
+            tiers: Vec::new(),
+            sparse: Vec::new(),
+            n_live: 0,
+            bytes: 0,
+            row_bytes: 0,
+            n_born: 0,
+            touched: Vec::new(),
+        }
+    }
+
     pub fn n_live(&self) -> usize {
         self.n_live
     }
@@ -82,15 +120,21 @@ impl RowLog {
         self.bytes
             + self.locations.capacity() * size_of::<Location>()
             + self.chunks.capacity() * size_of::<Option<LoggedChunk>>()
-            + (self.free_chunks.capacity() + self.sparse.capacity()) * size_of::<usize>()
+            + (self.free_chunks.capacity() + self.sparse.capacity() + self.touched.capacity()) * size_of::<usize>()
             + tiers
+    }
+
+    /// What of it chunks are charged for themselves.
+    pub fn charged_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// Takes rows in. They are live but have no slots: the caller gives one to each with [`RowLog::place`], or drops it
     /// with [`RowLog::skip`], in order, and then calls [`RowLog::tidy`].
     pub fn open(&mut self, rows: ChunkRows) -> OpenChunk {
         let n_rows = rows.n_rows();
-        let id = self.add(Chunk::new(rows), Vec::with_capacity(n_rows));
+        let born = self.next_born();
+        let id = self.add(rows, Vec::with_capacity(n_rows), born);
         OpenChunk(id)
     }
 
@@ -106,6 +150,8 @@ impl RowLog {
                 self.new_slot()?
             }
         };
+        // It is in the newest chunk: no need to remember that it was asked for.
+        self.untouch(slot);
         let at = RowAt { chunk: Slot::new(open.0).ok_or_else(too_many)?, row: self.push_slot(open, Some(slot))? };
         *self.locations.get_mut(slot.idx()).ok_or_else(|| unknown(slot))? = Location::At(at);
         Ok(slot)
@@ -188,8 +234,85 @@ impl RowLog {
         Ok(())
     }
 
-    /// Replaces chunks by one with their live rows.
+    /// The row of a slot was asked for.
+    pub fn touch(&mut self, slot: Slot) {
+        let word = slot.idx() / 64;
+        if self.touched.len() <= word {
+            self.touched.resize(self.locations.len().div_ceil(64).max(word + 1), 0);
+        }
+        self.touched.get_mut(word).into_iter().for_each(|bits| *bits |= 1 << (slot.idx() % 64));
+    }
+
+    /// Forgets that the row of a slot was asked for; says whether it was.
+    fn untouch(&mut self, slot: Slot) -> bool {
+        let Some(bits) = self.touched.get_mut(slot.idx() / 64) else { return false };
+        let before = *bits;
+        *bits &= !(1 << (slot.idx() % 64));
+        before != *bits
+    }
+
+    /// Looks at the oldest chunks until `bytes` of rows are found that nobody has asked for since: the rows. When they are gone
+    /// [`RowLog::compact`] takes what is left of their chunks.
+    pub fn coldest(&mut self, bytes: usize) -> ColdChunks {
+        if bytes == 0 {
+            return ColdChunks { slots: Vec::new(), ids: Vec::new() };
+        }
+        let mut ids: Vec<(u64, usize)> =
+            self.chunks.iter().enumerate().filter_map(|(id, logged)| Some((logged.as_ref()?.born, id))).collect();
+        ids.sort_unstable();
+        let mut cold = ColdChunks { slots: Vec::new(), ids: Vec::new() };
+        let mut n_found = 0;
+        // The second time around nobody was asked for.
+        for (_, id) in ids.iter().chain(&ids) {
+            if n_found >= bytes {
+                break;
+            }
+            if cold.ids.contains(id) {
+                continue;
+            }
+            let Some(logged) = self.chunks.get(*id).and_then(Option::as_ref) else { continue };
+            let (n_live, n_bytes) = (logged.chunk.n_live(), logged.bytes);
+            let slots: Vec<Slot> = logged.chunk.live_rows().filter_map(|row| logged.slots.get(row).copied().flatten()).collect();
+            let n_before = cold.slots.len();
+            for slot in slots {
+                if !self.untouch(slot) {
+                    cold.slots.push(slot);
+                }
+            }
+            let n_cold = cold.slots.len() - n_before;
+            // What dead rows take comes back as well.
+            n_found += n_bytes / n_live.max(1) * n_cold;
+            if n_cold > 0 || n_live == 0 {
+                cold.ids.push(*id);
+            } else {
+                let born = self.next_born();
+                self.chunks.get_mut(*id).and_then(Option::as_mut).into_iter().for_each(|logged| logged.born = born);
+            }
+        }
+        cold
+    }
+
+    /// What is left of chunks that gave up rows goes to new ones.
+    pub fn compact(&mut self, cold: &ColdChunks) -> Result<()> {
+        for ids in cold.ids.chunks(MERGED_AT_ONCE) {
+            let born = self.next_born();
+            self.rewrite_as(ids, born)?;
+        }
+        self.tidy()
+    }
+
+    fn next_born(&mut self) -> u64 {
+        self.n_born += 1;
+        self.n_born
+    }
+
+    /// Replaces chunks by one with their live rows, as old as the youngest of them.
     fn rewrite(&mut self, ids: &[usize]) -> Result<()> {
+        let born = ids.iter().filter_map(|id| Some(self.chunks.get(*id)?.as_ref()?.born)).max();
+        self.rewrite_as(ids, born.unwrap_or(0))
+    }
+
+    fn rewrite_as(&mut self, ids: &[usize], born: u64) -> Result<()> {
         let old: Vec<&LoggedChunk> =
             ids.iter().filter_map(|id| self.chunks.get(*id)?.as_ref()).filter(|old| old.chunk.n_live() > 0).collect();
         let merged = if old.is_empty() { None } else { Some(merge(old.iter().map(|old| &old.chunk))?) };
@@ -199,7 +322,7 @@ impl RowLog {
             self.drop_chunk(*id);
         }
         if let Some(rows) = merged {
-            let id = self.add(Chunk::new(rows), slots);
+            let id = self.add(rows, slots, born);
             let chunk = Slot::new(id).ok_or_else(too_many)?;
             let slots = self.chunks.get(id).and_then(Option::as_ref).map_or(&[][..], |logged| &logged.slots);
             for (row, slot) in (0_u32..).zip(slots) {
@@ -211,14 +334,16 @@ impl RowLog {
         Ok(())
     }
 
-    fn add(&mut self, chunk: Chunk, slots: RowSlots) -> usize {
-        let slot_bytes = slots.capacity() * size_of::<Option<Slot>>();
-        let bytes = chunk.rows.bytes() + chunk.live_bytes() + slot_bytes;
+    fn add(&mut self, rows: ChunkRows, slots: RowSlots, born: u64) -> usize {
+        let (chunk, slot_bytes) = (Chunk::new(rows.charged(&self.memory)), slots.capacity() * size_of::<Option<Slot>>());
+        let row_bytes = chunk.rows.bytes();
+        let bytes = row_bytes + chunk.live_bytes() + slot_bytes;
         let tier = (bytes < FULL_BYTES).then(|| {
             let tiers = std::iter::successors(Some(LOWEST_TIER_BYTES), |limit| limit.checked_mul(MERGED_AT_ONCE));
             tiers.take_while(|limit| bytes >= *limit).count()
         });
         self.bytes += bytes;
+        self.row_bytes += row_bytes;
         let id = self.free_chunks.pop().unwrap_or_else(|| {
             self.chunks.push(None);
             self.chunks.len() - 1
@@ -230,7 +355,7 @@ impl RowLog {
             self.tiers.get_mut(tier).into_iter().for_each(|ids| ids.push(id));
         }
         if let Some(place) = self.chunks.get_mut(id) {
-            *place = Some(LoggedChunk { chunk, slots, bytes, tier, is_queued: false });
+            *place = Some(LoggedChunk { chunk, slots, bytes, row_bytes, born, tier, is_queued: false });
         }
         id
     }
@@ -238,6 +363,7 @@ impl RowLog {
     fn drop_chunk(&mut self, id: usize) {
         let Some(dropped) = self.chunks.get_mut(id).and_then(Option::take) else { return };
         self.bytes -= dropped.bytes;
+        self.row_bytes -= dropped.row_bytes;
         if let Some(ids) = dropped.tier.and_then(|tier| self.tiers.get_mut(tier)) {
             ids.retain(|other| *other != id);
         }

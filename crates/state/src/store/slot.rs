@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-/// A live row of a table. Stays the same until the row is removed or expires, also when the row's values change; then
-/// it may name another row. `Option<Slot>` has four bytes.
+/// A live row of a table. Stays the same until the row is removed or expires, or the next delta is taken, also when the
+/// row's values change; then it may name another row. `Option<Slot>` has four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(NonZeroU32);
 

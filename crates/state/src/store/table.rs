@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
+use arrow::datatypes::Int64Type;
 use hashbrown::HashTable;
 use millstream_core::{Error, Result};
 
@@ -13,9 +14,11 @@ use super::expiry::ExpiryIndex;
 use super::frozen::{FrozenTable, live_rows};
 use super::key::KeyCodec;
 use super::key_group::hash_key;
-use super::row_log::RowLog;
+use super::multi_table::NUMBER_BYTES;
+use super::row_log::{ColdChunks, RowLog};
 use super::schema::{StoreRows, StoreSchema, empty};
 use super::slot::Slot;
+use super::spill::{ColdRows, KeyHash, Member, ReadColumns, SpillStats, SpilledRow, StateMemory, Wanted};
 
 /// Rows that leave a table come in batches of so many.
 const ROWS_PER_BATCH: usize = 8192;
@@ -35,19 +38,39 @@ pub struct KeyedTable {
     log: RowLog,
     expiries: ExpiryIndex,
     changes: Changes,
+    cold: ColdRows,
+    member: Member,
+    /// In a table of numbered rows: the number behind the highest one that went to disk.
+    next_number: i64,
 }
 
 impl KeyedTable {
-    /// An empty table.
+    /// An empty table that keeps all its rows in memory.
     pub fn new(schema: StoreSchema) -> Result<Self> {
-        let codec = Arc::new(KeyCodec::new(schema.keys())?);
+        Self::within(schema, &StateMemory::unlimited())
+    }
+
+    /// An empty table that shares a memory budget.
+    pub fn within(schema: StoreSchema, memory: &StateMemory) -> Result<Self> {
+        Self::found_by(schema, memory, KeyHash { n_unhashed: 0 })
+    }
+
+    /// The rows of a [`KeyedMultiTable`](super::KeyedMultiTable): on disk they are found by their keys without the number.
+    pub(super) fn numbered(row_schema: StoreSchema, memory: &StateMemory) -> Result<Self> {
+        Self::found_by(row_schema, memory, KeyHash { n_unhashed: NUMBER_BYTES })
+    }
+
+    fn found_by(schema: StoreSchema, memory: &StateMemory, hash: KeyHash) -> Result<Self> {
         Ok(Self {
-            schema: Arc::new(schema),
-            codec,
+            codec: Arc::new(KeyCodec::new(schema.keys())?),
             index: HashTable::new(),
-            log: RowLog::default(),
+            log: RowLog::new(memory),
             expiries: ExpiryIndex::default(),
             changes: Changes::default(),
+            cold: ColdRows::new(memory, schema.values(), hash)?,
+            member: memory.join(),
+            next_number: 0,
+            schema: Arc::new(schema),
         })
     }
 
@@ -58,18 +81,24 @@ impl KeyedTable {
 
     /// How many rows there are.
     pub fn n_rows(&self) -> usize {
-        self.log.n_live()
+        self.log.n_live() + self.cold.n_live()
     }
 
     /// What the table takes of memory, rows and indexes, as allocated.
     pub fn memory_bytes(&self) -> usize {
-        self.index.allocation_size() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes()
+        let hot = self.index.allocation_size() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes();
+        hot + self.cold.memory_bytes()
+    }
+
+    /// What of the table is on disk; `None` if it has all the memory that it wants.
+    pub fn spilled(&self) -> Option<SpillStats> {
+        self.is_limited().then(|| self.cold.stats())
     }
 
     /// The row of each key, if there is one. The slots are good until the next delta is taken, or their rows are removed.
     pub fn lookup(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
         let keys = self.codec.encode(keys)?;
-        Ok(keys.iter().flatten().map(|key| self.find(hash_key(key), key)).collect())
+        self.slots_of(&keys)
     }
 
     /// The value columns of the rows of `slots`.
@@ -97,7 +126,8 @@ impl KeyedTable {
     /// time the store lives by), one without never does. Of equal keys in one call the last counts.
     pub fn upsert(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
         let keys = self.codec.encode(keys)?;
-        self.take_in(&keys, expiry, values, |table, _, key| table.placing(key))?;
+        let known = self.known(&keys)?;
+        self.take_in(&keys, expiry, values, |table, row, key| table.placing(known.get(row), key))?;
         Ok(())
     }
 
@@ -105,9 +135,10 @@ impl KeyedTable {
     /// were added; of equal keys in one call it is the first.
     pub fn insert_new(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<BooleanArray> {
         let keys = self.codec.encode(keys)?;
+        let known = self.known(&keys)?;
         let mut is_new = BooleanBufferBuilder::new(keys.len());
-        self.take_in(&keys, expiry, values, |table, _, key| {
-            let placing = table.placing(key);
+        self.take_in(&keys, expiry, values, |table, row, key| {
+            let placing = table.placing(known.get(row), key);
             is_new.append(matches!(placing, Placing::New { .. }));
             if let Placing::Over(_) = placing { Placing::Skip } else { placing }
         })?;
@@ -128,8 +159,9 @@ impl KeyedTable {
     /// Removes the rows that expire at or before `t`, and hands them out, in time proportional to their number.
     pub fn expire(&mut self, t: i64) -> Result<Vec<StoreRows>> {
         let slots = self.expired_slots(t);
-        let batches = self.batches_of(&slots)?;
+        let mut batches = self.batches_of(&slots)?;
         self.remove_expired(&slots, t)?;
+        batches.extend(self.expire_spilled(t)?);
         Ok(batches)
     }
 
@@ -137,33 +169,41 @@ impl KeyedTable {
     pub fn discard_expired(&mut self, t: i64) -> Result<usize> {
         let slots = self.expired_slots(t);
         self.remove_expired(&slots, t)?;
-        Ok(slots.len())
+        Ok(slots.len() + self.discard_spilled(t)?)
     }
 
     /// Whether a row expires at or before `t`. Nothing is removed.
-    pub fn has_expired(&mut self, t: i64) -> bool {
+    pub fn has_expired(&mut self, t: i64) -> Result<bool> {
         let slots = self.expired_slots(t);
         for slot in &slots {
             if let Some(expiry) = self.log.expiry(*slot) {
                 self.expiries.insert(*slot, expiry);
             }
         }
-        !slots.is_empty()
+        Ok(!slots.is_empty() || self.cold.has_expired(t)?)
     }
 
     /// When it is worth asking [`Self::has_expired`] again: no row expires before that, but for those that have; `None` if
     /// none ever does. The nearer it is, the more exact.
     pub fn none_expires_before(&self) -> Option<i64> {
-        self.expiries.none_before()
+        self.expiries.none_before().into_iter().chain(self.cold.none_expires_before()).min()
     }
 
     /// All rows, in batches of no particular size and order.
     pub fn scan(&self) -> impl Iterator<Item = Result<StoreRows>> {
-        self.log.chunks().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec))
+        let chunks = self.log.chunks().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec));
+        chunks.chain(self.cold.freeze().flat_map(|run| run.into_rows(Arc::clone(&self.codec))))
     }
 
-    /// What has changed since the last call; `None` if nothing has.
+    /// What has changed since the last call; `None` if nothing has. Beyond the memory budget rows go to disk now, and
+    /// slots are not good any more.
     pub fn take_delta(&mut self) -> Result<Option<TableDelta>> {
+        let delta = self.take_changes()?;
+        self.make_room()?;
+        Ok(delta)
+    }
+
+    pub(super) fn take_changes(&mut self) -> Result<Option<TableDelta>> {
         let Some(mut taken) = self.changes.take() else { return Ok(None) };
         taken.upserted.retain(|slot| self.log.is_live(*slot));
         let delta = TableDelta {
@@ -189,20 +229,39 @@ impl KeyedTable {
             self.upsert(keys, expiry.as_ref(), values)?;
         }
         self.changes.take();
-        Ok(())
+        self.make_room()
     }
 
     /// The rows as they are now, to be read while the table changes. Costs next to nothing.
     pub fn freeze(&self) -> FrozenTable {
         let chunks = self.log.chunks().filter(|chunk| chunk.n_live() > 0).cloned().collect();
-        FrozenTable { schema: Arc::clone(&self.schema), codec: Arc::clone(&self.codec), chunks }
+        FrozenTable { schema: Arc::clone(&self.schema), codec: Arc::clone(&self.codec), chunks, cold: self.cold.freeze().collect() }
+    }
+
+    /// Whether rows on disk are found by their keys without the number.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.cold.key_hash().n_unhashed > 0
+    }
+
+    /// The number behind all those of rows on disk.
+    pub(super) fn next_number(&self) -> i64 {
+        self.next_number
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.member.memory().is_limited()
+    }
+
+    /// The row of a slot was asked for.
+    pub(super) fn touch(&mut self, slot: Slot) {
+        self.log.touch(slot);
     }
 
     pub(super) fn encode(&self, keys: &[ArrayRef]) -> Result<BinaryArray> {
         self.codec.encode(keys)
     }
 
-    /// The live slots.
+    /// The slots of the rows in memory.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.log.live_slots().map(|(slot, _)| slot)
     }
@@ -232,15 +291,145 @@ impl KeyedTable {
         self.index.find(hash, |slot| self.log.key(*slot) == Some(key)).copied()
     }
 
-    fn placing(&self, key: &[u8]) -> Placing {
+    /// Where a row goes; `known` is what was found of its key before the call.
+    fn placing(&self, known: Option<&Option<Slot>>, key: &[u8]) -> Placing {
+        if let Some(Some(slot)) = known {
+            return Placing::Over(*slot);
+        }
         let hash = hash_key(key);
         self.find(hash, key).map_or(Placing::New { hash }, Placing::Over)
+    }
+
+    /// The rows of keys that are about to be written, where some may be on disk; otherwise nothing, as each is looked
+    /// for when it is written.
+    fn known(&mut self, keys: &BinaryArray) -> Result<Vec<Option<Slot>>> {
+        if self.is_limited() { self.slots_of(keys) } else { Ok(Vec::new()) }
+    }
+
+    /// The row of each key; those on disk come in.
+    fn slots_of(&mut self, keys: &BinaryArray) -> Result<Vec<Option<Slot>>> {
+        let mut found: Vec<Option<Slot>> = keys.iter().flatten().map(|key| self.find(hash_key(key), key)).collect();
+        if !self.is_limited() {
+            return Ok(found);
+        }
+        found.iter().flatten().for_each(|slot| self.log.touch(*slot));
+        let unknown = || keys.iter().flatten().zip(&found).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key);
+        if !self.bring_in(unknown(), Wanted::Row)?.is_empty() {
+            for (key, slot) in keys.iter().flatten().zip(&mut found).filter(|(_, slot)| slot.is_none()) {
+                *slot = self.find(hash_key(key), key);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Brings rows in from disk, and says their slots.
+    pub(super) fn bring_in<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>, wanted: Wanted) -> Result<Vec<Slot>> {
+        if self.cold.n_live() == 0 {
+            return Ok(Vec::new());
+        }
+        let hash = self.cold.key_hash();
+        let mut keys: Vec<(u64, &[u8])> = match wanted {
+            Wanted::Row => keys.map(|key| (hash.of(key), key)).collect(),
+            Wanted::List => keys.map(|key| (hash_key(key), key)).collect(),
+        };
+        keys.sort_unstable();
+        keys.dedup();
+        let Some(rows) = self.cold.take_out(&keys, wanted)? else { return Ok(Vec::new()) };
+        self.take_in_from(Origin::Disk, &rows.keys, Some(&rows.expiry), &rows.values, |_, _, key| Placing::New { hash: hash_key(key) })
+    }
+
+    /// Rows on disk that expire at or before `t` are gone: what they were.
+    pub(super) fn expire_spilled(&mut self, t: i64) -> Result<Vec<StoreRows>> {
+        let (mut batches, codec) = (Vec::new(), Arc::clone(&self.codec));
+        let mut take = |rows: ReadColumns| {
+            batches.push(rows.typed(&codec)?);
+            Ok(())
+        };
+        let n_expired = self.cold.expire(t, Some(&mut take))?;
+        if n_expired > 0 {
+            self.changes.expire_unchanged(t);
+        }
+        Ok(batches)
+    }
+
+    /// As [`KeyedTable::expire_spilled`], for who needs only their number.
+    pub(super) fn discard_spilled(&mut self, t: i64) -> Result<usize> {
+        let n_expired = self.cold.expire(t, None)?;
+        if n_expired > 0 {
+            self.changes.expire_unchanged(t);
+        }
+        Ok(n_expired)
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        let cold = self.coldest(0);
+        self.send_out(cold)
+    }
+
+    /// The rows that should leave memory, where the budget asks for it; `more_bytes` is what their owner takes beside them.
+    pub(super) fn coldest(&mut self, more_bytes: usize) -> ColdChunks {
+        let own_bytes = self.memory_bytes() + more_bytes;
+        let charged = self.log.charged_bytes() + self.cold.memory_bytes() - self.cold.uncharged_bytes();
+        let excess = self.member.excess(own_bytes, own_bytes.saturating_sub(charged));
+        self.log.coldest(excess)
+    }
+
+    /// Sends rows to disk. They must not have changed since the last delta.
+    pub(super) fn send_out(&mut self, cold: ColdChunks) -> Result<()> {
+        if cold.slots.is_empty() {
+            return self.log.compact(&cold);
+        }
+        self.note_numbers(&cold.slots)?;
+        let (hash, codec, log) = (self.cold.key_hash(), Arc::clone(self.cold.codec()), &self.log);
+        let mut rows: Vec<(u64, Slot)> = log.keys_of(&cold.slots)?.iter().map(|key| hash.of(key)).zip(cold.slots.iter().copied()).collect();
+        rows.sort_unstable_by(|(a, slot_a), (b, slot_b)| a.cmp(b).then_with(|| log.key(*slot_a).cmp(&log.key(*slot_b))));
+        let row_bytes = log.charged_bytes() / log.n_live().max(1);
+        self.cold.add(rows.len(), row_bytes, |writer| {
+            rows.chunks(ROWS_PER_BATCH).try_for_each(|rows| {
+                let slots: Vec<Slot> = rows.iter().map(|(_, slot)| *slot).collect();
+                let values = codec.encode(&log.gather_values(&slots)?)?;
+                rows.iter().zip(log.keys_of(&slots)?).enumerate().try_for_each(|(at, ((hash, slot), key))| {
+                    let values = values.as_ref().map(|values| values.row(at));
+                    let values = values.as_ref().map_or(&[][..], |row| row.as_ref());
+                    writer.push(*hash, SpilledRow { key, expiry: log.expiry(*slot), values })
+                })
+            })
+        })?;
+        drop(rows);
+        for slot in &cold.slots {
+            self.forget(*slot);
+        }
+        self.shrink_index();
+        self.log.compact(&cold)
+    }
+
+    /// A multi table that takes the rows over must know the highest number.
+    fn note_numbers(&mut self, slots: &[Slot]) -> Result<()> {
+        if self.is_numbered() {
+            // Numbers are ordered as their bytes are.
+            let highest = self.log.keys_of(slots)?.into_iter().max_by_key(|key| key.last_chunk::<NUMBER_BYTES>());
+            let numbers = self.codec.decode(highest)?.pop();
+            let number = numbers.as_ref().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>()?.iter().next().flatten());
+            self.next_number = self.next_number.max(number.map_or(0, |number| number.saturating_add(1)));
+        }
+        Ok(())
     }
 
     /// Takes rows into the log; `decide` says for each, by its number and key, where it goes. Says the slots they have
     /// got, without those that were skipped.
     pub(super) fn take_in(
         &mut self,
+        keys: &BinaryArray,
+        expiry: Option<&Int64Array>,
+        values: &[ArrayRef],
+        decide: impl FnMut(&Self, usize, &[u8]) -> Placing,
+    ) -> Result<Vec<Slot>> {
+        self.take_in_from(Origin::Caller, keys, expiry, values, decide)
+    }
+
+    fn take_in_from(
+        &mut self,
+        origin: Origin,
         keys: &BinaryArray,
         expiry: Option<&Int64Array>,
         values: &[ArrayRef],
@@ -274,7 +463,9 @@ impl KeyedTable {
                     }
                 };
                 slots.push(slot);
-                self.changes.upsert(slot, matches!(placing, Placing::New { .. }));
+                if origin == Origin::Caller {
+                    self.changes.upsert(slot, matches!(placing, Placing::New { .. }));
+                }
                 if let Some(expiry) = expiry.as_ref().filter(|expiry| expiry.is_valid(row)) {
                     self.expiries.insert(slot, expiry.value(row));
                 }
@@ -309,13 +500,20 @@ impl KeyedTable {
         for slot in slots {
             let Some(key) = self.log.key(*slot) else { continue };
             note(&mut self.changes, *slot, key);
-            if let Ok(entry) = self.index.find_entry(hash_key(key), |other| other == slot) {
-                entry.remove();
-            }
-            self.log.remove(*slot);
+            self.forget(*slot);
         }
         self.shrink_index();
         self.log.tidy()
+    }
+
+    /// The row of a slot is not in memory any more.
+    fn forget(&mut self, slot: Slot) {
+        if let Some(key) = self.log.key(slot)
+            && let Ok(entry) = self.index.find_entry(hash_key(key), |other| *other == slot)
+        {
+            entry.remove();
+        }
+        self.log.remove(slot);
     }
 
     /// Gives back what a much larger table needed.
@@ -340,4 +538,13 @@ pub(super) enum Placing {
     New { hash: u64 },
     /// Nowhere.
     Skip,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// They are changes.
+    Caller,
+    /// They were part of the table before.
+    Disk,
 }

@@ -54,7 +54,7 @@ pub use plan::{plan_join, plan_stateful};
 pub use recompute::RecomputeAggregateExec;
 pub use session::{SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec};
 pub use sink_changes::SinkChangesExec;
-pub use tables::{MAIN_STORE, QueryState};
+pub use tables::{MAIN_STORE, QueryState, StateUsage};
 pub(crate) use wire::{JoinWire, StatefulWire};
 
 /// What the loop asks of a stateful operator.
@@ -155,7 +155,7 @@ pub fn uses_event_time(plan: &Arc<dyn ExecutionPlan>) -> bool {
 pub fn has_timed_out(plan: &Arc<dyn ExecutionPlan>, state: &QueryState, now_proc_ms: i64) -> Result<bool> {
     for store in stores_by_clock(plan)? {
         for mut table in state.tables_of(&store) {
-            if table.has_expired(now_proc_ms.saturating_sub(1)) {
+            if table.has_expired(now_proc_ms.saturating_sub(1))? {
                 return Ok(true);
             }
         }

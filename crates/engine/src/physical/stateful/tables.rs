@@ -11,7 +11,8 @@ use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 use millstream_core::{Error, Result};
 use millstream_state::store::{
-    FrozenTable, KeyedMultiTable, KeyedTable, StoreDescription, StoreId, StoreKind, StoreRows, StoreSchema, StoreSpec, TableDelta,
+    FrozenTable, KeyedMultiTable, KeyedTable, SpillStats, StoreDescription, StoreId, StoreKind, StoreRows, StoreSchema, StoreSpec,
+    TableDelta,
 };
 
 /// A store's name within its operator; most operators have one store.
@@ -22,6 +23,15 @@ pub const MAIN_STORE: &str = "default";
 pub struct QueryState {
     single: Tables<KeyedTable>,
     multi: Tables<KeyedMultiTable>,
+}
+
+/// What the state of an operator takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StateUsage {
+    /// Of memory, in bytes.
+    pub memory_bytes: u64,
+    /// Of the disk; `None` where memory has no limit.
+    pub spilled: Option<SpillStats>,
 }
 
 type Tables<T> = BTreeMap<StoreId, Vec<Mutex<T>>>;
@@ -64,12 +74,27 @@ impl QueryState {
     pub fn take_deltas(&self) -> Result<Vec<(StoreId, TableDelta)>> {
         let mut deltas = Vec::new();
         for (id, mut table) in each(&self.single) {
-            deltas.extend(table.take_delta()?.map(|delta| (id.clone(), delta)));
+            deltas.extend(table.take_delta().map_err(|error| error.context(id.to_string()))?.map(|delta| (id.clone(), delta)));
         }
         for (id, mut table) in each(&self.multi) {
-            deltas.extend(table.take_delta()?.map(|delta| (id.clone(), delta)));
+            deltas.extend(table.take_delta().map_err(|error| error.context(id.to_string()))?.map(|delta| (id.clone(), delta)));
         }
         Ok(deltas)
+    }
+
+    /// What the state of each operator takes of memory and disk now.
+    pub fn usage(&self) -> BTreeMap<String, StateUsage> {
+        let mut by_operator: BTreeMap<String, StateUsage> = BTreeMap::new();
+        let mut add = |id: &StoreId, memory_bytes: usize, spilled: Option<SpillStats>| {
+            let usage = by_operator.entry(id.operator.clone()).or_default();
+            usage.memory_bytes += memory_bytes as u64;
+            if let Some(spilled) = spilled {
+                *usage.spilled.get_or_insert_default() += spilled;
+            }
+        };
+        each(&self.single).for_each(|(id, table)| add(id, table.memory_bytes(), table.spilled()));
+        each(&self.multi).for_each(|(id, table)| add(id, table.memory_bytes(), table.spilled()));
+        by_operator
     }
 
     /// All tables as they are now, to be read while they change.

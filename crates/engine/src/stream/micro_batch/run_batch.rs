@@ -104,6 +104,11 @@ impl MicroBatchLoop {
             // One write for all of them.
             operator.commit_ms = u64::try_from(written_in.as_millis()).unwrap_or(u64::MAX);
         }
+        for (operator, usage) in self.run.state.tables.usage() {
+            if let Some(operator) = report.state_operators.get_mut(&operator) {
+                operator.set_usage(usage);
+            }
+        }
         if state.delta.is_some() {
             crash_points.reach(CrashPoint::AfterState)?;
         }

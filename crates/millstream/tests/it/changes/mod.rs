@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use millstream::{BatchId, Clock, DataFrame, EngineConfig, Error, Result, Session};
+use millstream::{BatchId, Clock, DataFrame, Error, Result, Session};
 use millstream_testkit::gold::rows_of;
 use millstream_testkit::{ManualClock, Rng};
 use serde_json::Value;
@@ -202,7 +202,7 @@ impl Run<'_> {
 
     async fn start(&self, dir: &Path, seen: &Arc<Mutex<BTreeMap<u64, Rows>>>, parallelism: usize) -> Result<millstream::StreamingQuery> {
         let clock = Arc::new(ManualClock::new(1_800_000_000_000)) as Arc<dyn Clock>;
-        let session = Session::builder().clock(clock).engine(EngineConfig { parallelism, ..EngineConfig::default() }).build()?;
+        let session = crate::spilling::builder(parallelism).clock(clock).build()?;
         session.read_stream().schema(chain::COLUMNS).json(dir.join("in")).await?.create_or_replace_temp_view("e");
         let frame = self.chain.frame(&session, "STREAM e").await?;
         let seen = Arc::clone(seen);

@@ -8,9 +8,7 @@ use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::{max, sum};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use millstream::crash::CrashPoints;
-use millstream::{
-    DataFrame, EngineConfig, Error, GroupState, GroupStateTimeout, GroupsWithState, Result, ScalarValue, Session, Trigger, parse_schema,
-};
+use millstream::{DataFrame, Error, GroupState, GroupStateTimeout, GroupsWithState, Result, ScalarValue, Session, Trigger, parse_schema};
 
 use crate::stream_script::Armed;
 
@@ -39,8 +37,7 @@ impl Bench {
     }
 
     pub fn session(&self, parallelism: usize) -> Session {
-        let config = EngineConfig { parallelism, ..EngineConfig::default() };
-        Session::builder().engine(config).crash_points(Arc::clone(&self.armed) as Arc<dyn CrashPoints>).build().unwrap()
+        crate::spilling::builder(parallelism).crash_points(Arc::clone(&self.armed) as Arc<dyn CrashPoints>).build().unwrap()
     }
 
     /// The rows, with a watermark of 10 seconds; a file makes a batch.

@@ -13,17 +13,26 @@ use super::bench::{row, sorted, spec};
 struct Live {
     clock: Arc<ManualClock>,
     dir: tempfile::TempDir,
+    state_limit: Option<&'static str>,
 }
+
+/// All state in memory, and none of it between batches.
+const STATE_LIMITS: [Option<&str>; 2] = [None, Some("1")];
 
 impl Live {
     fn new() -> Self {
-        let live = Self { clock: Arc::new(ManualClock::new(1_000_000)), dir: tempfile::tempdir().unwrap() };
+        Self::within(None)
+    }
+
+    fn within(state_limit: Option<&'static str>) -> Self {
+        let live = Self { state_limit, clock: Arc::new(ManualClock::new(1_000_000)), dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(live.dir.path().join("in")).unwrap();
         live
     }
 
     fn session(&self) -> Session {
-        Session::builder().clock(Arc::clone(&self.clock) as Arc<dyn Clock>).build().unwrap()
+        let builder = Session::builder().clock(Arc::clone(&self.clock) as Arc<dyn Clock>);
+        self.state_limit.into_iter().fold(builder, |builder, limit| builder.config("state.memoryLimit", limit)).build().unwrap()
     }
 
     fn feed(&self, file: &str, key: &str) {
@@ -68,59 +77,63 @@ fn n_batches(query: &StreamingQuery) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_times_out_when_the_clock_is_beyond_its_deadline_in_a_batch_without_data() {
-    let live = Live::new();
-    let session = live.session();
-    live.feed("1", "a");
-    let query = live.start(&session).await;
-    query.process_all_available().await.unwrap();
-    live.clock.advance(Duration::from_secs(3));
-    live.feed("2", "b");
-    query.process_all_available().await.unwrap();
-    assert_eq!(n_batches(&query), 2);
-    // At the deadline it has not passed, as in Spark.
-    live.clock.advance(Duration::from_secs(2));
-    query.process_all_available().await.unwrap();
-    assert_eq!(n_batches(&query), 2);
-    live.clock.advance(Duration::from_millis(1));
-    query.process_all_available().await.unwrap();
-    assert_eq!(n_batches(&query), 3);
-    assert_eq!(live.out().await, ["a 1 1000000 rows", "a 1 1005001 over", "b 1 1003000 rows"]);
-    query.stop().await;
+    for state_limit in STATE_LIMITS {
+        let live = Live::within(state_limit);
+        let session = live.session();
+        live.feed("1", "a");
+        let query = live.start(&session).await;
+        query.process_all_available().await.unwrap();
+        live.clock.advance(Duration::from_secs(3));
+        live.feed("2", "b");
+        query.process_all_available().await.unwrap();
+        assert_eq!(n_batches(&query), 2);
+        // At the deadline it has not passed, as in Spark.
+        live.clock.advance(Duration::from_secs(2));
+        query.process_all_available().await.unwrap();
+        assert_eq!(n_batches(&query), 2);
+        live.clock.advance(Duration::from_millis(1));
+        query.process_all_available().await.unwrap();
+        assert_eq!(n_batches(&query), 3);
+        assert_eq!(live.out().await, ["a 1 1000000 rows", "a 1 1005001 over", "b 1 1003000 rows"]);
+        query.stop().await;
 
-    // The deadline of b has passed while nothing ran.
-    live.clock.advance(Duration::from_secs(60));
-    let session = live.session();
-    let query = live.start(&session).await;
-    query.process_all_available().await.unwrap();
-    query.process_all_available().await.unwrap();
-    assert_eq!(n_batches(&query), 4);
-    query.stop().await;
-    assert_eq!(live.out().await, ["a 1 1000000 rows", "a 1 1005001 over", "b 1 1003000 rows", "b 1 1065001 over"]);
+        // The deadline of b has passed while nothing ran.
+        live.clock.advance(Duration::from_secs(60));
+        let session = live.session();
+        let query = live.start(&session).await;
+        query.process_all_available().await.unwrap();
+        query.process_all_available().await.unwrap();
+        assert_eq!(n_batches(&query), 4);
+        query.stop().await;
+        assert_eq!(live.out().await, ["a 1 1000000 rows", "a 1 1005001 over", "b 1 1003000 rows", "b 1 1065001 over"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loop_wakes_by_itself_when_a_group_is_due() {
-    let live = Live::new();
-    let session = live.session();
-    live.feed("1", "a");
-    let query = live.start(&session).await;
-    query.process_all_available().await.unwrap();
-    let listener = tokio::spawn({
-        let clock = Arc::clone(&live.clock);
-        async move {
-            loop {
-                clock.advance(Duration::from_millis(100));
-                tokio::task::yield_now().await;
+    for state_limit in STATE_LIMITS {
+        let live = Live::within(state_limit);
+        let session = live.session();
+        live.feed("1", "a");
+        let query = live.start(&session).await;
+        query.process_all_available().await.unwrap();
+        let listener = tokio::spawn({
+            let clock = Arc::clone(&live.clock);
+            async move {
+                loop {
+                    clock.advance(Duration::from_millis(100));
+                    tokio::task::yield_now().await;
+                }
             }
+        });
+        while n_batches(&query) < 2 {
+            tokio::task::yield_now().await;
         }
-    });
-    while n_batches(&query) < 2 {
-        tokio::task::yield_now().await;
+        listener.abort();
+        query.stop().await;
+        let out = live.out().await;
+        assert!(out.len() == 2 && out[1].ends_with("over"), "{out:?}");
     }
-    listener.abort();
-    query.stop().await;
-    let out = live.out().await;
-    assert!(out.len() == 2 && out[1].ends_with("over"), "{out:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ use crate::store::key_group::KeyHasher;
 use crate::store::multi_table::KeyedMultiTable;
 use crate::store::schema::{StoreRows, StoreSchema};
 use crate::store::table::KeyedTable;
-use crate::store::{StoreId, arrow_error};
+use crate::store::{StateMemory, StoreId, arrow_error};
 
 /// Deltas read at a time.
 const READS_AT_ONCE: usize = 8;
@@ -117,6 +117,7 @@ pub struct LoadedState {
 }
 
 /// Loads the state after `version`, which must be a batch that is still kept; `None` stands for before the first batch.
+/// What does not fit `memory` is spilled while it is loaded.
 pub async fn load(
     checkpoint: &Location,
     query_id: QueryId,
@@ -124,6 +125,7 @@ pub async fn load(
     version: Option<BatchId>,
     stores: &[StoreSpec],
     tasks: Tasks,
+    memory: &StateMemory,
 ) -> Result<LoadedState> {
     let dir = checkpoint.join(STATE_DIR);
     let mut snapshots = list_snapshots(&dir).await?;
@@ -136,7 +138,7 @@ pub async fn load(
         if !is_followed(state, Some(name.batch), version) {
             break;
         }
-        match read_snapshot(&dir, query_id, name, len, stores, tasks).await {
+        match read_snapshot(&dir, query_id, name, len, Targets::new(stores, tasks, memory)?).await {
             Ok(targets) => {
                 let targets = apply_deltas(&dir, state, Some(name.batch), version, targets).await?;
                 return Ok(loaded(targets, Some(name.batch), damaged));
@@ -153,7 +155,7 @@ pub async fn load(
     let never_had_any = state.operators.is_empty() && state.deltas.is_empty() && damaged.is_empty();
     let is_whole = is_followed(state, None, version) || begin_empty(state, stores);
     if (damaged.len() < 2 && is_whole) || never_had_any {
-        let targets = apply_deltas(&dir, state, None, version, Targets::new(stores, tasks)?).await?;
+        let targets = apply_deltas(&dir, state, None, version, Targets::new(stores, tasks, memory)?).await?;
         return Ok(loaded(targets, None, damaged));
     }
     Err(no_snapshot_is_whole(state, version, &damaged))
@@ -200,15 +202,7 @@ fn loaded(targets: Targets, snapshot: Option<BatchId>, damaged: Vec<(String, Str
     LoadedState { tables, snapshot, damaged }
 }
 
-async fn read_snapshot(
-    dir: &Location,
-    query_id: QueryId,
-    name: SnapshotName,
-    len: u64,
-    stores: &[StoreSpec],
-    tasks: Tasks,
-) -> Result<Targets> {
-    let mut targets = Targets::new(stores, tasks)?;
+async fn read_snapshot(dir: &Location, query_id: QueryId, name: SnapshotName, len: u64, mut targets: Targets) -> Result<Targets> {
     let mut reader = SnapshotReader::open(dir, query_id, name, len).await?;
     let mut next = reader.next().await?;
     while let Some(part) = next {
@@ -286,14 +280,14 @@ struct Target {
 }
 
 impl Targets {
-    fn new(stores: &[StoreSpec], tasks: Tasks) -> Result<Self> {
+    fn new(stores: &[StoreSpec], tasks: Tasks, memory: &StateMemory) -> Result<Self> {
         let mut by_store = BTreeMap::new();
         for StoreSpec { id, kind, schema, history } in stores {
-            let row_schema = match kind {
-                StoreKind::Single => schema.clone(),
-                StoreKind::Multi => KeyedMultiTable::row_schema(schema)?,
+            let (row_schema, table): (_, &dyn Fn() -> Result<KeyedTable>) = match kind {
+                StoreKind::Single => (schema.clone(), &|| KeyedTable::within(schema.clone(), memory)),
+                StoreKind::Multi => (KeyedMultiTable::row_schema(schema)?, &|| KeyedMultiTable::rows_within(schema, memory)),
             };
-            let tables = (0..tasks.parallelism).map(|_| KeyedTable::new(row_schema.clone())).collect::<Result<_>>()?;
+            let tables = (0..tasks.parallelism).map(|_| table()).collect::<Result<_>>()?;
             let target = Target {
                 hasher: KeyHasher::new(schema.keys())?,
                 n_hashed: schema.keys().len(),

@@ -20,6 +20,7 @@ use super::StoreId;
 use super::delta::TableDelta;
 use super::frozen::FrozenTable;
 use super::schema::StoreRows;
+use super::spill::StateMemory;
 use crate::checkpoint::HeldLock;
 use crate::fs::blocking;
 use crate::location::Location;
@@ -130,9 +131,9 @@ impl StateLog {
         Ok(log)
     }
 
-    /// Loads the state after the last decided batch.
-    pub async fn recover(&self, stores: &[StoreSpec], tasks: Tasks) -> Result<LoadedState> {
-        let loaded = load(&self.checkpoint, self.query_id, &self.recovered, self.recovered.last_batch, stores, tasks).await;
+    /// Loads the state after the last decided batch into tables that share `memory`.
+    pub async fn recover(&self, stores: &[StoreSpec], tasks: Tasks, memory: &StateMemory) -> Result<LoadedState> {
+        let loaded = load(&self.checkpoint, self.query_id, &self.recovered, self.recovered.last_batch, stores, tasks, memory).await;
         let loaded = loaded.map_err(|error| error.context(format!("reading the state of checkpoint '{}'", self.checkpoint)))?;
         let mut kept = self.keeping.lock();
         for (file, _) in &loaded.damaged {

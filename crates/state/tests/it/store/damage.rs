@@ -7,7 +7,7 @@ use millstream_state::checkpoint::{read_state, verify};
 use millstream_state::store::load;
 use millstream_testkit::{PowerLossFs, Rng};
 
-use super::job::{Job, Memory, begin, memory_of, specs, tables_of, tasks};
+use super::job::{Job, Memory, begin, job_memory, memory_of, specs, tables_of, tasks};
 use crate::support::{SMALL, local, scratch_dir};
 
 /// A checkpoint with two snapshots and deltas before, between and behind them; and what it remembers.
@@ -60,7 +60,7 @@ async fn outcome(root: &Path) -> Result<(Memory, Option<u64>, usize), Error> {
     let (checkpoint, recovered) = begin(local(&PowerLossFs::new(), root), SMALL).await?;
     let outcome = match checkpoint.open_state(&recovered).await {
         Ok(log) => {
-            let loaded = log.recover(&specs(), tasks(3)).await;
+            let loaded = log.recover(&specs(), tasks(3), &job_memory(3)).await;
             log.close().await;
             loaded.map(|loaded| {
                 let (snapshot, n_damaged) = (loaded.snapshot.map(|batch| batch.0), loaded.damaged.len());
@@ -100,7 +100,7 @@ async fn any_changed_byte_any_cut_and_any_missing_file_is_seen_or_harmless() {
                 Some(bytes) => std::fs::write(root.join(name), bytes).unwrap(),
                 None => std::fs::remove_file(root.join(name)).unwrap(),
             }
-            let found = load(&location, query_id, &log, log.last_batch, &specs(), tasks(1)).await;
+            let found = load(&location, query_id, &log, log.last_batch, &specs(), tasks(1), &job_memory(1)).await;
             let is_harmless = match found {
                 // Whatever happened, what is remembered is right.
                 Ok(loaded) => {

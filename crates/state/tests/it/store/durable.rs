@@ -8,7 +8,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 use millstream_core::{BatchId, ErrorKind, Options};
 use millstream_state::checkpoint::{read_state, verify};
-use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreHistory, StoreId, StoreKind, StoreSchema, StoreSpec, load};
+use millstream_state::store::{KEY_GROUPS, KeyedTable, StateMemory, StoreHistory, StoreId, StoreKind, StoreSchema, StoreSpec, load};
 use millstream_state::{CheckpointOptions, Location};
 use millstream_testkit::{Fault, FaultyStore, PowerLossFs, Rng};
 use object_store::memory::InMemory;
@@ -62,7 +62,7 @@ async fn live(location: Location, known: &mut Known, rng: &mut Rng, n_batches: u
         let (query_id, state) = (job.checkpoint.query_id(), job.recovered.clone());
         let version = version.min(state.last_batch.map_or(0, |last| last.0));
         if state.last_batch.is_some() {
-            match load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(2)).await {
+            match load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(2), &StateMemory::unlimited()).await {
                 Ok(loaded) => assert_eq!(memory_of(&tables_of(loaded)), known.after[&version]),
                 // The store does not answer, or retention of this run has removed it.
                 Err(error) => assert!(error.kind() == ErrorKind::Unavailable || job.next_batch > version + 1, "{error}"),
@@ -206,7 +206,7 @@ async fn state_on_s3_comes_back_too() {
     log.close().await;
     let (query_id, state) = read_state(&location).await.unwrap();
     let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema(), history: StoreHistory::default() };
-    let loaded = load(&location, query_id, &state, Some(BatchId(0)), &[spec], tasks(2)).await.unwrap();
+    let loaded = load(&location, query_id, &state, Some(BatchId(0)), &[spec], tasks(2), &StateMemory::unlimited()).await.unwrap();
     assert_eq!(loaded.snapshot, Some(BatchId(0)));
     assert_eq!(loaded.tables[&id].iter().map(KeyedTable::n_rows).sum::<usize>(), 700_000);
     assert!(verify(&location).await.unwrap().is_ok());
@@ -273,7 +273,9 @@ async fn old_files_go_and_two_snapshots_stay() {
     let last = recovered.state.last_batch.unwrap().0;
     assert!(recovered.state.first_batch.unwrap().0 > last - 40);
     // What is not kept any more is refused by name.
-    let error = load(checkpoint.location(), recovered.query_id, &recovered.state, Some(BatchId(3)), &specs(), tasks(1)).await.unwrap_err();
+    let (specs, memory) = (specs(), StateMemory::unlimited());
+    let loaded = load(checkpoint.location(), recovered.query_id, &recovered.state, Some(BatchId(3)), &specs, tasks(1), &memory);
+    let error = loaded.await.unwrap_err();
     assert!(error.message().contains("the state after batch 3 is not kept any more"), "{error}");
 }
 
@@ -399,7 +401,7 @@ async fn a_snapshot_is_wanted_when_deltas_outweigh_the_last_and_only_of_decided_
     let (checkpoint, recovered) = begin(local(&PowerLossFs::new(), dir.path()), CheckpointOptions::default()).await.unwrap();
     let log = checkpoint.open_state(&recovered).await.unwrap();
     let spec = StoreSpec { id: id.clone(), kind: StoreKind::Single, schema: dedup_schema(), history: StoreHistory::default() };
-    let loaded = log.recover(&[spec], tasks(KEY_GROUPS)).await.unwrap();
+    let loaded = log.recover(&[spec], tasks(KEY_GROUPS), &StateMemory::unlimited()).await.unwrap();
     assert_eq!(loaded.snapshot, Some(BatchId(*wanted.last().unwrap())));
     assert_eq!(loaded.tables[&id].iter().map(KeyedTable::n_rows).sum::<usize>(), 400_000);
 }
@@ -420,7 +422,7 @@ async fn what_does_not_fit_the_stored_columns_is_refused() {
     let log = checkpoint.open_state(&recovered).await.unwrap();
     let mut other = specs();
     other[0].schema = dedup_schema();
-    let error = log.recover(&other, tasks(1)).await.unwrap_err();
+    let error = log.recover(&other, tasks(1), &StateMemory::unlimited()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("f Float64, s Utf8, n Int64, t Utf8 and is read with id FixedSizeBinary(16)"), "{error}");
 }

@@ -11,7 +11,7 @@ use millstream_state::store::{KeyedMultiTable, KeyedTable, load};
 use millstream_state::{Checkpoint, CheckpointOptions, OsFileSystem};
 use millstream_testkit::ManualClock;
 
-use super::job::{Memory, memory_of, operator, specs, store_id, tables_of, tasks};
+use super::job::{Memory, job_memory, memory_of, operator, specs, store_id, tables_of, tasks};
 use super::model::{Key, Row, schema};
 use crate::support::{CountedIds, local, prepared, start_record};
 
@@ -95,7 +95,7 @@ async fn state_of_v1_is_read_as_it_was_written() {
     after_0.lists.insert(key(None, None), vec![row(None, 10, None)]);
     for (version, expected) in [(None, Memory::default()), (Some(BatchId(0)), after_0), (Some(BatchId(1)), after_1)] {
         for parallelism in [1, 5] {
-            let loaded = load(&location, query_id, &state, version, &specs(), tasks(parallelism)).await.unwrap();
+            let loaded = load(&location, query_id, &state, version, &specs(), tasks(parallelism), &job_memory(parallelism)).await.unwrap();
             assert_eq!((loaded.snapshot, loaded.damaged.len()), (version.map(|_| BatchId(0)), 0));
             assert_eq!(memory_of(&tables_of(loaded)), expected, "after {version:?}");
         }

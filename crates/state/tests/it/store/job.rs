@@ -7,8 +7,8 @@ use arrow::compute::take;
 use arrow::datatypes::Int64Type;
 use millstream_core::{BatchId, Result};
 use millstream_state::store::{
-    KEY_GROUPS, KeyHasher, KeyedMultiTable, KeyedTable, LoadedState, OperatorState, RecoveredState, StateLog, StoreDescription,
-    StoreHistory, StoreId, StoreKind, StoreRows, StoreSpec, Tasks,
+    KEY_GROUPS, KeyHasher, KeyedMultiTable, KeyedTable, LoadedState, OperatorState, RecoveredState, StateLog, StateMemory,
+    StoreDescription, StoreHistory, StoreId, StoreKind, StoreRows, StoreSpec, Tasks,
 };
 use millstream_state::{Checkpoint, CheckpointOptions, Location, Record, Recovered, Retention};
 use millstream_testkit::Rng;
@@ -43,6 +43,11 @@ pub fn operator() -> OperatorState {
 
 pub fn tasks(parallelism: u32) -> Tasks {
     Tasks { n_key_groups: KEY_GROUPS, parallelism }
+}
+
+/// What state may take: with an odd number of tasks so little that most of it is on disk.
+pub fn job_memory(parallelism: u32) -> StateMemory {
+    if parallelism % 2 == 1 { StateMemory::limited(8_000, &std::env::temp_dir()) } else { StateMemory::unlimited() }
 }
 
 /// A running query.
@@ -108,7 +113,7 @@ impl Job {
     pub async fn start(location: Location, options: CheckpointOptions, parallelism: u32, now: i64) -> Result<Self> {
         let (checkpoint, recovered) = begin(location, options).await?;
         let log = checkpoint.open_state(&recovered).await?;
-        let tables = tables_of(log.recover(&specs(), tasks(parallelism)).await?);
+        let tables = tables_of(log.recover(&specs(), tasks(parallelism), &job_memory(parallelism)).await?);
         let memory = memory_of(&tables);
         let next_batch = recovered.state.last_batch.map_or(0, |last| last.0 + 1);
         Ok(Self { checkpoint, log, recovered: recovered.state, tables, memory, next_batch, now, call_bits: 6 })

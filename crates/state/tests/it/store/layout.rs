@@ -9,12 +9,13 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use millstream_core::{BatchId, ErrorKind, RunEpoch};
 use millstream_state::checkpoint::{read_state, verify};
 use millstream_state::store::{
-    EarlierLayout, KEY_GROUPS, KeyedMultiTable, KeyedTable, OPERATOR_VERSION_WITH_PAST, OperatorState, StateLog, StoreDescription, StoreId,
-    StoreKind, StoreRows, StoreScan, StoreSchema, Tasks, load,
+    EarlierLayout, KEY_GROUPS, KeyedMultiTable, KeyedTable, OPERATOR_VERSION_WITH_PAST, OperatorState, StateLog, StateMemory,
+    StoreDescription, StoreId, StoreKind, StoreRows, StoreScan, StoreSchema, load,
 };
 use millstream_state::{Checkpoint, CheckpointOptions, OsFileSystem};
 use millstream_testkit::ManualClock;
 
+use super::job::tasks;
 use crate::support::{CountedIds, local, prepared, scratch_dir, start_record};
 
 /// k; number, text, gone.
@@ -95,7 +96,7 @@ async fn write(folder: &Path) {
         start.operators.insert("op".into(), described.clone());
         let recovered = checkpoint.start(start, opened).await.unwrap();
         let mut log = checkpoint.open_state(&recovered).await.unwrap();
-        let mut loaded = log.recover(&described.specs("op"), Tasks { n_key_groups: KEY_GROUPS, parallelism: 1 }).await.unwrap();
+        let mut loaded = log.recover(&described.specs("op"), tasks(1), &StateMemory::unlimited()).await.unwrap();
         let mut rows = loaded.tables.remove(&id("rows")).unwrap().remove(0);
         let lists = loaded.tables.remove(&id("lists")).unwrap().remove(0);
         let mut lists = KeyedMultiTable::recover(described.stores[1].schema.clone(), lists).unwrap();
@@ -158,9 +159,10 @@ async fn check(folder: &Path) {
     assert_eq!(state.operators["op"], migrated());
     assert_eq!(state.runs, [(RunEpoch(0), BatchId(1)), (RunEpoch(1), BatchId(3))]);
     for version in [2, 3] {
-        for parallelism in [1, 3] {
-            let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism };
-            let loaded = load(&location, query_id, &state, Some(BatchId(version)), &migrated().specs("op"), tasks).await.unwrap();
+        for parallelism in [1, 2, 3] {
+            let memory = if parallelism == 2 { StateMemory::unlimited() } else { StateMemory::limited(1, &std::env::temp_dir()) };
+            let specs = migrated().specs("op");
+            let loaded = load(&location, query_id, &state, Some(BatchId(version)), &specs, tasks(parallelism), &memory).await.unwrap();
             for (store, expected) in expected(version) {
                 let mut found: Vec<Row> = loaded.tables[&id(store)]
                     .iter()
@@ -192,13 +194,13 @@ async fn check(folder: &Path) {
     // Who does not know of the change is told, and gives no row.
     let mut unaware = migrated();
     unaware.earlier.clear();
-    let one_task = Tasks { n_key_groups: KEY_GROUPS, parallelism: 1 };
-    let error = load(&location, query_id, &state, Some(BatchId(2)), &unaware.specs("op"), one_task).await.unwrap_err();
+    let memory = StateMemory::unlimited();
+    let error = load(&location, query_id, &state, Some(BatchId(2)), &unaware.specs("op"), tasks(1), &memory).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.message().contains("it was written with the columns k Int32"), "{error}");
     // A store that began with the second run owns nothing of the first.
     let mut afresh = operator(&wide());
     afresh.since = Some(RunEpoch(1));
-    let loaded = load(&location, query_id, &state, Some(BatchId(2)), &afresh.specs("op"), one_task).await.unwrap();
+    let loaded = load(&location, query_id, &state, Some(BatchId(2)), &afresh.specs("op"), tasks(1), &memory).await.unwrap();
     assert_eq!(loaded.tables[&id("rows")][0].n_rows(), 2);
 }
 
@@ -240,8 +242,8 @@ async fn a_changed_byte_of_either_layout_is_seen_or_harmless() {
             bytes[at] ^= 0x41;
             std::fs::write(&path, bytes).unwrap();
             let (query_id, state) = read_state(&location).await.unwrap();
-            let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism: 1 };
-            match load(&location, query_id, &state, Some(BatchId(3)), &migrated().specs("op"), tasks).await {
+            let (specs, memory) = (migrated().specs("op"), StateMemory::unlimited());
+            match load(&location, query_id, &state, Some(BatchId(3)), &specs, tasks(1), &memory).await {
                 Ok(loaded) => {
                     for (store, expected) in expected(3) {
                         let mut found: Vec<Row> = loaded.tables[&id(store)][0].scan().flat_map(|rows| read(&rows.unwrap())).collect();

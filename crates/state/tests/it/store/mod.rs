@@ -8,4 +8,5 @@ mod layout;
 mod memory;
 mod model;
 mod scan;
+mod spill;
 mod table;

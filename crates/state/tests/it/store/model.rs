@@ -1,11 +1,12 @@
 //! Tables against a map, in random order of calls. A failing seed is printed and replays.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
-use millstream_state::store::{FrozenTable, KeyedMultiTable, KeyedTable, StoreRows, StoreSchema};
+use millstream_state::store::{FrozenTable, KeyedMultiTable, KeyedTable, SpillStats, StateMemory, StoreRows, StoreSchema};
 use millstream_testkit::Rng;
 
 /// Keys as text, so that NaN has an order: a float and a string, both perhaps null.
@@ -84,10 +85,17 @@ pub fn all(model: &BTreeMap<Key, Row>) -> Vec<(Key, Row)> {
     model.iter().map(|(key, row)| (key.clone(), row.clone())).collect()
 }
 
-fn one_case(seed: u64) -> u64 {
+/// What a case saw: rows that expired, and bytes that were spilled.
+#[derive(Debug, Default)]
+struct Seen {
+    n_expired: u64,
+    spilled_bytes: u64,
+}
+
+fn one_case(seed: u64, memory: &StateMemory) -> Seen {
     let mut rng = Rng::new(seed);
-    let mut table = KeyedTable::new(schema()).unwrap();
-    let mut follower = KeyedTable::new(schema()).unwrap();
+    let mut table = KeyedTable::within(schema(), memory).unwrap();
+    let mut follower = KeyedTable::within(schema(), memory).unwrap();
     let mut model: BTreeMap<Key, Row> = BTreeMap::new();
     let mut frozen: Vec<(FrozenTable, Vec<(Key, Row)>)> = Vec::new();
     let (mut now, mut n_expired) = (1_000_i64, 0);
@@ -169,7 +177,7 @@ fn one_case(seed: u64) -> u64 {
         assert_eq!(frozen.n_rows(), then.len());
         assert_eq!(sorted(frozen.scan()), then, "a frozen table changed");
     }
-    n_expired
+    Seen { n_expired, spilled_bytes: written(table.spilled()) + written(follower.spilled()) }
 }
 
 #[test]
@@ -177,10 +185,35 @@ fn a_table_is_a_map() {
     let mut n_expired = 0;
     for seed in 0..200 {
         let replay = Replay(seed);
-        n_expired += one_case(seed);
+        let seen = one_case(seed, &StateMemory::unlimited());
+        n_expired += seen.n_expired;
+        assert_eq!(seen.spilled_bytes, 0);
         std::mem::forget(replay);
     }
     assert!(n_expired > 1_000, "{n_expired}");
+}
+
+fn written(spilled: Option<SpillStats>) -> u64 {
+    spilled.map_or(0, |spilled| spilled.bytes_written)
+}
+
+/// From nothing at all to about what a case needs.
+fn tiny_memory(seed: u64, dir: &Path) -> StateMemory {
+    let limits = [1, 5_000, 20_000, 60_000];
+    StateMemory::limited(limits[seed as usize % limits.len()], dir)
+}
+
+#[test]
+fn a_table_that_is_spilled_is_a_map() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spilled_bytes = 0;
+    for seed in 0..200 {
+        let replay = Replay(seed);
+        spilled_bytes += one_case(seed, &tiny_memory(seed, dir.path())).spilled_bytes;
+        std::mem::forget(replay);
+    }
+    assert!(spilled_bytes > 1_000_000, "{spilled_bytes}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing stays behind");
 }
 
 pub type Lists = BTreeMap<Key, Vec<Row>>;
@@ -221,10 +254,11 @@ fn all_keys() -> (Vec<Key>, Vec<ArrayRef>) {
     (keys().map(|(f, t)| (f.map(|f| format!("{f}")), t.clone())).collect(), columns)
 }
 
-fn one_case_of_lists(seed: u64) {
+fn one_case_of_lists(seed: u64, memory: &StateMemory) -> u64 {
     let mut rng = Rng::new(seed);
-    let mut table = KeyedMultiTable::new(schema()).unwrap();
-    let mut follower = KeyedTable::new(KeyedMultiTable::row_schema(&schema()).unwrap()).unwrap();
+    let mut table = KeyedMultiTable::within(schema(), memory).unwrap();
+    let mut follower = KeyedMultiTable::rows_within(&schema(), memory).unwrap();
+    let mut spilled_bytes = 0;
     let mut model = Lists::new();
     let mut now = 1_000_i64;
     let (every_key, every_column) = all_keys();
@@ -264,11 +298,9 @@ fn one_case_of_lists(seed: u64) {
                     follower.apply(&delta).unwrap();
                 }
                 if rng.one_in(3) {
-                    table = KeyedMultiTable::recover(
-                        schema(),
-                        std::mem::replace(&mut follower, KeyedTable::new(KeyedMultiTable::row_schema(&schema()).unwrap()).unwrap()),
-                    )
-                    .unwrap();
+                    spilled_bytes += written(table.spilled());
+                    let fresh = KeyedMultiTable::rows_within(&schema(), memory).unwrap();
+                    table = KeyedMultiTable::recover(schema(), std::mem::replace(&mut follower, fresh)).unwrap();
                     for rows in table.freeze().scan() {
                         let StoreRows { keys, expiry, values, .. } = rows.unwrap();
                         follower.upsert(&keys, expiry.as_ref(), &values).unwrap();
@@ -292,15 +324,29 @@ fn one_case_of_lists(seed: u64) {
         assert_eq!(table.n_rows(), model.values().map(Vec::len).sum::<usize>());
     }
     assert_eq!(lists(&mut table, &every_key, &every_column, 13), model);
+    spilled_bytes + written(table.spilled())
 }
 
 #[test]
 fn a_multi_table_is_a_map_of_lists() {
     for seed in 0..200 {
         let replay = Replay(seed);
-        one_case_of_lists(seed);
+        assert_eq!(one_case_of_lists(seed, &StateMemory::unlimited()), 0);
         std::mem::forget(replay);
     }
+}
+
+#[test]
+fn a_multi_table_that_is_spilled_is_a_map_of_lists() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spilled_bytes = 0;
+    for seed in 0..200 {
+        let replay = Replay(seed);
+        spilled_bytes += one_case_of_lists(seed, &tiny_memory(seed, dir.path()));
+        std::mem::forget(replay);
+    }
+    assert!(spilled_bytes > 1_000_000, "{spilled_bytes}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing stays behind");
 }
 
 /// Names the seed when a case fails.

@@ -8,7 +8,7 @@ use arrow::array::Array;
 use millstream_core::{BatchId, ErrorKind, Result};
 use millstream_state::Location;
 use millstream_state::checkpoint::read_state;
-use millstream_state::store::{KEY_GROUPS, KeptVersions, KeyHasher, StoreScan, key_group, load};
+use millstream_state::store::{KEY_GROUPS, KeptVersions, KeyHasher, StateMemory, StoreScan, key_group, load};
 use millstream_testkit::{PowerLossFs, Rng};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
@@ -76,10 +76,14 @@ async fn every_kept_version_is_read_while_the_query_runs_and_others_are_refused_
                     for (name, expected) in rows_of(&after[&version]) {
                         assert_eq!(scanned(&location, version, name).await.unwrap(), expected, "seed {seed}, after {version}, {name}");
                     }
-                    let loaded = load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(3)).await.unwrap();
+                    let loaded = load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(3), &StateMemory::unlimited())
+                        .await
+                        .unwrap();
                     assert_eq!(memory_of(&tables_of(loaded)), after[&version]);
                 } else {
-                    let loaded = load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(1)).await.unwrap_err();
+                    let loaded = load(&location, query_id, &state, Some(BatchId(version)), &specs(), tasks(1), &StateMemory::unlimited())
+                        .await
+                        .unwrap_err();
                     let scanned = scanned(&location, version, "rows").await.unwrap_err();
                     for error in [loaded, scanned] {
                         assert_eq!((error.kind(), error.error_class()), (ErrorKind::Invalid, Some("STDS_COMMITTED_BATCH_UNAVAILABLE")));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Float64Type};
-use millstream_state::store::{KEY_GROUPS, KeyHasher, KeyedTable, StoreSchema, hash_key, key_group, partition_of};
+use millstream_state::store::{KEY_GROUPS, KeyHasher, KeyedTable, StateMemory, StoreSchema, hash_key, key_group, partition_of};
 
 pub fn sixteen_bytes(numbers: impl IntoIterator<Item = u64>) -> ArrayRef {
     let keys = numbers.into_iter().map(|n| [n.to_be_bytes(), (!n).to_le_bytes()].concat());
@@ -103,21 +103,29 @@ fn rows_leave_at_their_time_over_the_whole_range_of_time() {
 
 #[test]
 fn a_table_tells_when_rows_are_due_without_giving_them_up() {
-    let mut table = KeyedTable::new(dedup_schema()).unwrap();
-    assert!(table.none_expires_before().is_none() && !table.has_expired(i64::MIN));
+    let dir = tempfile::tempdir().unwrap();
+    tells_when_rows_are_due(&StateMemory::unlimited());
+    tells_when_rows_are_due(&StateMemory::limited(1, dir.path()));
+}
+
+fn tells_when_rows_are_due(memory: &StateMemory) {
+    let mut table = KeyedTable::within(dedup_schema(), memory).unwrap();
+    assert!(table.none_expires_before().is_none() && !table.has_expired(i64::MIN).unwrap());
     let times = [-70_000, 3, 300, 70_000, 70_001];
     table.upsert(&[sixteen_bytes(0..5)], Some(&Int64Array::from(times.to_vec())), &[]).unwrap();
+    table.take_delta().unwrap();
+    assert_eq!(table.spilled().map(|spilled| spilled.rows), memory.is_limited().then_some(5));
     for t in times {
         // Whoever waits until then and asks comes nearer each time, and never too late.
         let mut n_asked = 0;
         let mut asked_at = i64::MIN;
-        while !table.has_expired(asked_at) {
+        while !table.has_expired(asked_at).unwrap() {
             asked_at = table.none_expires_before().unwrap().max(asked_at);
             assert!(asked_at <= t, "{asked_at} is behind {t}");
             n_asked += 1;
         }
         assert!(asked_at == t && n_asked <= 10, "{asked_at} and {t}, asked {n_asked} times");
-        assert!(table.has_expired(t), "asking takes nothing away");
+        assert!(table.has_expired(t).unwrap(), "asking takes nothing away");
         assert_eq!(table.discard_expired(t).unwrap(), 1);
     }
     assert_eq!(table.none_expires_before(), None);
