@@ -14,9 +14,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::kill::debug_build;
 use crate::kill::reader::Reader;
 use crate::kill::rng::Rng;
-use crate::run::{Outcome, cargo, status, target_dir};
+use crate::run::{Outcome, target_dir};
 use crate::tools;
 use query::Query;
 
@@ -64,10 +65,7 @@ pub fn run(args: &[String]) -> Outcome {
 pub fn campaign(wish: &Wish) -> Outcome {
     let bin = match &wish.bin {
         Some(bin) => bin.clone(),
-        None => {
-            status(cargo().args(["build", "--locked", "--workspace", "--bin", "millstream"]))?;
-            target_dir().join("debug").join("millstream")
-        }
+        None => debug_build()?,
     };
     let mut campaign = Campaign { bin, reader: Reader::start(&tools::python()?, None)?, right: Vec::new(), n_rows: 0 };
     let start = Instant::now();

@@ -87,6 +87,12 @@ pub fn run(args: &[String]) -> Outcome {
     campaign(&wish)
 }
 
+/// Builds the command, with the features that the tests were built with: an example brings those of the tests in.
+pub fn debug_build() -> Result<PathBuf, String> {
+    status(cargo().args(["build", "--locked", "--workspace", "--bin", "millstream", "--example", EXAMPLE]))?;
+    Ok(target_dir().join("debug").join("millstream"))
+}
+
 /// Runs the campaign: every run is done, and every divergence told.
 pub fn campaign(wish: &Wish) -> Outcome {
     let files = JOBS.iter().filter(|j| !wish.s3 || matches!(j.program, Program::Sql(_))).map(Kind::Files);
@@ -98,11 +104,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
     }
     let bin = match &wish.bin {
         Some(bin) => bin.clone(),
-        None => {
-            let mut build = cargo();
-            status(build.args(["build", "--locked", "--workspace", "--bin", "millstream", "--example", EXAMPLE]))?;
-            target_dir().join("debug").join("millstream")
-        }
+        None => debug_build()?,
     };
     let python = tools::python()?;
     let s3 = if wish.s3 { Some(S3::start()?) } else { None };
