@@ -113,8 +113,10 @@ class Watch:
                 fresh = [{} for _ in self.outputs]
                 for output, seen, before in zip(self.outputs, fresh, self.seen):
                     self.look(output, seen)
-                    if any(seen.get(path) != ids for path, ids in before.items()):
-                        self.wrong = self.wrong or "a visible file changed"
+                    # In any order: a life with another parallelism that writes a batch again may give its rows in another one.
+                    changed = [path for path, ids in before.items() if sorted(seen.get(path, ())) != sorted(ids)]
+                    if changed:
+                        self.wrong = self.wrong or f"visible files changed: {changed}"
                 self.seen = fresh
             except Exception as e:
                 self.wrong = f"the watcher failed: {e!r}"
