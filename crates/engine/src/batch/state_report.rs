@@ -19,7 +19,7 @@ pub struct StateOperatorReport {
     pub n_rows_removed: u64,
     /// Input rows that came too late.
     pub n_rows_dropped_by_watermark: u64,
-    /// Bytes of memory that the state takes.
+    /// Bytes of memory that the state takes; not told by tasks, but of all their tables together ([`Self::set_usage`]).
     pub memory_bytes: u64,
     /// Milliseconds in which rows were put in and changed, of all tasks together.
     pub updates_ms: u64,

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Fields, TimeUnit, TimestampMicrosecondType};
 use millstream_core::{Error, Result};
 
 /// Event times in microseconds; null where a row has none.
@@ -17,6 +17,15 @@ pub fn event_times_us(column: &ArrayRef) -> Result<Int64Array> {
     let times = times.as_primitive_opt::<TimestampMicrosecondType>();
     let times = times.ok_or_else(|| Error::internal(format!("an event time of type {}", column.data_type())))?;
     Ok(Int64Array::new(times.values().clone(), NullBuffer::union(times.nulls(), windows)))
+}
+
+/// Which of these keys carries the event time, if one does.
+pub fn event_time_among(keys: &Fields, event_time: Option<&str>) -> Result<Option<usize>> {
+    let position = |name: &str| {
+        let position = keys.iter().position(|key| key.name() == name);
+        position.ok_or_else(|| Error::internal(format!("the event time {name} is not among the keys")))
+    };
+    event_time.map(position).transpose()
 }
 
 /// Whether a column of this type can carry event times.

@@ -56,8 +56,13 @@ pub trait Operator<const N: usize = 1>: fmt::Debug + fmt::Display + Clone + Send
 
 /// Rows of the input, partition by partition, in no order that DataFusion may count on.
 pub fn unordered(input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
+    unordered_as(input.schema(), input)
+}
+
+/// As [`unordered`], with other columns.
+pub fn unordered_as(schema: SchemaRef, input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
     Arc::new(PlanProperties::new(
-        EquivalenceProperties::new(input.schema()),
+        EquivalenceProperties::new(schema),
         Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
         input.pipeline_behavior(),
         input.boundedness(),

@@ -9,14 +9,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Schema};
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::row_facts::{RowFact, Seed};
 use millstream_core::Result;
 use millstream_core::random::{SparkRandom, hash_seed};
 
-use super::operator::{Operator, OperatorExec, OperatorRows, OperatorTask};
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorTask, unordered_as};
 use crate::batch::BatchFacts;
 
 /// Bits of [`RowFact::RowId`] for the row; the partition is above them.
@@ -62,12 +61,7 @@ impl Operator for RowFactOperator {
         let mut fields = input.schema().fields().to_vec();
         fields.push(Arc::new(Field::new(&self.column, self.fact.data_type(), false)));
         let schema = Schema::new_with_metadata(fields, input.schema().metadata().clone());
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::new(schema)),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(Arc::new(schema), input)
     }
 
     fn maintains_input_order(&self) -> [bool; 1] {

@@ -16,12 +16,11 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, Result};
 
-use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 use crate::error::from_datafusion;
 
 pub use carry::carry;
@@ -71,12 +70,7 @@ impl Operator for RowPosition {
         fields.pop();
         fields.push(Arc::new(Field::new(POSITION, DataType::Struct(FIELDS.clone()), true)));
         let schema = Schema::new_with_metadata(fields, input.schema().metadata().clone());
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::new(schema)),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(Arc::new(schema), input)
     }
 
     fn maintains_input_order(&self) -> [bool; 1] {

@@ -4,7 +4,7 @@
 //! they are taken out. If the table was another one by then, the operator above would take out a row that it never got. So
 //! such a table may not be looked at again by interval, and a restart must find it as it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
@@ -41,8 +41,7 @@ pub(super) fn refuse_refresh(table: &str) -> Error {
 /// Refuses a table that is not what the last batch of the checkpoint joined with.
 pub(super) fn check_unchanged(table: &str, now: Option<&SourceRange>, last: Option<&Record>) -> Result<()> {
     let Some(last) = last else { return Ok(()) };
-    let read: BTreeMap<&str, &SourceRange> = last.sources.iter().map(|(name, entry)| (name.as_str(), &entry.range)).collect();
-    if read.get(table).copied() == now {
+    if last.sources.get(table).map(|entry| &entry.range) == now {
         return Ok(());
     }
     Err(Error::invalid(format!("table '{table}' is not as it was, and rows that were joined with it may be taken back"))

@@ -18,25 +18,25 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{FieldRef, Fields, Int64Type, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, Gives};
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{KeyedTable, StoreDescription, StoreRows, ValuesOf};
+use millstream_state::store::{StoreDescription, StoreRows, ValuesOf};
 use serde_json::{Value, json};
 
 pub(super) use self::merge::groups_accumulator;
 use self::merge::{Evaluator, GroupMerge};
 use super::StatefulOperator;
-use super::changed::{changes_between, never_added, signed, split_change, with_change};
+use super::changed::{changes_of_groups, given_schema, never_added, signed, split_change};
 use super::exchange::{KeyExchangeExec, keeps_only_row};
 use super::tables::{MAIN_STORE, filtered, named, one_store, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::event_time::event_time_among;
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 
 /// Aggregates with state. See the module's documentation.
 pub type StatefulAggregateExec = OperatorExec<StatefulAggregate>;
@@ -264,25 +264,11 @@ impl Operator for StatefulAggregate {
     const NAME: &'static str = "StatefulAggregateExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(match self.gives {
-                Gives::Rows => Arc::clone(&self.groups.output),
-                Gives::Changes => with_change(&self.groups.output),
-            }),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(given_schema(self.gives, &self.groups.output), input)
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
-        let event_time = match &self.event_time {
-            Some(name) => {
-                let position = self.groups.keys.iter().position(|key| key.name() == name);
-                Some(position.ok_or_else(|| Error::internal(format!("the event time {name} is not among the keys")))?)
-            }
-            None => None,
-        };
+        let event_time = event_time_among(&self.groups.keys, self.event_time.as_deref())?;
         let mut merge = GroupMerge::new(&self.groups, event_time)?;
         let n_partitions = input.output_partitioning().partition_count();
         if self.groups.is_signed && self.groups.keys.is_empty() && keeps_only_row(task.partition, n_partitions)? {
@@ -362,7 +348,10 @@ impl Run {
         self.report.n_rows_updated = touched.n_rows as u64;
         let have_rows = self.groups.have_rows(&touched, &self.report.operator)?;
         let changes = match self.gives {
-            Gives::Changes => Some(changes_of(&mut table, &touched, have_rows.as_ref(), &self.evaluator)?),
+            Gives::Changes => Some({
+                let is_there = |group: usize| have_rows.as_ref().is_none_or(|have: &BooleanArray| have.value(group));
+                changes_of_groups(&mut table, &touched, is_there, |groups| self.evaluator.rows(groups))?
+            }),
             Gives::Rows => None,
         };
         let touched = match have_rows {
@@ -401,24 +390,8 @@ impl Run {
         };
         self.report.removals_ms = self.task.scope.millis_since(began);
         self.report.n_rows_total = table.n_rows() as u64;
-        self.report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         self.task.scope.report_state(std::mem::take(&mut self.report));
         Ok(changes.map_or_else(|| Step::Give(out.into_iter()), |changes| Step::GiveChanges(Some(changes))))
     }
-}
-
-/// What the batch changes in the rows of the groups that it touches; the state does not know of it yet.
-fn changes_of(state: &mut KeyedTable, touched: &StoreRows, have_rows: Option<&BooleanArray>, evaluator: &Evaluator) -> Result<RecordBatch> {
-    let slots = state.lookup(&touched.keys)?;
-    let known: Vec<_> = slots.iter().flatten().copied().collect();
-    let (keys, values) = (state.gather_keys(&known)?, state.gather(&known)?);
-    let before = evaluator.rows(StoreRows { n_rows: known.len(), keys, expiry: None, values })?;
-    let after = evaluator.rows(touched.clone())?;
-    let mut n_known = 0..;
-    let pairs = slots.iter().enumerate().map(|(group, slot)| {
-        let old = slot.and_then(|_| n_known.next());
-        (old, have_rows.is_none_or(|have| have.value(group)).then_some(group))
-    });
-    changes_between(&before, &after, pairs)
 }

@@ -9,8 +9,9 @@ use arrow::array::{
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{ArrowNativeTypeOp, DataType, Decimal128Type, Decimal256Type, Field, Int8Type, Int64Type, Schema, SchemaRef};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use millstream_analyzer::streaming::{CHANGE, INSERT, RETRACT, change_column, change_field};
+use millstream_analyzer::streaming::{CHANGE, Gives, INSERT, RETRACT, change_column, change_field};
 use millstream_core::{Error, Result};
+use millstream_state::store::{KeyedTable, Slot, StoreRows};
 
 use crate::error::from_datafusion;
 
@@ -18,6 +19,14 @@ use crate::error::from_datafusion;
 pub fn with_change(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().cloned().chain([Arc::new(change_field())]);
     Arc::new(Schema::new(fields.collect::<Vec<Arc<Field>>>()))
+}
+
+/// What an operator gives whose result has these columns.
+pub fn given_schema(gives: Gives, schema: &SchemaRef) -> SchemaRef {
+    match gives {
+        Gives::Rows => Arc::clone(schema),
+        Gives::Changes => with_change(schema),
+    }
 }
 
 /// The column of changes taken off rows.
@@ -35,7 +44,7 @@ pub fn changes_between(
     after: &RecordBatch,
     pairs: impl IntoIterator<Item = (Option<usize>, Option<usize>)>,
 ) -> Result<RecordBatch> {
-    let same = SameRows::new(before, after)?;
+    let same = SameRows::new(before.columns(), after.columns())?;
     let (mut picked, mut kinds) = (Vec::new(), Vec::new());
     for (old, new) in pairs {
         if let (Some(old), Some(new)) = (old, new)
@@ -58,16 +67,38 @@ pub fn changes_between(
     Ok(RecordBatch::try_new_with_options(with_change(&after.schema()), columns, &options)?)
 }
 
+/// What a batch changes in the rows that groups give; the state does not know of it yet. `shown` makes rows of what is in the
+/// state, `is_there` says which of the touched groups still have some.
+pub fn changes_of_groups(
+    state: &mut KeyedTable,
+    touched: &StoreRows,
+    is_there: impl Fn(usize) -> bool,
+    shown: impl Fn(StoreRows) -> Result<RecordBatch>,
+) -> Result<RecordBatch> {
+    let slots = state.lookup(&touched.keys)?;
+    let known: Vec<Slot> = slots.iter().flatten().copied().collect();
+    let (keys, values) = (state.gather_keys(&known)?, state.gather(&known)?);
+    let before = shown(StoreRows { n_rows: known.len(), keys, expiry: None, values })?;
+    let mut n_known = 0..;
+    let pairs = slots.iter().enumerate().map(|(group, slot)| {
+        let old = slot.and_then(|_| n_known.next());
+        (old, is_there(group).then_some(group))
+    });
+    changes_between(&before, &shown(touched.clone())?, pairs)
+}
+
 /// Whether rows are equal in all columns, bit by bit: nulls are equal, and so are NaNs.
-struct SameRows(Vec<DynComparator>);
+pub struct SameRows(Vec<DynComparator>);
 
 impl SameRows {
-    fn new(left: &RecordBatch, right: &RecordBatch) -> Result<Self> {
-        let columns = left.columns().iter().zip(right.columns());
+    /// Of rows with these columns.
+    pub fn new(left: &[ArrayRef], right: &[ArrayRef]) -> Result<Self> {
+        let columns = left.iter().zip(right);
         Ok(Self(columns.map(|(l, r)| Ok(make_comparator(l.as_ref(), r.as_ref(), Default::default())?)).collect::<Result<_>>()?))
     }
 
-    fn are(&self, left: usize, right: usize) -> bool {
+    /// Whether the rows of these numbers are.
+    pub fn are(&self, left: usize, right: usize) -> bool {
         self.0.iter().all(|compare| compare(left, right).is_eq())
     }
 }

@@ -197,7 +197,6 @@ impl Run {
             self.report.removals_ms = self.task.scope.millis_since(began);
         }
         self.report.n_rows_total = table.n_rows() as u64;
-        self.report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         self.task.scope.report_state(std::mem::take(&mut self.report));
         Ok(())

@@ -183,7 +183,6 @@ impl OperatorRun for Run {
             report.removals_ms = self.task.scope.millis_since(began);
         }
         report.n_rows_total = table.n_rows() as u64;
-        report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         self.task.scope.report_state(report);
         Ok(Some(changes))

@@ -129,7 +129,6 @@ impl Run {
         self.task.scope.report_state(StateOperatorReport {
             n_rows_total: table.n_rows() as u64,
             n_rows_updated: u64::from(is_changed),
-            memory_bytes: table.memory_bytes() as u64,
             n_partitions: 1,
             n_stores: 1,
             ..StateOperatorReport::of(&self.operator, IN_PROGRESS)

@@ -20,27 +20,26 @@ use arrow::datatypes::{Field, Fields, Int64Type, Schema, SchemaRef};
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::EmitTo;
-use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PhysicalExpr, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::Gives;
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{KeyedMultiTable, KeyedTable, Slot, StoreDescription, StoreKind, StoreRows};
+use millstream_state::store::{KeyedMultiTable, KeyedTable, StoreDescription, StoreKind, StoreRows};
 use serde_json::{Value, json};
 
 use super::StatefulOperator;
 use super::aggregate::groups_accumulator;
-use super::changed::{changes_between, never_added, with_change};
+use super::changed::{changes_of_groups, given_schema, never_added};
 use super::exchange::keeps_only_row;
 use super::tables::{MAIN_STORE, filtered, named, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
-use crate::physical::event_time::{event_times_us, expiry_ms};
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::event_time::{event_time_among, event_times_us, expiry_ms};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 
 /// Aggregates changes by computing groups anew. See the module's documentation.
 pub type RecomputeAggregateExec = OperatorExec<RecomputeAggregate, 2>;
@@ -199,15 +198,7 @@ impl Operator<2> for RecomputeAggregate {
     const NAME: &'static str = "RecomputeAggregateExec";
 
     fn properties(&self, [input, _]: &[Arc<dyn ExecutionPlan>; 2]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(match self.gives {
-                Gives::Rows => Arc::clone(&self.shape.output),
-                Gives::Changes => with_change(&self.shape.output),
-            }),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(given_schema(self.gives, &self.shape.output), input)
     }
 
     fn execute(&self, [input, _]: &[Arc<dyn ExecutionPlan>; 2], task: OperatorTask) -> Result<OperatorRows> {
@@ -259,15 +250,8 @@ impl Run {
         let mut groups = scope.state.table(operator, MAIN_STORE, self.task.partition)?;
         let mut inputs = scope.state.multi_table(operator, INPUTS_STORE, self.task.partition)?;
         let touched = Touched::of(shape, batch, self.keeps_group_of_all)?;
-        let expiry = match event_time {
-            Some(name) => {
-                let at = shape.key_fields.iter().position(|key| key.name() == name);
-                let times = at.and_then(|at| touched.keys.get(at));
-                let times = times.ok_or_else(|| Error::internal(format!("the event time {name} is not among the keys")))?;
-                Some(expiry_ms(&event_times_us(times)?, 0))
-            }
-            None => None,
-        };
+        let event_time_key = event_time_among(&shape.key_fields, event_time.as_deref())?.and_then(|at| touched.keys.get(at));
+        let expiry = event_time_key.map(|times| Ok::<_, Error>(expiry_ms(&event_times_us(times)?, 0))).transpose()?;
         let rows = GroupRows::apply(&touched, expiry.as_ref(), &mut inputs, operator)?;
         let have_rows = rows.have_rows();
         let values = rows.aggregate(shape)?;
@@ -275,7 +259,7 @@ impl Run {
         let changes = match gives {
             Gives::Changes => {
                 let there = |group: usize| shape.keys.is_empty() || have_rows.value(group);
-                Some(changes_of(&mut groups, &after, there, shape)?)
+                Some(changes_of_groups(&mut groups, &after, there, |groups| output_rows(shape, groups))?)
             }
             Gives::Rows => None,
         };
@@ -295,7 +279,6 @@ impl Run {
             report.removals_ms = scope.millis_since(began);
         }
         report.n_rows_total = groups.n_rows() as u64;
-        report.memory_bytes = (groups.memory_bytes() + inputs.memory_bytes()) as u64;
         let out = match (changes, mode) {
             (Some(changes), _) => vec![changes],
             (None, OutputMode::Complete) => groups.scan().map(|rows| output_rows(shape, rows?)).collect::<Result<Vec<_>>>()?,
@@ -319,20 +302,6 @@ fn output_rows(shape: &Shape, rows: StoreRows) -> Result<RecordBatch> {
     let columns = keys.into_iter().take(shape.keys.len()).chain(values).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
     Ok(RecordBatch::try_new_with_options(Arc::clone(&shape.output), columns, &options)?)
-}
-
-/// What the batch changes in the groups' rows; the state does not know of it yet.
-fn changes_of(state: &mut KeyedTable, after: &StoreRows, there: impl Fn(usize) -> bool, shape: &Shape) -> Result<RecordBatch> {
-    let slots = state.lookup(&after.keys)?;
-    let known: Vec<Slot> = slots.iter().flatten().copied().collect();
-    let (keys, values) = (state.gather_keys(&known)?, state.gather(&known)?);
-    let before = output_rows(shape, StoreRows { n_rows: known.len(), keys, expiry: None, values })?;
-    let mut n_known = 0..;
-    let pairs = slots.iter().enumerate().map(|(group, slot)| {
-        let old = slot.and_then(|_| n_known.next());
-        (old, there(group).then_some(group))
-    });
-    changes_between(&before, &output_rows(shape, after.clone())?, pairs)
 }
 
 /// The groups and rows of a batch.

@@ -19,8 +19,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::error::Result as DfResult;
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use millstream_analyzer::streaming::{GroupStateTimeout, GroupedRows, GroupsWithStateNode, NamedColumn, StateFunction, change_column};
 use millstream_core::{Error, Result};
 use millstream_state::store::{StoreDescription, StoreSchema};
@@ -30,7 +29,7 @@ use super::StatefulOperator;
 use super::plan::{exchanged, in_time};
 use super::tables::{one_store, store_schema};
 use crate::error::to_datafusion;
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorTask};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorTask, unordered_as};
 
 /// What the store calls a group's state.
 const GROUP_STATE: &str = "groupState";
@@ -140,12 +139,7 @@ impl GroupsWithState {
     }
 
     fn properties_over(&self, input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&self.schema)),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(Arc::clone(&self.schema), input)
     }
 }
 

@@ -263,7 +263,6 @@ impl Run {
         }
         let table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
         self.report.n_rows_total = table.n_rows() as u64;
-        self.report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         self.task.scope.report_state(std::mem::take(&mut self.report));
         Ok(())

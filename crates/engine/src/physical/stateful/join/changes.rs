@@ -13,9 +13,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, MutexGuard};
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, DynComparator, Int8Array, Int64Array, RecordBatch, make_comparator, new_null_array};
-use arrow::compute::{SortOptions, filter_record_batch, not};
-use arrow::datatypes::{Int8Type, Int64Type, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::{filter_record_batch, not};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::common::JoinType;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
@@ -23,6 +23,7 @@ use millstream_analyzer::streaming::{INSERT, RETRACT, change_column};
 use millstream_core::{Error, Result};
 use millstream_state::store::{KeyedMultiTable, Slot};
 
+use super::super::changed::{SameRows, split_change};
 use super::layout::SideLayout;
 use super::probe::Probe;
 use super::run::{IN_PROGRESS, record_batch};
@@ -117,10 +118,10 @@ impl OperatorRun for ChangesRun {
 
 /// Added rows, then those that are taken out. Rows without the column of changes are added.
 fn parts(side: usize, rows: RecordBatch) -> Result<Vec<Part>> {
-    let Some(idx) = change_column(&rows.schema()) else { return Ok(vec![Part { side, kind: INSERT, rows }]) };
-    let mut rows = rows;
-    let kinds = rows.remove_column(idx);
-    let kinds: &Int8Array = kinds.as_primitive_opt::<Int8Type>().ok_or_else(|| Error::internal("changes of another type"))?;
+    if change_column(&rows.schema()).is_none() {
+        return Ok(vec![Part { side, kind: INSERT, rows }]);
+    }
+    let (rows, kinds) = split_change(&rows)?;
     let is_added: BooleanArray = kinds.iter().map(|kind| Some(kind == Some(INSERT))).collect();
     let added = filter_record_batch(&rows, &is_added)?;
     let taken = filter_record_batch(&rows, &not(&is_added)?)?;
@@ -179,7 +180,7 @@ impl ChangesRun {
         let mut gone: HashSet<Slot> = HashSet::new();
         while let Some(pairs) = table.next_pairs(&mut matches, 8192) {
             let kept = table.gather(&pairs.slots)?;
-            let same = Same::of(&values, &kept)?;
+            let same = SameRows::new(&values, &kept)?;
             for (at, (row, slot)) in pairs.probe_rows.iter().zip(&pairs.slots).enumerate() {
                 let row = *row as usize;
                 if let Some(place) = found.get_mut(row)
@@ -326,20 +327,6 @@ impl ChangesRun {
 fn count_column(values: &[ArrayRef], layout: &SideLayout) -> Result<Int64Array> {
     let counts = values.get(layout.mark_column()).and_then(|column| column.as_primitive_opt::<Int64Type>());
     counts.cloned().ok_or_else(|| Error::internal("a join's rows without their numbers of pairs"))
-}
-
-/// Whether rows are equal in all their own values, bit by bit; a null equals a null.
-struct Same(Vec<DynComparator>);
-
-impl Same {
-    fn of(rows: &[ArrayRef], kept: &[ArrayRef]) -> Result<Self> {
-        let compare = |(row, kept): (&ArrayRef, &ArrayRef)| Ok(make_comparator(row.as_ref(), kept.as_ref(), SortOptions::default())?);
-        Ok(Self(rows.iter().zip(kept).map(compare).collect::<Result<_>>()?))
-    }
-
-    fn are(&self, row: usize, kept: usize) -> bool {
-        self.0.iter().all(|compare| compare(row, kept).is_eq())
-    }
 }
 
 #[cfg(test)]

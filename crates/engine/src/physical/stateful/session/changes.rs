@@ -202,7 +202,6 @@ impl Run {
             report.removals_ms = scope.millis_since(began);
         }
         report.n_rows_total = table.n_rows() as u64;
-        report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         scope.report_state(report);
         Ok(out)

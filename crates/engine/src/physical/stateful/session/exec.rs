@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int8Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
-use millstream_analyzer::streaming::{INSERT, RETRACT, change_field};
-use millstream_core::{Error, OutputMode, Result};
+use millstream_analyzer::streaming::{Gives, INSERT, RETRACT};
+use millstream_core::{OutputMode, Result};
 use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreRows};
 use serde_json::{Value, json};
 
@@ -19,9 +18,11 @@ use super::columns::{SessionColumns, SessionRows};
 use super::merge::{SessionMerge, Touched};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::event_time::event_time_among;
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 use crate::physical::stateful::StatefulOperator;
 use crate::physical::stateful::aggregate::merge::Evaluator;
+use crate::physical::stateful::changed::given_schema;
 use crate::physical::stateful::tables::MAIN_STORE;
 
 /// Aggregates by sessions, with state. See the module's documentation.
@@ -60,13 +61,7 @@ impl SessionAggregateExec {
     /// Over the partial aggregation `input`, by keys and session, or an exchange of one.
     pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: SessionSpec) -> Result<Self> {
         let columns = SessionColumns::of(&input, &spec.session, spec.n_before)?;
-        let event_time = match &spec.event_time {
-            Some(name) => {
-                let position = columns.groups().keys.iter().position(|key| key.name() == name);
-                Some(position.ok_or_else(|| Error::internal(format!("the event time {name} is not among the keys")))?)
-            }
-            None => None,
-        };
+        let event_time = event_time_among(&columns.groups().keys, spec.event_time.as_deref())?;
         Ok(Self::over(SessionAggregate { spec, columns, event_time }, [input]))
     }
 
@@ -100,15 +95,10 @@ impl StatefulOperator for SessionAggregateExec {
 }
 
 impl SessionAggregate {
+    /// In update mode sessions are changes, also where nobody asked for them: one that grows is another one.
     fn output(&self) -> SchemaRef {
-        let output = &self.columns.groups().output;
-        match self.spec.mode {
-            OutputMode::Update => {
-                let fields: Vec<_> = output.fields().iter().cloned().chain([Arc::new(change_field())]).collect();
-                Arc::new(Schema::new(fields))
-            }
-            _ => Arc::clone(output),
-        }
+        let gives = if self.spec.mode == OutputMode::Update { Gives::Changes } else { Gives::Rows };
+        given_schema(gives, &self.columns.groups().output)
     }
 }
 
@@ -124,12 +114,7 @@ impl Operator for SessionAggregate {
     const NAME: &'static str = "SessionAggregateExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(self.output()),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(self.output(), input)
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
@@ -232,7 +217,6 @@ impl Run {
         };
         self.report.removals_ms = scope.millis_since(began);
         self.report.n_rows_total = table.n_rows() as u64;
-        self.report.memory_bytes = table.memory_bytes() as u64;
         drop(table);
         scope.report_state(std::mem::take(&mut self.report));
         Ok(out)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{Field, Schema, TimeUnit};
+use arrow::datatypes::{Field, Int8Type, Schema, TimeUnit};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::Operator as Comparison;
