@@ -18,6 +18,8 @@ apart.
       JSON lines (ts in milliseconds, tag): 10,000 tags, Zipf 1.0, 5,555 rows per second
   gen.py OUT hashtags-1s --seed 42 --files 12 --rows 720000
       the same at 1,000 rows per second
+  gen.py OUT keys-10k | keys-1m --seed 42 --files 10 --rows 5000000
+      JSON lines (key, v): 10,000 or 1,000,000 keys, all equally often
 """
 import argparse
 import gzip
@@ -118,6 +120,15 @@ def hashtags(a, rows_per_second):
         tags = np.minimum(np.searchsorted(share, unit), n_tags - 1)
         ms = T0_MS + np.arange(k * per, (k + 1) * per, dtype=np.int64) * 1000 // rows_per_second
         lines = [f'{{"ts": {t}, "tag": "#tag{tag:05d}"}}\n' for t, tag in zip(ms.tolist(), tags.tolist())]
+        write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
+
+
+def keys(a, n_keys):
+    per = a.rows // a.files
+    for k in range(a.files):
+        key = (column(a.seed, 50, k * per, per) % U64(n_keys)).tolist()
+        v = (column(a.seed, 51, k * per, per) % U64(1000)).tolist()
+        lines = [f'{{"key": "user-{key:07d}", "v": {v}}}\n' for key, v in zip(key, v)]
         write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
 
 
@@ -240,6 +251,7 @@ def main():
     kinds = {
         "cloudtrail": cloudtrail, "events": events, "ysb-json": ysb_json, "ysb-parquet": ysb_parquet,
         "hashtags": lambda a: hashtags(a, 5_000_000 // 900), "hashtags-1s": lambda a: hashtags(a, 1000),
+        "keys-10k": lambda a: keys(a, 10_000), "keys-1m": lambda a: keys(a, 1_000_000),
     }
     p.add_argument("what", choices=list(kinds))
     p.add_argument("--seed", type=int, default=42)

@@ -6,6 +6,7 @@
 
 mod files;
 mod floor;
+mod keys;
 mod lives;
 mod table;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub fn run(args: &[String]) -> Outcome {
     let wish = parse(args)?;
     match wish.name.as_str() {
         "empty-batch" => floor::run(&wish),
+        "keys" => keys::run(&wish),
         name if files::names().any(|known| known == name) => files::run(&wish),
         other => Err(format!("unknown benchmark {other:?}; there are {}", names())),
     }
@@ -83,7 +85,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 }
 
 fn names() -> String {
-    files::names().chain(["empty-batch"]).collect::<Vec<_>>().join(", ")
+    files::names().chain(["empty-batch", "keys"]).collect::<Vec<_>>().join(", ")
 }
 
 /// The release build of the command, with the feature set of the workspace.
