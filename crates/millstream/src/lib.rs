@@ -64,5 +64,15 @@ struct Readme;
 
 /// And the guide's.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide/windows.md")]
-struct GuideToWindows;
+mod guide {
+    #[doc = include_str!("../../../docs/guide/joins.md")]
+    struct Joins;
+    #[doc = include_str!("../../../docs/guide/output-modes.md")]
+    struct OutputModes;
+    #[doc = include_str!("../../../docs/guide/state.md")]
+    struct State;
+    #[doc = include_str!("../../../docs/guide/watermarks.md")]
+    struct Watermarks;
+    #[doc = include_str!("../../../docs/guide/windows.md")]
+    struct Windows;
+}

@@ -12,7 +12,8 @@ const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide");
 /// A fenced block of a page: the words behind its fence, and its lines.
 struct Block<'a> {
     language: &'a str,
-    file: Option<&'a str>,
+    /// The file that it is; of a console, `fails` if what is typed there is meant to fail.
+    word: Option<&'a str>,
     lines: Vec<&'a str>,
 }
 
@@ -27,13 +28,14 @@ fn lines_that_count(text: &str) -> Vec<String> {
     text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// Types a command as a reader would.
-fn typed(command: &str, dir: &Path) -> Vec<String> {
+/// Types a command as a reader would. A page that shows an error must mean it.
+fn typed(command: &str, fails: bool, dir: &Path) -> Vec<String> {
     let binary = Path::new(env!("CARGO_BIN_EXE_millstream")).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
     // Backticks are SQL's here, not the shell's.
     let command = command.replace('`', "\\`");
     let output = Command::new("sh").args(["-c", &command]).current_dir(dir).env("PATH", path).env("TZ", "UTC").output().unwrap();
+    assert_ne!(output.status.success(), fails, "{command}: {}", text(&output));
     lines_that_count(&text(&output))
 }
 
@@ -46,7 +48,7 @@ fn played(page: &str, dir: &Path) -> String {
             (None, None) => {}
             (None, Some(info)) => {
                 let mut words = info.split_whitespace();
-                block = Some(Block { language: words.next().unwrap_or_default(), file: words.next(), lines: Vec::new() });
+                block = Some(Block { language: words.next().unwrap_or_default(), word: words.next(), lines: Vec::new() });
             }
             (Some(open), None) => {
                 open.lines.push(line);
@@ -56,12 +58,12 @@ fn played(page: &str, dir: &Path) -> String {
                     }
                     out.push_str(line);
                     out.push('\n');
-                    typed(&line[2..], dir).iter().for_each(|shown| out.extend([shown, "\n"]));
+                    typed(&line[2..], open.word == Some("fails"), dir).iter().for_each(|shown| out.extend([shown, "\n"]));
                     continue;
                 }
             }
             (Some(closed), Some(_)) => {
-                if let Some(file) = closed.file {
+                if let Some(file) = closed.word.filter(|_| closed.language != "console") {
                     write(&dir.join(file), closed.lines.join("\n") + "\n");
                 }
                 block = None;
@@ -93,7 +95,10 @@ fn every_page_shows_what_its_commands_give() {
             std::fs::write(&path, &played).unwrap();
             continue;
         }
-        assert_eq!(ordered(&page), ordered(&played), "{} (MILLSTREAM_GUIDE=accept writes what came out)", path.display());
+        let (page, played) = (ordered(&page), ordered(&played));
+        let differs = page.lines().zip(played.lines()).find(|(shown, came)| shown != came);
+        assert_eq!(differs, None, "{} (MILLSTREAM_GUIDE=accept writes what came out)", path.display());
+        assert_eq!(page.lines().count(), played.lines().count(), "{}", path.display());
     }
     assert!(n_commands > 10, "only {n_commands} commands: are the pages there?");
 }
