@@ -51,16 +51,18 @@ def files_of(fs, folder, suffix):
     return sorted(f.path for f in found if f.type == pyarrow.fs.FileType.File and f.path.endswith("." + suffix))
 
 
-def ids_of(fs, path, kind):
+def rows_of(fs, path, kind):
+    """(id, all of the row as text) of each row."""
     with fs.open_input_file(path) as f:
         data = f.read()
     if kind == "parquet":
         # All columns, so that every page is read.
-        return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)).read().column("id").to_pylist()
+        rows = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)).read().to_pylist()
+        return [(row["id"], repr(row)) for row in rows]
     text = data.decode()
     if text and not text.endswith("\n"):
         raise ValueError("the last line has no end")
-    return [json.loads(line)["id"] for line in text.splitlines()]
+    return [(json.loads(line)["id"], line) for line in text.splitlines()]
 
 
 class Watch:
@@ -68,7 +70,8 @@ class Watch:
 
     def __init__(self, outputs):
         self.outputs, self.stopped, self.polls, self.wrong = outputs, threading.Event(), 0, None
-        self.seen = [{} for _ in outputs]  # per output: file -> its ids, read once
+        self.seen = [{} for _ in outputs]  # per output: file -> its rows, read once
+        self.reordered = 0
         self.thread = threading.Thread(target=self.loop, daemon=True)
         self.thread.start()
 
@@ -94,16 +97,17 @@ class Watch:
             if path in seen:
                 continue
             try:
-                ids = ids_of(fs, path, output["format"])
+                rows = rows_of(fs, path, output["format"])
             except Exception as e:
                 self.wrong = f"torn file {path}: {e!r}"
                 return
-            known = {i: p for p, ids_there in seen.items() for i in ids_there}
+            ids = [i for i, _ in rows]
+            known = {i: p for p, rows_there in seen.items() for i, _ in rows_there}
             twice = [i for i in ids if i in known]
             if twice or len(set(ids)) != len(ids):
                 self.wrong = f"duplicate id in {path}: {twice[:3] or 'within the file'}, also in {[known[i] for i in twice[:3]]}"
                 return
-            seen[path] = ids
+            seen[path] = rows
 
     def stop(self):
         self.stopped.set()
@@ -113,15 +117,18 @@ class Watch:
                 fresh = [{} for _ in self.outputs]
                 for output, seen, before in zip(self.outputs, fresh, self.seen):
                     self.look(output, seen)
-                    # In any order: a life with another parallelism that writes a batch again may give its rows in another one.
-                    changed = [path for path, ids in before.items() if sorted(seen.get(path, ())) != sorted(ids)]
-                    if changed:
-                        self.wrong = self.wrong or f"visible files changed: {changed}"
+                    for path, rows in before.items():
+                        again = seen.get(path, [])
+                        if sorted(again) != sorted(rows):
+                            differ = sorted(set(again) ^ set(rows))[:4]
+                            self.wrong = self.wrong or f"a visible file changed: {path}, in {differ}"
+                        # A life with another parallelism that writes a batch again may give its rows in another order.
+                        self.reordered += again != rows
                 self.seen = fresh
             except Exception as e:
                 self.wrong = f"the watcher failed: {e!r}"
-        return {"polls": self.polls, "files": sum(map(len, self.seen)), "ids": [[i for f in sorted(s) for i in s[f]] for s in self.seen],
-                "wrong": self.wrong}
+        return {"polls": self.polls, "files": sum(map(len, self.seen)), "reordered": self.reordered,
+                "ids": [[i for f in sorted(s) for i, _ in s[f]] for s in self.seen], "wrong": self.wrong}
 
 
 def compare(ask):

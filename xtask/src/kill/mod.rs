@@ -130,6 +130,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
         let mut line = json!({
             "seed": wish.seed, "run": number, "job": job.name(), "store": if wish.s3 { "s3" } else { "local" },
             "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
+            "reordered": facts.reordered,
             "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
         });
         match outcome {
@@ -185,6 +186,8 @@ struct Facts {
     rows: u64,
     polls: u64,
     looks: u64,
+    /// Files that a batch that ran again wrote in another order.
+    reordered: u64,
 }
 
 /// What all runs share.
@@ -233,7 +236,8 @@ impl Campaign {
             facts.looks = looks.len() as u64;
             self.reader.ask(&output.whole(job.input, &looks, &cwd)).map_err(|e| format!("a Millstream reader saw a torn batch: {e}"))?;
         }
-        facts.polls = watched.get("polls").and_then(Value::as_u64).unwrap_or(0);
+        let watched = |fact: &str| watched.get(fact).and_then(Value::as_u64).unwrap_or(0);
+        (facts.polls, facts.reordered) = (watched("polls"), watched("reordered"));
 
         for output in job.outputs {
             let answer =
