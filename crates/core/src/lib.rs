@@ -3,7 +3,7 @@
 //! Everything above speaks these words; this crate speaks to nothing above it. It does no I/O, knows no
 //! connector, no SQL and no DataFusion, so a connector can be written and tested without building an engine.
 //!
-//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`output_mode`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`], [`stack`].
+//! Read in this order: [`error`], [`ids`], [`clock`], [`options`], [`output_mode`], [`source`], [`sink`], [`connector`], [`reject`], [`crash`], [`stack`], [`time_windows`].
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -18,6 +18,7 @@ pub mod reject;
 pub mod sink;
 pub mod source;
 pub mod stack;
+pub mod time_windows;
 
 pub use clock::{Clock, SystemClock};
 pub use connector::{Connector, ConnectorRegistry, ReaderSpec, WriterSpec};
@@ -29,3 +30,4 @@ pub use output_mode::OutputMode;
 pub use reject::{ParseMode, RejectedRecord};
 pub use sink::{Delivery, Sink, SinkContext, TaskOutput, TaskWriter, WriterFactory};
 pub use source::{Admission, Position, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader, SplitStream};
+pub use time_windows::{TimeSlice, TimeWindows};

@@ -411,6 +411,11 @@ impl Call<'_> {
         self.literal(idx).and_then(scalar_text)
     }
 
+    /// The value of a literal integer argument.
+    pub(crate) fn int(&self, idx: usize) -> Option<i64> {
+        self.literal(idx).and_then(scalar_int)
+    }
+
     /// The text of an argument that must be a literal.
     pub(crate) fn required_text(&self, idx: usize) -> Result<&str> {
         self.text(idx).ok_or_else(|| {

@@ -37,7 +37,7 @@ pub(crate) use literal::literal_of;
 pub(crate) use operators::text_arg;
 pub(crate) use predicate::call_text;
 pub(crate) use session_window::SessionBounds;
-pub(crate) use time_window::TimeWindow;
+pub(crate) use time_window::{Sliding, TimeWindow};
 
 /// A resolved expression.
 #[derive(Clone, Debug)]

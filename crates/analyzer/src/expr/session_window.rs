@@ -30,7 +30,13 @@ impl Resolver<'_> {
         let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
         let typed = self.session_struct(&bounds, start.clone(), end, call.span)?;
         // Rows without a time make no session.
-        cx.time_windows.push(super::TimeWindow { typed: typed.clone(), time: start, sliding: None, meaning: bounds.meaning });
+        cx.time_windows.push(super::TimeWindow {
+            typed: typed.clone(),
+            time: start,
+            sliding: None,
+            windows: None,
+            meaning: bounds.meaning,
+        });
         Ok(typed)
     }
 

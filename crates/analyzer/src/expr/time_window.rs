@@ -3,8 +3,11 @@
 //! Windows are aligned to 1970-01-01T00:00:00Z, whatever the session's time zone. A row in several windows (windows that
 //! slide by less than their length) is several rows: the plan below unnests a list of its windows.
 
+use std::sync::Arc;
+
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr as DfExpr, Operator, binary_expr, cast, lit};
+use datafusion::logical_expr::{Expr as DfExpr, Filter, LogicalPlan, Operator, binary_expr, cast, lit};
+use millstream_core::TimeWindows;
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, StructField, UnresolvedFunction};
 
@@ -12,8 +15,9 @@ use super::operators::text_arg;
 use super::{ExprCx, Typed};
 use crate::coerce::is_string;
 use crate::error::{AnalysisError, Result};
+use crate::plan::{projection, unnest};
 use crate::resolver::Resolver;
-use crate::scope::column;
+use crate::scope::{column, plan_name};
 use crate::types::arrow_type;
 
 /// A window of time that an expression made.
@@ -25,6 +29,8 @@ pub(crate) struct TimeWindow {
     pub(crate) time: DfExpr,
     /// The windows of one row, when there may be several.
     pub(crate) sliding: Option<Sliding>,
+    /// How long and how often, if all have one length.
+    pub(crate) windows: Option<TimeWindows>,
     /// Of which time, how long, how often and from where: what tells it from other windows of the same type.
     pub(crate) meaning: String,
 }
@@ -37,17 +43,41 @@ impl TimeWindow {
 }
 
 /// The windows that one time falls into.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sliding {
     /// The column of one window, after unnesting.
     pub(crate) id: u64,
-    /// The list of windows that may hold the time.
-    pub(crate) windows: DfExpr,
+    /// The list of windows that may hold the time, unless it is too long.
+    pub(crate) windows: std::result::Result<DfExpr, Span>,
     /// Whether the time is in the window, over the unnested column.
     pub(crate) is_inside: DfExpr,
     /// A column that says whether the window is the latest one that holds the time, over the unnested column: true for one
     /// row of each that was unnested.
     pub(crate) is_latest: (u64, DfExpr),
+}
+
+impl Sliding {
+    /// The rows with a row for each window that holds their time; with `says_latest` a column says which is the latest.
+    pub(crate) fn expanded(&self, plan: LogicalPlan, says_latest: bool) -> Result<LogicalPlan> {
+        let columns = |plan: &LogicalPlan| plan.schema().columns().into_iter().map(DfExpr::Column).collect::<Vec<_>>();
+        let too_many = |span| {
+            AnalysisError::unsupported(format!("a row for each of more than {OVERLAP_MAX} windows that hold it"), span)
+                .hint("on a stream, group by one window alone and compute with it in a query around that")
+        };
+        let windows = self.windows.clone().map_err(too_many)?;
+        let mut exprs = columns(&plan);
+        exprs.push(windows.alias(plan_name(self.id)));
+        let plan = unnest(projection(exprs, plan)?, std::iter::once(self.id), false)?;
+        let plan = LogicalPlan::Filter(Filter::try_new(self.is_inside.clone(), Arc::new(plan))?);
+        if !says_latest {
+            return Ok(plan);
+        }
+        // A row that comes too late for all its windows is one late row.
+        let (id, is_latest) = &self.is_latest;
+        let mut exprs = columns(&plan);
+        exprs.push(is_latest.clone().alias(plan_name(*id)));
+        projection(exprs, plan)
+    }
 }
 
 /// Most windows that one time may fall into.
@@ -100,7 +130,13 @@ impl Resolver<'_> {
             if sliding.is_some() && cx.time_windows.iter().any(TimeWindow::is_session) {
                 return Err(AnalysisError::unsupported("session_window() beside windows that overlap", span));
             }
-            cx.time_windows.push(TimeWindow { typed: typed.clone(), time: time.expr, sliding, meaning });
+            cx.time_windows.push(TimeWindow {
+                typed: typed.clone(),
+                time: time.expr,
+                sliding,
+                windows: TimeWindows::new(length, slide, offset),
+                meaning,
+            });
         }
         Ok(typed)
     }
@@ -115,26 +151,26 @@ impl Resolver<'_> {
         offset: i64,
         span: Span,
     ) -> Result<(Typed, Option<Sliding>)> {
-        let n_windows = length.saturating_add(slide - 1) / slide;
-        if n_windows > OVERLAP_MAX {
-            return Err(AnalysisError::unsupported(format!("window() with more than {OVERLAP_MAX} windows at a time"), span));
-        }
-        // The latest window first, as Spark.
-        let windows = (0..n_windows)
-            .map(|back| self.window_struct(time, length, slide, offset, back.saturating_mul(slide), span))
-            .collect::<Result<Vec<_>>>()?;
-        let Some(first) = windows.first().cloned() else { return Err(AnalysisError::internal("a time in no window")) };
-        let list = self.kernel("array", windows.into_iter().map(|window| window.expr).collect(), span)?;
-        let known = cx.time_windows.iter().find(|known| known.sliding.as_ref().is_some_and(|sliding| sliding.windows == list));
-        if let Some(known) = known {
+        let windows = TimeWindows::new(length, slide, offset);
+        if let Some(known) = cx.time_windows.iter().find(|known| known.time == time.expr && known.windows == windows) {
             return Ok((known.typed.clone(), known.sliding.clone()));
         }
+        let n_windows = length.saturating_add(slide - 1) / slide;
+        // The latest window first, as Spark.
+        let first = self.window_struct(time, length, slide, offset, 0, span)?;
+        let windows = if n_windows > OVERLAP_MAX {
+            Err(span)
+        } else {
+            let window = |back: i64| Ok(self.window_struct(time, length, slide, offset, back.saturating_mul(slide), span)?.expr);
+            let windows = (0..n_windows).map(window).collect::<Result<Vec<_>>>()?;
+            Ok(self.kernel("array", windows, span)?)
+        };
         let id = self.next_id();
         let is_inside = time.expr.clone().lt(crate::plan::field(column(id), "end"));
         let is_latest = crate::plan::field(column(id), "end").eq(crate::plan::field(first.expr.clone(), "end"));
         let is_latest = (self.next_id(), is_latest);
         let typed = Typed { expr: column(id), ..first };
-        Ok((typed, Some(Sliding { id, windows: list, is_inside, is_latest })))
+        Ok((typed, Some(Sliding { id, windows, is_inside, is_latest })))
     }
 
     /// The window that begins `back` before the latest one that holds the time.

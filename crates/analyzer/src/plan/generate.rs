@@ -240,7 +240,7 @@ impl Resolver<'_> {
     }
 }
 
-pub(super) fn unnest(plan: LogicalPlan, ids: impl Iterator<Item = u64>, outer: bool) -> Result<LogicalPlan> {
+pub(crate) fn unnest(plan: LogicalPlan, ids: impl Iterator<Item = u64>, outer: bool) -> Result<LogicalPlan> {
     let null_handling = if outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
     let options = UnnestOptions::new().with_null_handling(null_handling);
     let columns = ids.map(|id| Column::new_unqualified(plan_name(id))).collect();

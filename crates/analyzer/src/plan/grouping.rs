@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType as ArrowType, Field};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::functions::core::expr_fn::least;
 use datafusion::logical_expr::{Aggregate, Expr as DfExpr, GroupingSet, LogicalPlan, cast, lit};
+use millstream_core::TimeWindows;
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping};
 
@@ -17,9 +19,11 @@ use super::sort::position;
 use super::{field, projection};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
+use crate::registry::kernel_call;
 use crate::resolver::Resolver;
 use crate::scope::{column, plan_name};
-use crate::streaming::StatefulAggregateNode;
+use crate::streaming::{StatefulAggregateNode, TimeWindowKey, WholeWindows};
+use crate::types::arrow_type;
 use crate::walk::contains_aggregate;
 
 /// Most grouping sets of one query.
@@ -55,6 +59,24 @@ pub(crate) struct OnStream {
     first_end: Option<DfExpr>,
     /// For each window that overlaps others: whether it is the latest that holds the row.
     is_latest: Vec<DfExpr>,
+    sliced: Option<SlicedKey>,
+}
+
+/// The key that is a window of time, if the aggregation can keep slices of windows.
+struct SlicedKey {
+    idx: usize,
+    /// The type of the window, a struct.
+    data_type: ArrowType,
+    time: DfExpr,
+    windows: TimeWindows,
+    whole: WholeWindows,
+}
+
+impl OnStream {
+    /// Whether a row of several windows comes in once, and not once for each.
+    pub(crate) fn takes_whole_rows(&self) -> bool {
+        self.sliced.as_ref().is_some_and(SlicedKey::overlaps)
+    }
 }
 
 impl Resolver<'_> {
@@ -218,18 +240,44 @@ impl Grouped {
         let carries_time = |key: &&Key| cx.event_time_delay(&key.expr).is_some();
         let event_time = session.filter(carries_time).or_else(|| self.keys.iter().find(carries_time));
         let timed: Vec<&Key> = self.keys.iter().filter(|key| window(key).is_some() && carries_time(key)).collect();
-        let sliding = self.keys.iter().filter_map(|key| window(key)?.sliding.as_ref()).filter(|_| !timed.is_empty());
+        // By slices of windows that overlap a group is final with its window, and by nothing else.
+        let is_final_by = |idx: usize| event_time.is_none_or(|key| self.keys.get(idx).is_some_and(|own| own.id == key.id));
+        let sliced = self.sliced(cx).filter(|sliced| !sliced.overlaps() || is_final_by(sliced.idx));
+        let expanded = self.keys.iter().filter_map(|key| window(key)?.sliding.as_ref()).filter(|_| !timed.is_empty() && sliced.is_none());
         let ends = || timed.iter().map(|key| field(key.expr.clone(), "end")).collect();
         let meaning = |key: &Key| window(key).map_or_else(|| key.name.clone(), |window| window.meaning.clone());
         let plan_column = |key: &Key| Column::new_unqualified(plan_name(key.id));
         OnStream {
             first_end: (session.is_none() && timed.len() > 1).then(|| least(ends())),
-            is_latest: sliding.map(|sliding| column(sliding.is_latest.0)).collect(),
+            is_latest: expanded.map(|sliding| column(sliding.is_latest.0)).collect(),
+            sliced,
             key_meanings: self.keys.iter().map(meaning).collect(),
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
             event_time: event_time.map(plan_column),
             session: session.map(plan_column),
         }
+    }
+
+    /// The key that is a window of time, unless something else asks for the windows of a row: another key, an aggregate, other
+    /// windows, or grouping sets (one without the window counts a row once for each of them).
+    fn sliced(&self, cx: &ExprCx) -> Option<SlicedKey> {
+        let [window] = cx.time_windows.as_slice() else { return None };
+        let idx = self.keys.iter().position(|key| key.expr == window.typed.expr)?;
+        let windows = window.windows.filter(|_| self.sets.is_none())?;
+        if let Some(sliding) = &window.sliding {
+            let others = self.keys.iter().enumerate().filter(|(other, _)| *other != idx).map(|(_, key)| &key.expr);
+            let mut exprs = others.chain(cx.aggregates.items().iter().map(|call| &call.expr));
+            let single = column(sliding.id);
+            if exprs.any(|expr| expr.exists(|node| Ok(*node == single)).unwrap_or(true)) {
+                return None;
+            }
+        }
+        let data_type = arrow_type(&window.typed.data_type).ok()?;
+        let whole = match &window.sliding {
+            Some(sliding) => WholeWindows::Each(Box::new(sliding.clone())),
+            None => WholeWindows::One(window.typed.expr.clone()),
+        };
+        Some(SlicedKey { idx, data_type, time: window.time.clone(), windows, whole })
     }
 
     /// The aggregation over `input`.
@@ -243,6 +291,8 @@ impl Grouped {
         let mut input = input;
         let mut keys = self.keys.clone();
         let on_stream = on_stream.map(|on_stream| on_stream.with_first_end(&mut keys, self.sets.is_some(), resolver)).transpose()?;
+        let sliced = on_stream.as_ref().and_then(|on_stream| on_stream.sliced.as_ref());
+        let window = sliced.map(|sliced| sliced.put_among(&mut keys, resolver.next_id())).transpose()?;
         if keys.iter().any(|key| key.expr != column(key.id)) {
             // Keys are computed below, so that they have a plan name.
             let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
@@ -256,11 +306,11 @@ impl Grouped {
         }
         let keys: Vec<DfExpr> = keys.iter().map(|key| column(key.id)).collect();
         let Some(sets) = &self.sets else {
-            return Ok(aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, once_per_row));
+            return aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, once_per_row, window);
         };
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
-        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, on_stream, once_per_row);
+        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, on_stream, once_per_row, None)?;
         let Some(id) = self.sets_id else { return Ok(plan) };
         let mut exprs: Vec<DfExpr> = vec![];
         for plan_column in plan.schema().columns() {
@@ -324,19 +374,42 @@ fn with_once_per_row(input: LogicalPlan, on_stream: Option<&OnStream>, resolver:
     }
 }
 
-fn aggregation(aggregate: Aggregate, calls: &[Collected], on_stream: Option<OnStream>, once_per_row: Option<Column>) -> LogicalPlan {
-    match on_stream {
-        None => LogicalPlan::Aggregate(aggregate),
-        Some(OnStream { key_names, key_meanings, event_time, session, .. }) => {
-            // The texts of Spark's column names: they change when what is computed changes.
-            let calls = calls.iter().map(|call| call.typed.name.clone());
-            let meaning = key_meanings.into_iter().chain(calls).collect();
-            StatefulAggregateNode::new(aggregate, key_names, event_time)
-                .with_meaning(meaning)
-                .joining_sessions(session)
-                .counting_late_rows_by(once_per_row)
-                .into_plan()
-        }
+fn aggregation(
+    aggregate: Aggregate,
+    calls: &[Collected],
+    on_stream: Option<OnStream>,
+    once_per_row: Option<Column>,
+    window: Option<TimeWindowKey>,
+) -> Result<LogicalPlan> {
+    let Some(OnStream { key_names, key_meanings, event_time, session, .. }) = on_stream else {
+        return Ok(LogicalPlan::Aggregate(aggregate));
+    };
+    // The texts of Spark's column names: they change when what is computed changes.
+    let calls = calls.iter().map(|call| call.typed.name.clone());
+    let meaning = key_meanings.into_iter().chain(calls).collect();
+    let node = StatefulAggregateNode::new(aggregate, key_names, event_time)
+        .with_meaning(meaning)
+        .joining_sessions(session)
+        .counting_late_rows_by(once_per_row);
+    Ok(match window {
+        Some(window) => node.with_window(window)?.into_plan(),
+        None => node.into_plan(),
+    })
+}
+
+impl SlicedKey {
+    fn overlaps(&self) -> bool {
+        matches!(self.whole, WholeWindows::Each(_))
+    }
+
+    /// Has the start of the slice stand for the window among the keys.
+    fn put_among(&self, keys: &mut [Key], id: u64) -> Result<TimeWindowKey> {
+        let micros = [self.windows.length_us(), self.windows.slide_us(), self.windows.offset_us()].map(lit);
+        let expr = kernel_call("window_slice", std::iter::once(self.time.clone()).chain(micros).collect())?;
+        let key = keys.get_mut(self.idx).ok_or_else(|| AnalysisError::internal("a window among the keys that is not there"))?;
+        let window = Field::new(plan_name(key.id), self.data_type.clone(), false);
+        *key = Key { id, expr, name: key.name.clone() };
+        Ok(TimeWindowKey::new(Column::new_unqualified(plan_name(id)), window, self.windows, self.whole.clone()))
     }
 }
 

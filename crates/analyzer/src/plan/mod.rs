@@ -20,7 +20,7 @@ mod sort;
 mod unpivot;
 mod values;
 
-pub(crate) use generate::field;
+pub(crate) use generate::{field, unnest};
 pub(crate) use recursive::Recursion;
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Plan};
 
 use crate::error::{AnalysisError, Result};
-use crate::expr::{ExprCx, Typed};
+use crate::expr::{ExprCx, Sliding, Typed};
 use crate::nodes::EventTimeWatermarkNode;
 use crate::resolver::{CteNode, Resolver};
 use crate::row_facts::{RowFact, RowFactNode};
@@ -379,29 +379,33 @@ pub(crate) fn window_plan(expr: DfExpr, id: u64, input: LogicalPlan) -> Result<L
     projection(exprs, plan)
 }
 
-/// The input with what the expressions over it need: the batch's time, random numbers, rows with a time for their windows.
+/// The input with what the expressions over it need: the batch's time, random numbers, rows with a time for their windows,
+/// a row for each window of those that overlap.
 pub(crate) fn with_batch_time(input: LogicalPlan, cx: &ExprCx) -> Result<LogicalPlan> {
+    let has_event_time = cx.time_windows.iter().any(|window| cx.event_time_delay(&window.typed.expr).is_some());
+    with_row_facts(input, cx, |plan, sliding| sliding.expanded(plan, has_event_time))
+}
+
+/// As [`with_batch_time`], but a row stays one row, for who knows its windows by itself.
+pub(crate) fn with_batch_time_and_whole_rows(input: LogicalPlan, cx: &ExprCx) -> Result<LogicalPlan> {
+    with_row_facts(input, cx, |plan, _| Ok(plan))
+}
+
+fn with_row_facts(
+    input: LogicalPlan,
+    cx: &ExprCx,
+    of_windows: impl Fn(LogicalPlan, &Sliding) -> Result<LogicalPlan>,
+) -> Result<LogicalPlan> {
     let mut plan = match cx.batch_time {
         Some(id) => RowFactNode::try_new(input, plan_name(id), RowFact::BatchTime)?.into_plan(),
         None => input,
     };
-    let has_event_time = cx.time_windows.iter().any(|window| cx.event_time_delay(&window.typed.expr).is_some());
-    // Rows without a time fall into no window of time; rows in several windows become several rows.
+    // Rows without a time fall into no window of time.
     for window in &cx.time_windows {
         let known = DfExpr::IsNotNull(Box::new(window.time.clone()));
         plan = LogicalPlan::Filter(Filter::try_new(known, Arc::new(plan))?);
         if let Some(sliding) = &window.sliding {
-            let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
-            exprs.push(sliding.windows.clone().alias(plan_name(sliding.id)));
-            plan = generate::unnest(projection(exprs, plan)?, std::iter::once(sliding.id), false)?;
-            plan = LogicalPlan::Filter(Filter::try_new(sliding.is_inside.clone(), Arc::new(plan))?);
-            if has_event_time {
-                // A row that comes too late for all its windows is one late row.
-                let (id, is_latest) = &sliding.is_latest;
-                let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
-                exprs.push(is_latest.clone().alias(plan_name(*id)));
-                plan = projection(exprs, plan)?;
-            }
+            plan = of_windows(plan, sliding)?;
         }
     }
     for (id, fact) in &cx.row_facts {

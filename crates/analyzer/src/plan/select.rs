@@ -19,7 +19,7 @@ use super::grouping::Grouped;
 use super::select_block::{Block, take_apart};
 use super::select_list::list_plan;
 use super::sort::Order;
-use super::{window_plan, with_batch_time};
+use super::{window_plan, with_batch_time, with_batch_time_and_whole_rows};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, ExprCx, Item, Typed};
 use crate::resolver::Resolver;
@@ -118,11 +118,14 @@ impl Resolver<'_> {
             .filter_map(|out| Some(AttributeWatermark { id: out.attr.id, delay: cx.event_time_delay(&out.typed.expr)? }))
             .collect();
         let Rel { plan, is_streaming, .. } = rel.clone();
-        let mut plan = with_batch_time(plan, &cx)?;
+        let on_stream = grouped.as_ref().filter(|_| is_streaming).map(|grouped| grouped.on_stream(&cx));
+        let mut plan = match &on_stream {
+            Some(on_stream) if on_stream.takes_whole_rows() => with_batch_time_and_whole_rows(plan, &cx)?,
+            _ => with_batch_time(plan, &cx)?,
+        };
         let mut inline: HashMap<String, DfExpr> = HashMap::new();
         let n_outs = outs.len();
         if let Some(grouped) = &grouped {
-            let on_stream = is_streaming.then(|| grouped.on_stream(&cx));
             plan = grouped.plan(self, plan, cx.aggregates.items(), on_stream)?;
             // Without stars there is one column for each entry of the list, which the error then points at.
             let place = |idx: usize| match block.exprs.get(idx) {

@@ -80,7 +80,13 @@ impl Resolver<'_> {
         let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
         exprs.push(session_struct.expr.alias(plan_name(session)));
         session_struct.expr = column(session);
-        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None, meaning: bounds.meaning });
+        cx.time_windows.push(TimeWindow {
+            typed: session_struct,
+            time: column(session),
+            sliding: None,
+            windows: None,
+            meaning: bounds.meaning,
+        });
         Ok(Rel { plan: projection(exprs, plan)?, ..rel })
     }
 
@@ -96,7 +102,13 @@ impl Resolver<'_> {
         if let Some(delay) = below.event_time_delay(&start) {
             cx.event_times.push((column(session), delay));
         }
-        cx.time_windows.push(TimeWindow { typed: session_struct, time: column(session), sliding: None, meaning: bounds.meaning });
+        cx.time_windows.push(TimeWindow {
+            typed: session_struct,
+            time: column(session),
+            sliding: None,
+            windows: None,
+            meaning: bounds.meaning,
+        });
         Ok(Rel { plan: projection(exprs, plan)?, ..rel })
     }
 }

@@ -1,18 +1,23 @@
 //! Aggregation of a stream: groups whose values are kept between batches.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use millstream_core::OutputMode;
 
+use super::TimeWindowKey;
 use super::changes::{Gives, change_column, with_change};
 
 /// Groups rows by keys and keeps what was aggregated of each group. Its columns are those of DataFusion's `Aggregate`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StatefulAggregateNode {
     aggregate: Aggregate,
+    /// With the window in the place of its slice.
+    schema: DFSchemaRef,
+    window: Option<TimeWindowKey>,
     key_names: Vec<String>,
     meaning: Vec<String>,
     event_time: Option<Column>,
@@ -25,9 +30,11 @@ pub struct StatefulAggregateNode {
 
 impl StatefulAggregateNode {
     /// Aggregates a stream. `key_names` are what the user calls the keys; `event_time` is the key that carries the event
-    /// time, if one does: a time, or a window of time (a struct), which counts by its end. The mode is append until [`super::for_output_mode`] says otherwise.
+    /// time, if one does: a time, or a window of time (a struct), which counts by its end; it is a column of the result. The mode is append until [`super::for_output_mode`] says otherwise.
     pub fn new(aggregate: Aggregate, key_names: Vec<String>, event_time: Option<Column>) -> Self {
         Self {
+            schema: Arc::clone(&aggregate.schema),
+            window: None,
             aggregate,
             key_names,
             meaning: Vec::new(),
@@ -38,6 +45,16 @@ impl StatefulAggregateNode {
             mode: OutputMode::Append,
             gives: Gives::Rows,
         }
+    }
+
+    /// One of the keys is the start of a slice of windows; the result has the window in its place.
+    pub fn with_window(self, window: TimeWindowKey) -> Result<Self> {
+        Ok(Self { schema: schema_of(&self.aggregate, Some(&window))?, window: Some(window), ..self })
+    }
+
+    /// See [`Self::with_window`].
+    pub fn window(&self) -> Option<&TimeWindowKey> {
+        self.window.as_ref()
     }
 
     /// What the keys and the aggregates are, in texts that a restart compares: their types may stay the same when their
@@ -113,12 +130,47 @@ impl StatefulAggregateNode {
 
     pub(super) fn fitted(&self, operator: String, mode: OutputMode, gives: Gives, input: LogicalPlan) -> Result<Self> {
         let aggregate = aggregate_over(input, self.aggregate.group_expr.clone(), self.aggregate.aggr_expr.clone(), gives)?;
-        Ok(Self { aggregate, operator, mode, gives, ..self.clone() })
+        Ok(Self { schema: schema_of(&aggregate, self.window.as_ref())?, aggregate, operator, mode, gives, ..self.clone() })
+    }
+
+    /// The same by whole windows instead of slices: rows that may be taken back are kept window by window.
+    pub(super) fn by_whole_windows(&self) -> crate::error::Result<Self> {
+        let Some(window) = &self.window else { return Ok(self.clone()) };
+        let name = window.window().name();
+        let counts_late = self.event_time.as_ref().is_some_and(|column| column.name == *name);
+        let (input, is_latest) = window.expanded(self.input().clone(), counts_late)?;
+        let whole = |key: &Expr| match key.try_as_col() {
+            Some(column) if column == window.slice() => Expr::Column(Column::new_unqualified(name)),
+            _ => key.clone(),
+        };
+        let keys = self.aggregate.group_expr.iter().map(whole).collect();
+        let aggregate = Aggregate::try_new(Arc::new(input), keys, self.aggregate.aggr_expr.clone())?;
+        let once_per_row = is_latest.or_else(|| self.once_per_row.clone());
+        Ok(Self { schema: Arc::clone(&aggregate.schema), aggregate, window: None, once_per_row, ..self.clone() })
     }
 
     /// The node as a plan.
     pub fn into_plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
+    }
+}
+
+/// The columns of an aggregation with a window in the place of its slice.
+fn schema_of(aggregate: &Aggregate, window: Option<&TimeWindowKey>) -> Result<DFSchemaRef> {
+    let Some(window) = window else { return Ok(Arc::clone(&aggregate.schema)) };
+    let fields = aggregate.schema.iter().map(|(qualifier, field)| {
+        let is_slice = qualifier.is_none() && *field.name() == window.slice().name;
+        let field = if is_slice { window.window() } else { field };
+        (qualifier.cloned(), Arc::clone(field))
+    });
+    Ok(Arc::new(DFSchema::new_with_metadata(fields.collect(), aggregate.schema.metadata().clone())?))
+}
+
+impl PartialOrd for StatefulAggregateNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        let parts = |node: &Self| (node.operator.clone(), node.mode, node.window.clone());
+        let order = self.aggregate.partial_cmp(&other.aggregate)?.then(parts(self).partial_cmp(&parts(other))?);
+        (order != Ordering::Equal || self == other).then_some(order)
     }
 }
 
@@ -132,7 +184,7 @@ impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        &self.aggregate.schema
+        &self.schema
     }
 
     fn expressions(&self) -> Vec<Expr> {
@@ -156,7 +208,8 @@ impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
             return plan_err!("StatefulAggregate takes its keys and aggregates");
         }
         let calls = exprs.split_off(n_keys);
-        Ok(Self { aggregate: aggregate_over(input, exprs, calls, self.gives)?, ..self.clone() })
+        let aggregate = aggregate_over(input, exprs, calls, self.gives)?;
+        Ok(Self { schema: schema_of(&aggregate, self.window.as_ref())?, aggregate, ..self.clone() })
     }
 
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {

@@ -63,6 +63,16 @@ pub(super) fn carried(node: LogicalPlan, inputs: Vec<Fitted>) -> Result<Fitted> 
     }
 }
 
+/// `plan`, which stands on `base`, over what `base` gives when it is fitted.
+pub(super) fn carried_up(plan: LogicalPlan, base: &LogicalPlan, fitted: Fitted) -> Result<Fitted> {
+    if plan == *base {
+        return Ok(fitted);
+    }
+    let [input] = plan.inputs().as_slice() else { return Err(Error::internal("a plan that does not stand on another one")) };
+    let below = carried_up((*input).clone(), base, fitted)?;
+    carried(plan, vec![below])
+}
+
 /// Above changes only what is the same for a row each time is right.
 fn refuse_chance(node: &LogicalPlan) -> Result<()> {
     let mut volatile = None;

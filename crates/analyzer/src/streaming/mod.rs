@@ -18,6 +18,7 @@ mod output_mode;
 mod sink_changes;
 mod state_function;
 mod state_function_rules;
+mod time_window;
 
 pub use aggregate::StatefulAggregateNode;
 pub use changes::{CHANGE, Gives, INSERT, RETRACT, change_column, change_field};
@@ -31,3 +32,5 @@ pub(crate) use output_mode::node_of;
 pub use output_mode::{OutputRequest, for_output_mode};
 pub use sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
 pub use state_function::{GroupFunction, GroupRows, StateFunction};
+pub use time_window::TimeWindowKey;
+pub(crate) use time_window::WholeWindows;

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, Extension, JoinType, Limit, LogicalPlan, Pr
 use millstream_core::stack::{with_room, with_room_for_query};
 use millstream_core::{Error, OutputMode, Result};
 
-use super::carried::{Changes, Fitted, carried, column_of, internal, not_on_changes};
+use super::carried::{Changes, Fitted, carried, carried_up, column_of, internal, not_on_changes};
 use super::changes::{CHANGE, Gives};
 use super::join::{check_join, known_of, resolve_joins};
 use super::sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
@@ -124,7 +124,7 @@ impl Fitter {
     }
 
     fn aggregate(&mut self, node: &StatefulAggregateNode, above: Above) -> Result<Fitted> {
-        let input = self.fit(node.input(), Above { wants_changes: self.mode != OutputMode::Append, is_result: false })?;
+        let mut input = self.fit(node.input(), Above { wants_changes: self.mode != OutputMode::Append, is_result: false })?;
         // Below the aggregation that gives the whole result the others run as in update mode, as in Spark.
         let mode = match self.mode {
             OutputMode::Complete if !above.is_result => OutputMode::Update,
@@ -134,6 +134,14 @@ impl Fitter {
         let grows = node.session().is_some();
         let gives_changes = mode == OutputMode::Update && (above.wants_changes || input.changes.is_some() || grows);
         let gives = if gives_changes { Gives::Changes } else { Gives::Rows };
+        let by_whole_windows;
+        let node = if node.window().is_some() && (gives_changes || input.changes.is_some()) {
+            by_whole_windows = node.by_whole_windows()?;
+            input = carried_up(by_whole_windows.input().clone(), node.input(), input)?;
+            &by_whole_windows
+        } else {
+            node
+        };
         let name = self.names.unique("aggregate", node.key_names());
         let fitted = node.fitted(name, mode, gives, input.plan).map_err(internal)?;
         let n_keys = fitted.schema().fields().len() - node.aggregate().aggr_expr.len() - usize::from(gives_changes);

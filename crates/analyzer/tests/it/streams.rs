@@ -100,6 +100,38 @@ fn operators(sql: &str, mode: OutputMode) -> Result<Vec<String>, String> {
     Ok(shown.lines().filter(is_stateful).map(operator).collect())
 }
 
+/// Whether a row is taken once for each window that holds it.
+fn is_expanded(sql: &str) -> bool {
+    let catalog = TestCatalog::default().table("clicks", "ts TIMESTAMP, eventName STRING", true);
+    analyze(&catalog, sql).unwrap().plan.display_indent().to_string().contains("Unnest")
+}
+
+#[test]
+fn rows_of_overlapping_windows_are_expanded_only_where_something_asks_for_each_window() {
+    let from = "FROM STREAM clicks WATERMARK ts DELAY OF INTERVAL 10 SECONDS";
+    let of = |list: &str, keys: &str| format!("SELECT {list} {from} GROUP BY {keys}");
+    let window = "window(ts, '1 minute', '10 seconds')";
+    for (sql, expected) in [
+        (of("window, count(*)", window), false),
+        (of("window.end, eventName, max(eventName), count(DISTINCT eventName)", &format!("eventName, {window}")), false),
+        (of("count(*)", window), false),
+        (of("window, count(*) FILTER (WHERE eventName = 'a')", window), false),
+        (of("window(ts, '1 minute'), count(*)", "window(ts, '1 minute')"), false),
+        (of(&format!("max({window}.end)"), window), true),
+        (of("count(*)", &format!("{window}.start")), true),
+        (of(&format!("count(*) FILTER (WHERE {window}.start > ts)"), window), true),
+        (of("eventName, count(*)", &format!("ROLLUP(eventName, {window})")), true),
+    ] {
+        assert_eq!(is_expanded(&sql), expected, "{sql}");
+    }
+    let long = "window(ts, '1 hour', '1 second')";
+    assert!(!is_expanded(&of("window, count(*)", long)));
+    let each = of(&format!("max({long}.end)"), long);
+    let catalog = TestCatalog::default().table("clicks", "ts TIMESTAMP, eventName STRING", true);
+    let error = analyze(&catalog, &each).map(|_| ()).unwrap_err();
+    assert!(error.message().contains("more than 1000 windows"), "{error}");
+}
+
 #[test]
 fn each_mode_serves_the_queries_that_spark_serves_in_it() {
     use OutputMode::{Append, Complete, Update};

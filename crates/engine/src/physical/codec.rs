@@ -14,7 +14,7 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use millstream_analyzer::row_facts::{RowFact, Seed};
-use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, WriterSpec};
+use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, TimeWindows, WriterSpec};
 use serde::{Deserialize, Serialize};
 
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
@@ -49,7 +49,7 @@ enum Node {
     FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
     RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
     Stateful { operator: StatefulWire },
-    LateRows { operator: String, event_time: String, once_per_row: Option<String>, lag_ms: i64, table: Option<LateTableWire> },
+    LateRows { late: LateRowsWire, table: Option<LateTableWire> },
     Join { join: JoinWire },
 }
 
@@ -78,6 +78,15 @@ struct WriterWire {
 struct DeadLettersWire {
     sink: String,
     writer: WriterWire,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LateRowsWire {
+    operator: String,
+    event_time: String,
+    once_per_row: Option<String>,
+    lag_ms: i64,
+    windows: Option<TimeWindows>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -149,9 +158,10 @@ impl PlanCodec {
             Node::RowPosition => Arc::new(RowPositionExec::new(input)),
             Node::Stateful { operator } => operator.over(&[input])?,
             Node::Join { .. } => return Err(Error::internal("a join with one child")),
-            Node::LateRows { operator, event_time, once_per_row, lag_ms, table } => {
+            Node::LateRows { late: LateRowsWire { operator, event_time, once_per_row, lag_ms, windows }, table } => {
                 let table = table.map(|wire| self.late_table_of(wire)).transpose()?;
                 let late = LateRowsExec::new(Arc::clone(&input), operator, event_time, once_per_row).allowing(lag_ms);
+                let late = windows.into_iter().fold(late, LateRowsExec::by_slice);
                 Arc::new(late.with_table(input, table))
             }
             Node::RowFact { fact, given, call, column } => Arc::new(RowFactExec::new(input, fact_of(&fact, given, call)?, column)),
@@ -219,10 +229,10 @@ fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
         return Ok(Node::RowFact { fact: fact.to_owned(), given, call, column: exec.column().to_owned() });
     }
     if let Some(late) = plan.downcast_ref::<LateRowsExec>() {
-        let (operator, event_time, once_per_row, lag_ms) = late.parts();
+        let (operator, event_time, once_per_row, lag_ms, windows) = late.parts();
         let table = late.table().map(to_late_table_wire).transpose()?;
         let (operator, event_time, once_per_row) = (operator.to_owned(), event_time.to_owned(), once_per_row.map(str::to_owned));
-        return Ok(Node::LateRows { operator, event_time, once_per_row, lag_ms, table });
+        return Ok(Node::LateRows { late: LateRowsWire { operator, event_time, once_per_row, lag_ms, windows }, table });
     }
     if let Some(operator) = StatefulWire::of(plan) {
         return Ok(Node::Stateful { operator });

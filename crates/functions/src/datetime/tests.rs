@@ -20,6 +20,21 @@ fn date(text: &str) -> S {
 }
 
 #[test]
+fn a_window_slice_begins_where_a_window_begins_or_ends() {
+    let second = |n: i64| S::from(n * 1_000_000);
+    let slice = |text: &str| eval("window_slice", vec![ts(text, "UTC"), second(10), second(4), second(1)]);
+    for (time, expected) in [
+        ("1970-01-01 00:00:01", "1970-01-01 00:00:01"),
+        ("1970-01-01 00:00:02.999999", "1970-01-01 00:00:01"),
+        ("1970-01-01 00:00:03", "1970-01-01 00:00:03"),
+        ("1969-12-31 23:59:59", "1969-12-31 23:59:59"),
+        ("1969-12-31 23:59:58", "1969-12-31 23:59:57"),
+    ] {
+        assert_eq!(slice(time), expected, "{time}");
+    }
+}
+
+#[test]
 fn functions_in_utc() {
     let t = |text: &str| ts(text, "UTC");
     let utc = || s("UTC");

@@ -2,23 +2,29 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, PrimitiveArray};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion::common::Result;
+use millstream_core::{TimeSlice, TimeWindows};
 use millstream_formats::datetime::{Civil, MICROS_PER_DAY, MICROS_PER_SECOND, Zone};
 
 use super::fields::local_micros;
 use super::n_user;
 use crate::arithmetic::zip;
 use crate::def::{Arg, Call, FunctionDef, Returns};
-use crate::error::{data, external, invalid};
+use crate::error::{data, external, internal, invalid};
 use crate::interval_math::{Parts, add_to_timestamp, interval_parts, zone_of};
 use crate::rows::{Memo, number, number_rows, text};
 use crate::types::UTC;
 
+/// A kernel of ours: by it streams group by windows of time.
+const WINDOW_SLICE: &str = "window_slice";
+
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("timestampadd", &[Arg::LiteralString, Arg::Long, Arg::AnyTimestamp], Returns::Same(2), timestampadd).zoned(),
     FunctionDef::new("timestampdiff", &[Arg::LiteralString, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Long, timestampdiff).zoned(),
+    // The start of the slice of a time, for windows of this length, slide and offset in microseconds.
+    FunctionDef::new(WINDOW_SLICE, &[Arg::AnyTimestamp, Arg::Long, Arg::Long, Arg::Long], Returns::Same(0), window_slice),
     FunctionDef::new("time_bucket", &[Arg::Interval, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Same(1), time_bucket).min(2).zoned(),
     FunctionDef::new("from_utc_timestamp", &[Arg::Timestamp, Arg::String], Returns::Timestamp, |call| {
         shift(call, |us, zone| Some(zone.to_local(us)))
@@ -42,6 +48,26 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
 
 fn out_of_range() -> datafusion::common::DataFusionError {
     data("DATETIME_OVERFLOW", "the timestamp is out of range")
+}
+
+fn window_slice(call: &Call<'_>) -> Result<ArrayRef> {
+    let windows = match (call.int(1), call.int(2), call.int(3)) {
+        (Some(length), Some(slide), Some(offset)) => TimeWindows::new(length, slide, offset),
+        _ => None,
+    };
+    let windows = windows.ok_or_else(|| internal("window_slice without windows"))?;
+    let times = call.primitive::<TimestampMicrosecondType>(0)?;
+    // Times come mostly in order: the next one is in the same slice, and needs no division.
+    let mut slice = TimeSlice { start_us: 0, end_us: 0 };
+    let starts = times.values().iter().map(|time| {
+        if *time < slice.start_us || *time >= slice.end_us {
+            slice = windows.slice(*time);
+        }
+        slice.start_us
+    });
+    let starts: Vec<i64> = starts.collect();
+    let starts = PrimitiveArray::<TimestampMicrosecondType>::new(starts.into(), times.nulls().cloned());
+    Ok(Arc::new(starts.with_data_type(times.data_type().clone())))
 }
 
 fn shift(call: &Call<'_>, convert: impl Fn(i64, Zone) -> Option<i64>) -> Result<ArrayRef> {

@@ -21,6 +21,7 @@ mod properties;
 mod row_errors;
 mod scenarios;
 mod sessions;
+mod sliding_windows;
 mod slt;
 mod spilling;
 mod state_change;

@@ -9,6 +9,7 @@
 //! so only counts and exact sums come here ([`can_subtract`](super::changed::can_subtract)), others are recomputed ([`super::recompute`]).
 
 pub(super) mod merge;
+pub(super) mod sliding;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,11 +29,11 @@ use millstream_state::store::{StoreDescription, StoreRows, ValuesOf};
 use serde_json::{Value, json};
 
 pub(super) use self::merge::groups_accumulator;
-use self::merge::{Evaluator, GroupMerge};
-use super::StatefulOperator;
+use self::merge::{Evaluator, GroupExpiry, GroupMerge};
 use super::changed::{changes_of_groups, given_schema, never_added, signed, split_change};
 use super::exchange::{KeyExchangeExec, keeps_only_row};
 use super::tables::{MAIN_STORE, filtered, named, one_store, store_schema};
+use super::{StatefulOperator, WindowKey};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::event_time_among;
@@ -60,6 +61,8 @@ pub struct StatefulAggregate {
 #[derive(Debug, Clone)]
 pub(super) struct GroupColumns {
     pub(super) keys: Fields,
+    /// The key that is a window of time, and which it is.
+    window: Option<(usize, WindowKey)>,
     pub(super) aggregates: Arc<[Arc<AggregateFunctionExpr>]>,
     /// What a group gives: keys, then the value of each aggregate.
     pub(super) output: SchemaRef,
@@ -74,16 +77,18 @@ pub(super) const ROWS: &str = "__rows";
 const IN_PROGRESS: &str = "stateStoreSave";
 
 impl StatefulAggregateExec {
-    /// Over the partial aggregation `input`, or an exchange of one. `event_time` is the name of the key that carries it.
+    /// Over the partial aggregation `input`, or an exchange of one. `event_time` is the name of the key that carries it, as the
+    /// result calls it.
     pub fn try_new(
         input: Arc<dyn ExecutionPlan>,
         operator: impl Into<String>,
         mode: OutputMode,
         gives: Gives,
         event_time: Option<String>,
+        window: Option<WindowKey>,
         meaning: Vec<String>,
     ) -> Result<Self> {
-        let groups = GroupColumns::of(&input)?;
+        let groups = GroupColumns::of(&input, window)?;
         let key_names = Vec::new();
         Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, gives, event_time, meaning, key_names, groups }, [input]))
     }
@@ -100,10 +105,10 @@ impl StatefulAggregateExec {
         &self.operator.key_names
     }
 
-    /// What makes it again: operator, mode, what its rows are, event time, meaning.
-    pub fn parts(&self) -> (&str, OutputMode, Gives, Option<&str>, &[String]) {
-        let StatefulAggregate { operator, mode, gives, event_time, meaning, .. } = &self.operator;
-        (operator, *mode, *gives, event_time.as_deref(), meaning)
+    /// What makes it again: operator, mode, what its rows are, event time, window, meaning.
+    pub fn parts(&self) -> (&str, OutputMode, Gives, Option<&str>, Option<&WindowKey>, &[String]) {
+        let StatefulAggregate { operator, mode, gives, event_time, meaning, groups, .. } = &self.operator;
+        (operator, *mode, *gives, event_time.as_deref(), groups.window.as_ref().map(|(_, window)| window), meaning)
     }
 }
 
@@ -122,25 +127,12 @@ impl StatefulOperator for StatefulAggregateExec {
 
     /// The keys: of the aggregates each is compared by itself.
     fn detail(&self) -> Value {
-        json!(self.operator.meaning.get(..self.operator.meaning.len() - self.operator.calls().len()))
+        json!(self.operator.groups.meanings(&self.operator.meaning).0)
     }
 
     fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
-        let aggregates = &self.operator.groups.aggregates;
-        if self.operator.calls().len() != aggregates.len() {
-            return Ok(BTreeMap::new());
-        }
         let [input] = &self.inputs;
-        let rows = partial_below(input)?.input_schema();
-        let values = aggregates.iter().zip(self.operator.calls()).map(|(aggregate, call)| {
-            let types = aggregate.expressions().into_iter().map(|input| Ok(input.data_type(&rows).map_err(from_datafusion)?.to_string()));
-            Ok(ValuesOf {
-                of: call.clone(),
-                n_columns: aggregate.state_fields().map_err(from_datafusion)?.len(),
-                inputs: if survives_wider_inputs(aggregate) { Vec::new() } else { types.collect::<Result<_>>()? },
-            })
-        });
-        Ok([(MAIN_STORE.to_owned(), values.collect::<Result<_>>()?)].into())
+        self.operator.groups.values_of(&self.operator.meaning, input)
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
@@ -148,8 +140,12 @@ impl StatefulOperator for StatefulAggregateExec {
         let [input] = &self.inputs;
         let n_grouped = groups.keys.len() + usize::from(groups.is_signed);
         let states: Vec<_> = input.schema().fields().iter().skip(n_grouped).cloned().collect();
-        let keys = named(&groups.keys, &self.operator.key_names);
-        Ok(one_store(store_schema(keys, self.operator.named_states(&states)?)?))
+        let mut names = self.operator.key_names.clone();
+        if let Some(name) = groups.window.as_ref().and_then(|(idx, _)| names.get_mut(*idx)) {
+            name.push_str("_start");
+        }
+        let keys = named(&groups.keys, &names);
+        Ok(one_store(store_schema(keys, groups.named_states(&self.operator.meaning, &states)?)?))
     }
 }
 
@@ -162,18 +158,75 @@ fn survives_wider_inputs(aggregate: &AggregateFunctionExpr) -> bool {
         && matches!(name, "sum" | "try_sum" | "avg" | "try_avg" | "min" | "max" | "count" | "first_value" | "last_value" | "any_value")
 }
 
-impl StatefulAggregate {
-    /// The texts of the aggregates; none if they have none.
-    fn calls(&self) -> &[String] {
-        let n_keys = self.meaning.len().checked_sub(self.groups.shown_aggregates().count());
-        n_keys.and_then(|n_keys| self.meaning.get(n_keys..)).unwrap_or_default()
+impl GroupColumns {
+    fn of(input: &Arc<dyn ExecutionPlan>, window: Option<WindowKey>) -> Result<Self> {
+        let partial = partial_below(input)?;
+        let schema = partial.schema();
+        let grouped = || schema.fields().iter().take(partial.group_expr().num_group_exprs());
+        let is_signed = grouped().any(|field| field.name() == CHANGE);
+        let keys: Fields = grouped().filter(|field| field.name() != CHANGE).cloned().collect();
+        let groups = Self::new(keys, partial.aggr_expr().into());
+        let n_shown = groups.output.fields().len().saturating_sub(usize::from(is_signed));
+        let mut shown: Vec<FieldRef> = groups.output.fields().iter().take(n_shown).cloned().collect();
+        let window = match window {
+            Some(window) => {
+                let idx = groups.keys.iter().position(|key| *key.name() == window.slice).ok_or_else(|| no_key(&window.slice))?;
+                if let Some(field) = shown.get_mut(idx) {
+                    *field = Arc::new(window.field(field.data_type()));
+                }
+                Some((idx, window))
+            }
+            None => None,
+        };
+        Ok(Self { window, output: Arc::new(Schema::new(shown)), is_signed, ..groups })
     }
 
-    /// State columns under the names of the aggregates they belong to: `sum(v)`, or `avg(v)[sum]` and `avg(v)[count]`.
-    fn named_states(&self, states: &[FieldRef]) -> Result<Fields> {
+    pub(super) fn new(keys: Fields, aggregates: Arc<[Arc<AggregateFunctionExpr>]>) -> Self {
+        let fields: Vec<_> = keys.iter().cloned().chain(aggregates.iter().map(|aggregate| aggregate.field())).collect();
+        Self { keys, window: None, aggregates, output: Arc::new(Schema::new(fields)), is_signed: false }
+    }
+
+    pub(super) fn shown_aggregates(&self) -> impl Iterator<Item = &Arc<AggregateFunctionExpr>> {
+        self.aggregates.iter().take(self.aggregates.len() - usize::from(self.is_signed))
+    }
+
+    /// The aggregates as EXPLAIN shows them.
+    fn shown_calls(&self) -> String {
+        let calls = self.shown_aggregates().map(|aggregate| aggregate.human_display().unwrap_or(aggregate.name()));
+        calls.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The texts of keys and of aggregates apart; no aggregates if they have no texts.
+    fn meanings<'m>(&self, meaning: &'m [String]) -> (&'m [String], &'m [String]) {
+        let n_keys = meaning.len().checked_sub(self.shown_aggregates().count());
+        n_keys.and_then(|n_keys| meaning.split_at_checked(n_keys)).unwrap_or((meaning, &[]))
+    }
+
+    /// What the columns of a group's state belong to; `input` is the partial aggregation.
+    fn values_of(&self, meaning: &[String], input: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        let (_, calls) = self.meanings(meaning);
+        if calls.len() != self.aggregates.len() {
+            return Ok(BTreeMap::new());
+        }
+        let rows = partial_below(input)?.input_schema();
+        let values = self.aggregates.iter().zip(calls).map(|(aggregate, call)| {
+            let types = aggregate.expressions().into_iter().map(|input| Ok(input.data_type(&rows).map_err(from_datafusion)?.to_string()));
+            Ok(ValuesOf {
+                of: call.clone(),
+                n_columns: aggregate.state_fields().map_err(from_datafusion)?.len(),
+                inputs: if survives_wider_inputs(aggregate) { Vec::new() } else { types.collect::<Result<_>>()? },
+            })
+        });
+        Ok([(MAIN_STORE.to_owned(), values.collect::<Result<_>>()?)].into())
+    }
+
+    /// State columns under the names of the aggregates they belong to, whose texts are the last ones of `meaning`: `sum(v)`, or
+    /// `avg(v)[sum]` and `avg(v)[count]`.
+    fn named_states(&self, meaning: &[String], states: &[FieldRef]) -> Result<Fields> {
+        let (_, calls) = self.meanings(meaning);
         let mut fields = states.iter();
         let mut all = Vec::with_capacity(states.len());
-        for (aggregate, call) in self.groups.shown_aggregates().zip(self.calls()) {
+        for (aggregate, call) in self.shown_aggregates().zip(calls) {
             let n_columns = aggregate.state_fields().map_err(from_datafusion)?.len();
             for field in fields.by_ref().take(n_columns) {
                 let of_several = field.name().rsplit_once('[').map_or("", |(_, column)| column.trim_end_matches(']'));
@@ -183,24 +236,6 @@ impl StatefulAggregate {
         }
         all.extend(fields.cloned());
         Ok(all.into())
-    }
-}
-
-impl GroupColumns {
-    fn of(input: &Arc<dyn ExecutionPlan>) -> Result<Self> {
-        let partial = partial_below(input)?;
-        let schema = partial.schema();
-        let grouped = || schema.fields().iter().take(partial.group_expr().num_group_exprs());
-        let is_signed = grouped().any(|field| field.name() == CHANGE);
-        let keys: Fields = grouped().filter(|field| field.name() != CHANGE).cloned().collect();
-        let groups = Self::new(keys, partial.aggr_expr().into());
-        let n_hidden = usize::from(is_signed);
-        let shown: Vec<usize> = (0..groups.output.fields().len().saturating_sub(n_hidden)).collect();
-        Ok(Self { output: Arc::new(groups.output.project(&shown)?), is_signed, ..groups })
-    }
-
-    pub(super) fn shown_aggregates(&self) -> impl Iterator<Item = &Arc<AggregateFunctionExpr>> {
-        self.aggregates.iter().take(self.aggregates.len() - usize::from(self.is_signed))
     }
 
     /// Partial groups of changes without their sign.
@@ -238,9 +273,13 @@ impl GroupColumns {
         Ok((!self.keys.is_empty()).then(|| counts.iter().map(|count| Some(count.unwrap_or(0) > 0)).collect()))
     }
 
-    pub(super) fn new(keys: Fields, aggregates: Arc<[Arc<AggregateFunctionExpr>]>) -> Self {
-        let fields: Vec<_> = keys.iter().cloned().chain(aggregates.iter().map(|aggregate| aggregate.field())).collect();
-        Self { keys, aggregates, output: Arc::new(Schema::new(fields)), is_signed: false }
+    /// How the key of this name, as the result calls it, tells when a group expires.
+    fn expiry_by(&self, event_time: &str) -> Result<GroupExpiry> {
+        if let Some((idx, window)) = self.window.as_ref().filter(|(_, window)| window.window == event_time) {
+            return Ok(GroupExpiry { key: *idx, windows: Some(window.windows) });
+        }
+        let key = event_time_among(&self.keys, Some(event_time))?.ok_or_else(|| no_key(event_time))?;
+        Ok(GroupExpiry { key, windows: None })
     }
 }
 
@@ -251,11 +290,13 @@ pub(super) fn partial_below(input: &Arc<dyn ExecutionPlan>) -> Result<&Aggregate
     partial.ok_or_else(|| Error::internal(format!("a stateful aggregation over {}", below.name())))
 }
 
+fn no_key(name: &str) -> Error {
+    Error::internal(format!("{name} is not among the keys of an aggregation"))
+}
+
 impl fmt::Display for StatefulAggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let calls: Vec<&str> =
-            self.groups.shown_aggregates().map(|aggregate| aggregate.human_display().unwrap_or(aggregate.name())).collect();
-        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, calls.join(", "))?;
+        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, self.groups.shown_calls())?;
         if self.gives == Gives::Changes { f.write_str(", gives changes") } else { Ok(()) }
     }
 }
@@ -268,8 +309,9 @@ impl Operator for StatefulAggregate {
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
-        let event_time = event_time_among(&self.groups.keys, self.event_time.as_deref())?;
-        let mut merge = GroupMerge::new(&self.groups, event_time)?;
+        let expiry = self.event_time.as_ref().map(|name| self.groups.expiry_by(name)).transpose()?;
+        let has_event_time = expiry.is_some();
+        let mut merge = GroupMerge::new(&self.groups, expiry)?;
         let n_partitions = input.output_partitioning().partition_count();
         if self.groups.is_signed && self.groups.keys.is_empty() && keeps_only_row(task.partition, n_partitions)? {
             let mut table = task.scope.state.table(&self.operator, MAIN_STORE, task.partition)?;
@@ -280,7 +322,7 @@ impl Operator for StatefulAggregate {
             mode: self.mode,
             gives: self.gives,
             groups: self.groups.clone(),
-            has_event_time: event_time.is_some(),
+            has_event_time,
             evaluator: Evaluator::new(self.groups.clone()),
             report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, IN_PROGRESS) },
             task,

@@ -3,8 +3,8 @@
 //!
 //! A row is late when its event time is at or before the watermark that was in force in the previous batch; a row in a
 //! window when the window's end is (Spark's rule). The test stands below the operator's pre-aggregation, so that rows are
-//! counted and not groups. A row of overlapping windows comes here once for each: all of them are tested, but as a late row
-//! it counts once, when the latest of its windows is late, too.
+//! counted and not groups. A row of overlapping windows is late when the latest of them is. Where such a row comes here once
+//! for each of its windows, all of them are tested, but as a late row it counts once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
-use millstream_core::{ConnectorRegistry, Error, Result};
+use millstream_core::{ConnectorRegistry, Error, Result, TimeWindows};
 
+use super::window_key::latest_ends_us;
 use crate::batch::BatchScope;
 use crate::error::from_datafusion;
 use crate::physical::SideTable;
@@ -39,6 +40,8 @@ pub struct LateRows {
     once_per_row: Option<String>,
     /// The operator hears of event times that are so far behind its watermark, though not in this input.
     lag_ms: i64,
+    /// The column is the start of a slice of these windows.
+    windows: Option<TimeWindows>,
     table: Option<LateTable>,
 }
 
@@ -51,7 +54,8 @@ impl LateRowsExec {
         event_time: impl Into<String>,
         once_per_row: Option<String>,
     ) -> Self {
-        Self::over(LateRows { operator: operator.into(), event_time: event_time.into(), once_per_row, lag_ms: 0, table: None }, [input])
+        let (operator, event_time) = (operator.into(), event_time.into());
+        Self::over(LateRows { operator, event_time, once_per_row, lag_ms: 0, windows: None, table: None }, [input])
     }
 
     /// The same, with what the operator's other input allows.
@@ -61,15 +65,24 @@ impl LateRowsExec {
         self
     }
 
+    /// The same by the windows of slices: the column is the start of a slice, and a row is late when all windows that hold it are.
+    #[must_use]
+    pub fn by_slice(mut self, windows: TimeWindows) -> Self {
+        self.operator.windows = Some(windows);
+        self
+    }
+
     /// The same over another input, whose late rows go to a table.
     #[must_use]
     pub fn with_table(&self, input: Arc<dyn ExecutionPlan>, table: Option<LateTable>) -> Self {
         Self::over(LateRows { table, ..self.operator.clone() }, [input])
     }
 
-    /// For whom, by which column, which column says what counts, and how far behind is still in time.
-    pub fn parts(&self) -> (&str, &str, Option<&str>, i64) {
-        (&self.operator.operator, &self.operator.event_time, self.operator.once_per_row.as_deref(), self.operator.lag_ms)
+    /// For whom, by which column, which column says what counts, how far behind is still in time, and the windows of which the
+    /// column has slices.
+    pub fn parts(&self) -> (&str, &str, Option<&str>, i64, Option<TimeWindows>) {
+        let LateRows { operator, event_time, once_per_row, lag_ms, windows, table: _ } = &self.operator;
+        (operator, event_time, once_per_row.as_deref(), *lag_ms, *windows)
     }
 
     /// Where late rows go.
@@ -163,6 +176,7 @@ impl Operator for LateRows {
             event_time_idx: input.schema().index_of(&self.event_time)?,
             position_idx: input.schema().index_of(POSITION).ok(),
             once_per_row_idx: self.once_per_row.as_ref().map(|column| input.schema().index_of(column)).transpose()?,
+            windows: self.windows,
             late_us: late_ms.saturating_mul(1000),
             input: task.rows_of(input)?,
             operator: self.operator.clone(),
@@ -179,6 +193,7 @@ struct LateRowsRun {
     once_per_row_idx: Option<usize>,
     /// The last column, if it is there.
     position_idx: Option<usize>,
+    windows: Option<TimeWindows>,
     late_us: i64,
     operator: String,
     writer: Option<LateRowsWriter>,
@@ -194,7 +209,10 @@ impl OperatorRun for LateRowsRun {
             return Ok(None);
         };
         let times = chunk.columns().get(self.event_time_idx).ok_or_else(|| Error::internal("rows without their event time"))?;
-        let times = event_times_us(times)?;
+        let times = match self.windows {
+            Some(windows) => latest_ends_us(windows, times)?,
+            None => event_times_us(times)?,
+        };
         let in_time: BooleanArray = times.iter().map(|us| Some(us.is_none_or(|us| us > self.late_us))).collect();
         if in_time.false_count() == 0 {
             return Ok(Some(chunk));

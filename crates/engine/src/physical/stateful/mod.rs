@@ -5,6 +5,7 @@
 //!     KeyExchangeExec       rows to the task that keeps their key (more than one task)
 //!       AggregateExec       DataFusion's, partial: a batch becomes one row per group
 //!         LateRowsExec      drops and counts what is behind the watermark
+//!   SlidingAggregateExec    the same for windows that overlap, by key and slice of windows
 //!
 //!   SessionAggregateExec    the same for sessions, which grow and join
 //!   RecomputeAggregateExec  computes the groups that changes touch anew from all of their rows
@@ -32,6 +33,7 @@ mod recompute;
 mod session;
 mod sink_changes;
 mod tables;
+mod window_key;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,7 @@ use millstream_state::store::{StoreDescription, StoreId, ValuesOf};
 use serde_json::Value;
 
 pub use aggregate::StatefulAggregateExec;
+pub use aggregate::sliding::{SlidingAggregateExec, SlidingAggregateSpec};
 pub use deduplicate::DeduplicateExec;
 pub use deduplicate_changes::DeduplicateChangesExec;
 pub use exchange::KeyExchangeExec;
@@ -55,6 +58,7 @@ pub use recompute::RecomputeAggregateExec;
 pub use session::{SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec};
 pub use sink_changes::SinkChangesExec;
 pub use tables::{MAIN_STORE, QueryState, StateUsage};
+pub use window_key::WindowKey;
 pub(crate) use wire::{JoinWire, StatefulWire};
 
 /// What the loop asks of a stateful operator.
@@ -92,6 +96,7 @@ pub trait StatefulOperator {
 /// The operator as a stateful one, if it is one of ours: one line per kind.
 fn as_stateful(plan: &dyn ExecutionPlan) -> Option<&dyn StatefulOperator> {
     as_a::<StatefulAggregateExec>(plan)
+        .or_else(|| as_a::<SlidingAggregateExec>(plan))
         .or_else(|| as_a::<SessionAggregateExec>(plan))
         .or_else(|| as_a::<SessionChangesExec>(plan))
         .or_else(|| as_a::<RecomputeAggregateExec>(plan))

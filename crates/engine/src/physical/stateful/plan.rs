@@ -25,6 +25,7 @@ use millstream_analyzer::streaming::{
 use millstream_core::{Error, OutputMode};
 
 use super::aggregate::ROWS;
+use super::aggregate::sliding::ALL;
 use super::changed::can_subtract;
 use super::join::pair_schema;
 use super::recompute::{INPUT_SUFFIX, input_name};
@@ -32,8 +33,8 @@ use super::session::session_group_by;
 use super::sink_changes::meeting_columns;
 use super::{
     DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, LateRowsExec, RecomputeAggregateExec,
-    SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, StatefulAggregateExec,
-    StreamJoinExec, StreamLimitExec, watermark_lag_ms,
+    SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, SlidingAggregateExec,
+    SlidingAggregateSpec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec, WindowKey, watermark_lag_ms,
 };
 use crate::error::to_datafusion;
 
@@ -146,7 +147,13 @@ fn aggregation(
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
     // Complete mode drops nothing, but for sessions, as in Spark.
     let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete || node.session().is_some());
-    let input = in_time(input, node.operator(), late_by, node.once_per_row());
+    let window =
+        node.window().map(|key| WindowKey { slice: key.slice().name.clone(), window: key.window().name().clone(), windows: key.windows() });
+    let by_window = window.as_ref().filter(|window| late_by.is_some_and(|late_by| late_by.name == window.window));
+    let input = match by_window {
+        Some(window) => Arc::new(LateRowsExec::new(input, node.operator(), &window.slice, None).by_slice(window.windows)),
+        None => in_time(input, node.operator(), late_by, node.once_per_row()),
+    };
     let input = match node.session() {
         Some(session) if change_column(&input.schema()).is_some() => in_sessions(node, session, input, n_tasks)?,
         _ => input,
@@ -169,9 +176,12 @@ fn aggregation(
     let (mode, gives, meaning) = (node.mode(), node.gives(), node.meaning().to_vec());
     let event_time = node.event_time().map(|column| column.name.clone());
     if change_column(&physical).is_none() {
+        if let Some(window) = window.as_ref().filter(|window| !window.windows.is_tumbling()) {
+            return sliding(node, window.clone(), input, calls, filters, n_tasks);
+        }
         let group_by = group_by(aggregate, logical, &physical, &[])?;
         let groups = partial(group_by, calls, filters, input, n_tasks, &|_| true)?;
-        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, meaning).map_err(to_datafusion)?;
+        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, window, meaning).map_err(to_datafusion)?;
         return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
     }
     let is_key = |name: &str| name != CHANGE && !name.ends_with(INPUT_SUFFIX);
@@ -181,7 +191,7 @@ fn aggregation(
         calls.push(count_of_rows(&physical)?);
         filters.push(None);
         let groups = partial(group_by, calls, filters, input, n_tasks, &is_key)?;
-        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, meaning).map_err(to_datafusion)?;
+        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, None, meaning).map_err(to_datafusion)?;
         return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
     }
     let used = columns_used(&calls, &filters, &physical);
@@ -280,6 +290,48 @@ fn in_sessions(
         event_time: node.event_time().map(|column| column.name.clone()),
     };
     Ok(Arc::new(SessionChangesExec::try_new(exchanged(input, keys, n_tasks), spec).map_err(to_datafusion)?))
+}
+
+fn sliding(
+    node: &StatefulAggregateNode,
+    window: WindowKey,
+    input: Arc<dyn ExecutionPlan>,
+    calls: Vec<Arc<AggregateFunctionExpr>>,
+    filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    n_tasks: usize,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let schema = input.schema();
+    let names: Vec<String> = node.aggregate().group_expr.iter().filter_map(|key| Some(key.try_as_col()?.name.clone())).collect();
+    let others: Vec<String> = names.iter().filter(|name| **name != window.slice).cloned().collect();
+    let window_idx = names.iter().position(|name| *name == window.slice).unwrap_or(names.len());
+    if others.len() + 1 != node.aggregate().group_expr.len() {
+        return Err(to_datafusion(Error::internal("windows by keys that are no columns, or without their own")));
+    }
+    // The slice comes last: the keys before it say which task keeps the group.
+    let column = |name: &String| Ok((col(name, &schema)?, name.clone()));
+    let mut by = others.iter().map(column).collect::<DfResult<Vec<(Arc<dyn PhysicalExpr>, String)>>>()?;
+    let has_other_keys = !others.is_empty();
+    if !has_other_keys {
+        by.push((Arc::new(Literal::new(ScalarValue::Int8(Some(0)))), ALL.to_owned()));
+    }
+    let keys = by.iter().map(|(_, name)| name.clone()).collect();
+    by.push(column(&window.slice)?);
+    let partial = AggregateExec::try_new(AggregateMode::Partial, PhysicalGroupBy::new_single(by), calls, filters, input, schema)?;
+    let given = node.key_names().iter().enumerate().filter(|(idx, _)| *idx != window_idx).map(|(_, name)| name.clone());
+    let all = (!has_other_keys).then(|| ALL.to_owned());
+    let key_names = given.chain(all).chain(["slice_start".to_owned()]).collect();
+    let spec = SlidingAggregateSpec {
+        operator: node.operator().to_owned(),
+        mode: node.mode().to_string(),
+        has_event_time: node.event_time().is_some_and(|column| column.name == window.window),
+        meaning: node.meaning().to_vec(),
+        window,
+        window_idx,
+        has_other_keys,
+        key_names,
+    };
+    let exec = SlidingAggregateExec::try_new(exchanged(Arc::new(partial), keys, n_tasks), spec).map_err(to_datafusion)?;
+    Ok(Arc::new(exec))
 }
 
 fn sessions(

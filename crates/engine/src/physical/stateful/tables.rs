@@ -3,6 +3,7 @@
 //! Tasks of a batch change their own tables; between batches the loop takes what has changed. The tables are at the
 //! version of the last decided batch whenever no batch runs: a batch that fails ends its query.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,7 @@ pub const MAIN_STORE: &str = "default";
 pub struct QueryState {
     single: Tables<KeyedTable>,
     multi: Tables<KeyedMultiTable>,
+    derived: Mutex<BTreeMap<(String, usize), Box<dyn Any + Send>>>,
 }
 
 /// What the state of an operator takes.
@@ -68,6 +70,18 @@ impl QueryState {
     /// The tables of all tasks, of a store with one row per key.
     pub fn tables_of(&self, store: &StoreId) -> impl Iterator<Item = MutexGuard<'_, KeyedTable>> {
         self.single.get(store).into_iter().flatten().map(lock)
+    }
+
+    /// What an operator's task keeps in memory beside its tables, and can make again from them: what it gave to
+    /// [`QueryState::keep_derived`] when its last batch ended. None after a start, and after a batch that failed.
+    pub fn take_derived<T: 'static>(&self, operator: &str, task: usize) -> Option<Box<T>> {
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        derived.remove(&(operator.to_owned(), task))?.downcast().ok()
+    }
+
+    /// Keeps it for the next batch. It is not part of the state: what is not in the tables is gone after a restart.
+    pub fn keep_derived<T: Any + Send>(&self, operator: &str, task: usize, derived: Box<T>) {
+        self.derived.lock().unwrap_or_else(PoisonError::into_inner).insert((operator.to_owned(), task), derived);
     }
 
     /// What has changed in all tables since the last call.

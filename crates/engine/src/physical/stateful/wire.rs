@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::join::pair_schema;
 use super::{
     DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, RecomputeAggregateExec, SessionAggregateExec,
-    SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, StatefulAggregateExec, StreamJoinExec, StreamLimitExec,
+    SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, SlidingAggregateExec, SlidingAggregateSpec,
+    StatefulAggregateExec, StreamJoinExec, StreamLimitExec, WindowKey,
 };
 use crate::error::from_datafusion;
 use crate::physical::PlanCodec;
@@ -31,6 +32,7 @@ pub(crate) enum StatefulWire {
         mode: String,
         gives_changes: bool,
         event_time: Option<String>,
+        window: Option<WindowKey>,
         meaning: Vec<String>,
         key_names: Vec<String>,
     },
@@ -47,6 +49,8 @@ pub(crate) enum StatefulWire {
     },
     /// [`SessionChangesExec`]
     SessionChanges { operator: String, mode: String, keys: Vec<String>, session: String, event_time: Option<String> },
+    /// [`SlidingAggregateExec`]: so are its.
+    SlidingAggregate(SlidingAggregateSpec),
     /// [`DeduplicateExec`]
     Deduplicate {
         operator: String,
@@ -71,11 +75,11 @@ impl StatefulWire {
             return Some(Self::KeyExchange { keys: exchange.keys().to_vec(), n_partitions });
         }
         if let Some(aggregate) = plan.downcast_ref::<StatefulAggregateExec>() {
-            let (operator, mode, gives, event_time, meaning) = aggregate.parts();
+            let (operator, mode, gives, event_time, window, meaning) = aggregate.parts();
             let (operator, event_time) = (operator.to_owned(), event_time.map(str::to_owned));
             let (mode, gives_changes) = (mode.to_string(), gives == Gives::Changes);
-            let (meaning, key_names) = (meaning.to_vec(), aggregate.key_names().to_vec());
-            return Some(Self::Aggregate { operator, mode, gives_changes, event_time, meaning, key_names });
+            let (window, meaning, key_names) = (window.cloned(), meaning.to_vec(), aggregate.key_names().to_vec());
+            return Some(Self::Aggregate { operator, mode, gives_changes, event_time, window, meaning, key_names });
         }
         if let Some(aggregate) = plan.downcast_ref::<RecomputeAggregateExec>() {
             let (operator, mode, gives, event_time, meaning) = aggregate.parts();
@@ -101,6 +105,9 @@ impl StatefulWire {
         if let Some(sessions) = plan.downcast_ref::<SessionAggregateExec>() {
             let SessionSpec { operator, mode, session, n_before, event_time, meaning } = sessions.spec().clone();
             return Some(Self::Session { operator, mode: mode.to_string(), session, n_before, event_time, meaning });
+        }
+        if let Some(sliding) = plan.downcast_ref::<SlidingAggregateExec>() {
+            return Some(Self::SlidingAggregate(sliding.spec()));
         }
         if let Some(deduplicate) = plan.downcast_ref::<DeduplicateExec>() {
             let (operator, keys, expires_by, kept) = deduplicate.parts();
@@ -138,9 +145,9 @@ impl StatefulWire {
                 Arc::new(SinkChangesExec::new(input, key, if shows_changes { Shown::Changes } else { Shown::NewRows }))
             }
             Self::KeyExchange { keys, n_partitions } => Arc::new(KeyExchangeExec::new(input, keys, n_partitions)),
-            Self::Aggregate { operator, mode, gives_changes, event_time, meaning, key_names } => {
+            Self::Aggregate { operator, mode, gives_changes, event_time, window, meaning, key_names } => {
                 let (mode, gives) = (mode.parse()?, gives_of(gives_changes));
-                let exec = StatefulAggregateExec::try_new(input, operator, mode, gives, event_time, meaning)?;
+                let exec = StatefulAggregateExec::try_new(input, operator, mode, gives, event_time, window, meaning)?;
                 Arc::new(exec.with_key_names(key_names))
             }
             Self::Session { operator, mode, session, n_before, event_time, meaning } => {
@@ -151,6 +158,7 @@ impl StatefulWire {
                 let spec = SessionChangesSpec { operator, mode: mode.parse()?, keys, session, event_time };
                 Arc::new(SessionChangesExec::try_new(input, spec)?)
             }
+            Self::SlidingAggregate(spec) => Arc::new(SlidingAggregateExec::try_new(input, spec)?),
             Self::Deduplicate { operator, keys, expires_by, within_watermark_us, key_names } => {
                 let kept = within_watermark_us.map_or(Kept::WithKey, |delay_us| Kept::WithinWatermark { delay_us });
                 Arc::new(DeduplicateExec::new(input, operator, keys, expires_by, kept).with_key_names(key_names))

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take;
+use arrow::datatypes::Fields;
 use futures::{StreamExt, TryStreamExt};
 use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result, RunEpoch};
 
@@ -263,6 +264,12 @@ fn damage(what: String) -> Error {
     Error::data(what).hint("nothing was changed; restore the folder from a copy, or start with a new checkpoint")
 }
 
+/// The keys whose hash says which task keeps a row.
+pub fn hashed_keys(kind: StoreKind, schema: &StoreSchema) -> Fields {
+    let n_hashed = schema.keys().len() - usize::from(kind == StoreKind::Sliced);
+    schema.keys().iter().take(n_hashed).cloned().collect()
+}
+
 /// The tables that are being filled.
 struct Targets {
     by_store: BTreeMap<StoreId, Target>,
@@ -270,7 +277,7 @@ struct Targets {
 }
 
 struct Target {
-    /// By the keys without row numbers: all rows of a key are in one table.
+    /// By the keys without row numbers and slices: all rows of a key are in one table.
     hasher: KeyHasher,
     n_hashed: usize,
     kind: StoreKind,
@@ -284,13 +291,14 @@ impl Targets {
         let mut by_store = BTreeMap::new();
         for StoreSpec { id, kind, schema, history } in stores {
             let (row_schema, table): (_, &dyn Fn() -> Result<KeyedTable>) = match kind {
-                StoreKind::Single => (schema.clone(), &|| KeyedTable::within(schema.clone(), memory)),
+                StoreKind::Single | StoreKind::Sliced => (schema.clone(), &|| KeyedTable::within(schema.clone(), memory)),
                 StoreKind::Multi => (KeyedMultiTable::row_schema(schema)?, &|| KeyedMultiTable::rows_within(schema, memory)),
             };
             let tables = (0..tasks.parallelism).map(|_| table()).collect::<Result<_>>()?;
+            let hashed = hashed_keys(*kind, schema);
             let target = Target {
-                hasher: KeyHasher::new(schema.keys())?,
-                n_hashed: schema.keys().len(),
+                hasher: KeyHasher::new(&hashed)?,
+                n_hashed: hashed.len(),
                 kind: *kind,
                 row_schema: Arc::new(row_schema),
                 history: history.clone(),

@@ -112,6 +112,9 @@ pub enum StoreKind {
     Single,
     /// Any number: a [`crate::store::KeyedMultiTable`].
     Multi,
+    /// One, in a [`crate::store::KeyedTable`], whose last key column tells apart what belongs together: all rows that are equal
+    /// in the keys before it are kept by one task.
+    Sliced,
 }
 
 /// Columns as people read them, and exactly.

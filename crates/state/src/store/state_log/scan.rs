@@ -19,7 +19,9 @@ use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result, RunEpoch};
 
 use super::files::{STATE_DIR, SnapshotName, StateFile};
 use super::kept::KeptVersions;
-use super::load::{KeptDelta, RecoveredState, StoreSpec, begin_empty, is_followed, list_snapshots, no_snapshot_is_whole, read_delta};
+use super::load::{
+    KeptDelta, RecoveredState, StoreSpec, begin_empty, hashed_keys, is_followed, list_snapshots, no_snapshot_is_whole, read_delta,
+};
 use super::operator::StoreKind;
 use super::part;
 use super::snapshot::SnapshotReader;
@@ -136,12 +138,12 @@ impl StoreScan {
         let after = snapshot.as_ref().map(|snapshot| snapshot.name.batch);
         let row_schema = Arc::new(match spec.kind {
             StoreKind::Multi => KeyedMultiTable::row_schema(&spec.schema)?,
-            StoreKind::Single => spec.schema.clone(),
+            StoreKind::Single | StoreKind::Sliced => spec.schema.clone(),
         });
         let keys_only = StoreSchema::new(row_schema.keys().clone(), Fields::empty())?;
         let mut scan = Self {
             n_key_groups,
-            hasher: KeyHasher::new(spec.schema.keys())?,
+            hasher: KeyHasher::new(&hashed_keys(spec.kind, &spec.schema))?,
             snapshot,
             touched: Touched { keys: KeyedTable::new(keys_only)?, expired_to: None },
             left: Some(KeyedTable::new(row_schema.as_ref().clone())?),
@@ -245,7 +247,9 @@ impl StoreScan {
 
     fn given(&self, mut rows: StoreRows) -> Result<ScannedRows> {
         rows.keys.truncate(self.spec.schema.keys().len());
-        let groups = self.hasher.hashes(&rows.keys)?.into_iter().map(|hash| key_group(hash, self.n_key_groups));
+        let n_hashed = hashed_keys(self.spec.kind, &self.spec.schema).len();
+        let groups =
+            self.hasher.hashes(rows.keys.get(..n_hashed).unwrap_or_default())?.into_iter().map(|hash| key_group(hash, self.n_key_groups));
         let key_groups = groups.map(|group| i32::try_from(group).unwrap_or(i32::MAX)).collect();
         Ok(ScannedRows { rows, key_groups })
     }

@@ -10,13 +10,14 @@ use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
-use millstream_core::{Error, Result};
+use millstream_core::{Error, Result, TimeWindows};
 use millstream_state::store::{KeyedTable, Slot, StoreRows};
 
 use super::GroupColumns;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_times_us, expiry_ms};
 use crate::physical::stateful::tables::store_keys;
+use crate::physical::stateful::window_key::latest_ends_us;
 
 /// The accumulators of one batch, one per aggregate.
 pub struct Accumulators {
@@ -53,7 +54,7 @@ impl Accumulators {
         Ok(columns)
     }
 
-    fn values(&mut self) -> Result<Vec<ArrayRef>> {
+    pub fn values(&mut self) -> Result<Vec<ArrayRef>> {
         self.accumulators.iter_mut().map(|(accumulator, _)| accumulator.evaluate(EmitTo::All).map_err(from_datafusion)).collect()
     }
 }
@@ -72,20 +73,39 @@ pub struct GroupMerge {
     /// The groups that the batch touches; none for an aggregation without keys, which has one group.
     touched: Option<Box<dyn GroupValues>>,
     n_groups: usize,
+    /// By group: whether the state did not have it.
+    is_new: Vec<bool>,
     groups_of_rows: Vec<usize>,
     accumulators: Accumulators,
-    event_time: Option<usize>,
+    expiry: Option<GroupExpiry>,
+}
+
+/// When groups expire: by which key, and its windows if the key is the start of a slice of them.
+pub struct GroupExpiry {
+    pub key: usize,
+    pub windows: Option<TimeWindows>,
+}
+
+impl GroupExpiry {
+    fn of(&self, keys: &[ArrayRef]) -> Result<Int64Array> {
+        let times = keys.get(self.key).ok_or_else(|| Error::internal("groups without their event time"))?;
+        let event_times_us = match self.windows {
+            Some(windows) => latest_ends_us(windows, times)?,
+            None => event_times_us(times)?,
+        };
+        Ok(expiry_ms(&event_times_us, 0))
+    }
 }
 
 impl GroupMerge {
-    pub fn new(groups: &GroupColumns, event_time: Option<usize>) -> Result<Self> {
+    pub fn new(groups: &GroupColumns, expiry: Option<GroupExpiry>) -> Result<Self> {
         let n_keys = groups.keys.len();
         let touched = match n_keys {
             0 => None,
             _ => Some(new_group_values(Arc::new(Schema::new(groups.keys.clone())), &GroupOrdering::None).map_err(from_datafusion)?),
         };
         let accumulators = Accumulators::new(&groups.aggregates)?;
-        Ok(Self { n_keys, touched, n_groups: 0, groups_of_rows: Vec::new(), accumulators, event_time })
+        Ok(Self { n_keys, touched, n_groups: 0, is_new: Vec::new(), groups_of_rows: Vec::new(), accumulators, expiry })
     }
 
     /// Adds partial groups. What the state has of a group comes before what the batch has of it.
@@ -104,9 +124,13 @@ impl GroupMerge {
                 self.n_groups = self.n_groups.max(usize::from(partial.num_rows() > 0));
             }
         }
+        self.is_new.resize(self.n_groups, true);
         let (mut groups, slots) = self.found_in_state(state, keys, n_before, partial.num_rows())?;
         if slots.is_empty() {
             return self.accumulators.merge(states, &self.groups_of_rows, self.n_groups);
+        }
+        for group in &groups {
+            self.is_new.get_mut(*group).into_iter().for_each(|is_new| *is_new = false);
         }
         // In one call: accumulators take it that every new group has a row in the call in which it comes up, and call a
         // value seen where they have no nulls.
@@ -140,16 +164,18 @@ impl GroupMerge {
         Ok((n_before..).zip(found).filter_map(|(group, slot)| Some((group, slot?))).unzip())
     }
 
+    /// By group: whether the state did not have it when it came up.
+    pub fn is_new(&self) -> &[bool] {
+        &self.is_new
+    }
+
     /// The touched groups as they are now: rows of the state.
     pub fn finish(&mut self) -> Result<StoreRows> {
         let keys = match &mut self.touched {
             Some(touched) => touched.emit(EmitTo::All).map_err(from_datafusion)?,
             None => Vec::new(),
         };
-        let expiry: Option<Int64Array> = match self.event_time.and_then(|idx| keys.get(idx)) {
-            Some(times) => Some(expiry_ms(&event_times_us(times)?, 0)),
-            None => None,
-        };
+        let expiry = self.expiry.as_ref().map(|expiry| expiry.of(&keys)).transpose()?;
         let values = self.accumulators.states()?;
         Ok(StoreRows { n_rows: self.n_groups, keys: store_keys(keys, self.n_groups), expiry, values })
     }
@@ -169,6 +195,11 @@ impl Evaluator {
     pub fn rows(&self, groups: StoreRows) -> Result<RecordBatch> {
         let StoreRows { n_rows, keys, values: states, .. } = groups;
         let mut columns: Vec<ArrayRef> = keys.into_iter().take(self.groups.keys.len()).collect();
+        if let Some((idx, window)) = &self.groups.window
+            && let Some(starts) = columns.get_mut(*idx)
+        {
+            *starts = window.structs(starts)?;
+        }
         if n_rows > 0 {
             let mut accumulators = Accumulators::new(&self.groups.aggregates)?;
             accumulators.merge(&states, &(0..n_rows).collect::<Vec<_>>(), n_rows)?;

@@ -1,0 +1,160 @@
+//! Overlapping windows of streams kept as slices, against the same query with a row for each window.
+//!
+//! A query that aggregates the window itself cannot be kept as slices, so the two queries here differ by such a column and by
+//! nothing else. Both run over the same files in the same batches with the same restarts, in every mode, with rows that are
+//! late for some of their windows or for all: each batch must give the same rows and count the same late rows. Seeds are printed
+//! when a case fails; `MILLSTREAM_TEST_WINDOW_CASES` asks for more.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use millstream::{BatchId, EngineConfig, Session, Trigger};
+use millstream_testkit::Rng;
+
+/// Rows of one batch as texts, by its id.
+type Batches = BTreeMap<BatchId, Vec<Vec<String>>>;
+
+/// What a life of a stream gave.
+#[derive(Debug, PartialEq)]
+struct Given {
+    batches: Batches,
+    n_late: u64,
+}
+
+/// Length, slide and offset: that divide one another and that do not, from one slice in a window to many.
+const WINDOWS: &[&str] = &[
+    "'10 seconds', '5 seconds'",
+    "'10 seconds', '3 seconds'",
+    "'10 seconds', '7 seconds', '2 seconds'",
+    "'30 seconds', '1 second'",
+    "'8 seconds', '8 seconds'",
+    "'9 seconds', '2500 milliseconds', '-1 second'",
+];
+
+const CALLS: &str = "count(*) AS n, sum(v) AS total, min(v) AS least, max(ts) AS latest, avg(v) AS mean, sum(d) AS weight, \
+                     avg(d) AS mean_weight, count(DISTINCT v % 5) AS kinds, count(*) FILTER (WHERE v > 10) AS some, \
+                     array_join(sort_array(collect_list(v)), ',') AS every";
+
+struct Case {
+    seed: u64,
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    /// Files of rows, most in order, some far behind: the watermark is 5 seconds behind the newest row.
+    fn new(seed: u64) -> Self {
+        let case = Self { seed, dir: tempfile::tempdir().unwrap() };
+        std::fs::create_dir_all(case.input()).unwrap();
+        let mut rng = Rng::new(seed);
+        let (mut newest_ms, mut file, mut n_files) = (100_000_u64, String::new(), 0);
+        let n_rows = 20 + rng.below(120);
+        for row in 0..n_rows {
+            newest_ms += if rng.one_in(20) { 45_000 } else { rng.below(8) * 250 };
+            let behind = if rng.one_in(4) { rng.below(40_000 / 250) * 250 } else { rng.below(8) * 250 };
+            let at_ms = newest_ms - behind;
+            let key = match rng.below(5) {
+                0 => "null".to_owned(),
+                key => format!("\"k{key}\""),
+            };
+            let value = if rng.one_in(7) { "null".to_owned() } else { rng.below(30).to_string() };
+            let weight = rng.below(1000) as f64 / 8.0;
+            let at = format!("2026-01-01T00:{:02}:{:02}.{:03}Z", at_ms / 60_000, at_ms / 1000 % 60, at_ms % 1000);
+            writeln!(file, "{{\"ts\":\"{at}\",\"k\":{key},\"v\":{value},\"d\":{weight}}}").unwrap();
+            if row + 1 == n_rows || rng.one_in(9) {
+                std::fs::write(case.input().join(format!("{n_files:03}.json")), std::mem::take(&mut file)).unwrap();
+                n_files += 1;
+            }
+        }
+        case
+    }
+
+    fn input(&self) -> PathBuf {
+        self.dir.path().join("in")
+    }
+
+    fn sql(&self, more: &str) -> String {
+        let window = WINDOWS[self.seed as usize % WINDOWS.len()];
+        let (key, and_key) = if self.seed.is_multiple_of(4) { ("", "") } else { ("k, ", ", k") };
+        let more = more.replace("$window", &format!("window(ts, {window})"));
+        format!(
+            "SELECT {key}window.start AS s, window.end AS e, {CALLS}{more} FROM STREAM e WATERMARK ts DELAY OF INTERVAL 5 SECONDS AS e \
+             GROUP BY window(ts, {window}){and_key}"
+        )
+    }
+
+    /// The rows of all batches of a stream that is stopped after some of them and goes on with another parallelism.
+    async fn given(&self, mode: &str, name: &str, more: &str) -> Given {
+        let mut rng = Rng::new(self.seed + 1000);
+        let batches = Arc::new(Mutex::new(Batches::new()));
+        let files = std::fs::read_dir(self.input()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        let arrived = self.dir.path().join(format!("arrived-{mode}-{name}"));
+        std::fs::create_dir_all(&arrived).unwrap();
+        let mut n_late = 0;
+        while !files.is_empty() {
+            for file in files.drain(..1 + rng.index(files.len())) {
+                std::fs::copy(self.input().join(&file), arrived.join(&file)).unwrap();
+            }
+            let session = session(1 + rng.index(4), &arrived).await;
+            let frame = session.sql(&self.sql(more)).await.unwrap();
+            let took = Arc::clone(&batches);
+            let mut writer = frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).foreach_batch(move |frame, batch| {
+                let took = Arc::clone(&took);
+                async move {
+                    let rows = frame.text_rows().await?;
+                    took.lock().unwrap().insert(batch, rows);
+                    Ok(())
+                }
+            });
+            if files.is_empty() && mode == "append" {
+                writer = writer.option("flush", "true");
+            }
+            let checkpoint = self.dir.path().join(format!("checkpoint-{mode}-{name}"));
+            let query = writer.checkpoint(checkpoint).start().await.unwrap();
+            query.await_termination(None).await.unwrap();
+            let progress = query.recent_progress();
+            n_late += progress.iter().flat_map(|of| &of.state_operators).map(|of| of.num_rows_dropped_by_watermark).sum::<u64>();
+        }
+        let mut batches = batches.lock().unwrap().clone();
+        batches.values_mut().for_each(|rows| rows.sort());
+        Given { batches, n_late }
+    }
+}
+
+async fn session(parallelism: usize, path: &Path) -> Session {
+    let config = EngineConfig { parallelism, ..EngineConfig::default() };
+    let session = Session::builder().engine(config).build().unwrap();
+    let table = "ts TIMESTAMP, k STRING, v INT, d DOUBLE";
+    let create = format!("CREATE TABLE e ({table}) USING json OPTIONS (path '{}', maxFilesPerTrigger '1')", path.display());
+    session.sql(&create).await.unwrap();
+    session
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let n = std::env::var("MILLSTREAM_TEST_WINDOW_CASES").ok().and_then(|n| n.parse().ok());
+    0..n.unwrap_or(6)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_of_slices_are_those_of_expanded_rows_in_every_batch() {
+    let mut n_late = 0;
+    for seed in seeds() {
+        let case = Case::new(seed);
+        for mode in ["append", "update", "complete"] {
+            let sliced = case.given(mode, "sliced", "").await;
+            let mut expanded = case.given(mode, "expanded", ", max($window.start) AS forced").await;
+            expanded.batches.values_mut().flatten().for_each(|row| row.truncate(row.len() - 1));
+            expanded.batches.values_mut().for_each(|rows| rows.sort());
+            assert!(expanded.batches.values().any(|rows| !rows.is_empty()), "seed {seed} gives nothing");
+            for (batch, rows) in &expanded.batches {
+                assert_eq!(sliced.batches.get(batch), Some(rows), "seed {seed}, {mode} mode, batch {batch:?}: {}", case.sql(""));
+            }
+            assert_eq!(sliced, expanded, "seed {seed}, {mode} mode");
+            n_late += sliced.n_late;
+        }
+    }
+    assert!(n_late > 0, "no row was late");
+}
