@@ -68,7 +68,8 @@ pub(super) fn carried_up(plan: LogicalPlan, base: &LogicalPlan, fitted: Fitted) 
     if plan == *base {
         return Ok(fitted);
     }
-    let [input] = plan.inputs().as_slice() else { return Err(Error::internal("a plan that does not stand on another one")) };
+    let inputs = plan.inputs();
+    let [input] = inputs.as_slice() else { return Err(Error::internal("a plan that does not stand on another one")) };
     let below = carried_up((*input).clone(), base, fitted)?;
     carried(plan, vec![below])
 }

@@ -136,7 +136,7 @@ impl Fitter {
         let gives = if gives_changes { Gives::Changes } else { Gives::Rows };
         let by_whole_windows;
         let node = if node.window().is_some() && (gives_changes || input.changes.is_some()) {
-            by_whole_windows = node.by_whole_windows()?;
+            by_whole_windows = node.by_whole_windows().map_err(|error| error.into_core(None))?;
             input = carried_up(by_whole_windows.input().clone(), node.input(), input)?;
             &by_whole_windows
         } else {

@@ -181,7 +181,8 @@ fn aggregation(
         }
         let group_by = group_by(aggregate, logical, &physical, &[])?;
         let groups = partial(group_by, calls, filters, input, n_tasks, &|_| true)?;
-        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, window, meaning).map_err(to_datafusion)?;
+        let exec =
+            StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, window, meaning).map_err(to_datafusion)?;
         return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
     }
     let is_key = |name: &str| name != CHANGE && !name.ends_with(INPUT_SUFFIX);
@@ -191,7 +192,8 @@ fn aggregation(
         calls.push(count_of_rows(&physical)?);
         filters.push(None);
         let groups = partial(group_by, calls, filters, input, n_tasks, &is_key)?;
-        let exec = StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, None, meaning).map_err(to_datafusion)?;
+        let exec =
+            StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, None, meaning).map_err(to_datafusion)?;
         return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
     }
     let used = columns_used(&calls, &filters, &physical);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, FieldRef};
-use millstream_state::store::{OperatorState, Role, StoreDescription, ValuesOf, widens};
+use millstream_state::store::{OperatorState, Role, StoreDescription, StoreKind, ValuesOf, widens};
 use serde_json::Value;
 
 /// How the columns of an operator's stores came about.
@@ -38,7 +38,12 @@ pub(super) fn layout(old: &OperatorState, new: &OperatorState) -> Layout {
         match old.stores.iter().find(|known| known.name == store.name) {
             None => found.refusals.push(format!("it keeps a store '{}', and did not before", store.name)),
             Some(before) if before.kind != store.kind => {
-                found.refusals.push(format!("store '{}' has another number of rows for each key", store.name));
+                let what = match (before.kind, store.kind) {
+                    (StoreKind::Sliced, _) => "kept slices of windows, and keeps whole windows",
+                    (_, StoreKind::Sliced) => "kept whole windows, and keeps slices of them",
+                    _ => "has another number of rows for each key",
+                };
+                found.refusals.push(format!("store '{}' {what}", store.name));
             }
             Some(before) => {
                 let of_before = values_of_before.get(&store.name);
