@@ -12,7 +12,7 @@ use millstream_core::{
     SplitStream,
 };
 use millstream_state::checkpoint::read_state;
-use millstream_state::store::{KeptVersions, StoreKind};
+use millstream_state::store::{KeptVersions, StoreKind, shown_field};
 use millstream_state::{FileSystem, Location};
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,8 @@ impl MetadataSource {
 
 /// As in a struct type: `page: string, n: bigint`.
 fn columns_in_words(fields: &Fields) -> String {
-    let column = |field: &arrow::datatypes::FieldRef| format!("{}: {}", field.name(), in_words(&spark_type(field.data_type())));
+    let column =
+        |field: &arrow::datatypes::FieldRef| format!("{}: {}", field.name(), in_words(&spark_type(shown_field(field).data_type())));
     fields.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 use millstream_core::{BatchId, Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
-use millstream_state::store::{ScannedRows, StoreId, StoreScan};
+use millstream_state::store::{ScannedRows, StoreId, StoreScan, shown_column};
 use millstream_state::{FileSystem, Location};
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ fn as_struct(name: &str, fields: &arrow::datatypes::Fields, columns: &[ArrayRef]
         .iter()
         .zip(columns)
         .zip(wanted)
-        .map(|((field, column), wanted)| adapt(column, wanted.data_type(), &format!("{name}.{}", field.name())));
+        .map(|((field, column), wanted)| adapt(&shown_column(field, column)?, wanted.data_type(), &format!("{name}.{}", field.name())));
     Ok(Arc::new(StructArray::try_new_with_length(wanted.clone(), columns.collect::<Result<_>>()?, None, n_rows)?))
 }
 

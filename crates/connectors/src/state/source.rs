@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
 use millstream_core::{Admission, BatchId, Error, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use millstream_state::checkpoint::read_state;
-use millstream_state::store::{KeptVersions, OperatorState, StoreDescription, StoreId};
+use millstream_state::store::{KeptVersions, OperatorState, StoreDescription, StoreId, shown_field};
 use millstream_state::{FileSystem, Location};
 
 use super::options::{StateOptions, WantedOperator, path_of};
@@ -112,7 +112,7 @@ fn store_of<'a>(name: &str, operator: &'a OperatorState, wanted: Option<&str>) -
 /// Spark's columns, and when a row expires.
 fn schema_of(store: &StoreDescription) -> SchemaRef {
     let shown = |fields: &Fields| {
-        let fields = fields.iter().map(|field| Field::new(field.name(), spark_type(field.data_type()), true));
+        let fields = fields.iter().map(|field| Field::new(field.name(), spark_type(shown_field(field).data_type()), true));
         DataType::Struct(fields.collect())
     };
     Arc::new(Schema::new(vec![

@@ -158,3 +158,97 @@ async fn windows_of_slices_are_those_of_expanded_rows_in_every_batch() {
     }
     assert!(n_late > 0, "no row was late");
 }
+
+/// Queries in which rows are taken back above or below windows, or at the sink: kept window by window.
+const WITH_CHANGES: &[&str] = &[
+    "SELECT k, sum(n) AS total, max(n) AS most, count(*) AS windows FROM \
+     (SELECT window, k, count(*) AS n FROM $e GROUP BY window(ts, $window), k) GROUP BY k",
+    "SELECT window.start AS s, window.end AS e, count(*) AS n, max(v) AS v FROM \
+     (SELECT k, max(ts) AS latest, max(v) AS v FROM $e GROUP BY k) GROUP BY window(latest, $window)",
+    "SELECT window.start AS s, k, count(*) AS n FROM $e GROUP BY k, window(ts, $window)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_whose_rows_are_taken_back_are_those_of_the_batch_query() {
+    for seed in seeds() {
+        let case = Case::new(seed);
+        let window = WINDOWS[seed as usize % WINDOWS.len()];
+        for (number, sql) in WITH_CHANGES.iter().enumerate() {
+            let sql = sql.replace("$window", window);
+            let session = session(2, &case.input()).await;
+            let answer = session.sql(&sql.replace("$e", "e")).await.unwrap();
+            let (types, mut answer) = (answer.schema().await.unwrap(), answer.text_rows().await.unwrap());
+            answer.sort();
+            assert!(!answer.is_empty(), "seed {seed} gives nothing");
+            for mode in ["complete", "update"] {
+                let place = format!("{sql}, seed {seed}, {mode} mode");
+                let frame = session.sql(&sql.replace("$e", "STREAM e")).await.unwrap();
+                assert_eq!(frame.schema().await.unwrap(), types, "{place}");
+                let result = Arc::new(Mutex::new(Vec::new()));
+                let seen = Arc::clone(&result);
+                let is_update = mode == "update";
+                let writer = frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).foreach_batch(move |frame, _| {
+                    let seen = Arc::clone(&seen);
+                    async move {
+                        let rows = frame.text_rows().await?;
+                        let mut result = seen.lock().unwrap();
+                        if is_update {
+                            fold(&mut result, rows)
+                        } else {
+                            *result = rows
+                        }
+                        Ok(())
+                    }
+                });
+                let writer = if is_update { writer.option("changes", "true") } else { writer };
+                let checkpoint = case.dir.path().join(format!("changes-{mode}-{number}"));
+                let query = writer.checkpoint(checkpoint).start().await.unwrap();
+                query.await_termination(None).await.unwrap();
+                let mut result = result.lock().unwrap().clone();
+                result.sort();
+                assert_eq!(result, answer, "{place}");
+            }
+        }
+    }
+}
+
+/// Adds a batch's changes, whose first column is what they are, to a result.
+fn fold(result: &mut Vec<Vec<String>>, rows: Vec<Vec<String>>) {
+    for mut row in rows {
+        let change = row.remove(0);
+        match change.as_str() {
+            "insert" | "update_postimage" => result.push(row),
+            _ => {
+                let at = result.iter().position(|known| *known == row);
+                result.remove(at.unwrap_or_else(|| panic!("{row:?} was taken out and never added")));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_slices_is_read_with_their_starts_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("in");
+    std::fs::create_dir_all(&input).unwrap();
+    let row = |second: u32, key: &str| format!("{{\"ts\":\"2026-01-01T00:00:{second:02}Z\",\"k\":\"{key}\",\"v\":1}}\n");
+    std::fs::write(input.join("a.json"), row(1, "a") + &row(2, "a") + &row(7, "b")).unwrap();
+    let session = session(2, &input).await;
+    let checkpoint = dir.path().join("checkpoint");
+    let sql = "SELECT window, k, count(*) AS n FROM STREAM e WATERMARK ts DELAY OF INTERVAL 1 MINUTE AS e \
+               GROUP BY window(ts, '10 seconds', '4 seconds'), k";
+    let writer = session.sql(sql).await.unwrap().write_stream().format("noop").output_mode("update");
+    let query = writer.trigger(Trigger::AvailableNow).checkpoint(&checkpoint).start().await.unwrap();
+    query.await_termination(None).await.unwrap();
+    let state = format!(
+        "SELECT key.k, key.slice.start, key.slice.end, value.`count(1)`, expiry FROM read_state('{}') ORDER BY ALL",
+        checkpoint.display()
+    );
+    let state = session.sql(&state).await.unwrap().text_rows().await.unwrap();
+    let expected = [
+        ["a", "2026-01-01 00:00:00", "2026-01-01 00:00:02", "1", "2026-01-01 00:00:10"],
+        ["a", "2026-01-01 00:00:02", "2026-01-01 00:00:04", "1", "2026-01-01 00:00:10"],
+        ["b", "2026-01-01 00:00:06", "2026-01-01 00:00:08", "1", "2026-01-01 00:00:14"],
+    ];
+    assert_eq!(state, expected);
+}

@@ -26,6 +26,7 @@ mod live_rows;
 mod multi_table;
 mod row_log;
 mod schema;
+mod slices;
 mod slot;
 mod spill;
 mod state_log;
@@ -36,6 +37,7 @@ pub use frozen::FrozenTable;
 pub use key_group::{KEY_GROUPS, KeyHasher, hash_key, key_group, partition_of};
 pub use multi_table::{KeyedMultiTable, Matches, Pairs, ROW_NUMBER};
 pub use schema::{StoreRows, StoreSchema};
+pub use slices::{of_slices, shown_column, shown_field};
 pub use slot::Slot;
 pub use spill::{SpillStats, StateMemory};
 pub use state_log::{

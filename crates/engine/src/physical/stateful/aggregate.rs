@@ -25,7 +25,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProp
 use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, Gives};
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{StoreDescription, StoreRows, ValuesOf};
+use millstream_state::store::{StoreDescription, StoreRows, ValuesOf, of_slices};
 use serde_json::{Value, json};
 
 pub(super) use self::merge::groups_accumulator;
@@ -140,11 +140,11 @@ impl StatefulOperator for StatefulAggregateExec {
         let [input] = &self.inputs;
         let n_grouped = groups.keys.len() + usize::from(groups.is_signed);
         let states: Vec<_> = input.schema().fields().iter().skip(n_grouped).cloned().collect();
-        let mut names = self.operator.key_names.clone();
-        if let Some(name) = groups.window.as_ref().and_then(|(idx, _)| names.get_mut(*idx)) {
-            name.push_str("_start");
-        }
-        let keys = named(&groups.keys, &names);
+        let keys = named(&groups.keys, &self.operator.key_names);
+        let keys = match &groups.window {
+            Some((idx, window)) => with_slices(keys, *idx, window)?,
+            None => keys,
+        };
         Ok(one_store(store_schema(keys, groups.named_states(&self.operator.meaning, &states)?)?))
     }
 }
@@ -288,6 +288,15 @@ pub(super) fn partial_below(input: &Arc<dyn ExecutionPlan>) -> Result<&Aggregate
     let below = input.downcast_ref::<KeyExchangeExec>().map_or(input, KeyExchangeExec::input);
     let partial = below.downcast_ref::<AggregateExec>().filter(|partial| *partial.mode() == AggregateMode::Partial);
     partial.ok_or_else(|| Error::internal(format!("a stateful aggregation over {}", below.name())))
+}
+
+/// Says of the key at `idx` that it is the start of a slice.
+fn with_slices(keys: Fields, idx: usize, window: &WindowKey) -> Result<Fields> {
+    let field = |(at, field): (usize, &FieldRef)| match at == idx {
+        true => Ok(Arc::new(of_slices(field.as_ref().clone(), window.windows)?)),
+        false => Ok(Arc::clone(field)),
+    };
+    keys.iter().enumerate().map(field).collect::<Result<Vec<_>>>().map(Fields::from)
 }
 
 fn no_key(name: &str) -> Error {

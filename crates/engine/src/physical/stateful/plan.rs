@@ -321,7 +321,7 @@ fn sliding(
     let partial = AggregateExec::try_new(AggregateMode::Partial, PhysicalGroupBy::new_single(by), calls, filters, input, schema)?;
     let given = node.key_names().iter().enumerate().filter(|(idx, _)| *idx != window_idx).map(|(_, name)| name.clone());
     let all = (!has_other_keys).then(|| ALL.to_owned());
-    let key_names = given.chain(all).chain(["slice_start".to_owned()]).collect();
+    let key_names = given.chain(all).chain(["slice".to_owned()]).collect();
     let spec = SlidingAggregateSpec {
         operator: node.operator().to_owned(),
         mode: node.mode().to_string(),

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 
 use self::emission::{Emission, Kept};
 use super::merge::{GroupExpiry, GroupMerge};
-use super::{GroupColumns, IN_PROGRESS, no_key};
+use super::{GroupColumns, IN_PROGRESS, no_key, with_slices};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
@@ -147,7 +147,9 @@ impl StatefulOperator for SlidingAggregateExec {
         let [input] = &self.inputs;
         let states: Vec<FieldRef> = input.schema().fields().iter().skip(keys.len()).cloned().collect();
         let states = self.operator.groups.named_states(&self.operator.meaning, &states)?;
-        let schema = store_schema(named(keys, &self.operator.key_names), states)?;
+        let names = named(keys, &self.operator.key_names);
+        let names = with_slices(names, keys.len().saturating_sub(1), &self.operator.window)?;
+        let schema = store_schema(names, states)?;
         Ok(vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Sliced, schema }])
     }
 }
