@@ -1,3 +1,5 @@
+//! Slices and windows as a reader of state sees them.
+
 use arrow::array::TimestampMicrosecondArray;
 use arrow::datatypes::TimeUnit;
 
