@@ -1,4 +1,4 @@
-//! Which hashtags are on everybody's lips? Counts them over the last minute and prints the first ten, every second.
+//! Which hashtags are on everybody's lips? Counts them over the last ten minutes and prints the first ten, every second.
 //!
 //! ```sh
 //! cargo run --release --example hashtags                    # makes posts by itself: 1,000 a second, 10,000 tags
@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
     let session = Session::new()?;
     let posts = session.read_stream().format("socket").option("host", host).option("port", port).load().await?;
     // A window is final when a post is younger than its end: append mode gives each once.
-    let counts = top_tags::tag_counts(&posts, "1 minute", "1 second")?;
+    let counts = top_tags::tag_counts(&posts, "10 minutes", "1 second")?;
     let checkpoint = std::env::temp_dir().join(format!("millstream-hashtags-{}", std::process::id()));
     let writer = counts.write_stream().trigger(Trigger::ProcessingTime(Duration::from_secs(1))).checkpoint(&checkpoint);
     let query = writer

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use millstream::{BatchId, EngineConfig, Session, Trigger};
+use millstream::{BatchId, Session, Trigger};
 use millstream_testkit::Rng;
 
 /// Rows of one batch as texts, by its id.
@@ -125,8 +125,7 @@ impl Case {
 }
 
 async fn session(parallelism: usize, path: &Path) -> Session {
-    let config = EngineConfig { parallelism, ..EngineConfig::default() };
-    let session = Session::builder().engine(config).build().unwrap();
+    let session = crate::spilling::builder(parallelism).build().unwrap();
     let table = "ts TIMESTAMP, k STRING, v INT, d DOUBLE";
     let create = format!("CREATE TABLE e ({table}) USING json OPTIONS (path '{}', maxFilesPerTrigger '1')", path.display());
     session.sql(&create).await.unwrap();
@@ -175,7 +174,7 @@ async fn windows_whose_rows_are_taken_back_are_those_of_the_batch_query() {
         let window = WINDOWS[seed as usize % WINDOWS.len()];
         for (number, sql) in WITH_CHANGES.iter().enumerate() {
             let sql = sql.replace("$window", window);
-            let session = session(2, &case.input()).await;
+            let session = session(1 + number, &case.input()).await;
             let answer = session.sql(&sql.replace("$e", "e")).await.unwrap();
             let (types, mut answer) = (answer.schema().await.unwrap(), answer.text_rows().await.unwrap());
             answer.sort();
