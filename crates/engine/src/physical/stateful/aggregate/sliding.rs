@@ -21,8 +21,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, OutputMode, Result};
 use millstream_state::store::{StoreDescription, StoreKind, ValuesOf};
@@ -33,7 +32,7 @@ use super::merge::{GroupExpiry, GroupMerge};
 use super::{GroupColumns, IN_PROGRESS, no_key, with_slices};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 use crate::physical::stateful::tables::{MAIN_STORE, named, store_schema};
 use crate::physical::stateful::{StatefulOperator, WindowKey};
 
@@ -179,12 +178,7 @@ impl Operator for SlidingAggregate {
     const NAME: &'static str = "SlidingAggregateExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&self.output)),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        ))
+        unordered_as(Arc::clone(&self.output), input)
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
