@@ -42,8 +42,8 @@ pub use slot::Slot;
 pub use spill::{SpillStats, StateMemory};
 pub use state_log::{
     DeltaRef, EarlierLayout, KeptDelta, KeptVersions, LoadedState, OPERATOR_VERSION, OPERATOR_VERSION_WITH_PAST, OperatorState,
-    RecoveredState, Role, ScannedRows, StateLog, StoreDescription, StoreHistory, StoreKind, StoreScan, StoreSpec, Tasks, ValuesOf, load,
-    widens,
+    RecoveredState, Role, ScannedRows, StateLog, StoreDescription, StoreHistory, StoreKind, StoreScan, StoreSpec, Tasks, ValuesOf,
+    goes_on_as, load, widens,
 };
 pub(crate) use state_log::{StateKeeping, StateLogParts, verify};
 pub use table::KeyedTable;

@@ -17,6 +17,18 @@ pub fn of_slices(field: Field, windows: TimeWindows) -> Result<Field> {
     Ok(field.with_metadata(metadata))
 }
 
+/// Whether `now` holds the starts of the windows that a column of type `then` held as structs of start and end.
+pub fn begins_windows(then: &DataType, now: &Field) -> bool {
+    windows_of(now).is_some() && *then == DataType::Struct(bounds(now.data_type()))
+}
+
+/// The starts of windows that are structs.
+pub fn starts_of(windows: &ArrayRef) -> Result<ArrayRef> {
+    let structs = windows.as_struct_opt().filter(|structs| structs.null_count() == 0);
+    let starts = structs.and_then(|structs| structs.column_by_name("start"));
+    starts.cloned().ok_or_else(|| Error::data("a store holds windows without a start"))
+}
+
 fn windows_of(field: &Field) -> Option<TimeWindows> {
     serde_json::from_str(field.metadata().get(WINDOWS)?).ok()
 }

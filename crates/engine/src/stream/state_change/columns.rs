@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, FieldRef};
-use millstream_state::store::{OperatorState, Role, StoreDescription, StoreKind, ValuesOf, widens};
+use millstream_state::store::{OperatorState, Role, StoreDescription, StoreKind, ValuesOf, goes_on_as, widens};
 use serde_json::Value;
 
 /// How the columns of an operator's stores came about.
@@ -148,7 +148,7 @@ impl Layout {
             return false;
         }
         let change = format!("{what} {} was {} and is {}", now.name(), type_name(from), type_name(to));
-        if widens(from, to, role) {
+        if goes_on_as(from, now, role) {
             self.notes.push(change);
             return true;
         }

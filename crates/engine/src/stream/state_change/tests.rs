@@ -1,7 +1,8 @@
 //! What becomes of an operator's state when its query changes.
 
-use arrow::datatypes::{DataType, Field};
-use millstream_state::store::{StoreDescription, StoreKind, StoreSchema, ValuesOf};
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use millstream_core::TimeWindows;
+use millstream_state::store::{StoreDescription, StoreKind, StoreSchema, ValuesOf, of_slices};
 use serde_json::json;
 
 use super::*;
@@ -87,6 +88,26 @@ fn types_widen_where_every_value_stays_the_same() {
     assert_eq!(key(decimal(5, 2), decimal(7, 2)).0, StateFate::Migrated);
     let (fate, why, _) = key(f32(), F64);
     assert_eq!((fate, why.as_str()), (StateFate::Refused, "key k was float and is double, in which the same number may be another value"));
+}
+
+#[test]
+fn windows_that_were_structs_go_on_as_their_starts() {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let window = DataType::Struct(["start", "end"].map(|name| Field::new(name, time.clone(), true)).to_vec().into());
+    let by = |key: Field, kind| {
+        let schema = StoreSchema::new(vec![key], vec![Field::new("n", I64, true)]).unwrap();
+        OperatorState::new("aggregate", 256, vec![StoreDescription { name: "default".into(), kind, schema }])
+    };
+    let structs = by(Field::new("window", window.clone(), false), StoreKind::Single);
+    let starts = of_slices(Field::new("window", time.clone(), false), TimeWindows::new(10, 10, 0).unwrap()).unwrap();
+    let (fate, why, operator) = compared(&structs, &by(starts.clone(), StoreKind::Single), &[], 3);
+    assert_eq!((fate, operator.earlier["default"].len()), (StateFate::Migrated, 1), "{why}");
+    assert!(why.starts_with("key window was struct<start:timestamp,end:timestamp> and is timestamp"), "{why}");
+    // A time that is no window's start, a time that was there, and windows that overlap.
+    assert_eq!(compared(&structs, &by(Field::new("window", time.clone(), false), StoreKind::Single), &[], 3).0, StateFate::Refused);
+    assert_eq!(compared(&by(starts.clone(), StoreKind::Single), &structs, &[], 3).0, StateFate::Refused);
+    let (fate, why, _) = compared(&structs, &by(starts, StoreKind::Sliced), &[], 3);
+    assert_eq!((fate, why.as_str()), (StateFate::Refused, "store 'default' kept whole windows, and keeps slices of them"));
 }
 
 #[test]

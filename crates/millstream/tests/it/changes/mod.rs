@@ -181,7 +181,9 @@ impl Run<'_> {
         let seen: Arc<Mutex<BTreeMap<u64, Rows>>> = Arc::default();
         let mut query = None;
         for (number, text) in self.files.iter().enumerate() {
-            std::fs::write(input.join(format!("{number:02}.json")), text).unwrap();
+            // Whole at once: the query that runs would take what is there of it.
+            std::fs::write(dir.join("unfinished"), text).unwrap();
+            std::fs::rename(dir.join("unfinished"), input.join(format!("{number:02}.json"))).unwrap();
             let running = match query.take() {
                 Some(query) => query,
                 None => self.start(dir, &seen, 1 + rng.index(3)).await?,

@@ -5,7 +5,7 @@
 //!  run 2:      (k bigint) -> (max, n)       earlier: [{before: 2, columns: [0, 2, null]}]
 //! ```
 //! Nothing is written again: whoever reads a file looks by the run that wrote it which columns it has, takes those that are
-//! still there, widens them, and puts nulls for the others. So a restart that dies half-way has changed nothing, and both
+//! still there, widens them (of windows that were structs of start and end it takes the start), and puts nulls for the others. So a restart that dies half-way has changed nothing, and both
 //! snapshots stay good. Decides nothing: which changes are right is the engine's business.
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::delta::TableDelta;
 use crate::store::schema::{StoreRows, StoreSchema};
+use crate::store::slices::{begins_windows, starts_of};
 use crate::store::{StoreKind, arrow_error};
 
 /// The columns that a store had before its query was changed.
@@ -71,7 +72,7 @@ impl StoreHistory {
         let (of_keys, of_values) = places.split_at(n_keys);
         let key_columns = |keys: &[ArrayRef]| -> Result<Vec<ArrayRef>> {
             let key = |(field, place): (&FieldRef, &Option<usize>)| {
-                widened(place.and_then(|place| keys.get(place)).ok_or_else(refused)?, field, Role::Key).ok_or_else(refused)?
+                continued(place.and_then(|place| keys.get(place)).ok_or_else(refused)?, field, Role::Key).ok_or_else(refused)?
             };
             schema.keys().iter().zip(of_keys).map(key).collect()
         };
@@ -81,7 +82,7 @@ impl StoreHistory {
             None => Err(refused()),
             Some(place) => {
                 let column = place.checked_sub(n_keys_then).and_then(|place| values.get(place)).ok_or_else(refused)?;
-                widened(column, field, Role::Value).ok_or_else(refused)?
+                continued(column, field, Role::Value).ok_or_else(refused)?
             }
         };
         let values = schema.values().iter().zip(of_values).map(value).collect::<Result<_>>()?;
@@ -102,6 +103,11 @@ pub enum Role {
     Key,
     /// Part of what is kept.
     Value,
+}
+
+/// Whether what a column of type `then` holds can be read as `now`: as a wider type, or as the starts of windows.
+pub fn goes_on_as(then: &DataType, now: &Field, role: Role) -> bool {
+    widens(then, now.data_type(), role) || role == Role::Key && begins_windows(then, now)
 }
 
 /// Whether every value of one type is the same value of the other. A float is no key of type double: what a text or a
@@ -128,12 +134,15 @@ pub fn widens(from: &DataType, to: &DataType, role: Role) -> bool {
     }
 }
 
-/// `None` if that is no wider type.
-fn widened(column: &ArrayRef, field: &Field, role: Role) -> Option<Result<ArrayRef>> {
+/// `None` if it does not go on as that.
+fn continued(column: &ArrayRef, field: &Field, role: Role) -> Option<Result<ArrayRef>> {
     if column.data_type() == field.data_type() {
         return Some(Ok(Arc::clone(column)));
     }
-    widens(column.data_type(), field.data_type(), role).then(|| cast(column, field.data_type()).map_err(arrow_error))
+    goes_on_as(column.data_type(), field, role).then(|| match begins_windows(column.data_type(), field) {
+        true => starts_of(column),
+        false => cast(column, field.data_type()).map_err(arrow_error),
+    })
 }
 
 fn same_types(ours: &StoreSchema, theirs: &StoreSchema) -> bool {

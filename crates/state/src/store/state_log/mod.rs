@@ -38,7 +38,7 @@ mod verify;
 
 pub use deltas::DeltaRef;
 pub use kept::KeptVersions;
-pub use layout::{EarlierLayout, Role, StoreHistory, widens};
+pub use layout::{EarlierLayout, Role, StoreHistory, goes_on_as, widens};
 pub use load::{KeptDelta, LoadedState, RecoveredState, StoreSpec, Tasks, load};
 pub use operator::{OPERATOR_VERSION, OPERATOR_VERSION_WITH_PAST, OperatorState, StoreDescription, StoreKind, ValuesOf};
 pub use scan::{ScannedRows, StoreScan};

@@ -10,3 +10,4 @@ mod model;
 mod scan;
 mod spill;
 mod table;
+mod windows;
