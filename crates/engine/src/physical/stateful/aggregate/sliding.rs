@@ -73,7 +73,7 @@ pub struct SlidingAggregateSpec {
     pub window: WindowKey,
     /// Where the window stands among the keys of the result.
     pub window_idx: usize,
-    /// Whether there are other keys. If not a constant, [`ALL`], stands for them below.
+    /// Whether there are other keys. If not, a constant stands for them below.
     pub has_other_keys: bool,
     /// The names of the keys in the state: what the user calls them, and the start of slices last.
     pub key_names: Vec<String>,
