@@ -30,7 +30,8 @@ pub fn change_column(schema: &Schema) -> Option<usize> {
 }
 
 /// What the rows of a stateful operator are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Gives {
     /// Rows that are added, or the whole result.
     Rows,

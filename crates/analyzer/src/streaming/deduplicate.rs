@@ -9,7 +9,8 @@ use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, Projecti
 use super::changes::change_column;
 
 /// How long a key is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kept {
     /// Until the watermark passes the event time among the key's columns; for ever if there is none
     /// (`dropDuplicates`).

@@ -16,7 +16,8 @@ use super::changes::CHANGE;
 pub const CHANGE_TYPE: &str = "_change_type";
 
 /// What a sink is given of the changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shown {
     /// Only rows that are added, as in Spark's update mode.
     NewRows,

@@ -26,6 +26,7 @@ use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, Gives};
 use millstream_core::{Error, OutputMode, Result};
 use millstream_state::store::{StoreDescription, StoreRows, ValuesOf, of_slices};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use self::merge::groups_accumulator;
@@ -45,16 +46,27 @@ pub type StatefulAggregateExec = OperatorExec<StatefulAggregate>;
 /// What the operator is beside its input.
 #[derive(Debug, Clone)]
 pub struct StatefulAggregate {
-    operator: String,
-    mode: OutputMode,
-    gives: Gives,
-    /// The key by which groups become final.
-    event_time: Option<String>,
-    /// What it computes, in texts that a restart compares.
-    meaning: Vec<String>,
-    /// What the user calls the keys.
-    key_names: Vec<String>,
+    spec: AggregateSpec,
     groups: GroupColumns,
+}
+
+/// What makes an aggregation again over its input, which says what the aggregates are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AggregateSpec {
+    /// Its stable id.
+    pub operator: String,
+    /// Which groups a batch gives.
+    pub mode: OutputMode,
+    /// Whether groups that were given may be taken back.
+    pub gives: Gives,
+    /// The key by which groups become final, as the result calls it.
+    pub event_time: Option<String>,
+    /// The key that is a window of time.
+    pub window: Option<WindowKey>,
+    /// What it computes, in texts that a restart compares.
+    pub meaning: Vec<String>,
+    /// What the user calls the keys: the names of the state's columns.
+    pub key_names: Vec<String>,
 }
 
 /// The columns of groups: keys, then the states of each aggregate.
@@ -77,44 +89,21 @@ pub(super) const ROWS: &str = "__rows";
 const IN_PROGRESS: &str = "stateStoreSave";
 
 impl StatefulAggregateExec {
-    /// Over the partial aggregation `input`, or an exchange of one. `event_time` is the name of the key that carries it, as the
-    /// result calls it.
-    pub fn try_new(
-        input: Arc<dyn ExecutionPlan>,
-        operator: impl Into<String>,
-        mode: OutputMode,
-        gives: Gives,
-        event_time: Option<String>,
-        window: Option<WindowKey>,
-        meaning: Vec<String>,
-    ) -> Result<Self> {
-        let groups = GroupColumns::of(&input, window)?;
-        let key_names = Vec::new();
-        Ok(Self::over(StatefulAggregate { operator: operator.into(), mode, gives, event_time, meaning, key_names, groups }, [input]))
+    /// Over the partial aggregation `input`, or an exchange of one.
+    pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: AggregateSpec) -> Result<Self> {
+        let groups = GroupColumns::of(&input, spec.window.clone())?;
+        Ok(Self::over(StatefulAggregate { spec, groups }, [input]))
     }
 
-    /// What the user calls the keys: the names of the state's columns.
-    #[must_use]
-    pub fn with_key_names(mut self, key_names: Vec<String>) -> Self {
-        self.operator.key_names = key_names;
-        self
-    }
-
-    /// See [`Self::with_key_names`].
-    pub fn key_names(&self) -> &[String] {
-        &self.operator.key_names
-    }
-
-    /// What makes it again: operator, mode, what its rows are, event time, window, meaning.
-    pub fn parts(&self) -> (&str, OutputMode, Gives, Option<&str>, Option<&WindowKey>, &[String]) {
-        let StatefulAggregate { operator, mode, gives, event_time, meaning, groups, .. } = &self.operator;
-        (operator, *mode, *gives, event_time.as_deref(), groups.window.as_ref().map(|(_, window)| window), meaning)
+    /// What makes it again.
+    pub fn spec(&self) -> &AggregateSpec {
+        &self.operator.spec
     }
 }
 
 impl StatefulOperator for StatefulAggregateExec {
     fn operator_id(&self) -> &str {
-        &self.operator.operator
+        &self.operator.spec.operator
     }
 
     fn kind(&self) -> &'static str {
@@ -122,17 +111,17 @@ impl StatefulOperator for StatefulAggregateExec {
     }
 
     fn uses_event_time(&self) -> bool {
-        self.operator.mode != OutputMode::Complete
+        self.operator.spec.mode != OutputMode::Complete
     }
 
     /// The keys: of the aggregates each is compared by itself.
     fn detail(&self) -> Value {
-        json!(self.operator.groups.meanings(&self.operator.meaning).0)
+        json!(self.operator.groups.meanings(&self.operator.spec.meaning).0)
     }
 
     fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
         let [input] = &self.inputs;
-        self.operator.groups.values_of(&self.operator.meaning, input)
+        self.operator.groups.values_of(&self.operator.spec.meaning, input)
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
@@ -140,12 +129,12 @@ impl StatefulOperator for StatefulAggregateExec {
         let [input] = &self.inputs;
         let n_grouped = groups.keys.len() + usize::from(groups.is_signed);
         let states: Vec<_> = input.schema().fields().iter().skip(n_grouped).cloned().collect();
-        let keys = named(&groups.keys, &self.operator.key_names);
+        let keys = named(&groups.keys, &self.operator.spec.key_names);
         let keys = match &groups.window {
             Some((idx, window)) => with_slices(keys, *idx, window)?,
             None => keys,
         };
-        Ok(one_store(store_schema(keys, groups.named_states(&self.operator.meaning, &states)?)?))
+        Ok(one_store(store_schema(keys, groups.named_states(&self.operator.spec.meaning, &states)?)?))
     }
 }
 
@@ -305,8 +294,8 @@ fn no_key(name: &str) -> Error {
 
 impl fmt::Display for StatefulAggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, self.groups.shown_calls())?;
-        if self.gives == Gives::Changes { f.write_str(", gives changes") } else { Ok(()) }
+        write!(f, "{}, mode={}, aggregates=[{}]", self.spec.operator, self.spec.mode, self.groups.shown_calls())?;
+        if self.spec.gives == Gives::Changes { f.write_str(", gives changes") } else { Ok(()) }
     }
 }
 
@@ -314,26 +303,26 @@ impl Operator for StatefulAggregate {
     const NAME: &'static str = "StatefulAggregateExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        unordered_as(given_schema(self.gives, &self.groups.output), input)
+        unordered_as(given_schema(self.spec.gives, &self.groups.output), input)
     }
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
-        let expiry = self.event_time.as_ref().map(|name| self.groups.expiry_by(name)).transpose()?;
+        let expiry = self.spec.event_time.as_ref().map(|name| self.groups.expiry_by(name)).transpose()?;
         let has_event_time = expiry.is_some();
         let mut merge = GroupMerge::new(&self.groups, expiry)?;
         let n_partitions = input.output_partitioning().partition_count();
         if self.groups.is_signed && self.groups.keys.is_empty() && keeps_only_row(task.partition, n_partitions)? {
-            let mut table = task.scope.state.table(&self.operator, MAIN_STORE, task.partition)?;
+            let mut table = task.scope.state.table(&self.spec.operator, MAIN_STORE, task.partition)?;
             merge.add(&mut table, &self.groups.empty_group()?)?;
         }
         Ok(rows_of_run(Run {
             step: Step::Merge(task.rows_of(input)?, merge),
-            mode: self.mode,
-            gives: self.gives,
+            mode: self.spec.mode,
+            gives: self.spec.gives,
             groups: self.groups.clone(),
             has_event_time,
             evaluator: Evaluator::new(self.groups.clone()),
-            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, IN_PROGRESS) },
+            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.spec.operator, IN_PROGRESS) },
             task,
         }))
     }

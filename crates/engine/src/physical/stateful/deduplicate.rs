@@ -12,6 +12,7 @@ use futures::StreamExt;
 use millstream_analyzer::streaming::Kept;
 use millstream_core::{Error, Result};
 use millstream_state::store::StoreDescription;
+use serde::{Deserialize, Serialize};
 
 use super::StatefulOperator;
 use super::tables::{MAIN_STORE, named, one_store, store_keys, store_schema};
@@ -25,54 +26,42 @@ pub type DeduplicateExec = OperatorExec<Deduplicate>;
 
 /// What the operator is beside its input.
 #[derive(Debug, Clone)]
-pub struct Deduplicate {
-    operator: String,
-    keys: Vec<String>,
-    /// What the user calls them.
-    key_names: Vec<String>,
-    /// The column by which keys expire; without one they are kept for ever.
-    expires_by: Option<String>,
-    kept: Kept,
+pub struct Deduplicate(DeduplicateSpec);
+
+/// What makes a deduplication again over its input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeduplicateSpec {
+    /// Its stable id.
+    pub operator: String,
+    /// The columns in which rows are equal.
+    pub keys: Vec<String>,
+    /// What the user calls them: the names of the state's columns.
+    pub key_names: Vec<String>,
+    /// The column by whose event time keys expire; without one they are kept for ever.
+    pub expires_by: Option<String>,
+    /// How long a key is kept.
+    pub kept: Kept,
 }
 
 impl DeduplicateExec {
-    /// By the columns `keys`; a key expires by the event time in `expires_by`, and is kept as long as `kept` says.
-    pub fn new(
-        input: Arc<dyn ExecutionPlan>,
-        operator: impl Into<String>,
-        keys: Vec<String>,
-        expires_by: Option<String>,
-        kept: Kept,
-    ) -> Self {
-        Self::over(Deduplicate { operator: operator.into(), keys, key_names: Vec::new(), expires_by, kept }, [input])
+    /// Over `input`.
+    pub fn new(input: Arc<dyn ExecutionPlan>, spec: DeduplicateSpec) -> Self {
+        Self::over(Deduplicate(spec), [input])
     }
 
-    /// What the user calls the keys: the names of the state's columns.
-    #[must_use]
-    pub fn with_key_names(mut self, key_names: Vec<String>) -> Self {
-        self.operator.key_names = key_names;
-        self
-    }
-
-    /// See [`Self::with_key_names`].
-    pub fn key_names(&self) -> &[String] {
-        &self.operator.key_names
-    }
-
-    /// What makes it again: operator, keys, event time, how long keys are kept.
-    pub fn parts(&self) -> (&str, &[String], Option<&str>, Kept) {
-        let Deduplicate { operator, keys, expires_by, kept, .. } = &self.operator;
-        (operator, keys, expires_by.as_deref(), *kept)
+    /// What makes it again.
+    pub fn spec(&self) -> &DeduplicateSpec {
+        &self.operator.0
     }
 }
 
 impl StatefulOperator for DeduplicateExec {
     fn operator_id(&self) -> &str {
-        &self.operator.operator
+        &self.spec().operator
     }
 
     fn kind(&self) -> &'static str {
-        match self.operator.kept {
+        match self.spec().kept {
             Kept::WithKey => "deduplicate",
             Kept::WithinWatermark { .. } => "deduplicate_within_watermark",
         }
@@ -84,16 +73,16 @@ impl StatefulOperator for DeduplicateExec {
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
         let schema = self.schema();
-        let keys = columns_of(&schema, &self.operator.keys)?;
+        let keys = columns_of(&schema, &self.spec().keys)?;
         let fields: Fields = keys.iter().filter_map(|idx| schema.fields().get(*idx).cloned()).collect();
-        Ok(one_store(store_schema(named(&fields, &self.operator.key_names), Fields::empty())?))
+        Ok(one_store(store_schema(named(&fields, &self.spec().key_names), Fields::empty())?))
     }
 }
 
 impl Deduplicate {
     /// As Spark calls it in progress.
     fn name_in_progress(&self) -> &'static str {
-        match self.kept {
+        match self.0.kept {
             Kept::WithKey => "dedupe",
             Kept::WithinWatermark { .. } => "dedupeWithinWatermark",
         }
@@ -102,7 +91,7 @@ impl Deduplicate {
 
 impl fmt::Display for Deduplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, keys=[{}], kept={:?}", self.operator, self.keys.join(", "), self.kept)
+        write!(f, "{}, keys=[{}], kept={:?}", self.0.operator, self.0.keys.join(", "), self.0.kept)
     }
 }
 
@@ -116,10 +105,10 @@ impl Operator for Deduplicate {
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
         let schema = input.schema();
         Ok(rows_of_run(Run {
-            keys: columns_of(&schema, &self.keys)?,
-            expires_by: self.expires_by.as_ref().map(|column| schema.index_of(column)).transpose()?,
-            is_within_watermark: matches!(self.kept, Kept::WithinWatermark { .. }),
-            delay_us: match self.kept {
+            keys: columns_of(&schema, &self.0.keys)?,
+            expires_by: self.0.expires_by.as_ref().map(|column| schema.index_of(column)).transpose()?,
+            is_within_watermark: matches!(self.0.kept, Kept::WithinWatermark { .. }),
+            delay_us: match self.0.kept {
                 Kept::WithKey => 0,
                 Kept::WithinWatermark { delay_us } => delay_us,
             },
@@ -127,7 +116,7 @@ impl Operator for Deduplicate {
             report: StateOperatorReport {
                 n_partitions: 1,
                 n_stores: 1,
-                ..StateOperatorReport::of(&self.operator, self.name_in_progress())
+                ..StateOperatorReport::of(&self.0.operator, self.name_in_progress())
             },
             task,
         }))

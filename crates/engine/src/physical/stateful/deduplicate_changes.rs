@@ -18,6 +18,7 @@ use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind
 
 use super::StatefulOperator;
 use super::changed::{changes_between, never_added, split_change};
+use super::deduplicate::DeduplicateSpec;
 use super::tables::{MAIN_STORE, named, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
@@ -29,43 +30,23 @@ pub type DeduplicateChangesExec = OperatorExec<DeduplicateChanges>;
 
 /// What the operator is beside its input.
 #[derive(Debug, Clone)]
-pub struct DeduplicateChanges {
-    operator: String,
-    keys: Vec<String>,
-    /// What the user calls them.
-    key_names: Vec<String>,
-    /// The key by which rows expire; without one they are kept until they are taken out.
-    expires_by: Option<String>,
-}
+pub struct DeduplicateChanges(DeduplicateSpec);
 
 impl DeduplicateChangesExec {
-    /// By the columns `keys`; rows expire by the event time in `expires_by`, one of them.
-    pub fn new(input: Arc<dyn ExecutionPlan>, operator: impl Into<String>, keys: Vec<String>, expires_by: Option<String>) -> Self {
-        Self::over(DeduplicateChanges { operator: operator.into(), keys, key_names: Vec::new(), expires_by }, [input])
+    /// Over `input`. Without an event time rows are kept until they are taken out.
+    pub fn new(input: Arc<dyn ExecutionPlan>, spec: DeduplicateSpec) -> Self {
+        Self::over(DeduplicateChanges(spec), [input])
     }
 
-    /// What the user calls the keys: the names of the state's columns.
-    #[must_use]
-    pub fn with_key_names(mut self, key_names: Vec<String>) -> Self {
-        self.operator.key_names = key_names;
-        self
-    }
-
-    /// See [`Self::with_key_names`].
-    pub fn key_names(&self) -> &[String] {
-        &self.operator.key_names
-    }
-
-    /// What makes it again: operator, keys, event time.
-    pub fn parts(&self) -> (&str, &[String], Option<&str>) {
-        let DeduplicateChanges { operator, keys, expires_by, .. } = &self.operator;
-        (operator, keys, expires_by.as_deref())
+    /// What makes it again.
+    pub fn spec(&self) -> &DeduplicateSpec {
+        &self.operator.0
     }
 }
 
 impl StatefulOperator for DeduplicateChangesExec {
     fn operator_id(&self) -> &str {
-        &self.operator.operator
+        &self.spec().operator
     }
 
     fn kind(&self) -> &'static str {
@@ -77,18 +58,18 @@ impl StatefulOperator for DeduplicateChangesExec {
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
-        let shape = Shape::of(&self.schema(), &self.operator.keys)?;
+        let shape = Shape::of(&self.schema(), &self.spec().keys)?;
         Ok(vec![StoreDescription {
             name: MAIN_STORE.to_owned(),
             kind: StoreKind::Multi,
-            schema: store_schema(named(&fields_at(&shape.rows, &shape.keys), &self.operator.key_names), shape.values())?,
+            schema: store_schema(named(&fields_at(&shape.rows, &shape.keys), &self.spec().key_names), shape.values())?,
         }])
     }
 }
 
 impl fmt::Display for DeduplicateChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, keys=[{}]", self.operator, self.keys.join(", "))
+        write!(f, "{}, keys=[{}]", self.0.operator, self.0.keys.join(", "))
     }
 }
 
@@ -101,9 +82,9 @@ impl Operator for DeduplicateChanges {
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
         let schema = input.schema();
-        let shape = Shape::of(&schema, &self.keys)?;
-        let expires_by = self.expires_by.as_ref().map(|column| shape.rows.index_of(column)).transpose()?;
-        Ok(rows_of_run(Run { of: self.clone(), shape, schema, expires_by, input: Some(task.rows_of(input)?), task }))
+        let shape = Shape::of(&schema, &self.0.keys)?;
+        let expires_by = self.0.expires_by.as_ref().map(|column| shape.rows.index_of(column)).transpose()?;
+        Ok(rows_of_run(Run { of: self.0.clone(), shape, schema, expires_by, input: Some(task.rows_of(input)?), task }))
     }
 }
 
@@ -154,7 +135,7 @@ fn columns_at(rows: &RecordBatch, at: &[usize]) -> Vec<ArrayRef> {
 
 /// One partition in one batch.
 struct Run {
-    of: DeduplicateChanges,
+    of: DeduplicateSpec,
     shape: Shape,
     /// With the column of changes.
     schema: SchemaRef,

@@ -10,6 +10,7 @@ use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::Result;
 use millstream_state::store::StoreDescription;
+use serde::{Deserialize, Serialize};
 
 use super::StatefulOperator;
 use super::tables::{MAIN_STORE, one_store, store_keys, store_schema};
@@ -21,26 +22,16 @@ use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRu
 pub type StreamLimitExec = OperatorExec<StreamLimit>;
 
 /// What the operator is beside its input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamLimit {
-    operator: String,
-    n_rows: u64,
+    /// Its stable id.
+    pub operator: String,
+    /// How many rows pass.
+    pub n_rows: u64,
 }
 
 /// As Spark calls it in progress.
 const IN_PROGRESS: &str = "globalLimit";
-
-impl StreamLimitExec {
-    /// The first `n_rows` rows.
-    pub fn new(input: Arc<dyn ExecutionPlan>, operator: impl Into<String>, n_rows: u64) -> Self {
-        Self::over(StreamLimit { operator: operator.into(), n_rows }, [input])
-    }
-
-    /// What makes it again: operator, rows.
-    pub fn parts(&self) -> (&str, u64) {
-        (&self.operator.operator, self.operator.n_rows)
-    }
-}
 
 impl StatefulOperator for StreamLimitExec {
     fn operator_id(&self) -> &str {

@@ -44,9 +44,9 @@ use millstream_core::Result;
 use millstream_state::store::{StoreDescription, StoreId, ValuesOf};
 use serde_json::Value;
 
-pub use aggregate::StatefulAggregateExec;
 pub use aggregate::sliding::{SlidingAggregateExec, SlidingAggregateSpec};
-pub use deduplicate::DeduplicateExec;
+pub use aggregate::{AggregateSpec, StatefulAggregateExec};
+pub use deduplicate::{DeduplicateExec, DeduplicateSpec};
 pub use deduplicate_changes::DeduplicateChangesExec;
 pub use exchange::KeyExchangeExec;
 pub use groups_with_state::{GroupsWithStateExec, function_with_state, plan_groups_with_state};

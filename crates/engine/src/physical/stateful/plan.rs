@@ -24,13 +24,15 @@ use millstream_analyzer::streaming::{
 };
 use millstream_core::{Error, OutputMode};
 
-use super::aggregate::ROWS;
 use super::aggregate::sliding::ALL;
+use super::aggregate::{AggregateSpec, ROWS};
 use super::changed::can_subtract;
+use super::deduplicate::DeduplicateSpec;
 use super::join::pair_schema;
+use super::limit::StreamLimit;
 use super::recompute::{INPUT_SUFFIX, input_name};
 use super::session::session_group_by;
-use super::sink_changes::meeting_columns;
+use super::sink_changes::{SinkChanges, meeting_columns};
 use super::{
     DeduplicateChangesExec, DeduplicateExec, JoinSpec, KeyExchangeExec, KeySpec, LateRowsExec, RecomputeAggregateExec,
     SessionAggregateExec, SessionChangesExec, SessionChangesSpec, SessionSpec, SideSpec, SinkChangesExec, SlidingAggregateExec,
@@ -58,22 +60,23 @@ pub fn plan_stateful(
         let input = in_time(input, deduplicate.operator(), event_time, None);
         let expires_by = event_time.map(|column| column.name.clone());
         let input = exchanged(input, keys.clone(), n_tasks);
-        let key_names = deduplicate.key_names().to_vec();
-        if change_column(&input.schema()).is_some() {
-            let exec = DeduplicateChangesExec::new(input, deduplicate.operator(), keys, expires_by);
-            return Ok(Some(Arc::new(exec.with_key_names(key_names))));
-        }
-        let exec = DeduplicateExec::new(input, deduplicate.operator(), keys, expires_by, deduplicate.kept());
-        return Ok(Some(Arc::new(exec.with_key_names(key_names))));
+        let (operator, key_names) = (deduplicate.operator().to_owned(), deduplicate.key_names().to_vec());
+        let spec = DeduplicateSpec { operator, keys, key_names, expires_by, kept: deduplicate.kept() };
+        return Ok(Some(match change_column(&input.schema()) {
+            Some(_) => Arc::new(DeduplicateChangesExec::new(input, spec)),
+            None => Arc::new(DeduplicateExec::new(input, spec)),
+        }));
     }
     if let Some(limit) = node.as_any().downcast_ref::<StreamLimitNode>() {
         let input = exchanged(input, Vec::new(), n_tasks);
-        return Ok(Some(Arc::new(StreamLimitExec::new(input, limit.operator(), limit.n_rows()))));
+        let limit = StreamLimit { operator: limit.operator().to_owned(), n_rows: limit.n_rows() };
+        return Ok(Some(Arc::new(StreamLimitExec::over(limit, [input]))));
     }
     if let Some(changes) = node.as_any().downcast_ref::<SinkChangesNode>() {
         let key: Option<Vec<String>> = changes.key().map(|key| key.into_iter().map(|column| column.name.clone()).collect());
         let meeting = meeting_columns(&input.schema(), key.as_deref());
-        return Ok(Some(Arc::new(SinkChangesExec::new(exchanged(input, meeting, n_tasks), key, changes.shown()))));
+        let changes = SinkChanges { key, shown: changes.shown() };
+        return Ok(Some(Arc::new(SinkChangesExec::over(changes, [exchanged(input, meeting, n_tasks)]))));
     }
     Ok(None)
 }
@@ -173,17 +176,23 @@ fn aggregation(
     if let Some(session) = node.session().filter(|_| change_column(&physical).is_none()) {
         return sessions(node, session, input, calls, filters, n_tasks);
     }
-    let (mode, gives, meaning) = (node.mode(), node.gives(), node.meaning().to_vec());
-    let event_time = node.event_time().map(|column| column.name.clone());
+    let spec = AggregateSpec {
+        operator: node.operator().to_owned(),
+        mode: node.mode(),
+        gives: node.gives(),
+        event_time: node.event_time().map(|column| column.name.clone()),
+        window: None,
+        meaning: node.meaning().to_vec(),
+        key_names: node.key_names().to_vec(),
+    };
     if change_column(&physical).is_none() {
         if let Some(window) = window.as_ref().filter(|window| !window.windows.is_tumbling()) {
             return sliding(node, window.clone(), input, calls, filters, n_tasks);
         }
         let group_by = group_by(aggregate, logical, &physical, &[])?;
         let groups = partial(group_by, calls, filters, input, n_tasks, &|_| true)?;
-        let exec =
-            StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, window, meaning).map_err(to_datafusion)?;
-        return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
+        let spec = AggregateSpec { window, ..spec };
+        return Ok(Arc::new(StatefulAggregateExec::try_new(groups, spec).map_err(to_datafusion)?));
     }
     let is_key = |name: &str| name != CHANGE && !name.ends_with(INPUT_SUFFIX);
     if calls.iter().map(|call| can_subtract(call)).collect::<Result<Vec<_>, _>>().map_err(to_datafusion)?.into_iter().all(|can| can) {
@@ -192,9 +201,7 @@ fn aggregation(
         calls.push(count_of_rows(&physical)?);
         filters.push(None);
         let groups = partial(group_by, calls, filters, input, n_tasks, &is_key)?;
-        let exec =
-            StatefulAggregateExec::try_new(groups, node.operator(), mode, gives, event_time, None, meaning).map_err(to_datafusion)?;
-        return Ok(Arc::new(exec.with_key_names(node.key_names().to_vec())));
+        return Ok(Arc::new(StatefulAggregateExec::try_new(groups, spec).map_err(to_datafusion)?));
     }
     let used = columns_used(&calls, &filters, &physical);
     let inputs: Vec<(&str, String)> = used.fields().iter().map(|field| (field.name().as_str(), input_name(field.name()))).collect();
@@ -203,8 +210,7 @@ fn aggregation(
     let (calls, filters) = over_columns(calls, filters, &used)?;
     let nothing = Arc::new(EmptyExec::new(Arc::clone(&used)));
     let what = AggregateExec::try_new(AggregateMode::Partial, PhysicalGroupBy::new_single(vec![]), calls, filters, nothing, used)?;
-    let exec = RecomputeAggregateExec::try_new(rows, Arc::new(what), node.operator(), mode, gives, event_time, meaning);
-    Ok(Arc::new(exec.map_err(to_datafusion)?.with_key_names(node.key_names().to_vec())))
+    Ok(Arc::new(RecomputeAggregateExec::try_new(rows, Arc::new(what), spec).map_err(to_datafusion)?))
 }
 
 /// Aggregates a batch by itself, and sends what comes of it to the tasks that keep its keys.
@@ -324,7 +330,7 @@ fn sliding(
     let key_names = given.chain(all).chain(["slice".to_owned()]).collect();
     let spec = SlidingAggregateSpec {
         operator: node.operator().to_owned(),
-        mode: node.mode().to_string(),
+        mode: node.mode(),
         has_event_time: node.event_time().is_some_and(|column| column.name == window.window),
         meaning: node.meaning().to_vec(),
         window,

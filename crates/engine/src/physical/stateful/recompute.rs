@@ -32,7 +32,7 @@ use millstream_state::store::{KeyedMultiTable, KeyedTable, StoreDescription, Sto
 use serde_json::{Value, json};
 
 use super::StatefulOperator;
-use super::aggregate::groups_accumulator;
+use super::aggregate::{AggregateSpec, groups_accumulator};
 use super::changed::{changes_of_groups, given_schema, never_added};
 use super::exchange::keeps_only_row;
 use super::tables::{MAIN_STORE, filtered, named, store_keys, store_schema};
@@ -53,15 +53,7 @@ const CHUNK_ROWS: usize = 8192;
 /// What the operator is beside its input.
 #[derive(Debug, Clone)]
 pub struct RecomputeAggregate {
-    operator: String,
-    mode: OutputMode,
-    gives: Gives,
-    /// The key by which groups become final.
-    event_time: Option<String>,
-    /// What it computes, in texts that a restart compares.
-    meaning: Vec<String>,
-    /// What the user calls the keys.
-    key_names: Vec<String>,
+    spec: AggregateSpec,
     shape: Shape,
 }
 
@@ -94,44 +86,20 @@ pub(super) fn input_name(column: &str) -> String {
 
 impl RecomputeAggregateExec {
     /// Over `input`, whose rows are distinct per batch and task, and `what`, an aggregation over no rows.
-    pub fn try_new(
-        input: Arc<dyn ExecutionPlan>,
-        what: Arc<dyn ExecutionPlan>,
-        operator: impl Into<String>,
-        mode: OutputMode,
-        gives: Gives,
-        event_time: Option<String>,
-        meaning: Vec<String>,
-    ) -> Result<Self> {
+    pub fn try_new(input: Arc<dyn ExecutionPlan>, what: Arc<dyn ExecutionPlan>, spec: AggregateSpec) -> Result<Self> {
         let shape = Shape::of(&input, &what)?;
-        Ok(Self::over(
-            RecomputeAggregate { operator: operator.into(), mode, gives, event_time, meaning, key_names: Vec::new(), shape },
-            [input, what],
-        ))
+        Ok(Self::over(RecomputeAggregate { spec, shape }, [input, what]))
     }
 
-    /// What the user calls the keys: the names of the state's columns.
-    #[must_use]
-    pub fn with_key_names(mut self, key_names: Vec<String>) -> Self {
-        self.operator.key_names = key_names;
-        self
-    }
-
-    /// See [`Self::with_key_names`].
-    pub fn key_names(&self) -> &[String] {
-        &self.operator.key_names
-    }
-
-    /// What makes it again: operator, mode, what its rows are, event time, meaning.
-    pub fn parts(&self) -> (&str, OutputMode, Gives, Option<&str>, &[String]) {
-        let RecomputeAggregate { operator, mode, gives, event_time, meaning, .. } = &self.operator;
-        (operator, *mode, *gives, event_time.as_deref(), meaning)
+    /// What makes it again.
+    pub fn spec(&self) -> &AggregateSpec {
+        &self.operator.spec
     }
 }
 
 impl StatefulOperator for RecomputeAggregateExec {
     fn operator_id(&self) -> &str {
-        &self.operator.operator
+        &self.operator.spec.operator
     }
 
     fn kind(&self) -> &'static str {
@@ -139,19 +107,19 @@ impl StatefulOperator for RecomputeAggregateExec {
     }
 
     fn uses_event_time(&self) -> bool {
-        self.operator.mode != OutputMode::Complete
+        self.operator.spec.mode != OutputMode::Complete
     }
 
     fn detail(&self) -> Value {
-        json!(self.operator.meaning)
+        json!(self.operator.spec.meaning)
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
         let shape = &self.operator.shape;
-        let calls = self.operator.meaning.len().saturating_sub(shape.calls.len());
+        let calls = self.operator.spec.meaning.len().saturating_sub(shape.calls.len());
         let values: Fields = shape.output.fields().iter().skip(shape.keys.len()).map(nullable).collect();
-        let values = named(&values, self.operator.meaning.get(calls..).unwrap_or_default());
-        let keys = named(&shape.key_fields, &self.operator.key_names);
+        let values = named(&values, self.operator.spec.meaning.get(calls..).unwrap_or_default());
+        let keys = named(&shape.key_fields, &self.operator.spec.key_names);
         let count = [Arc::new(Field::new("count", arrow::datatypes::DataType::Int64, false))];
         let inputs: Fields = count.into_iter().chain(shape.input_schema.fields().iter().map(nullable)).collect();
         let groups = store_schema(keys.clone(), values)?;
@@ -189,8 +157,8 @@ impl Shape {
 impl fmt::Display for RecomputeAggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let calls = self.shape.calls.iter().map(|call| call.aggregate.human_display().unwrap_or(call.aggregate.name()));
-        write!(f, "{}, mode={}, aggregates=[{}]", self.operator, self.mode, calls.collect::<Vec<_>>().join(", "))?;
-        if self.gives == Gives::Changes { f.write_str(", gives changes") } else { Ok(()) }
+        write!(f, "{}, mode={}, aggregates=[{}]", self.spec.operator, self.spec.mode, calls.collect::<Vec<_>>().join(", "))?;
+        if self.spec.gives == Gives::Changes { f.write_str(", gives changes") } else { Ok(()) }
     }
 }
 
@@ -198,7 +166,7 @@ impl Operator<2> for RecomputeAggregate {
     const NAME: &'static str = "RecomputeAggregateExec";
 
     fn properties(&self, [input, _]: &[Arc<dyn ExecutionPlan>; 2]) -> Arc<PlanProperties> {
-        unordered_as(given_schema(self.gives, &self.shape.output), input)
+        unordered_as(given_schema(self.spec.gives, &self.shape.output), input)
     }
 
     fn execute(&self, [input, _]: &[Arc<dyn ExecutionPlan>; 2], task: OperatorTask) -> Result<OperatorRows> {
@@ -244,7 +212,7 @@ impl OperatorRun for Run {
 
 impl Run {
     fn finish(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
-        let RecomputeAggregate { operator, mode, gives, event_time, shape, .. } = &self.of;
+        let RecomputeAggregate { spec: AggregateSpec { operator, mode, gives, event_time, .. }, shape } = &self.of;
         let scope = &self.task.scope;
         let began = scope.clock.monotonic();
         let mut groups = scope.state.table(operator, MAIN_STORE, self.task.partition)?;

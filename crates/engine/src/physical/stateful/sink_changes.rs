@@ -17,6 +17,7 @@ use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, CHANGE_TYPE, INSERT, Shown};
 use millstream_core::Result;
+use serde::{Deserialize, Serialize};
 
 use super::changed::split_change;
 use crate::error::from_datafusion;
@@ -26,23 +27,12 @@ use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRu
 pub type SinkChangesExec = OperatorExec<SinkChanges>;
 
 /// What the operator is beside its input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SinkChanges {
-    /// By which an added row replaces one that is taken out; none: nothing is known to.
-    key: Option<Vec<String>>,
-    shown: Shown,
-}
-
-impl SinkChangesExec {
-    /// By the columns `key`, if they are known.
-    pub fn new(input: Arc<dyn ExecutionPlan>, key: Option<Vec<String>>, shown: Shown) -> Self {
-        Self::over(SinkChanges { key, shown }, [input])
-    }
-
-    /// What makes it again: key, what is given.
-    pub fn parts(&self) -> (Option<&[String]>, Shown) {
-        (self.operator.key.as_deref(), self.operator.shown)
-    }
+    /// The columns by which an added row replaces one that is taken out; none: nothing is known to.
+    pub key: Option<Vec<String>>,
+    /// What the sink is given.
+    pub shown: Shown,
 }
 
 /// The columns whose rows must meet in one task.

@@ -25,6 +25,7 @@ use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, OutputMode, Result};
 use millstream_state::store::{StoreDescription, StoreKind, ValuesOf};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::emission::{Emission, Kept};
@@ -42,29 +43,18 @@ pub type SlidingAggregateExec = OperatorExec<SlidingAggregate>;
 /// What the operator is beside its input.
 #[derive(Debug, Clone)]
 pub struct SlidingAggregate {
-    operator: String,
-    mode: OutputMode,
-    /// Whether windows become final.
-    has_event_time: bool,
-    /// What it computes, in texts that a restart compares.
-    meaning: Vec<String>,
-    window: WindowKey,
-    /// Where the window stands among the keys of the result.
-    window_idx: usize,
-    has_other_keys: bool,
-    /// The names of the keys in the state.
-    key_names: Vec<String>,
+    spec: SlidingAggregateSpec,
     groups: GroupColumns,
     output: SchemaRef,
 }
 
 /// What makes a [`SlidingAggregateExec`] again over its input.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SlidingAggregateSpec {
     /// Its id.
     pub operator: String,
-    /// The output mode, as it is written.
-    pub mode: String,
+    /// Which windows a batch gives.
+    pub mode: OutputMode,
     /// Whether windows become final.
     pub has_event_time: bool,
     /// What a restart compares.
@@ -85,43 +75,29 @@ pub const ALL: &str = "all";
 impl SlidingAggregateExec {
     /// Over the partial aggregation `input`, whose last key is the start of the slice, or an exchange of one.
     pub fn try_new(input: Arc<dyn ExecutionPlan>, spec: SlidingAggregateSpec) -> Result<Self> {
-        let SlidingAggregateSpec { operator, mode, has_event_time, meaning, window, window_idx, has_other_keys, key_names } = spec;
         let groups = GroupColumns::of(&input, None)?;
+        let window = &spec.window;
         let (slice, keys) =
             groups.keys.split_last().filter(|(slice, _)| *slice.name() == window.slice).ok_or_else(|| no_key(&window.slice))?;
-        let mut fields: Vec<FieldRef> = if has_other_keys { keys.to_vec() } else { Vec::new() };
-        if window_idx > fields.len() {
+        let mut fields: Vec<FieldRef> = if spec.has_other_keys { keys.to_vec() } else { Vec::new() };
+        if spec.window_idx > fields.len() {
             return Err(no_key(&window.window));
         }
-        fields.insert(window_idx, Arc::new(window.field(slice.data_type())));
+        fields.insert(spec.window_idx, Arc::new(window.field(slice.data_type())));
         fields.extend(groups.aggregates.iter().map(|aggregate| aggregate.field()));
         let output = Arc::new(Schema::new(fields));
-        let mode = mode.parse()?;
-        let operator =
-            SlidingAggregate { operator, mode, has_event_time, meaning, window, window_idx, has_other_keys, key_names, groups, output };
-        Ok(Self::over(operator, [input]))
+        Ok(Self::over(SlidingAggregate { spec, groups, output }, [input]))
     }
 
     /// What makes it again.
-    pub fn spec(&self) -> SlidingAggregateSpec {
-        let SlidingAggregate { operator, mode, has_event_time, meaning, window, window_idx, has_other_keys, key_names, .. } =
-            &self.operator;
-        SlidingAggregateSpec {
-            operator: operator.clone(),
-            mode: mode.to_string(),
-            has_event_time: *has_event_time,
-            meaning: meaning.clone(),
-            window: window.clone(),
-            window_idx: *window_idx,
-            has_other_keys: *has_other_keys,
-            key_names: key_names.clone(),
-        }
+    pub fn spec(&self) -> &SlidingAggregateSpec {
+        &self.operator.spec
     }
 }
 
 impl StatefulOperator for SlidingAggregateExec {
     fn operator_id(&self) -> &str {
-        &self.operator.operator
+        &self.operator.spec.operator
     }
 
     fn kind(&self) -> &'static str {
@@ -129,25 +105,25 @@ impl StatefulOperator for SlidingAggregateExec {
     }
 
     fn uses_event_time(&self) -> bool {
-        self.operator.mode != OutputMode::Complete
+        self.operator.spec.mode != OutputMode::Complete
     }
 
     fn detail(&self) -> Value {
-        json!(self.operator.groups.meanings(&self.operator.meaning).0)
+        json!(self.operator.groups.meanings(&self.operator.spec.meaning).0)
     }
 
     fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
         let [input] = &self.inputs;
-        self.operator.groups.values_of(&self.operator.meaning, input)
+        self.operator.groups.values_of(&self.operator.spec.meaning, input)
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
         let keys = &self.operator.groups.keys;
         let [input] = &self.inputs;
         let states: Vec<FieldRef> = input.schema().fields().iter().skip(keys.len()).cloned().collect();
-        let states = self.operator.groups.named_states(&self.operator.meaning, &states)?;
-        let names = named(keys, &self.operator.key_names);
-        let names = with_slices(names, keys.len().saturating_sub(1), &self.operator.window)?;
+        let states = self.operator.groups.named_states(&self.operator.spec.meaning, &states)?;
+        let names = named(keys, &self.operator.spec.key_names);
+        let names = with_slices(names, keys.len().saturating_sub(1), &self.operator.spec.window)?;
         let schema = store_schema(names, states)?;
         Ok(vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Sliced, schema }])
     }
@@ -155,7 +131,7 @@ impl StatefulOperator for SlidingAggregateExec {
 
 impl fmt::Display for SlidingAggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, mode={}, {}, aggregates=[{}]", self.operator, self.mode, self.window, self.groups.shown_calls())
+        write!(f, "{}, mode={}, {}, aggregates=[{}]", self.spec.operator, self.spec.mode, self.spec.window, self.groups.shown_calls())
     }
 }
 
@@ -167,8 +143,8 @@ impl SlidingAggregate {
 
     /// Rows of the result.
     fn rows(&self, keys: Vec<ArrayRef>, windows: &ArrayRef, values: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let mut columns = if self.has_other_keys { keys } else { Vec::new() };
-        columns.insert(self.window_idx.min(columns.len()), self.window.structs(windows)?);
+        let mut columns = if self.spec.has_other_keys { keys } else { Vec::new() };
+        columns.insert(self.spec.window_idx.min(columns.len()), self.spec.window.structs(windows)?);
         columns.extend(values);
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
@@ -183,10 +159,10 @@ impl Operator for SlidingAggregate {
 
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
         let slice = self.groups.keys.len().saturating_sub(1);
-        let expiry = self.has_event_time.then_some(GroupExpiry { key: slice, windows: Some(self.window.windows) });
+        let expiry = self.spec.has_event_time.then_some(GroupExpiry { key: slice, windows: Some(self.spec.window.windows) });
         Ok(rows_of_run(Run {
             step: Step::Merge(task.rows_of(input)?, Box::new(GroupMerge::new(&self.groups, expiry)?)),
-            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.operator, IN_PROGRESS) },
+            report: StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.spec.operator, IN_PROGRESS) },
             of: self.clone(),
             task,
         }))
@@ -217,7 +193,7 @@ impl OperatorRun for Run {
                     Some(batch) => {
                         let batch = batch.map_err(from_datafusion)?;
                         let began = self.task.scope.clock.monotonic();
-                        let mut table = self.task.scope.state.table(&self.of.operator, MAIN_STORE, self.task.partition)?;
+                        let mut table = self.task.scope.state.table(&self.of.spec.operator, MAIN_STORE, self.task.partition)?;
                         merge.add(&mut table, &batch)?;
                         self.report.updates_ms += self.task.scope.millis_since(began);
                     }
@@ -225,7 +201,7 @@ impl OperatorRun for Run {
                 },
                 Step::Give(emission) => {
                     let began = self.task.scope.clock.monotonic();
-                    let mut table = self.task.scope.state.table(&self.of.operator, MAIN_STORE, self.task.partition)?;
+                    let mut table = self.task.scope.state.table(&self.of.spec.operator, MAIN_STORE, self.task.partition)?;
                     let rows = emission.next(&mut table)?;
                     drop(table);
                     self.report.removals_ms += self.task.scope.millis_since(began);
@@ -248,8 +224,8 @@ impl Run {
         let Step::Merge(_, merge) = &mut self.step else { return Err(Error::internal("an aggregation that ended twice")) };
         let began = self.task.scope.clock.monotonic();
         let state = &self.task.scope.state;
-        let mut table = state.table(&self.of.operator, MAIN_STORE, self.task.partition)?;
-        let kept = match state.take_derived::<Kept>(&self.of.operator, self.task.partition) {
+        let mut table = state.table(&self.of.spec.operator, MAIN_STORE, self.task.partition)?;
+        let kept = match state.take_derived::<Kept>(&self.of.spec.operator, self.task.partition) {
             Some(kept) => *kept,
             None => Kept::of(&table, &self.of)?,
         };
@@ -273,9 +249,9 @@ impl Run {
         };
         let began = self.task.scope.clock.monotonic();
         let state = &self.task.scope.state;
-        let mut table = state.table(&self.of.operator, MAIN_STORE, self.task.partition)?;
+        let mut table = state.table(&self.of.spec.operator, MAIN_STORE, self.task.partition)?;
         let mut kept = emission.into_kept();
-        if self.of.has_event_time && self.of.mode != OutputMode::Complete {
+        if self.of.spec.has_event_time && self.of.spec.mode != OutputMode::Complete {
             let watermarks = self.task.watermarks;
             self.report.n_rows_removed = table.discard_expired(watermarks.current_ms)? as u64;
             kept.forget_expired(watermarks.current_us())?;
@@ -284,7 +260,7 @@ impl Run {
         self.report.n_rows_total = table.n_rows() as u64;
         self.report.memory_bytes = (table.memory_bytes() + kept.memory_bytes()) as u64;
         drop(table);
-        state.keep_derived(&self.of.operator, self.task.partition, Box::new(kept));
+        state.keep_derived(&self.of.spec.operator, self.task.partition, Box::new(kept));
         self.task.scope.report_state(std::mem::take(&mut self.report));
         Ok(())
     }

@@ -23,6 +23,7 @@ use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, INSERT, RETRACT};
 use millstream_core::{Error, OutputMode, Result};
 use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreSchema};
+use serde::{Deserialize, Serialize};
 
 use super::pieces::{Piece, Place, join};
 use crate::batch::StateOperatorReport;
@@ -44,7 +45,7 @@ pub struct SessionChanges {
 }
 
 /// What makes the operator again over its input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionChangesSpec {
     /// Its stable id.
     pub operator: String,

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use millstream_analyzer::streaming::{Gives, INSERT, RETRACT};
 use millstream_core::{OutputMode, Result};
 use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreRows};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::columns::{SessionColumns, SessionRows};
@@ -38,7 +39,7 @@ pub struct SessionAggregate {
 }
 
 /// What makes the operator again over its input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionSpec {
     /// Its stable id.
     pub operator: String,

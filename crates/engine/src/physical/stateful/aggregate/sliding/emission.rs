@@ -55,7 +55,7 @@ type Rows = (Vec<ArrayRef>, ArrayRef, Vec<ArrayRef>);
 impl Kept {
     /// From the table alone.
     pub fn of(table: &KeyedTable, operator: &SlidingAggregate) -> Result<Self> {
-        let slices = Slices::of(table, operator.window.windows, operator.keys(), start_type(operator)?)?;
+        let slices = Slices::of(table, operator.spec.window.windows, operator.keys(), start_type(operator)?)?;
         Ok(Self { slices, sweep: None })
     }
 
@@ -90,18 +90,19 @@ impl Emission {
         table: &mut KeyedTable,
     ) -> Result<Self> {
         let Kept { mut slices, sweep } = kept;
-        let windows = operator.window.windows;
+        let windows = operator.spec.window.windows;
         let entries = slices.add(touched, is_new)?;
         let aggregates: Aggregates = Arc::clone(&operator.groups.aggregates);
-        let late_us = if operator.has_event_time && operator.mode != OutputMode::Complete { watermarks.late_us() } else { i64::MIN };
+        let late_us =
+            if operator.spec.has_event_time && operator.spec.mode != OutputMode::Complete { watermarks.late_us() } else { i64::MIN };
         let mut emission = Self {
             sweep: sweep.unwrap_or_else(|| Sweep::new(windows, aggregates)),
-            is_kept: operator.mode == OutputMode::Append,
+            is_kept: operator.spec.mode == OutputMode::Append,
             start_type: start_type(operator)?,
             // What ended at or before the last watermark was given then.
             from: Some(windows.earliest_start(late_us)),
-            until: if operator.mode == OutputMode::Append { watermarks.current_us() } else { i64::MAX },
-            touched: (operator.mode == OutputMode::Update).then(|| Touched::new(&entries, slices.keys.n_keys())),
+            until: if operator.spec.mode == OutputMode::Append { watermarks.current_us() } else { i64::MAX },
+            touched: (operator.spec.mode == OutputMode::Update).then(|| Touched::new(&entries, slices.keys.n_keys())),
             slices,
         };
         if emission.is_kept {
