@@ -1,7 +1,7 @@
 //! What tests of several crates share: gold files of Spark ([`gold`]), a clock moved by hand ([`clock`]), rows as texts
 //! ([`rows`]), the contract suites that every source and sink passes ([`source_contract`], [`sink_contract`]), and files
 //! that lose what was not synced ([`power_loss`]), stores whose network fails ([`object_store_faults`]), and a second
-//! decoder of the write-ahead log ([`wal_decoder`]).
+//! decoder of the write-ahead log ([`wal_decoder`]), and input files that are there whole ([`files`]).
 //!
 //! Only tests depend on this crate; it never ends up in a program. The suites speak the traits of `millstream-core` only,
 //! so that a connector's tests need no engine. Seeds are arguments, and tests print them, so that every failure can be
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod files;
 pub mod gold;
 pub mod object_store_faults;
 pub mod power_loss;
@@ -20,6 +21,7 @@ pub mod source_contract;
 pub mod wal_decoder;
 
 pub use clock::ManualClock;
+pub use files::put_file;
 pub use object_store_faults::{FaultyStore, StoreFault};
 pub use power_loss::{Fault, PowerLossFs};
 pub use rng::Rng;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millstream::job::{DatasetState, DatasetStatus, RunOptions};
 use millstream::{Clock, Job, JobRun, Session, Trigger};
-use millstream_testkit::ManualClock;
+use millstream_testkit::{ManualClock, put_file};
 
 /// Nothing here takes longer, unless it hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ impl Running {
 
     /// Adds a file with one number; it is committed to `copy` when this returns.
     async fn add(&self, n: i64) {
-        std::fs::write(self.path(&format!("in/{n}.json")), format!("{{\"n\":{n}}}\n")).unwrap();
+        put_file(self.path(&format!("in/{n}.json")), format!("{{\"n\":{n}}}\n"));
         until(async || self.status("copy").query.is_some()).await;
         self.status("copy").query.unwrap().process_all_available().await.unwrap();
     }

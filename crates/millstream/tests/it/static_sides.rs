@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use millstream::crash::{CRASH, CrashPoint, CrashPoints};
 use millstream::{BatchId, Clock, DataFrame, Result, Session, StreamingQuery};
-use millstream_testkit::ManualClock;
 use millstream_testkit::gold::rows_of;
+use millstream_testkit::{ManualClock, put_file};
 
 use crate::stream_script::Armed;
 
@@ -32,7 +32,7 @@ impl Bench {
     }
 
     fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.dir.path().join(file), text).unwrap();
+        put_file(self.dir.path().join(file), text);
     }
 
     fn remove(&self, file: &str) {

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use millstream::crash::{CRASH, CrashPoint, CrashPoints};
 use millstream::{DataFrame, Error, MemoryStream, Result, Session, StreamingQuery, Trigger};
+use millstream_testkit::put_file;
 
 /// Fails at an armed point.
 #[derive(Debug, Default)]
@@ -120,9 +121,7 @@ impl Script {
                 drop(self.session.sql_script(&self.placed(&block.join("\n"))).await.unwrap_or_else(|error| panic!("{place}: {error:?}")))
             }
             "file" => {
-                let path = self.dir.path().join(rest);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, block.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+                put_file(self.dir.path().join(rest), block.iter().map(|line| format!("{line}\n")).collect::<String>());
             }
             "add" => self.add(rest, block, place).await,
             "run" => self.run(rest, place).await,

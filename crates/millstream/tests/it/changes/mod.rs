@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use millstream::{BatchId, Clock, DataFrame, Error, Result, Session};
 use millstream_testkit::gold::rows_of;
-use millstream_testkit::{ManualClock, Rng};
+use millstream_testkit::{ManualClock, Rng, put_file};
 use serde_json::Value;
 
 use self::chain::Chain;
@@ -181,9 +181,7 @@ impl Run<'_> {
         let seen: Arc<Mutex<BTreeMap<u64, Rows>>> = Arc::default();
         let mut query = None;
         for (number, text) in self.files.iter().enumerate() {
-            // Whole at once: the query that runs would take what is there of it.
-            std::fs::write(dir.join("unfinished"), text).unwrap();
-            std::fs::rename(dir.join("unfinished"), input.join(format!("{number:02}.json"))).unwrap();
+            put_file(input.join(format!("{number:02}.json")), text);
             let running = match query.take() {
                 Some(query) => query,
                 None => self.start(dir, &seen, 1 + rng.index(3)).await?,

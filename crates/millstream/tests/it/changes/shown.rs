@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use millstream::{Clock, Error, Result, Session, StreamingQuery};
-use millstream_testkit::ManualClock;
+use millstream_testkit::{ManualClock, put_file};
 use std::sync::Arc;
 
 const BY_COUNT: &str = "SELECT n, count(*) AS keys FROM (SELECT k, count(*) AS n FROM STREAM e GROUP BY k) GROUP BY n";
 
 fn put(dir: &Path, number: usize, keys: &str) {
     let rows: String = keys.chars().map(|key| format!("{{\"k\":\"{key}\"}}\n")).collect();
-    std::fs::create_dir_all(dir.join("in")).unwrap();
-    std::fs::write(dir.join("in").join(format!("{number}.json")), rows).unwrap();
+    put_file(dir.join("in").join(format!("{number}.json")), rows);
 }
 
 async fn session(dir: &Path) -> Session {

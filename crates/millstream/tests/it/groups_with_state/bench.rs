@@ -10,6 +10,8 @@ use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use millstream::crash::CrashPoints;
 use millstream::{DataFrame, Error, GroupState, GroupStateTimeout, GroupsWithState, Result, ScalarValue, Session, Trigger, parse_schema};
 
+use millstream_testkit::put_file;
+
 use crate::stream_script::Armed;
 
 pub struct Bench {
@@ -33,7 +35,7 @@ impl Bench {
             format!("{{\"k\":{k},\"ts\":\"{}\",\"v\":{v}}}\n", time(*second))
         };
         let text: String = rows.iter().map(line).collect();
-        std::fs::write(self.dir.path().join(format!("in/{number:04}.json")), text).unwrap();
+        put_file(self.dir.path().join(format!("in/{number:04}.json")), text);
     }
 
     pub fn session(&self, parallelism: usize) -> Session {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{RecordBatch, StringArray};
 use millstream::{Clock, DataFrame, GroupState, GroupStateTimeout, ScalarValue, Session, StreamingQuery, Trigger};
-use millstream_testkit::ManualClock;
+use millstream_testkit::{ManualClock, put_file};
 use serde_json::Value;
 
 use super::bench::{row, sorted, spec};
@@ -36,7 +36,7 @@ impl Live {
     }
 
     fn feed(&self, file: &str, key: &str) {
-        std::fs::write(self.dir.path().join(format!("in/{file}.json")), format!("{{\"k\":\"{key}\"}}\n")).unwrap();
+        put_file(self.dir.path().join(format!("in/{file}.json")), format!("{{\"k\":\"{key}\"}}\n"));
     }
 
     /// Tells of each batch of a group, and when it is silent for 5 seconds.

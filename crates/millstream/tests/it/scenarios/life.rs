@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use millstream::{Clock, DataFrame, Error, Result, Session, StreamingQuery, type_name};
-use millstream_testkit::ManualClock;
 use millstream_testkit::gold::rows_of;
+use millstream_testkit::{ManualClock, put_file};
 use serde_json::Value;
 
 use super::case::{Answer, Columns, Scenario};
@@ -85,7 +85,7 @@ fn write(path: &Path, ddl: &str, rows: &[Vec<Value>]) {
         let fields: serde_json::Map<String, Value> = columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned()).collect();
         text.push_str(&format!("{}\n", Value::Object(fields)));
     }
-    std::fs::write(path, text).unwrap();
+    put_file(path, text);
 }
 
 /// The program in a session of its own. The clock stands still, so that a query looks for files only when it is asked
