@@ -66,17 +66,18 @@ fn describe(report: &DatasetReport, seed: u64, text: &mut String) {
         Verdict::Different { run, difference } => {
             *text += &format!("{name}: DIFFERENT in stream {run} (--seed {seed}), where the batch has {n_rows} rows\n");
             let Difference { columns, .. } = difference;
-            side("stream", columns, difference.n_only_in_stream, &difference.only_in_stream, text);
-            side("batch", columns, difference.n_only_in_batch, &difference.only_in_batch, text);
+            side("only in the stream", columns, difference.n_only_in_stream, &difference.only_in_stream, text);
+            side("only in the batch", columns, difference.n_only_in_batch, &difference.only_in_batch, text);
+            side("taken back by the stream and not given before", columns, difference.n_taken_back, &difference.taken_back, text);
         }
     }
 }
 
-fn side(of: &str, columns: &[String], n_rows: usize, first: &[Vec<String>], text: &mut String) {
+fn side(what: &str, columns: &[String], n_rows: usize, first: &[Vec<String>], text: &mut String) {
     if n_rows == 0 {
         return;
     }
-    *text += &format!("  only in the {of}: {n_rows} rows{}\n", if n_rows > first.len() { ", of which the first" } else { "" });
+    *text += &format!("  {what}: {n_rows} rows{}\n", if n_rows > first.len() { ", of which the first" } else { "" });
     for row in first {
         let cells: Vec<String> = columns.iter().zip(row).map(|(column, cell)| format!("{column}={cell}")).collect();
         *text += &format!("    {}\n", cells.join(" "));

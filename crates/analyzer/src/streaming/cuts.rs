@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use millstream_core::Result;
 
 use super::output_mode::{node_of, visit};
-use super::{DeduplicateNode, GroupsWithStateNode, Kept, StatefulAggregateNode, StreamJoinNode, StreamLimitNode};
+use super::{DeduplicateNode, GroupsWithStateNode, Kept, StreamLimitNode};
 
 /// What of a plan makes the rows of its result hang on the cut of the input, in words that begin a sentence.
 pub fn hangs_on_cuts(plan: &LogicalPlan) -> Result<Option<String>> {
@@ -18,17 +18,6 @@ pub fn hangs_on_cuts(plan: &LogicalPlan) -> Result<Option<String>> {
         Ok(())
     })?;
     Ok(found.map(str::to_owned))
-}
-
-/// Whether rows of the result may replace earlier ones in update mode: a group is given again whenever it has changed, a row
-/// without a partner is taken back when one comes.
-pub fn replaces_in_update_mode(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    visit(plan, &mut |node| {
-        found |= node_of::<StatefulAggregateNode>(node).is_some() || node_of::<StreamJoinNode>(node).is_some();
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 fn what_hangs(node: &LogicalPlan) -> Option<&'static str> {

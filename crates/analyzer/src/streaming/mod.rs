@@ -22,14 +22,14 @@ mod time_window;
 
 pub use aggregate::StatefulAggregateNode;
 pub use changes::{CHANGE, Gives, INSERT, RETRACT, change_column, change_field};
-pub use cuts::{hangs_on_cuts, replaces_in_update_mode};
+pub use cuts::hangs_on_cuts;
 pub use deduplicate::{DeduplicateNode, Kept};
 pub use group_state::{GroupOutcome, GroupState, GroupStateTimeout, GroupTimes};
 pub use groups_with_state::{GroupedRows, GroupsWithStateNode, NamedColumn};
 pub use join::{Bound, JoinKey, JoinSideNode, SideFacts, StreamJoinNode};
 pub use limit::StreamLimitNode;
 pub(crate) use output_mode::node_of;
-pub use output_mode::{OutputRequest, for_output_mode};
+pub use output_mode::{OutputRequest, Updates, for_output_mode, updates};
 pub use sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
 pub use state_function::{GroupFunction, GroupRows, StateFunction};
 pub use time_window::TimeWindowKey;

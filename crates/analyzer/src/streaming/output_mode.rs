@@ -47,6 +47,36 @@ pub fn for_output_mode(plan: &LogicalPlan, request: impl Into<OutputRequest>) ->
     })
 }
 
+/// How the rows that update mode gives, batch by batch, make up the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Updates {
+    /// Every row stays.
+    Rows,
+    /// A row replaces the one before it of the same group, which is equal in these columns of the result. No group goes.
+    Replaced(Vec<usize>),
+    /// Rows may go: only changes tell.
+    Changes,
+}
+
+/// How the rows of a query in update mode make up its result.
+pub fn updates(plan: &LogicalPlan) -> Result<Updates> {
+    with_room_for_query(|| {
+        let plan = resolve_joins(plan)?;
+        check(&plan, OutputMode::Update)?;
+        let LogicalPlan::Projection(last) = &plan else { return Err(Error::internal("a query whose columns have no names")) };
+        let mut fitter = Fitter { mode: OutputMode::Update, names: Names::default() };
+        let Fitted { changes, .. } = fitter.fit(&last.input, Above { wants_changes: true, is_result: true })?;
+        Ok(match changes {
+            None => Updates::Rows,
+            Some(changes) if changes.deletes => Updates::Changes,
+            Some(changes) => {
+                let is_stable = |expr: &Expr| column_of(expr).is_some_and(|column| changes.stable.contains(column));
+                Updates::Replaced(last.expr.iter().enumerate().filter(|(_, expr)| is_stable(expr)).map(|(at, _)| at).collect())
+            }
+        })
+    })
+}
+
 fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     let n_aggregations = aggregations_in_a_row(plan);
     if mode == OutputMode::Complete && n_aggregations == 0 {

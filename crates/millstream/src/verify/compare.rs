@@ -10,6 +10,8 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millstream_core::{Error, Result};
 
+use super::fold::Folded;
+
 const RELATIVE: f64 = 1e-9;
 /// Differing rows that are kept to be shown, of each side.
 const ROWS_SHOWN: usize = 5;
@@ -27,12 +29,16 @@ pub struct Difference {
     pub n_only_in_batch: usize,
     /// The first of them.
     pub only_in_batch: Vec<Vec<String>>,
+    /// How many rows the stream took back that it had not given.
+    pub n_taken_back: usize,
+    /// The first of them.
+    pub taken_back: Vec<Vec<String>>,
 }
 
 /// The rows in which a stream's table and a batch's differ, if they do.
-pub fn compare_rows(schema: &SchemaRef, stream: &[RecordBatch], batch: &[RecordBatch]) -> Result<Option<Difference>> {
+pub(super) fn compare_rows(schema: &SchemaRef, stream: &Folded, batch: &[RecordBatch]) -> Result<Option<Difference>> {
     let mut groups: BTreeMap<Vec<String>, Sides> = BTreeMap::new();
-    for row in rows_of(stream)? {
+    for row in rows_of(&stream.rows)? {
         groups.entry(row.exact.clone()).or_default().stream.push(row);
     }
     for row in rows_of(batch)? {
@@ -44,7 +50,8 @@ pub fn compare_rows(schema: &SchemaRef, stream: &[RecordBatch], batch: &[RecordB
         only_in_stream.extend(stream);
         only_in_batch.extend(batch);
     }
-    if only_in_stream.is_empty() && only_in_batch.is_empty() {
+    let taken_back = rows_of(&stream.taken_back)?;
+    if only_in_stream.is_empty() && only_in_batch.is_empty() && taken_back.is_empty() {
         return Ok(None);
     }
     let first = |rows: &[Row]| rows.iter().take(ROWS_SHOWN).map(|row| row.cells.clone()).collect();
@@ -54,7 +61,14 @@ pub fn compare_rows(schema: &SchemaRef, stream: &[RecordBatch], batch: &[RecordB
         only_in_stream: first(&only_in_stream),
         n_only_in_batch: only_in_batch.len(),
         only_in_batch: first(&only_in_batch),
+        n_taken_back: taken_back.len(),
+        taken_back: first(&taken_back),
     }))
+}
+
+/// The cells of each row, as they are shown.
+pub(super) fn cells_of(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    Ok(rows_of(std::slice::from_ref(batch))?.into_iter().map(|row| row.cells).collect())
 }
 
 /// A row: its cells as shown, those that must be equal to the letter, and its numbers that must be near.

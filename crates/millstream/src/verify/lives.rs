@@ -13,8 +13,9 @@ use millstream_engine::physical::late_table::late_rows_schema;
 use millstream_engine::{EngineConfig, Trigger};
 use millstream_sql::Streams;
 
+use super::fold::{Folded, Folding, fold};
 use super::inputs::{LateRow, file_name, with_schema};
-use super::{Case, Rows, Table};
+use super::{CHANGES, Case, Rows, Table};
 use crate::commands::to_options;
 use crate::session::Session;
 
@@ -24,7 +25,7 @@ const PIECES_MAX: usize = 12;
 const LIVES_MAX: usize = 5;
 const PARALLELISM_MAX: usize = 4;
 /// What of a table's options matters to its rows; the rest is about where and when.
-const OPTIONS: [&str; 2] = ["outputMode", "rowErrors"];
+const OPTIONS: [&str; 3] = ["outputMode", "rowErrors", "upsertKey"];
 
 /// The streams of one dataset.
 pub(super) struct Lives<'a> {
@@ -46,7 +47,7 @@ impl Staged {
 
 /// What a stream gave.
 pub(super) struct Stream {
-    pub(super) rows: Vec<RecordBatch>,
+    pub(super) table: Folded,
     pub(super) n_lives: u32,
     pub(super) n_crashes: u32,
     /// Rows that came too late; `None` is one that was no row of a file any more.
@@ -59,6 +60,7 @@ struct Life {
     files_per_batch: usize,
     crash: Option<(CrashPoint, u64)>,
     flush: bool,
+    shows_changes: bool,
 }
 
 /// What the batches gave, by their ids: a batch that comes again replaces itself.
@@ -79,20 +81,22 @@ impl<'a> Lives<'a> {
     }
 
     /// The stream whose input comes at once, in one life.
-    pub(super) async fn uncut(&self) -> Result<Rows> {
+    pub(super) async fn uncut(&self, folding: &Folding) -> Result<Rows> {
         let staged = self.place("uncut", usize::MAX)?;
         for table in self.tables {
             table.stage(table.rows.clone(), 0, &staged).await?;
         }
         let batches = Batches::default();
-        self.live(&Life { parallelism: 1, files_per_batch: 1, crash: None, flush: true }, &staged.root, &batches).await?;
+        let shows_changes = *folding == Folding::Changes;
+        let life = Life { parallelism: 1, files_per_batch: 1, crash: None, flush: true, shows_changes };
+        self.live(&life, &staged.root, &batches).await?;
         let schema = self.case.frame(&super::one_task()?, Streams::Live, self.tables, &staged).await?.schema().await?;
-        let rows = self.result(&schema, &staged.root, &batches).await?;
-        Ok((schema, rows))
+        let table = fold(self.result(&schema, &staged.root, &batches).await?, folding)?;
+        Ok((schema.clone(), with_schema(&schema, table.rows)?))
     }
 
     /// The stream number `run`, cut and crashed at random.
-    pub(super) async fn run(&self, schema: &SchemaRef, run: u32, rng: &mut SparkRandom) -> Result<Stream> {
+    pub(super) async fn run(&self, schema: &SchemaRef, folding: &Folding, run: u32, rng: &mut SparkRandom) -> Result<Stream> {
         let staged = self.place(&format!("run{run}"), 1)?;
         let (mut waiting, mut starts) = (Vec::new(), BTreeMap::new());
         for table in self.tables {
@@ -105,7 +109,7 @@ impl<'a> Lives<'a> {
             waiting.push((table, pieces.into_iter().enumerate().collect::<VecDeque<_>>()));
         }
         let batches = Batches::default();
-        let mut stream = Stream { rows: Vec::new(), n_lives: 0, n_crashes: 0, late: Vec::new() };
+        let mut stream = Stream { table: Folded::default(), n_lives: 0, n_crashes: 0, late: Vec::new() };
         let n_lives = rng.below(LIVES_MAX);
         // Of the last two one may crash while it flushes.
         for life in 0..n_lives + 2 {
@@ -119,11 +123,12 @@ impl<'a> Lives<'a> {
             }
             let point = CrashPoint::ALL.get(rng.below(CrashPoint::ALL.len())).copied();
             let crash = point.filter(|_| !is_last && rng.below(3) > 0).map(|point| (point, 1 + rng.below(4) as u64));
-            let life = Life { parallelism: 1 + rng.below(PARALLELISM_MAX), files_per_batch: 1 + rng.below(3), crash, flush };
+            let shows_changes = *folding == Folding::Changes;
+            let life = Life { parallelism: 1 + rng.below(PARALLELISM_MAX), files_per_batch: 1 + rng.below(3), crash, flush, shows_changes };
             stream.n_lives += 1;
             stream.n_crashes += u32::from(self.live(&life, &staged.root, &batches).await?);
         }
-        stream.rows = self.result(schema, &staged.root, &batches).await?;
+        stream.table = fold(self.result(schema, &staged.root, &batches).await?, folding)?;
         stream.late = late_rows(&staged.root.join("late"), &starts).await?;
         Ok(stream)
     }
@@ -153,6 +158,9 @@ impl<'a> Lives<'a> {
         for (name, value) in OPTIONS.iter().filter_map(|name| Some((name, options.get(name)?))) {
             writer = writer.option(name, value);
         }
+        if life.shows_changes {
+            writer = writer.option(CHANGES, true);
+        }
         writer = writer.option("flush", life.flush).option("lateRowsPath", root.join("late").to_string_lossy());
         let query = if self.case.output_mode()? == OutputMode::Append {
             writer.format("parquet").start_path(root.join("out")).await?
@@ -171,7 +179,7 @@ impl<'a> Lives<'a> {
         query.await_termination(None).await.map(|_| ())
     }
 
-    /// The table that the stream made.
+    /// What the stream gave, in the order of its batches.
     async fn result(&self, schema: &SchemaRef, root: &Path, batches: &Batches) -> Result<Vec<RecordBatch>> {
         let batches = batches.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match self.case.output_mode()? {

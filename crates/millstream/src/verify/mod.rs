@@ -2,8 +2,9 @@
 //!
 //! Every streaming table of a job is run as a batch over sample input, and as a stream over the same rows, cut at random,
 //! restarted with other parallelism, crashed behind random steps of the commit protocol, and flushed at the end. The two
-//! results must hold the same rows; of a stream with late rows the batch is that over the other rows. Each table is judged by itself: what it reads of other tables of the job is what the
-//! batch makes of them.
+//! results must hold the same rows; of a stream with late rows the batch is that over the other rows. In update mode the
+//! stream's table is the last row of each key, and, in every second stream, what its changes add and take back. Each table is
+//! judged by itself: what it reads of other tables of the job is what the batch makes of them.
 //!
 //! ```text
 //!   input ─► rows ─┬─► whole ────────────────────────────────► batch ───┐
@@ -12,6 +13,7 @@
 //! The tests of stateful queries and the campaign of random queries use it, too.
 
 mod compare;
+mod fold;
 mod inputs;
 mod lives;
 
@@ -19,22 +21,26 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::logical_expr::LogicalPlan;
-use millstream_analyzer::streaming::{for_output_mode, hangs_on_cuts, replaces_in_update_mode};
+use millstream_analyzer::streaming::{OutputRequest, Shown, Updates, for_output_mode, hangs_on_cuts, updates};
 use millstream_core::random::SparkRandom;
 use millstream_core::{Error, OutputMode, Result};
 use millstream_sql::Streams;
 use millstream_sql::ir::{CreateDataset, DatasetKind};
 
-pub use compare::{Difference, compare_rows};
+pub use compare::Difference;
 
 use crate::commands::to_options;
 use crate::dataframe::DataFrame;
 use crate::job::{Graph, JobText};
 use crate::session::Session;
 use crate::writer::INDEPENDENT_OF_CUTS;
+use compare::compare_rows;
+use fold::{Folding, tell_apart};
 use inputs::{Inputs, LateRow, Table, with_schema};
 use lives::{Lives, Staged};
+
+/// The option by which a sink is given changes.
+const CHANGES: &str = "changes";
 
 /// What to verify with.
 #[derive(Debug, Clone)]
@@ -144,16 +150,18 @@ impl Case<'_> {
         let mut report =
             DatasetReport { name: self.name.clone(), verdict: Verdict::Equal, n_runs: 0, n_lives: 0, n_crashes: 0, n_rows: 0, n_late: 0 };
         let lives = Lives::new(self, tables);
-        let plan = self.plan(tables).await?;
-        let doubt = hangs_on_cuts(&plan)?;
+        let (doubt, mut foldings) = self.plan(tables).await?;
         let batch_is_stream = doubt.is_some();
-        let batch = if batch_is_stream { lives.uncut().await? } else { self.batch(tables, "whole").await? };
+        let batch = match foldings.first() {
+            Some(folding) if batch_is_stream => lives.uncut(folding).await?,
+            _ => self.batch(tables, "whole").await?,
+        };
         self.keep(&batch).await?;
         report.n_rows = batch.1.iter().map(RecordBatch::num_rows).sum();
-        if self.output_mode()? == OutputMode::Update && replaces_in_update_mode(&plan)? {
-            let why = "in update mode rows replace earlier ones, by a key that is not known here; verify it in append or complete mode";
-            report.verdict = Verdict::NotComparable(why.to_owned());
-            return Ok((report, batch));
+        if let Some(Folding::ByKey(key)) = foldings.first()
+            && !tell_apart(key, &batch.1)?
+        {
+            foldings.remove(0);
         }
         let is_declared = to_options(&self.live.1.clauses.options).get_bool(INDEPENDENT_OF_CUTS)?.unwrap_or(false);
         if let Some(why) = doubt.filter(|_| !is_declared) {
@@ -161,10 +169,10 @@ impl Case<'_> {
             report.verdict = Verdict::NotComparable(format!("{why} hangs on how its input is cut into batches; {option}"));
             return Ok((report, batch));
         }
-        for run in 1..=self.options.runs {
+        for (run, folding) in (1..=self.options.runs).zip(foldings.iter().cycle()) {
             let mut rng = SparkRandom::new(i64::from_ne_bytes(self.options.seed.to_ne_bytes()).wrapping_add(i64::from(run) << 32));
             let stream = lives
-                .run(&batch.0, run, &mut rng)
+                .run(&batch.0, folding, run, &mut rng)
                 .await
                 .map_err(|error| error.context(format!("run {run}, seed {}", self.options.seed)))?;
             report.n_runs += 1;
@@ -183,7 +191,7 @@ impl Case<'_> {
                 report.verdict = Verdict::NotComparable(why);
                 break;
             };
-            if let Some(difference) = compare_rows(&batch.0, &stream.rows, wanted)? {
+            if let Some(difference) = compare_rows(&batch.0, &stream.table, wanted)? {
                 report.verdict = Verdict::Different { run, difference };
                 break;
             }
@@ -210,12 +218,25 @@ impl Case<'_> {
         frame.write().parquet(self.options.folder.join(&self.name).join("batch")).await.map(drop)
     }
 
-    /// The query as it would run.
-    async fn plan(&self, tables: &[Table]) -> Result<LogicalPlan> {
+    /// What of the query hangs on cuts, and how what its streams give is folded, in turn. A query that would not run is refused.
+    async fn plan(&self, tables: &[Table]) -> Result<(Option<String>, Vec<Folding>)> {
         let staged = Staged { root: self.options.folder.join(&self.name).join("nothing"), files_per_batch: 1 };
         let session = one_task()?;
         let analyzed = self.frame(&session, Streams::Live, tables, &staged).await?.analyze().await?;
-        for_output_mode(&analyzed.plan, self.output_mode()?)
+        let mode = self.output_mode()?;
+        let shows_changes = to_options(&self.live.1.clauses.options).get_bool(CHANGES)? == Some(true);
+        let shown = if shows_changes { Shown::Changes } else { Shown::NewRows };
+        let plan = for_output_mode(&analyzed.plan, OutputRequest { mode, shown, upsert_key: None })?;
+        let foldings = match mode {
+            _ if shows_changes => vec![Folding::Changes],
+            OutputMode::Append | OutputMode::Complete => vec![Folding::Rows],
+            OutputMode::Update => match updates(&analyzed.plan)? {
+                Updates::Rows => vec![Folding::Rows],
+                Updates::Replaced(key) => vec![Folding::ByKey(key), Folding::Changes],
+                Updates::Changes => vec![Folding::Changes],
+            },
+        };
+        Ok((hangs_on_cuts(&plan)?, foldings))
     }
 
     fn output_mode(&self) -> Result<OutputMode> {

@@ -15,9 +15,13 @@ fn table(rows: &[(&str, Option<i64>, f64)]) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
+fn table_of(stream: &RecordBatch) -> Folded {
+    Folded { rows: vec![stream.clone()], taken_back: Vec::new() }
+}
+
 fn differ(stream: &[(&str, Option<i64>, f64)], batch: &[(&str, Option<i64>, f64)]) -> Option<(usize, usize)> {
     let (stream, batch) = (table(stream), table(batch));
-    let difference = compare_rows(&stream.schema(), std::slice::from_ref(&stream), &[batch]).unwrap();
+    let difference = compare_rows(&stream.schema(), &table_of(&stream), &[batch]).unwrap();
     difference.map(|difference| (difference.n_only_in_stream, difference.n_only_in_batch))
 }
 
@@ -40,9 +44,18 @@ fn doubles_are_equal_within_their_last_digits_and_nothing_else_is() {
 }
 
 #[test]
+fn rows_that_were_taken_back_in_vain_are_a_difference() {
+    let table = table(&[("a", Some(1), 0.5)]);
+    let stream = Folded { taken_back: vec![table.clone()], ..table_of(&table) };
+    let difference = compare_rows(&table.schema(), &stream, &[table]).unwrap().unwrap();
+    assert_eq!((difference.n_only_in_stream, difference.n_only_in_batch, difference.n_taken_back), (0, 0, 1));
+    assert_eq!(difference.taken_back, [["\"a\"", "1", "0.5"]]);
+}
+
+#[test]
 fn a_difference_shows_its_first_rows() {
     let (stream, batch) = (table(&[("a", Some(1), 0.5)]), table(&[("a", None, 0.5)]));
-    let difference = compare_rows(&stream.schema(), std::slice::from_ref(&stream), &[batch]).unwrap().unwrap();
+    let difference = compare_rows(&stream.schema(), &table_of(&stream), &[batch]).unwrap().unwrap();
     assert_eq!(difference.columns, ["k", "n", "x"]);
     assert_eq!(difference.only_in_stream, [["\"a\"", "1", "0.5"]]);
     assert_eq!(difference.only_in_batch, [["\"a\"", "NULL", "0.5"]]);
