@@ -3,9 +3,11 @@
 
   {"do": "watch", "outputs": [OUTPUT, ...]}   reads all files of the outputs again and again, in the background
   {"do": "unwatch"}                           stops; tells how often it looked, and the first thing that was wrong
-  {"do": "compare", "output": OUTPUT, "columns": [..], "oracle": SQL, "last_of": [KEY, COLUMN] or null, "cwd": DIR}
-                                              all rows of the output, or of each key that with the greatest value of the
-                                              column, against a DuckDB query over the inputs
+  {"do": "compare", "output": OUTPUT, "columns": [..], "oracle": SQL, "rows": ROWS, "cwd": DIR}
+                                              rows of the output against a DuckDB query over the inputs: all, or with
+                                              {"last_of": [KEY, COLUMN]} of each key that with the greatest value of the column,
+                                              with {"last": COLUMN} those with its greatest value of all, with "changes" what is
+                                              left of rows that say in _change_type whether they come or go
   {"do": "whole", "looks": [[ID, ..], ..], "oracle": SQL, "cwd": DIR}
                                               whether each look saw whole batches in order: all rows of the first
                                               input files, none of the others
@@ -150,18 +152,33 @@ def compare(ask):
     columns = ask["columns"]  # [[name, SQL over the files], ...]
     select = ", ".join(f"{sql} as {name}" for name, sql in columns)
     glob = f"{folder}/**/*.{kind}"
-    read = (f"read_parquet('{glob}', hive_partitioning=true, hive_types_autocast=false)" if kind == "parquet"
+    # A table of a query that was changed has files with fewer columns.
+    read = (f"read_parquet('{glob}', union_by_name=true, hive_partitioning=true, hive_types_autocast=false)" if kind == "parquet"
             else f"read_json('{glob}', format='newline_delimited', columns={ask['json_columns']})")
-    if ask["last_of"]:
-        key, by = ask["last_of"]
+    rows, wrong = ask["rows"], []
+    there = bool(files_of(pyarrow.fs.LocalFileSystem(), folder, kind))
+    if rows == "changes":
+        names = ", ".join(name for name, _ in columns)
+        sign = "case when _change_type in ('insert', 'update_postimage') then 1 when _change_type in ('delete', 'update_preimage') then -1 end"
+        if there:
+            db.execute(f"create table folded as select {names}, sum({sign}) as n_left, bool_or({sign} is null) as is_unknown "
+                       f"from {read} group by all")
+            for what, condition in (("taken out and never given", "n_left < 0"), ("with an unknown change", "is_unknown")):
+                n, = db.execute(f"select count(*) from folded where {condition}").fetchone()
+                if n:
+                    wrong.append(f"{n} rows {what}")
+        read = "(select * from folded, range(greatest(n_left, 0)::bigint))"
+    elif rows and "last_of" in rows:
+        key, by = rows["last_of"]
         read = f"(select * from {read} qualify row_number() over (partition by {key} order by {by} desc) = 1)"
-    if files_of(pyarrow.fs.LocalFileSystem(), folder, kind):
+    elif rows:
+        read = f"(select * from {read} qualify {rows['last']} = max({rows['last']}) over ())"
+    if there:
         db.execute(f"create table got as select {select} from {read}")
     else:
         db.execute(f"create table got as select * from ({ask['oracle']}) limit 0")
     db.execute(f"create table want as select {', '.join(name for name, _ in columns)} from ({ask['oracle']})")
     counts = [db.execute(f"select count(*) from {t}").fetchall()[0][0] for t in ("got", "want")]
-    wrong = []
     for side, query in (("extra", "from got except all from want"), ("missing", "from want except all from got")):
         rows = db.execute(query).fetchall()
         if rows:

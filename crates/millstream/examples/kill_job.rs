@@ -72,6 +72,25 @@ async fn job(session: &Session, name: &str) -> Result<DataStreamWriter> {
             let rows = sums.select_expr(["concat(unix_millis(w.start), '/', coalesce(k, '-')) AS key", "n", "v"])?;
             rows.write_stream().output_mode("update").foreach_batch(updates)
         }
+        "sliding-update" | "sliding-complete" => {
+            let frame = read(EVENTS).await?.with_watermark("ts", DELAY)?;
+            let groups = frame.group_by([expr("window(ts, '30 seconds', '10 seconds')")?.alias("w")]);
+            let calls = [("count(*)", "n"), ("count(DISTINCT k)", "ks"), ("sum(v)", "v")];
+            let calls = calls.into_iter().map(|(call, name)| Ok(expr(call)?.alias(name))).collect::<Result<Vec<_>>>()?;
+            let rows = groups.agg(calls).select_expr(["concat(unix_millis(w.start), '') AS key", "n", "ks", "v"])?;
+            let mode = name.trim_start_matches("sliding-");
+            rows.write_stream().output_mode(mode).foreach_batch(updates)
+        }
+        "join-changes" => {
+            read(EVENTS).await?.with_watermark("ts", DELAY)?.filter_expr("ts IS NOT NULL")?.create_or_replace_temp_view("events");
+            let rows = session.sql(JOIN).await?;
+            rows.write_stream().output_mode("update").option("changes", true).foreach_batch(changes)
+        }
+        "join-of-groups" => {
+            read(EVENTS).await?.create_or_replace_temp_view("events");
+            let writer = session.sql(JOIN_OF_GROUPS).await?.write_stream().output_mode("update");
+            writer.option("changes", true).option("upsertKey", "token").foreach_batch(changes)
+        }
         "groups-with-state" => {
             let frame = read(EVENTS).await?.filter_expr("ts IS NOT NULL")?.with_watermark("ts", DELAY)?;
             let spec = GroupsWithState::new("rows_of_token", parse_schema(ROWS_OF_TOKEN)?, parse_schema("n BIGINT")?);
@@ -80,6 +99,14 @@ async fn job(session: &Session, name: &str) -> Result<DataStreamWriter> {
         _ => return Err(Error::invalid(format!("there is no job '{name}'"))),
     })
 }
+
+/// Rows without a partner come at once and are taken back when they find one.
+const JOIN: &str = "SELECT l.id AS lid, r.id AS rid, l.v FROM STREAM events AS l LEFT JOIN (SELECT * FROM STREAM events WHERE v > 0) AS r \
+    ON l.k = r.k AND r.ts >= l.ts - INTERVAL 1 SECOND AND r.ts <= l.ts + INTERVAL 2 SECONDS AND l.id <> r.id";
+
+/// One row a token, which both sides update.
+const JOIN_OF_GROUPS: &str = "SELECT a.token, a.n, b.n AS negative FROM (SELECT token, count(*) AS n FROM STREAM events GROUP BY token) AS a \
+    LEFT JOIN (SELECT token, count(*) AS n FROM STREAM events WHERE v < 0 GROUP BY token) AS b ON a.token = b.token";
 
 const ROWS_OF_TOKEN: &str = "id STRING, n BIGINT";
 
@@ -106,6 +133,14 @@ async fn updates(rows: DataFrame, batch: BatchId) -> Result<()> {
     let number = i64::try_from(batch.0).map_err(|_| Error::internal("a batch id over 2^63"))?;
     let rows = rows.with_column("batch", lit(number)).with_column("id", expr("concat(key, '@', batch)")?);
     replace(rows, batch).await
+}
+
+/// Puts the changes of a batch where its id says. Their ids name all of their columns but the value of the row.
+async fn changes(rows: DataFrame, batch: BatchId) -> Result<()> {
+    let number = i64::try_from(batch.0).map_err(|_| Error::internal("a batch id over 2^63"))?;
+    let key = if rows.schema().await?.column_with_name("token").is_some() { "token" } else { "concat(lid, '+', coalesce(rid, '-'))" };
+    let id = format!("concat({key}, '@', {number}, '/', _change_type)");
+    replace(rows.with_column("id", expr(&id)?), batch).await
 }
 
 /// Puts the batch where its id says.

@@ -5,7 +5,11 @@
 //! mismatch is made smaller (fewer streams, fewer rows) before it is told; seed and number draw it again.
 
 mod data;
+mod duplicates;
+mod groups;
+mod joins;
 mod query;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +84,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
             Err(message) => {
                 let (lines, message) = campaign.shrink(&query, lines, number, &folder, message);
                 println!(
-                    "query {number} (seed {}, {}, {} mode) MISMATCH over {} rows: {message}\n  ours: {}\n  DuckDB: {}\n  kept: {}",
+                    "query {number} (seed {}, {}, {:?} mode) MISMATCH over {} rows: {message}\n  ours: {}\n  DuckDB: {}\n  kept: {}",
                     wish.seed,
                     query.kind,
                     query.mode,
@@ -145,7 +149,7 @@ impl Campaign {
             "columns": query.columns.iter().map(|column| json!([column, column])).collect::<Vec<_>>(),
             "oracle": query.oracle,
             "json_columns": "",
-            "last_of": null,
+            "rows": null,
             "cwd": folder.to_string_lossy(),
         });
         let answer = self.reader.ask(&question).map_err(|e| format!("batch against DuckDB: {e}"))?;

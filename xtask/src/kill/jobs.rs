@@ -11,6 +11,8 @@ use super::inputs::Format;
 pub struct Job {
     pub name: &'static str,
     pub program: Program,
+    /// Another job file, with which its first lives run: the query is changed on the way.
+    pub before: Option<&'static str>,
     pub input: Format,
     pub outputs: &'static [Output],
 }
@@ -45,13 +47,24 @@ pub struct Output {
     oracle: &'static str,
     /// Types of the columns in files that do not carry them.
     json_columns: &'static str,
-    /// The columns of a key and of what grows, if the table is that of the last rows of each key.
-    last_of: Option<(&'static str, &'static str)>,
+    rows: Rows,
+}
+
+/// What of the rows in the files is the table.
+enum Rows {
+    /// All.
+    All,
+    /// The last of each key: the column of the key, and that of what grows.
+    LastOf(&'static str, &'static str),
+    /// Those with the greatest value of a column.
+    Last(&'static str),
+    /// What is left of changes, which the column `_change_type` tells.
+    Changes,
 }
 
 impl Output {
     /// Parquet, where every row stays.
-    const PARQUET: Self = Self { folder: "out", format: "parquet", columns: &[], oracle: "", json_columns: "", last_of: None };
+    const PARQUET: Self = Self { folder: "out", format: "parquet", columns: &[], oracle: "", json_columns: "", rows: Rows::All };
     /// JSON lines, where every row stays.
     const JSON: Self = Self { format: "json", ..Self::PARQUET };
 }
@@ -71,6 +84,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "json-partitions",
         program: Program::Sql(include_str!("jobs/json-partitions.sql")),
+        before: None,
         input: Format::Json,
         outputs: &[Output {
             columns: &[
@@ -88,6 +102,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "chained",
         program: Program::Sql(include_str!("jobs/chained.sql")),
+        before: None,
         input: Format::Json,
         outputs: &[
             Output {
@@ -107,6 +122,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "csv-json",
         program: Program::Sql(include_str!("jobs/csv-json.sql")),
+        before: None,
         input: Format::Csv,
         outputs: &[Output {
             columns: &[("id", "id"), ("n", "n"), ("price2", "price2"), ("text", "text")],
@@ -118,6 +134,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "foreach-batch",
         program: Program::Example("foreach-batch"),
+        before: None,
         input: Format::Json,
         outputs: &[Output {
             columns: &[("id", "id"), ("n", "n"), ("text", "text")],
@@ -129,6 +146,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "windows",
         program: Program::Sql(include_str!("jobs/windows.sql")),
+        before: None,
         input: Format::Events,
         outputs: &[
             Output {
@@ -158,19 +176,48 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "windows-update",
         program: Program::Example("windows-update"),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("key", "key"), ("n", "n"), ("v", "v")],
             oracle: "select concat(at10, '/', coalesce(k, '-')) as key, count(*) as n, cast(sum(v) as bigint) as v \
                      from {src} where ms is not null group by at10, k",
             json_columns: "{key: 'VARCHAR', n: 'BIGINT', v: 'BIGINT', batch: 'BIGINT'}",
-            last_of: Some(("key", "batch")),
+            rows: Rows::LastOf("key", "batch"),
             ..Output::JSON
+        }],
+    },
+    Job {
+        name: "sliding-update",
+        program: Program::Example("sliding-update"),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output { rows: Rows::LastOf("key", "batch"), ..SLIDING }],
+    },
+    Job {
+        name: "sliding-complete",
+        program: Program::Example("sliding-complete"),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output { rows: Rows::Last("batch"), ..SLIDING }],
+    },
+    Job {
+        name: "windows-changed",
+        program: Program::Sql(include_str!("jobs/windows-changed.sql")),
+        before: Some(include_str!("jobs/windows-before.sql")),
+        input: Format::Events,
+        outputs: &[Output {
+            // Files from before the change have no areas.
+            columns: &[("id", "id"), ("n", "n"), ("most", "most"), ("v", "v"), ("area", "if(v is null, null, coalesce(area, n * v))")],
+            oracle: "select concat(at10, '/', coalesce(k, '-')) as id, count(*) as n, max(v) as most, cast(sum(v) as bigint) as v, \
+                     cast(sum(v) * count(*) as bigint) as area from {src} where ms is not null group by at10, k",
+            ..Output::PARQUET
         }],
     },
     Job {
         name: "window-chain",
         program: Program::Sql(include_str!("jobs/window-chain.sql")),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("id", "id"), ("groups", "groups"), ("n", "n"), ("most", "most"), ("v", "v")],
@@ -184,6 +231,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "join",
         program: Program::Sql(include_str!("jobs/join.sql")),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("id", "id"), ("v", "v"), ("k", "k")],
@@ -195,8 +243,38 @@ pub const JOBS: &[Job] = &[
         }],
     },
     Job {
+        name: "join-changes",
+        program: Program::Example("join-changes"),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("lid", "lid"), ("rid", "rid"), ("v", "v")],
+            oracle: "select l.id as lid, r.id as rid, l.v \
+                     from (select * from {src} where ms is not null) as l \
+                     left join (select * from {src} where ms is not null and v > 0) as r \
+                     on l.k = r.k and r.ms >= l.ms - 1000 and r.ms <= l.ms + 2000 and l.id <> r.id",
+            json_columns: "{_change_type: 'VARCHAR', lid: 'VARCHAR', rid: 'VARCHAR', v: 'BIGINT'}",
+            rows: Rows::Changes,
+            ..Output::JSON
+        }],
+    },
+    Job {
+        name: "join-of-groups",
+        program: Program::Example("join-of-groups"),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("token", "token"), ("n", "n"), ("negative", "negative")],
+            oracle: "select token, count(*) as n, nullif(count(*) filter (where v < 0), 0) as negative from {src} group by token",
+            json_columns: "{_change_type: 'VARCHAR', token: 'VARCHAR', n: 'BIGINT', negative: 'BIGINT'}",
+            rows: Rows::Changes,
+            ..Output::JSON
+        }],
+    },
+    Job {
         name: "sessions",
         program: Program::Sql(include_str!("jobs/sessions.sql")),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("id", "id"), ("ends", "ends"), ("n", "n"), ("v", "v"), ("tokens", "tokens")],
@@ -212,6 +290,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "groups-with-state",
         program: Program::Example("groups-with-state"),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("id", "id"), ("n", "n")],
@@ -222,6 +301,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "deduplicate",
         program: Program::Example("deduplicate"),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("id", "id"), ("token", "token"), ("ms", "epoch_ms(ts)"), ("v", "v")],
@@ -233,6 +313,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "deduplicate-within-watermark",
         program: Program::Example("deduplicate-within-watermark"),
+        before: None,
         input: Format::Events,
         outputs: &[Output {
             columns: &[("id", "id"), ("token", "token"), ("v", "v")],
@@ -241,6 +322,15 @@ pub const JOBS: &[Job] = &[
         }],
     },
 ];
+
+/// Counts of sliding windows, whole or as updates, each row with the batch that gave it.
+const SLIDING: Output = Output {
+    columns: &[("key", "key"), ("n", "n"), ("ks", "ks"), ("v", "v")],
+    oracle: "select concat(start, '') as key, count(*) as n, count(distinct k) as ks, cast(sum(v) as bigint) as v \
+             from (select k, v, unnest([at10, at10 - 10000, at10 - 20000]) as start from {src} where ms is not null) group by start",
+    json_columns: "{key: 'VARCHAR', n: 'BIGINT', ks: 'BIGINT', v: 'BIGINT', batch: 'BIGINT'}",
+    ..Output::JSON
+};
 
 impl Format {
     /// How DuckDB reads the inputs.
@@ -267,11 +357,15 @@ impl Job {
 
     /// The job file as a stream, writing under `root`.
     pub fn stream_sql(&self, root: &str, ending: Ending) -> Option<String> {
-        let flush = if ending == Ending::Flush { ", flush 'true'" } else { "" };
         match self.program {
-            Program::Sql(sql) => Some(sql.replace("{root}", root).replace("{flush}", flush)),
+            Program::Sql(sql) => Some(placed(sql, root, ending)),
             Program::Example(_) => None,
         }
+    }
+
+    /// The job file of its first lives, if that is another one.
+    pub fn sql_before(&self, root: &str) -> Option<String> {
+        self.before.map(|sql| placed(sql, root, Ending::Pause))
     }
 
     /// The job file as a batch: one word changed, and no checkpoint.
@@ -281,6 +375,11 @@ impl Job {
             Program::Example(_) => None,
         }
     }
+}
+
+fn placed(sql: &str, root: &str, ending: Ending) -> String {
+    let flush = if ending == Ending::Flush { ", flush 'true'" } else { "" };
+    sql.replace("{root}", root).replace("{flush}", flush)
 }
 
 /// A job as a batch: `STREAM` left out, and the line of options that only a stream has.
@@ -308,7 +407,12 @@ impl Output {
             "columns": self.columns.iter().map(|(name, sql)| json!([name, sql])).collect::<Vec<_>>(),
             "oracle": self.oracle.replace("{src}", input.src()),
             "json_columns": self.json_columns,
-            "last_of": self.last_of.map(|(key, by)| json!([key, by])),
+            "rows": match self.rows {
+                Rows::All => json!(null),
+                Rows::LastOf(key, by) => json!({"last_of": [key, by]}),
+                Rows::Last(by) => json!({"last": by}),
+                Rows::Changes => json!("changes"),
+            },
             "cwd": cwd,
         })
     }

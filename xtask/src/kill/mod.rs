@@ -40,6 +40,9 @@ use crate::tools;
 /// No run needs more processes than this; one that does makes no progress.
 const PROCESSES_MAX: u32 = 60;
 
+/// The file of a job as it was before it was changed.
+const BEFORE: &str = "job-before.sql";
+
 /// In one of so many runs a Millstream reader looks on.
 const LOOK_ONE_IN: u64 = 3;
 
@@ -214,6 +217,9 @@ impl Campaign {
                 write(&folder.join(ending.job_file()), &sql)?;
             }
         }
+        if let Some(sql) = job.sql_before(&root) {
+            write(&folder.join(BEFORE), &sql)?;
+        }
 
         let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&seen_root)).collect();
         self.reader.ask(&json!({"do": "watch", "outputs": places}))?;
@@ -263,6 +269,8 @@ impl Campaign {
         let mut kills_left = rng.range(2, 12);
         // A flush closes the checkpoint to more input.
         let flush_kills = if job.is_stateful() { rng.range(0, kills_left.min(3)) } else { 0 };
+        // From here on the changed query runs; it does not go back.
+        let old_kills = if job.before.is_some() { rng.range(flush_kills, kills_left + 1) } else { kills_left };
         let mut added = 0;
         facts.files = n_files;
         let progress = folder.join("progress");
@@ -276,7 +284,9 @@ impl Campaign {
             let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
             let parallelism = if job.is_stateful() { Some(rng.range(1, 6)) } else { None };
             facts.processes += 1;
-            match process::run(&mut self.program(job, &progress, ending, parallelism), folder, &progress, &moment)? {
+            let is_old = job.before.is_some() && ending == Ending::Pause && kills_left > old_kills;
+            let file = if is_old { BEFORE } else { ending.job_file() };
+            match process::run(&mut self.program(job, file, &progress, ending, parallelism), folder, &progress, &moment)? {
                 End::Killed => {
                     facts.kills += 1;
                     kills_left -= 1;
@@ -295,9 +305,9 @@ impl Campaign {
     }
 
     /// The program of a job: the command, or the example beside it. A life of a stateful job may have a parallelism of its own.
-    fn program(&self, job: &Job, progress: &Path, ending: Ending, parallelism: Option<u64>) -> Command {
+    fn program(&self, job: &Job, file: &str, progress: &Path, ending: Ending, parallelism: Option<u64>) -> Command {
         let mut command = match job.program {
-            Program::Sql(_) => self.millstream(ending.job_file(), progress, &["--trigger", "available-now"]),
+            Program::Sql(_) => self.millstream(file, progress, &["--trigger", "available-now"]),
             Program::Example(name) => {
                 let mut command = Command::new(self.bin.with_file_name("examples").join(EXAMPLE));
                 command.arg(name).args((ending == Ending::Flush).then_some("--flush"));
