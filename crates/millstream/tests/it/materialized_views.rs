@@ -50,7 +50,7 @@ impl Running {
 
     /// Adds a file with one number; it is committed to `copy` when this returns.
     async fn add(&self, n: i64) {
-        put_file(self.path(&format!("in/{n}.json")), format!("{{\"n\":{n}}}\n"));
+        put_file(self.path(&format!("in/{n}.json")), format!("{{\"n\":{n}}}\n")).unwrap();
         until(async || self.status("copy").query.is_some()).await;
         self.status("copy").query.unwrap().process_all_available().await.unwrap();
     }

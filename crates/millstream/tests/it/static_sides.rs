@@ -32,7 +32,7 @@ impl Bench {
     }
 
     fn write(&self, file: &str, text: &str) {
-        put_file(self.dir.path().join(file), text);
+        put_file(self.dir.path().join(file), text).unwrap();
     }
 
     fn remove(&self, file: &str) {

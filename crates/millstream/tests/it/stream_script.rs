@@ -121,7 +121,7 @@ impl Script {
                 drop(self.session.sql_script(&self.placed(&block.join("\n"))).await.unwrap_or_else(|error| panic!("{place}: {error:?}")))
             }
             "file" => {
-                put_file(self.dir.path().join(rest), block.iter().map(|line| format!("{line}\n")).collect::<String>());
+                put_file(self.dir.path().join(rest), block.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
             }
             "add" => self.add(rest, block, place).await,
             "run" => self.run(rest, place).await,

@@ -181,7 +181,7 @@ impl Run<'_> {
         let seen: Arc<Mutex<BTreeMap<u64, Rows>>> = Arc::default();
         let mut query = None;
         for (number, text) in self.files.iter().enumerate() {
-            put_file(input.join(format!("{number:02}.json")), text);
+            put_file(input.join(format!("{number:02}.json")), text).unwrap();
             let running = match query.take() {
                 Some(query) => query,
                 None => self.start(dir, &seen, 1 + rng.index(3)).await?,

@@ -10,7 +10,7 @@ const BY_COUNT: &str = "SELECT n, count(*) AS keys FROM (SELECT k, count(*) AS n
 
 fn put(dir: &Path, number: usize, keys: &str) {
     let rows: String = keys.chars().map(|key| format!("{{\"k\":\"{key}\"}}\n")).collect();
-    put_file(dir.join("in").join(format!("{number}.json")), rows);
+    put_file(dir.join("in").join(format!("{number}.json")), rows).unwrap();
 }
 
 async fn session(dir: &Path) -> Session {

@@ -35,7 +35,7 @@ impl Bench {
             format!("{{\"k\":{k},\"ts\":\"{}\",\"v\":{v}}}\n", time(*second))
         };
         let text: String = rows.iter().map(line).collect();
-        put_file(self.dir.path().join(format!("in/{number:04}.json")), text);
+        put_file(self.dir.path().join(format!("in/{number:04}.json")), text).unwrap();
     }
 
     pub fn session(&self, parallelism: usize) -> Session {

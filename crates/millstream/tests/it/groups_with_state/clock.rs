@@ -36,7 +36,7 @@ impl Live {
     }
 
     fn feed(&self, file: &str, key: &str) {
-        put_file(self.dir.path().join(format!("in/{file}.json")), format!("{{\"k\":\"{key}\"}}\n"));
+        put_file(self.dir.path().join(format!("in/{file}.json")), format!("{{\"k\":\"{key}\"}}\n")).unwrap();
     }
 
     /// Tells of each batch of a group, and when it is silent for 5 seconds.

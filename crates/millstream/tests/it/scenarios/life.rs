@@ -85,7 +85,7 @@ fn write(path: &Path, ddl: &str, rows: &[Vec<Value>]) {
         let fields: serde_json::Map<String, Value> = columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned()).collect();
         text.push_str(&format!("{}\n", Value::Object(fields)));
     }
-    put_file(path, text);
+    put_file(path, text).unwrap();
 }
 
 /// The program in a session of its own. The clock stands still, so that a query looks for files only when it is asked
