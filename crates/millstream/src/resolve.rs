@@ -282,3 +282,6 @@ impl StreamPlan for AnalyzedStream {
         for_output_mode(&self.frame.analyze_with(&catalog, settings)?.plan, self.output.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;
