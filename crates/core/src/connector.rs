@@ -138,6 +138,12 @@ pub trait Connector: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// The options among those that say how the store is reached where its files lie: what is written beside them (dead
+    /// letters, late rows, the checkpoint) is reached alike.
+    fn store_options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
+
     /// A source. Checks options; may read to infer a schema, but starts nothing.
     async fn source(&self, request: SourceRequest) -> Result<Box<dyn Source>> {
         Err(Error::unsupported(format!("format '{}' cannot be read", request.format)))

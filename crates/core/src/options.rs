@@ -132,6 +132,14 @@ impl Options {
         self.entries.is_empty()
     }
 
+    /// Those that one of `known` lists.
+    #[must_use]
+    pub fn only(&self, known: &[OptionSpec]) -> Self {
+        let is_known = |name: &str| known.iter().any(|spec| spec.matches(name));
+        let entries = self.entries.iter().filter(|(lower, _)| is_known(lower));
+        Self { entries: entries.map(|(lower, entry)| (lower.clone(), entry.clone())).collect() }
+    }
+
     /// All options as (name as written, value), in the order of their lower-case names. Values are not redacted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.values().map(|entry| (entry.written.as_str(), entry.value.as_str()))

@@ -324,6 +324,7 @@ impl DataStreamWriter {
         let (checkpoint, checkpoint_life) = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
         let commit_interval = commit_interval(&own, is_file)?;
         let output = OutputRequest { mode: output_mode, shown: self.shown(&own, &session, &format)?, upsert_key: upsert_key(&own)? };
+        let late_rows = late_rows(&session, &own, &self.options).await?;
         let plan = AnalyzedStream::try_new(self.frame, analyzed, output)?;
         let schema = plan.schema();
         let sink: Arc<dyn Sink> = match &self.target {
@@ -341,9 +342,13 @@ impl DataStreamWriter {
                 if is_file {
                     check_distinct(&session, &schema)?;
                 }
+                let connector = session.engine().registry().for_format(&format)?;
+                // Those of a store are for the checkpoint and the late rows, too, whatever the format.
+                let known = connector.sink_options(&format);
+                let options = if known.is_empty() { self.options.clone() } else { self.options.only(&known) };
                 let request = SinkRequest {
                     format: format.clone(),
-                    options: self.options.clone(),
+                    options,
                     schema,
                     partition_by: self.partition_by.clone(),
                     query_name: name.clone(),
@@ -351,7 +356,7 @@ impl DataStreamWriter {
                     time_zone: session.time_zone(),
                     clock: Arc::clone(session.engine().clock()),
                 };
-                session.engine().registry().for_format(&format)?.sink(request).await?
+                connector.sink(request).await?
             }
         };
         let stop_timeout = match own.get_duration("stopTimeout")? {
@@ -381,7 +386,7 @@ impl DataStreamWriter {
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
             runs_no_data_batches,
             flushes: flushes(&own, trigger)?,
-            late_rows: late_rows(&session, &own).await?,
+            late_rows,
             idle_event_interval,
         })
     }
@@ -406,8 +411,8 @@ impl DataStreamWriter {
     /// for the checkpoint, too.
     fn check_names(&self, session: &Session) -> Result<()> {
         let (sink, mut known) = match &self.target {
-            Target::ForeachBatch(_) => ("foreach_batch".to_owned(), STORE_OPTIONS.to_vec()),
-            Target::Foreach(_) => ("foreach".to_owned(), STORE_OPTIONS.to_vec()),
+            Target::ForeachBatch(_) => ("foreach_batch".to_owned(), Vec::new()),
+            Target::Foreach(_) => ("foreach".to_owned(), Vec::new()),
             Target::Format => {
                 let format = self.format_name(session);
                 let known = session.engine().registry().for_format(&format)?.sink_options(&format);
@@ -417,6 +422,7 @@ impl DataStreamWriter {
                 (format, known)
             }
         };
+        known.extend_from_slice(STORE_OPTIONS);
         known.extend(ENGINE_OPTIONS.map(|name| OptionSpec::new(name, "of every streaming write")));
         self.options.check(&format!("{sink} sink"), &known)
     }
@@ -446,11 +452,11 @@ fn upsert_key(own: &Options) -> Result<Option<Vec<String>>> {
 }
 
 /// `lateRowsPath`: a Parquet table of the rows that came too late.
-async fn late_rows(session: &Session, own: &Options) -> Result<Option<Arc<dyn Sink>>> {
+async fn late_rows(session: &Session, own: &Options, written: &Options) -> Result<Option<Arc<dyn Sink>>> {
     let Some(path) = own.get(LATE_ROWS_PATH) else { return Ok(None) };
     let request = SinkRequest {
         format: "parquet".to_owned(),
-        options: Options::new().with("path", path),
+        options: written.only(STORE_OPTIONS).with("path", path),
         schema: late_rows_schema(),
         partition_by: Vec::new(),
         query_name: None,

@@ -89,6 +89,10 @@ impl Connector for FileConnector {
         true
     }
 
+    fn store_options(&self) -> &'static [OptionSpec] {
+        STORE_OPTIONS
+    }
+
     fn source_options(&self, format: &str) -> Vec<OptionSpec> {
         format.parse().map(options::source_specs).unwrap_or_default()
     }

@@ -50,3 +50,11 @@ fn lengths_of_time_and_numbers_of_bytes_read_as_documented() {
         "option 'bad' is '4x': expected a number of bytes such as 1048576, 128m or 4g"
     );
 }
+
+#[test]
+fn options_of_one_kind_can_be_taken_apart() {
+    let known = [OptionSpec::secret("aws_*", ""), OptionSpec::new("allow_http", "")];
+    let options = Options::new().with("path", "s3://b/x").with("AWS_region", "eu-1").with("Allow_HTTP", "true").with("allow_http2", "no");
+    assert_eq!(options.only(&known).iter().collect::<Vec<_>>(), [("Allow_HTTP", "true"), ("AWS_region", "eu-1")]);
+    assert_eq!(options.only(&known).get("aws_REGION"), Some("eu-1"));
+}

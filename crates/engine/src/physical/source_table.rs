@@ -15,7 +15,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{ConnectorRegistry, Error, Options, OutputMode, ReaderSpec, RejectedRecord, Result, Sink, Source};
+use millstream_core::{ConnectorRegistry, Error, OutputMode, ReaderSpec, RejectedRecord, Result, Sink, Source};
 
 use super::dead_letters::DeadLetters;
 use super::source_exec::SourceExec;
@@ -62,9 +62,10 @@ impl SourceTable {
                 if registry.is_file_format(&request.format) {
                     request.options.set("deadLetter", "true");
                 }
+                let parquet = registry.for_format("parquet")?;
                 let sink = SinkRequest {
                     format: "parquet".to_owned(),
-                    options: Options::new().with("path", path),
+                    options: request.options.only(parquet.store_options()).with("path", path),
                     schema: RejectedRecord::schema(),
                     partition_by: Vec::new(),
                     query_name: None,
@@ -72,7 +73,7 @@ impl SourceTable {
                     time_zone: request.time_zone.clone(),
                     clock: Arc::clone(&request.clock),
                 };
-                let made = registry.for_format(&sink.format)?.sink(sink.clone()).await?;
+                let made = parquet.sink(sink.clone()).await?;
                 Some((sink, made))
             }
         };

@@ -208,3 +208,70 @@ async fn zero_is_no_limit_as_in_spark() {
     assert_eq!(stuck.stop(&query, 3).await, None);
     assert!(query.is_active());
 }
+
+/// Answers every request of an object store with "forbidden", and gives the heads of all of them.
+async fn forbidding_store() -> (String, Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 64 << 10];
+            let n = stream.read(&mut head).await.unwrap_or(0);
+            seen.lock().unwrap().push(String::from_utf8_lossy(&head[..n]).into_owned());
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    (endpoint, heads)
+}
+
+/// The requests that a query made below a folder of the store, none of them without its key.
+fn signed(heads: &Arc<Mutex<Vec<String>>>, folder: &str) -> usize {
+    let heads = heads.lock().unwrap();
+    let below: Vec<&String> = heads.iter().filter(|head| head.lines().next().is_some_and(|line| line.contains(folder))).collect();
+    assert!(below.iter().all(|head| head.contains("Credential=the-writers-key/")), "{below:?}");
+    below.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_rows_and_dead_letters_go_to_a_store_with_the_credentials_of_what_they_stand_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/a.json"), "{\"at\":\"2026-01-01T00:00:00Z\"}\n").unwrap();
+    let (endpoint, heads) = forbidding_store().await;
+    let store = [
+        ("aws_access_key_id", "the-writers-key"),
+        ("aws_secret_access_key", "secret"),
+        ("aws_region", "eu-central-1"),
+        ("aws_endpoint", endpoint.as_str()),
+        ("allow_http", "true"),
+    ];
+    let session = Session::new().unwrap();
+    let started = |late: Option<&'static str>, letters: Option<&'static str>, format: &'static str| {
+        let (session, dir) = (session.clone(), dir.path().to_owned());
+        async move {
+            let mut reader = session.read_stream().schema("at TIMESTAMP");
+            if let Some(path) = letters {
+                reader = store.iter().fold(reader, |reader, (name, value)| reader.option(name, value)).option("deadLetterPath", path);
+            }
+            let rows = reader.json(dir.join("in")).await?.with_watermark("at", "1 second")?.drop_duplicates(["at"]);
+            let mut writer = rows.write_stream().format(format).trigger(Trigger::AvailableNow).query_name("late");
+            writer = writer.checkpoint(dir.join(format!("checkpoint-{format}")));
+            if let Some(path) = late {
+                writer = store.iter().fold(writer, |writer, (name, value)| writer.option(name, value)).option("lateRowsPath", path);
+            }
+            writer.start().await?.await_termination(None).await
+        }
+    };
+    // The sink is none of files: its options are those of its store all the same.
+    for format in ["console", "noop", "memory"] {
+        let n_before = signed(&heads, "late");
+        let error = in_time(started(Some("s3://bucket/late"), None, format)).await.unwrap_err();
+        assert!(signed(&heads, "late") > n_before, "{format}: {error:?}");
+    }
+    std::fs::remove_dir_all(dir.path().join("checkpoint-noop")).unwrap();
+    in_time(started(None, Some("s3://bucket/letters"), "noop")).await.unwrap_err();
+    assert!(signed(&heads, "letters") > 0, "{heads:?}");
+}
