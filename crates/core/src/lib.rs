@@ -29,5 +29,5 @@ pub use options::{OptionSpec, Options};
 pub use output_mode::OutputMode;
 pub use reject::{ParseMode, RejectedRecord};
 pub use sink::{Delivery, Sink, SinkContext, TaskOutput, TaskWriter, WriterFactory};
-pub use source::{Admission, Position, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader, SplitStream};
+pub use source::{Admission, Position, RowPlaces, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader, SplitStream};
 pub use time_windows::{TimeSlice, TimeWindows};

@@ -171,6 +171,28 @@ pub trait Source: Send + fmt::Debug {
     }
 }
 
+/// Where the rows of a chunk stand in their source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowPlaces {
+    /// It is not known, or the reader tells it in a column when it is asked to (`_metadata` of files).
+    #[default]
+    Untold,
+    /// In a block of the source (a piece of its log, what came at once): the first is its row `first`, counted from 0.
+    InBlock {
+        /// The block.
+        block: u64,
+        /// The first row.
+        first: u64,
+    },
+    /// The source numbers its rows: `first`, `first + step`, and so on.
+    Numbered {
+        /// The first row.
+        first: u64,
+        /// From one row to the next.
+        step: u64,
+    },
+}
+
 /// What one poll of a split gives.
 #[derive(Debug, Clone)]
 pub struct SplitChunk {
@@ -182,6 +204,15 @@ pub struct SplitChunk {
     pub n_dropped: u64,
     /// Records for the dead-letter table.
     pub rejected: Vec<RejectedRecord>,
+    /// Where the rows stand in the source.
+    pub places: RowPlaces,
+}
+
+impl SplitChunk {
+    /// Rows that are all that was read.
+    pub fn of(rows: RecordBatch, places: RowPlaces) -> Self {
+        Self { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new(), places }
+    }
 }
 
 /// The rows of a split.

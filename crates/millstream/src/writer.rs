@@ -323,7 +323,12 @@ impl DataStreamWriter {
         let is_file = matches!(self.target, Target::Format) && session.engine().registry().is_file_format(&format);
         let (checkpoint, checkpoint_life) = checkpoint_location(&session, &own, name.as_deref(), &self.options, is_file)?;
         let commit_interval = commit_interval(&own, is_file)?;
-        let output = OutputRequest { mode: output_mode, shown: self.shown(&own, &session, &format)?, upsert_key: upsert_key(&own)? };
+        let output = OutputRequest {
+            mode: output_mode,
+            shown: self.shown(&own, &session, &format)?,
+            upsert_key: upsert_key(&own)?,
+            keeps_late_rows: own.get(LATE_ROWS_PATH).is_some(),
+        };
         let late_rows = late_rows(&session, &own, &self.options).await?;
         let plan = AnalyzedStream::try_new(self.frame, analyzed, output)?;
         let schema = plan.schema();

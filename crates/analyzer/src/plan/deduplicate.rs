@@ -7,6 +7,7 @@ use datafusion::logical_expr::{Aggregate, Distinct, Expr as DfExpr, LogicalPlan}
 use millstream_sql::Span;
 use millstream_sql::ir::DedupColumns;
 
+use super::groups_with_state::named_columns;
 use super::projection;
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
@@ -89,7 +90,7 @@ impl Resolver<'_> {
         let event_time = event_time.map(|attr| Column::new_unqualified(attr.plan_name()));
         let aggregate = Aggregate::try_new(Arc::new(rel.plan), keys, vec![])?;
         let names = visible.iter().map(|attr| attr.name.clone()).collect();
-        let plan = StatefulAggregateNode::new(aggregate, names, event_time).into_plan();
+        let plan = StatefulAggregateNode::new(aggregate, names, event_time).of_relation(named_columns(&visible)).into_plan();
         Ok(Rel { plan, attrs: visible, ..rel })
     }
 
@@ -110,7 +111,8 @@ impl Resolver<'_> {
         let event_time = mark.map(|mark| Column::new_unqualified(plan_name(mark.id)));
         let columns = keys.iter().map(|attr| Column::new_unqualified(attr.plan_name())).collect();
         let names = keys.iter().map(|attr| attr.name.clone()).collect();
-        let plan = DeduplicateNode::new(rel.plan, columns, names, event_time, kept).into_plan();
+        let relation = named_columns(rel.visible());
+        let plan = DeduplicateNode::new(rel.plan, columns, names, event_time, kept).of_relation(relation).into_plan();
         Ok(Rel { plan, ..rel })
     }
 }

@@ -15,14 +15,15 @@ use millstream_core::TimeWindows;
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping};
 
+use super::groups_with_state::named_columns;
 use super::sort::position;
 use super::{field, projection};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
 use crate::registry::kernel_call;
 use crate::resolver::Resolver;
-use crate::scope::{column, plan_name};
-use crate::streaming::{StatefulAggregateNode, TimeWindowKey, WholeWindows};
+use crate::scope::{Visibility, column, plan_name};
+use crate::streaming::{NamedColumn, StatefulAggregateNode, TimeWindowKey, WholeWindows};
 use crate::types::arrow_type;
 use crate::walk::contains_aggregate;
 
@@ -55,6 +56,8 @@ pub(crate) struct OnStream {
     key_meanings: Vec<String>,
     event_time: Option<Column>,
     session: Option<Column>,
+    /// The columns of the relation.
+    relation: Vec<NamedColumn>,
     /// When a group of several windows becomes final: at the earliest of their ends.
     first_end: Option<DfExpr>,
     /// For each window that overlaps others: whether it is the latest that holds the row.
@@ -255,6 +258,7 @@ impl Grouped {
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
             event_time: event_time.map(plan_column),
             session: session.map(plan_column),
+            relation: named_columns(cx.scope.iter().filter(|attr| attr.visibility == Visibility::Shown)),
         }
     }
 
@@ -381,7 +385,7 @@ fn aggregation(
     once_per_row: Option<Column>,
     window: Option<TimeWindowKey>,
 ) -> Result<LogicalPlan> {
-    let Some(OnStream { key_names, key_meanings, event_time, session, .. }) = on_stream else {
+    let Some(OnStream { key_names, key_meanings, event_time, session, relation, .. }) = on_stream else {
         return Ok(LogicalPlan::Aggregate(aggregate));
     };
     // The texts of Spark's column names: they change when what is computed changes.
@@ -389,6 +393,7 @@ fn aggregation(
     let meaning = key_meanings.into_iter().chain(calls).collect();
     let node = StatefulAggregateNode::new(aggregate, key_names, event_time)
         .with_meaning(meaning)
+        .of_relation(relation)
         .joining_sessions(session)
         .counting_late_rows_by(once_per_row);
     Ok(match window {

@@ -86,7 +86,7 @@ impl Resolver<'_> {
         if exprs.len() > n_columns {
             plan = projection(exprs, plan)?;
         }
-        let columns = rel.attrs.iter().filter(|attr| attr.visibility == Visibility::Shown).map(named_column).collect();
+        let columns = named_columns(rel.attrs.iter().filter(|attr| attr.visibility == Visibility::Shown));
         Ok((GroupedRows { plan, keys: named, columns }, typed.into_iter().map(|key| key.data_type).collect()))
     }
 
@@ -178,6 +178,11 @@ impl Resolver<'_> {
         })?;
         Ok(AttributeWatermark { id: attr.id, delay: mark.delay })
     }
+}
+
+/// Columns by the user's names.
+pub(super) fn named_columns<'a>(attrs: impl IntoIterator<Item = &'a Attribute>) -> Vec<NamedColumn> {
+    attrs.into_iter().map(named_column).collect()
 }
 
 fn named_column(attr: &Attribute) -> NamedColumn {

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr as DfExpr, Join, JoinType, Logic
 use millstream_sql::Span;
 use millstream_sql::ir::{Ident, JoinCondition, JoinKind, Plan};
 
+use super::groups_with_state::named_columns;
 use super::{attribute_of, projection};
 use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
@@ -274,7 +275,8 @@ fn side(rel: Rel) -> Rel {
     let event_times = rel.watermarks.iter().map(|mark| Column::new_unqualified(plan_name(mark.id)));
     let event_times = event_times.filter(|column| schema.has_column(column)).collect();
     let names = rel.attrs.iter().map(|attr| (attr.plan_name(), attr.name.clone())).collect();
-    Rel { plan: JoinSideNode::new(rel.plan, event_times, names).into_plan(), ..rel }
+    let relation = named_columns(rel.visible());
+    Rel { plan: JoinSideNode::new(rel.plan, event_times, names).of_relation(relation).into_plan(), ..rel }
 }
 
 /// Splits the condition into pairs of equal keys, left and right, and the rest.

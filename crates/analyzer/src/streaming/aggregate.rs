@@ -10,6 +10,8 @@ use millstream_core::OutputMode;
 
 use super::TimeWindowKey;
 use super::changes::{Gives, change_column, with_change};
+use super::groups_with_state::NamedColumn;
+use super::late_row::late_row_column;
 
 /// Groups rows by keys and keeps what was aggregated of each group. Its columns are those of DataFusion's `Aggregate`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +25,7 @@ pub struct StatefulAggregateNode {
     event_time: Option<Column>,
     session: Option<Column>,
     once_per_row: Option<Column>,
+    relation: Vec<NamedColumn>,
     operator: String,
     mode: OutputMode,
     gives: Gives,
@@ -41,6 +44,7 @@ impl StatefulAggregateNode {
             event_time,
             session: None,
             once_per_row: None,
+            relation: Vec::new(),
             operator: String::new(),
             mode: OutputMode::Append,
             gives: Gives::Rows,
@@ -93,6 +97,17 @@ impl StatefulAggregateNode {
         self.once_per_row.as_ref()
     }
 
+    /// The columns of the aggregated relation by the user's names.
+    #[must_use]
+    pub fn of_relation(self, relation: Vec<NamedColumn>) -> Self {
+        Self { relation, ..self }
+    }
+
+    /// See [`Self::of_relation`].
+    pub fn relation(&self) -> &[NamedColumn] {
+        &self.relation
+    }
+
     /// The keys and the aggregates over the input.
     pub fn aggregate(&self) -> &Aggregate {
         &self.aggregate
@@ -116,6 +131,11 @@ impl StatefulAggregateNode {
     /// The operator's name in checkpoints and progress.
     pub fn operator(&self) -> &str {
         &self.operator
+    }
+
+    /// The column by which rows are late in a mode. Complete mode drops nothing, but for sessions, as in Spark.
+    pub fn late_by(&self, mode: OutputMode) -> Option<&Column> {
+        self.event_time().filter(|_| mode != OutputMode::Complete || self.session.is_some())
     }
 
     /// Which groups a batch gives.
@@ -225,6 +245,7 @@ impl UserDefinedLogicalNodeCore for StatefulAggregateNode {
             needed.push(input.maybe_index_of_column(column)?);
         }
         needed.extend(change_column(input.as_arrow()));
+        needed.extend(late_row_column(input));
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

@@ -1,5 +1,6 @@
 //! Removing duplicates from a stream: the first row of each key passes, its key is remembered.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 
 use super::changes::change_column;
+use super::groups_with_state::NamedColumn;
+use super::late_row::{late_row_column, without_late_row};
 
 /// How long a key is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -24,9 +27,11 @@ pub enum Kept {
 }
 
 /// Lets the first row of each key pass.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeduplicateNode {
     input: LogicalPlan,
+    schema: DFSchemaRef,
+    relation: Vec<NamedColumn>,
     keys: Vec<Expr>,
     key_names: Vec<String>,
     event_time: Option<Column>,
@@ -39,7 +44,24 @@ impl DeduplicateNode {
     /// it counts when it is a key, or when keys are kept within the watermark.
     pub fn new(input: LogicalPlan, keys: Vec<Column>, key_names: Vec<String>, event_time: Option<Column>, kept: Kept) -> Self {
         let keys = keys.into_iter().map(Expr::Column).collect();
-        Self { input, keys, key_names, event_time, kept, operator: String::new() }
+        let schema = Arc::clone(input.schema());
+        Self { input, schema, relation: Vec::new(), keys, key_names, event_time, kept, operator: String::new() }
+    }
+
+    /// The columns of the rows by the user's names.
+    #[must_use]
+    pub fn of_relation(self, relation: Vec<NamedColumn>) -> Self {
+        Self { relation, ..self }
+    }
+
+    /// See [`Self::of_relation`].
+    pub fn relation(&self) -> &[NamedColumn] {
+        &self.relation
+    }
+
+    /// The column by which rows are late: a key without event time is remembered for ever, so none is late for it, as in Spark.
+    pub fn late_by(&self) -> Option<&Column> {
+        self.event_time().filter(|_| self.has_event_time_key() || matches!(self.kept, Kept::WithinWatermark { .. }))
     }
 
     /// The rows.
@@ -94,8 +116,8 @@ impl DeduplicateNode {
         Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), Arc::new(grouped))?))
     }
 
-    pub(super) fn fitted(&self, operator: String, input: LogicalPlan) -> Self {
-        Self { operator, input, ..self.clone() }
+    pub(super) fn fitted(&self, operator: String, input: LogicalPlan) -> Result<Self> {
+        Ok(Self { operator, schema: without_late_row(input.schema())?, input, ..self.clone() })
     }
 
     /// The node as a plan.
@@ -114,7 +136,7 @@ impl UserDefinedLogicalNodeCore for DeduplicateNode {
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        self.input.schema()
+        &self.schema
     }
 
     fn expressions(&self) -> Vec<Expr> {
@@ -135,11 +157,14 @@ impl UserDefinedLogicalNodeCore for DeduplicateNode {
         if exprs != self.keys {
             return plan_err!("Deduplicate's keys are columns and cannot become {exprs:?}");
         }
-        Ok(Self { input, ..self.clone() })
+        Ok(Self { schema: without_late_row(input.schema())?, input, ..self.clone() })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        let mut needed = output_columns.to_vec();
+        let input = self.input.schema();
+        let asked = output_columns.iter().map(|idx| input.maybe_index_of_column(&Column::from(self.schema.qualified_field(*idx))));
+        let mut needed = asked.collect::<Option<Vec<_>>>()?;
+        needed.extend(late_row_column(input));
         let keys = self.keys.iter().filter_map(|key| key.try_as_col());
         for column in keys.chain(self.event_time.as_ref()) {
             needed.push(self.input.schema().maybe_index_of_column(column)?);
@@ -148,5 +173,14 @@ impl UserDefinedLogicalNodeCore for DeduplicateNode {
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])
+    }
+}
+
+impl PartialOrd for DeduplicateNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match self.input.partial_cmp(&other.input) {
+            Some(Ordering::Equal) if self != other => None,
+            order => order,
+        }
     }
 }

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use super::group_state::GroupStateTimeout;
+use super::late_row::late_row_column;
 use super::state_function::StateFunction;
 
-/// A column of the plan, and what the user's function calls it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A column of the plan, and what the user calls it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 pub struct NamedColumn {
     /// In the plan.
     pub column: Column,
-    /// For the function.
+    /// For the user.
     pub name: String,
 }
 
@@ -90,6 +92,11 @@ impl GroupsWithStateNode {
         self.input.keys.iter().map(|key| key.name.clone()).collect()
     }
 
+    /// The column by which rows are late.
+    pub fn late_by(&self) -> Option<&Column> {
+        self.event_time().filter(|_| self.is_streaming && self.function.timeout == GroupStateTimeout::EventTime)
+    }
+
     pub(super) fn named(&self, operator: String) -> Self {
         Self { operator, ..self.clone() }
     }
@@ -153,6 +160,7 @@ impl UserDefinedLogicalNodeCore for GroupsWithStateNode {
         let needed = |rows: &GroupedRows, more: Option<&Column>| {
             let columns = rows.all().chain(more);
             let mut needed = columns.map(|column| rows.plan.schema().maybe_index_of_column(column)).collect::<Option<Vec<_>>>()?;
+            needed.extend(late_row_column(rows.plan.schema()));
             needed.sort_unstable();
             needed.dedup();
             Some(needed)

@@ -21,6 +21,8 @@ use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, UserDefin
 use millstream_core::{Error, OutputMode};
 
 use super::changes::{CHANGE, Gives, change_column, change_field};
+use super::groups_with_state::NamedColumn;
+use super::late_row::{LATE_ROW, late_row_column};
 
 pub use bounds::Bound;
 pub(super) use known::known_of;
@@ -58,6 +60,7 @@ pub struct StreamJoinNode {
     keys: Vec<JoinKey>,
     filter: Option<Expr>,
     sides: [SideFacts; 2],
+    relations: [Vec<NamedColumn>; 2],
     key_names: Vec<String>,
     meaning: Vec<String>,
     operator: String,
@@ -70,6 +73,11 @@ impl StreamJoinNode {
     pub fn sides(&self) -> [(&LogicalPlan, &SideFacts); 2] {
         let [left, right] = &self.sides;
         [(&self.left, left), (&self.right, right)]
+    }
+
+    /// The columns of both sides by the user's names.
+    pub(super) fn relations(&self) -> [&[NamedColumn]; 2] {
+        self.relations.each_ref().map(Vec::as_slice)
     }
 
     /// Inner, an outer kind, left semi or left anti.
@@ -165,7 +173,7 @@ pub(crate) fn kind_name(kind: JoinType) -> &'static str {
 
 /// The columns of both sides, as far as they come out, and that of changes behind them.
 fn output_schema(left: &DFSchema, right: &DFSchema, kind: JoinType, gives: Gives) -> Result<DFSchemaRef> {
-    let (left, right) = (without_change(left)?, without_change(right)?);
+    let (left, right) = (passed_on(left)?, passed_on(right)?);
     let joined = build_join_schema(&left, &right, &kind)?;
     if gives == Gives::Rows {
         return Ok(Arc::new(joined));
@@ -175,8 +183,8 @@ fn output_schema(left: &DFSchema, right: &DFSchema, kind: JoinType, gives: Gives
     Ok(Arc::new(DFSchema::new_with_metadata(fields, joined.metadata().clone())?))
 }
 
-fn without_change(schema: &DFSchema) -> Result<DFSchema> {
-    let columns = schema.iter().filter(|(_, field)| field.name() != CHANGE);
+fn passed_on(schema: &DFSchema) -> Result<DFSchema> {
+    let columns = schema.iter().filter(|(_, field)| field.name() != CHANGE && field.name() != LATE_ROW);
     let fields = columns.map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
     DFSchema::new_with_metadata(fields, schema.metadata().clone())
 }
@@ -235,7 +243,7 @@ impl UserDefinedLogicalNodeCore for StreamJoinNode {
         let needed = |side: &DFSchema| {
             let change = change_column(side.as_arrow());
             let asked = asked.iter().filter(|column| column.name != CHANGE).filter_map(|column| side.maybe_index_of_column(column));
-            asked.chain(change).collect::<Vec<usize>>()
+            asked.chain(change).chain(late_row_column(side)).collect::<Vec<usize>>()
         };
         Some(vec![needed(self.left.schema()), needed(self.right.schema())])
     }

@@ -14,7 +14,9 @@ use millstream_core::{Error, OutputMode, Result};
 
 use super::carried::{Changes, Fitted, carried, carried_up, column_of, internal, not_on_changes};
 use super::changes::{CHANGE, Gives};
+use super::groups_with_state::NamedColumn;
 use super::join::{check_join, known_of, resolve_joins};
+use super::late_row::with_late_row;
 use super::sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
 use super::{DeduplicateNode, GroupsWithStateNode, Kept, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
 
@@ -27,12 +29,14 @@ pub struct OutputRequest {
     pub shown: Shown,
     /// The columns, by the user's names, by which a row that is added replaces one that is taken out; `None`: what is known.
     pub upsert_key: Option<Vec<String>>,
+    /// Whether rows that come too late are kept, whole: the columns of what an operator reads are read then, used or not.
+    pub keeps_late_rows: bool,
 }
 
 impl From<OutputMode> for OutputRequest {
     /// New rows only.
     fn from(mode: OutputMode) -> Self {
-        Self { mode, shown: Shown::NewRows, upsert_key: None }
+        Self { mode, shown: Shown::NewRows, upsert_key: None, keeps_late_rows: false }
     }
 }
 
@@ -125,6 +129,7 @@ struct Above {
 /// Fits nodes to an output mode, from the sources up: so what is put on top of a query does not rename what is below.
 struct Fitter {
     mode: OutputMode,
+    keeps_late_rows: bool,
     names: Names,
 }
 
@@ -173,6 +178,7 @@ impl Fitter {
             node
         };
         let name = self.names.unique("aggregate", node.key_names());
+        let input = self.judged(input, node.relation(), node.late_by(mode))?;
         let fitted = node.fitted(name, mode, gives, input.plan).map_err(internal)?;
         let n_keys = fitted.schema().fields().len() - node.aggregate().aggr_expr.len() - usize::from(gives_changes);
         // Behind the user's keys may stand one that depends on them.
@@ -195,6 +201,9 @@ impl Fitter {
         let below = Above { wants_changes: self.mode != OutputMode::Append, is_result: false };
         let [(left, _), (right, _)] = node.sides();
         let [left, right] = [self.fit(left, below)?, self.fit(right, below)?];
+        let ([(_, of_left), (_, of_right)], [left_columns, right_columns]) = (node.sides(), node.relations());
+        let left = self.judged(left, left_columns, of_left.event_time.as_ref())?;
+        let right = self.judged(right, right_columns, of_right.event_time.as_ref())?;
         // In append mode unmatched rows wait until they are final; else they come at once and may be taken back.
         let takes_back = self.mode != OutputMode::Append && !matches!(node.kind(), JoinType::Inner | JoinType::LeftSemi);
         let gives_changes = takes_back || left.changes.is_some() || right.changes.is_some();
@@ -207,6 +216,9 @@ impl Fitter {
 
     fn groups_with_state(&mut self, node: &GroupsWithStateNode) -> Result<Fitted> {
         let inputs = self.rows_below(node.inputs(), "a function with state")?;
+        let mut inputs = inputs.into_iter();
+        let rows = inputs.next().map(|rows| self.judged(rows, &node.input().columns, node.late_by())).transpose()?;
+        let inputs = rows.into_iter().chain(inputs).collect();
         let name = self.names.unique("groups-with-state", &node.key_names());
         carried(node.named(name).into_plan(), inputs)
     }
@@ -236,7 +248,16 @@ impl Fitter {
             }
             None => None,
         };
-        Ok(Fitted { plan: node.fitted(name, input.plan).into_plan(), changes })
+        let Fitted { plan: input, .. } = self.judged(Fitted { plan: input.plan, changes: None }, node.relation(), node.late_by())?;
+        Ok(Fitted { plan: node.fitted(name, input).map_err(internal)?.into_plan(), changes })
+    }
+
+    /// The input of an operator that drops late rows, with what is kept of such a row on request.
+    fn judged(&self, input: Fitted, relation: &[NamedColumn], late_by: Option<&Column>) -> Result<Fitted> {
+        if !self.keeps_late_rows || late_by.is_none() {
+            return Ok(input);
+        }
+        Ok(Fitted { plan: with_late_row(input.plan, relation).map_err(internal)?, changes: input.changes })
     }
 
     fn limit(&mut self, node: &StreamLimitNode, above: Above) -> Result<Fitted> {
@@ -255,7 +276,7 @@ impl Fitter {
 
 /// The whole plan: its last projection, which gives columns the user's names, stays the last.
 fn at_sink(plan: &LogicalPlan, request: &OutputRequest) -> Result<LogicalPlan> {
-    let OutputRequest { mode, shown, upsert_key } = request;
+    let OutputRequest { mode, shown, upsert_key, keeps_late_rows } = request;
     let shows_changes = *shown == Shown::Changes;
     let LogicalPlan::Projection(last) = plan else { return Err(Error::internal("a query whose columns have no names")) };
     let named: Vec<(&str, &Column)> =
@@ -272,7 +293,7 @@ fn at_sink(plan: &LogicalPlan, request: &OutputRequest) -> Result<LogicalPlan> {
     }
     let upsert_key = upsert_key.as_ref().map(|names| names.iter().map(|name| column_called(name, &named)).collect::<Result<Vec<_>>>());
     let upsert_key = upsert_key.transpose()?;
-    let mut fitter = Fitter { mode: *mode, names: Names::default() };
+    let mut fitter = Fitter { mode: *mode, keeps_late_rows: *keeps_late_rows, names: Names::default() };
     let above = Above { wants_changes: shows_changes, is_result: true };
     let Fitted { plan: input, changes } = fitter.fit(&last.input, above)?;
     let kind = match (&changes, shows_changes) {

@@ -9,7 +9,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
-use millstream_core::{Error, ErrorKind, Options, ReaderSpec, RejectedRecord, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{
+    Error, ErrorKind, Options, ReaderSpec, RejectedRecord, Result, RowPlaces, Split, SplitChunk, SplitReader, SplitStream,
+};
 use millstream_formats::Decoder;
 use millstream_formats::datetime::Zone;
 use millstream_state::Location;
@@ -221,7 +223,7 @@ impl Run<'_> {
         let columns = self.reader.columns(piece)?;
         read_parquet::read_piece(&self.reader.base, piece, &columns.data_schema, self.reader.batch_rows, &mut |data, row_numbers| {
             let rows = self.reader.assemble(&columns.columns, &data, Some(&row_numbers))?;
-            out(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
+            out(SplitChunk::of(rows, RowPlaces::Untold))
         })
     }
 
@@ -273,9 +275,8 @@ struct Chunks<'a, 'b> {
 impl PieceSink for Chunks<'_, '_> {
     fn rows(&mut self, rows: RecordBatch) -> Result<()> {
         let rows = self.reader.assemble(self.columns, &rows, None)?;
-        let n_records = rows.num_rows() as u64;
-        *self.n_given += n_records;
-        (self.out)(SplitChunk { rows, n_records, n_dropped: 0, rejected: Vec::new() })
+        *self.n_given += rows.num_rows() as u64;
+        (self.out)(SplitChunk::of(rows, RowPlaces::Untold))
     }
 
     fn progress(&mut self, decoder: &mut dyn Decoder, fix: &mut dyn FnMut(&mut RejectedRecord) -> Result<()>) -> Result<()> {
@@ -291,7 +292,7 @@ impl PieceSink for Chunks<'_, '_> {
         let n_records = n_dropped + rejected.len() as u64;
         *self.n_given += n_records;
         let rows = RecordBatch::new_empty(Arc::clone(&self.reader.schema));
-        (self.out)(SplitChunk { rows, n_records, n_dropped, rejected })
+        (self.out)(SplitChunk { rows, n_records, n_dropped, rejected, places: RowPlaces::Untold })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
-use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{Error, ReaderSpec, Result, RowPlaces, Split, SplitChunk, SplitReader, SplitStream};
 use serde::{Deserialize, Serialize};
 
 use super::store::MemoryStream;
@@ -49,12 +49,12 @@ impl SplitReader for MemoryReader {
             )));
         }
         let projection = self.projection.clone();
-        let chunks = chunks.into_iter().map(move |chunk| {
+        let chunks = (split.first..).zip(chunks).map(move |(block, chunk)| {
             let rows = match &projection {
                 Some(indices) => chunk.project(indices)?,
                 None => chunk,
             };
-            Ok(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
+            Ok(SplitChunk::of(rows, RowPlaces::InBlock { block, first: 0 }))
         });
         Ok(futures::stream::iter(chunks).boxed())
     }

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, Timest
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
-use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{Error, ReaderSpec, Result, RowPlaces, Split, SplitChunk, SplitReader, SplitStream};
 use serde::{Deserialize, Serialize};
 
 use crate::wire;
@@ -76,5 +76,5 @@ fn chunk_of(schema: &SchemaRef, split: &RateSplit, from: u64, to: u64) -> Result
     let n_rows = to - from;
     let options = RecordBatchOptions::new().with_row_count(Some(n_rows as usize));
     let rows = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
-    Ok(SplitChunk { rows, n_records: n_rows, n_dropped: 0, rejected: Vec::new() })
+    Ok(SplitChunk::of(rows, RowPlaces::Numbered { first: split.first + from * split.step, step: split.step }))
 }

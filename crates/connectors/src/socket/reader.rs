@@ -7,10 +7,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
-use millstream_core::{ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{ReaderSpec, Result, RowPlaces, Split, SplitChunk, SplitReader, SplitStream};
 use millstream_state::FileSystem;
 use millstream_state::fs::blocking;
-use millstream_state::wal::{WalRows, read_range};
+use millstream_state::wal::{WalPosition, WalRows, read_range};
 
 use super::receiver::Row;
 use super::split::{SocketSplit, to_batch};
@@ -46,9 +46,13 @@ impl SplitReader for SocketReader {
     async fn read(&self, split: &Split) -> Result<SplitStream> {
         let (head, ipc) = SocketSplit::parse(split)?;
         match head {
-            SocketSplit::Rows { .. } => {
+            SocketSplit::Rows { mut first } => {
                 let projection = self.projection.clone();
-                let chunks = wire::rows_from_bytes(&ipc)?.into_iter().map(move |rows| chunk(rows, projection.as_deref()));
+                let chunks = wire::rows_from_bytes(&ipc)?.into_iter().map(move |rows| {
+                    let places = RowPlaces::Numbered { first, step: 1 };
+                    first += rows.num_rows() as u64;
+                    chunk(rows, projection.as_deref(), places)
+                });
                 Ok(futures::stream::iter(chunks).boxed())
             }
             SocketSplit::Log { dir, from, to } => {
@@ -60,9 +64,11 @@ impl SplitReader for SocketReader {
                         // Ended with an error before.
                         let rows: WalRows = rows?;
                         match blocking(move || next_rows(rows, batch_rows)).await {
-                            Ok((batch, _)) if batch.is_empty() => None,
-                            Ok((batch, rows)) => {
-                                Some((to_batch(&schema, &batch).and_then(|rows| chunk(rows, projection.as_deref())), Some(rows)))
+                            Ok((_, batch, _)) if batch.is_empty() => None,
+                            Ok((at, batch, rows)) => {
+                                let places = RowPlaces::InBlock { block: at.segment, first: at.row };
+                                let chunk = to_batch(&schema, &batch).and_then(|rows| chunk(rows, projection.as_deref(), places));
+                                Some((chunk, Some(rows)))
                             }
                             Err(error) => Some((Err(error), None)),
                         }
@@ -74,19 +80,24 @@ impl SplitReader for SocketReader {
     }
 }
 
-fn next_rows(mut rows: WalRows, n: usize) -> Result<(Vec<Row>, WalRows)> {
-    let batch = rows
-        .by_ref()
-        .take(n)
-        .map(|row| row.map(|row| Row { received_us: row.received_us, bytes: row.bytes.to_vec() }))
-        .collect::<Result<Vec<_>>>()?;
-    Ok((batch, rows))
+/// The next rows of one segment, and where they begin.
+fn next_rows(mut rows: WalRows, n: usize) -> Result<(WalPosition, Vec<Row>, WalRows)> {
+    let mut batch = Vec::new();
+    let mut at = WalPosition::default();
+    while batch.len() < n && (batch.is_empty() || rows.stays_in_segment()) {
+        let Some(row) = rows.next().transpose()? else { break };
+        if batch.is_empty() {
+            at = WalPosition { row: rows.position().row - 1, ..rows.position() };
+        }
+        batch.push(Row { received_us: row.received_us, bytes: row.bytes.to_vec() });
+    }
+    Ok((at, batch, rows))
 }
 
-fn chunk(rows: RecordBatch, projection: Option<&[usize]>) -> Result<SplitChunk> {
+fn chunk(rows: RecordBatch, projection: Option<&[usize]>, places: RowPlaces) -> Result<SplitChunk> {
     let rows = match projection {
         Some(projection) => rows.project(projection)?,
         None => rows,
     };
-    Ok(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
+    Ok(SplitChunk::of(rows, places))
 }

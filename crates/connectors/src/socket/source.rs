@@ -96,7 +96,7 @@ impl SocketSource {
         drop(state);
         let schema = self.schema();
         let batch = to_batch(&schema, &rows)?;
-        let payload = wire::to_json(&SocketSplit::Rows { n_bytes: batch.get_array_memory_size() as u64 })?;
+        let payload = wire::to_json(&SocketSplit::Rows { first })?;
         let ipc = wire::rows_to_bytes(&schema, &[batch])?;
         Ok(vec![SocketSplit::with_rows(payload, &ipc)?])
     }

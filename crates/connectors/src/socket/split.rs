@@ -14,7 +14,7 @@ use super::receiver::Row;
 /// What a split says: a line of JSON, behind it (for rows from memory) an Arrow IPC stream.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum SocketSplit {
-    Rows { n_bytes: u64 },
+    Rows { first: u64 },
     Log { dir: String, from: WalPosition, to: WalPosition },
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use millstream_core::connector::SourceRequest;
 use millstream_core::{
-    Admission, BatchId, Options, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader,
+    Admission, BatchId, Options, Position, ReaderSpec, Result, RowPlaces, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader,
     SplitStream,
 };
 use millstream_state::checkpoint::read_state;
@@ -219,7 +219,7 @@ impl SplitReader for MetadataReader {
         if let Some(projection) = &self.projection {
             batch = batch.project(projection)?;
         }
-        let chunk = SplitChunk { n_records: batch.num_rows() as u64, rows: batch, n_dropped: 0, rejected: Vec::new() };
+        let chunk = SplitChunk::of(batch, RowPlaces::Untold);
         Ok(futures::stream::iter([Ok(chunk)]).boxed())
     }
 }

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, Struct
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
-use millstream_core::{BatchId, Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{BatchId, Error, ReaderSpec, Result, RowPlaces, Split, SplitChunk, SplitReader, SplitStream};
 use millstream_state::store::{ScannedRows, StoreId, StoreScan, shown_column};
 use millstream_state::{FileSystem, Location};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ impl SplitReader for StateReader {
                     .step_by(batch_rows)
                     .map(|from| {
                         let rows = rows.slice(from, batch_rows.min(rows.num_rows() - from));
-                        Ok(SplitChunk { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new() })
+                        Ok(SplitChunk::of(rows, RowPlaces::Untold))
                     })
                     .collect(),
                 Err(error) => vec![Err(error)],

@@ -41,7 +41,7 @@ impl PlanCodec {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "node", rename_all = "snake_case")]
 enum Node {
-    Source { name: String, is_streaming: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
+    Source { name: String, is_streaming: bool, gives_positions: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
     Sink { writer: WriterWire },
     RowPosition,
     RowFact { fact: String, given: Option<i64>, call: u64, column: String },
@@ -94,7 +94,6 @@ struct LateTableWire {
     table: DeadLettersWire,
     writer_no: u32,
     sources: String,
-    columns: Vec<String>,
 }
 
 impl PhysicalExtensionCodec for PlanCodec {
@@ -133,11 +132,12 @@ impl PhysicalExtensionCodec for PlanCodec {
 impl PlanCodec {
     fn decode(&self, node: Node, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match node {
-            Node::Source { name, is_streaming, reader, dead_letters } => {
+            Node::Source { name, is_streaming, gives_positions, reader, dead_letters } => {
                 let spec = from_reader_wire(reader)?;
                 let reader = self.registry.reader(&spec)?;
                 let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
-                Arc::new(SourceExec::new(name, spec, reader, dead_letters, input).streaming(is_streaming))
+                let source = SourceExec::new(name, spec, reader, dead_letters, input).streaming(is_streaming);
+                Arc::new(source.with_positions(gives_positions))
             }
             Node::Sink { writer } => {
                 let spec = from_writer_wire(writer)?;
@@ -169,8 +169,8 @@ impl PlanCodec {
     }
 
     fn late_table_of(&self, wire: LateTableWire) -> Result<LateTable> {
-        let LateTableWire { table, writer_no, sources, columns } = wire;
-        Ok(LateTable { table: self.dead_letters_of(table)?, writer_no, sources, columns })
+        let LateTableWire { table, writer_no, sources } = wire;
+        Ok(LateTable { table: self.dead_letters_of(table)?, writer_no, sources })
     }
 
     fn dead_letters_of(&self, wire: DeadLettersWire) -> Result<DeadLetters> {
@@ -183,8 +183,8 @@ impl PlanCodec {
 fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
         let dead_letters = source.dead_letters().map(to_dead_letters_wire).transpose()?;
-        let (name, is_streaming) = (source.source_name().to_owned(), source.is_streaming());
-        return Ok(Node::Source { name, is_streaming, reader: to_reader_wire(source.spec())?, dead_letters });
+        let (name, is_streaming, gives_positions) = (source.source_name().to_owned(), source.is_streaming(), source.gives_positions());
+        return Ok(Node::Source { name, is_streaming, gives_positions, reader: to_reader_wire(source.spec())?, dead_letters });
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });
@@ -259,8 +259,8 @@ fn fact_of(fact: &str, given: Option<i64>, call: u64) -> Result<RowFact> {
 }
 
 fn to_late_table_wire(late: &LateTable) -> Result<LateTableWire> {
-    let LateTable { table, writer_no, sources, columns } = late.clone();
-    Ok(LateTableWire { table: to_dead_letters_wire(&table)?, writer_no, sources, columns })
+    let LateTable { table, writer_no, sources } = late.clone();
+    Ok(LateTableWire { table: to_dead_letters_wire(&table)?, writer_no, sources })
 }
 
 fn to_dead_letters_wire(target: &DeadLetters) -> Result<DeadLettersWire> {

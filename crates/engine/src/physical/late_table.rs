@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMi
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::{Error, Result};
 
-use super::row_guard::{column_names, row_as_json};
+use super::row_guard::rows_as_json;
 use super::row_position::position_fields;
 use super::side_table::{SideTable, SideWriter};
 use super::source_exec::source_execs;
@@ -29,14 +29,12 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("source", DataType::Utf8, false),
         Field::new("batch_id", DataType::Int64, false),
     ];
-    // Null where rows have no position.
-    let position = position_fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    Arc::new(Schema::new(fields.into_iter().chain(position).collect::<Vec<_>>()))
+    let fields = fields.into_iter().map(Arc::new).chain(position_fields().iter().cloned());
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 });
 
 /// The columns: the row as JSON, its event time, the watermark that judged it, the operator's id, the names of the sources
-/// below it, the batch, and the position of a row that came from a file: the file, where in it the block begins that was read
-/// at once, the number of the row among those that the block gave.
+/// below it, the batch, and the row's position ([`position_fields`]), null where it has none.
 pub fn late_rows_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
@@ -50,8 +48,6 @@ pub struct LateTable {
     pub writer_no: u32,
     /// The sources of the rows, divided by commas.
     pub sources: String,
-    /// What the columns of the rows are called.
-    pub columns: Vec<String>,
 }
 
 impl LateTable {
@@ -59,7 +55,7 @@ impl LateTable {
     pub fn new(table: SideTable, writer_no: u32, input: &Arc<dyn ExecutionPlan>) -> Self {
         let streams = source_execs(input).into_iter().filter(|source| source.is_streaming());
         let sources = streams.map(|source| source.source_name()).collect::<Vec<_>>().join(", ");
-        Self { table, writer_no, sources, columns: column_names(input) }
+        Self { table, writer_no, sources }
     }
 
     /// The writer of one partition of the operator.
@@ -80,8 +76,7 @@ impl LateRowsWriter {
     /// Stages rows that came too late, with their event times and, if they have them, positions.
     pub async fn write(&mut self, late: &RecordBatch, event_times_us: &Int64Array, positions: Option<&ArrayRef>) -> Result<()> {
         let facts = self.writer.scope().facts;
-        let json = (0..late.num_rows()).map(|row| row_as_json(&late.slice(row, 1), &self.of.columns));
-        let rows = StringArray::from_iter_values(json.map(|json| String::from_utf8_lossy(&json).into_owned()));
+        let rows = StringArray::from(rows_as_json(late));
         let batch_id = i64::try_from(facts.batch_id.0).map_err(|_| Error::internal("batch id over 2^63"))?;
         let n_rows = late.num_rows();
         let mut columns: Vec<ArrayRef> = vec![

@@ -1,24 +1,25 @@
-//! Where rows come from: a column of positions beside the rows of a file source, from the source up to who asks for it.
+//! Where rows come from: a column of positions beside the rows of a stream, from the source up to who asks for it.
 //!
 //! ```text
 //!   LateRowsExec          asks (`lateRowsPath`); above it the column is cut off
 //!     ... operators that pass rows on: the column goes with them ([`carry`])
-//!       RowPositionExec   counts the rows of each block of a file
+//!       RowPositionExec   counts the rows of each block of a file     or   SourceExec   asks the reader (`RowPlaces`)
 //!         SourceExec      reads `_metadata`, too
 //! ```
-//! Rows that were aggregated, or come of a source without files, have no position. Nothing is read or made without an asker.
+//! Rows that were aggregated or joined with another stream, or that a function with state made, have no position. Nothing is read
+//! or made without an asker.
 
 mod carry;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder, StructArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
-use millstream_core::{Error, Result};
+use millstream_core::{Error, Result, RowPlaces};
 
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 use crate::error::from_datafusion;
@@ -30,16 +31,41 @@ pub const POSITION: &str = "__position";
 
 static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     Fields::from(vec![
-        Field::new("file", DataType::Utf8, false),
-        Field::new("offset", DataType::Int64, false),
-        Field::new("record", DataType::Int64, false),
+        Field::new("file", DataType::Utf8, true),
+        Field::new("offset", DataType::Int64, true),
+        Field::new("record", DataType::Int64, true),
     ])
 });
 
-/// The fields of a position: the file, where in it the block begins that was read at once, the number of the row among those
-/// that the block gave, from 0.
+/// The fields of a position. Of a row from a file: the file, where in it the block begins that was read at once, the number of the row
+/// among those that the block gave, from 0. Of another row there is no file: either its number in the source and 0, or the
+/// number of its block and that of the row within.
 pub fn position_fields() -> &'static Fields {
     &FIELDS
+}
+
+/// The column.
+pub(super) fn position_field() -> Field {
+    Field::new(POSITION, DataType::Struct(FIELDS.clone()), true)
+}
+
+/// The positions of rows that are not of files.
+pub(super) fn positions_at(places: RowPlaces, n_rows: usize) -> Result<ArrayRef> {
+    let n = n_rows as u64;
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (offsets, records) = match places {
+        RowPlaces::Untold => return Ok(new_null_array(&DataType::Struct(FIELDS.clone()), n_rows)),
+        RowPlaces::InBlock { block, first } => (
+            Int64Array::from_value(number(block), n_rows),
+            Int64Array::from_iter_values((0..n).map(|row| number(first.saturating_add(row)))),
+        ),
+        RowPlaces::Numbered { first, step } => (
+            Int64Array::from_iter_values((0..n).map(|row| number(first.saturating_add(row.saturating_mul(step))))),
+            Int64Array::from_value(0, n_rows),
+        ),
+    };
+    let columns: Vec<ArrayRef> = vec![new_null_array(&DataType::Utf8, n_rows), Arc::new(offsets), Arc::new(records)];
+    Ok(Arc::new(StructArray::try_new(FIELDS.clone(), columns, None)?))
 }
 
 /// Makes positions of the last column of a source, its `_metadata`. See the module's documentation.
@@ -68,7 +94,7 @@ impl Operator for RowPosition {
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
         let mut fields = input.schema().fields().to_vec();
         fields.pop();
-        fields.push(Arc::new(Field::new(POSITION, DataType::Struct(FIELDS.clone()), true)));
+        fields.push(Arc::new(position_field()));
         let schema = Schema::new_with_metadata(fields, input.schema().metadata().clone());
         unordered_as(Arc::new(schema), input)
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
@@ -19,6 +19,7 @@ use millstream_core::{ReaderSpec, RejectedRecord, Result, Split, SplitChunk, Spl
 
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use super::row_position::{position_field, positions_at};
 use super::splits::{split_leaf, splits_of};
 use crate::batch::{BatchScope, SourceCounts};
 use crate::error::from_datafusion;
@@ -34,6 +35,8 @@ pub struct SourceOperator {
     reader: Arc<dyn SplitReader>,
     dead_letters: Option<DeadLetters>,
     is_streaming: bool,
+    /// Whether a last column says where rows stand in the source.
+    gives_positions: bool,
 }
 
 impl SourceExec {
@@ -45,7 +48,7 @@ impl SourceExec {
         dead_letters: Option<DeadLetters>,
         splits: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        Self::over(SourceOperator { name, spec, reader, dead_letters, is_streaming: false }, [splits])
+        Self::over(SourceOperator { name, spec, reader, dead_letters, is_streaming: false, gives_positions: false }, [splits])
     }
 
     /// The same operator over a stream: what it reads is read once and for all, so it is read to its end (see
@@ -54,6 +57,18 @@ impl SourceExec {
     pub fn streaming(mut self, is_streaming: bool) -> Self {
         self.operator.is_streaming = is_streaming;
         self
+    }
+
+    /// The same operator with one more column, the last: where its rows stand in the source, as far as the reader tells.
+    #[must_use]
+    pub fn with_positions(&self, gives_positions: bool) -> Self {
+        let [splits] = &self.inputs;
+        Self::over(SourceOperator { gives_positions, ..self.operator.clone() }, [Arc::clone(splits)])
+    }
+
+    /// See [`Self::with_positions`].
+    pub fn gives_positions(&self) -> bool {
+        self.operator.gives_positions
     }
 
     /// Whether it reads a stream.
@@ -100,6 +115,15 @@ impl SourceOperator {
     fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
+
+    fn schema(&self) -> SchemaRef {
+        let read = self.reader.schema();
+        if !self.gives_positions {
+            return read;
+        }
+        let fields = read.fields().iter().cloned().chain([Arc::new(position_field())]).collect::<Vec<_>>();
+        Arc::new(Schema::new_with_metadata(fields, read.metadata().clone()))
+    }
 }
 
 impl fmt::Display for SourceOperator {
@@ -132,7 +156,7 @@ impl Operator for SourceOperator {
 
     fn properties(&self, [splits]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(self.reader.schema()),
+            EquivalenceProperties::new(self.schema()),
             Partitioning::UnknownPartitioning(splits.output_partitioning().partition_count()),
             EmissionType::Incremental,
             Boundedness::Bounded,
@@ -153,6 +177,8 @@ impl Operator for SourceOperator {
             waiting: VecDeque::new(),
             open: None,
             counts: SourceCounts::default(),
+            schema: task.schema,
+            gives_positions: self.gives_positions,
         }))
     }
 }
@@ -169,6 +195,8 @@ struct SplitRun {
     waiting: VecDeque<Split>,
     open: Option<SplitStream>,
     counts: SourceCounts,
+    schema: SchemaRef,
+    gives_positions: bool,
 }
 
 impl OperatorRun for SplitRun {
@@ -229,7 +257,12 @@ impl SplitRun {
         if !chunk.rejected.is_empty() {
             self.set_aside(&chunk.rejected).await?;
         }
-        Ok(chunk.rows)
+        if !self.gives_positions {
+            return Ok(chunk.rows);
+        }
+        let mut columns = chunk.rows.columns().to_vec();
+        columns.push(positions_at(chunk.places, chunk.rows.num_rows())?);
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     async fn set_aside(&mut self, rejected: &[RejectedRecord]) -> Result<()> {

@@ -262,7 +262,7 @@ pub fn read_range(fs: Arc<dyn FileSystem>, dir: &Path, from: WalPosition, to: Wa
     if let Some((position, _)) = missing {
         return Err(segment::damaged(&dir.join(file_name(position.segment)), "it is gone and a range needs it"));
     }
-    Ok(WalRows { fs, dir: dir.to_owned(), from, to, segments: segments.into_iter(), rows: Vec::new().into_iter() })
+    Ok(WalRows { fs, dir: dir.to_owned(), from, to, segments: segments.into_iter(), rows: Vec::new().into_iter(), next: from })
 }
 
 /// The rows of a range; see [`read_range`]. Holds one segment in memory.
@@ -274,9 +274,21 @@ pub struct WalRows {
     to: WalPosition,
     segments: std::vec::IntoIter<u64>,
     rows: std::vec::IntoIter<WalRow>,
+    /// The place before the next row, as far as its segment is loaded.
+    next: WalPosition,
 }
 
 impl WalRows {
+    /// The place behind the row that was given last.
+    pub fn position(&self) -> WalPosition {
+        self.next
+    }
+
+    /// Whether the next row is of the same segment as the last one.
+    pub fn stays_in_segment(&self) -> bool {
+        self.rows.len() > 0
+    }
+
     fn load(&mut self, segment: u64) -> Result<()> {
         let path = self.dir.join(file_name(segment));
         let rows = read_segment(self.fs.as_ref(), &path, segment)?.rows;
@@ -286,6 +298,7 @@ impl WalRows {
             return Err(segment::damaged(&path, &format!("it has {} rows and a range needs rows {first} to {end}", rows.len())));
         }
         let (first, n) = (usize::try_from(first).unwrap_or(usize::MAX), usize::try_from(end - first).unwrap_or(usize::MAX));
+        self.next = WalPosition { segment, row: first as u64 };
         self.rows = rows.into_iter().skip(first).take(n).collect::<Vec<_>>().into_iter();
         Ok(())
     }
@@ -297,6 +310,7 @@ impl Iterator for WalRows {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(row) = self.rows.next() {
+                self.next.row += 1;
                 return Some(Ok(row));
             }
             let segment = self.segments.next()?;

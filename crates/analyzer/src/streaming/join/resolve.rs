@@ -144,6 +144,7 @@ impl Conditions {
     fn into_plan(self, join: &Join, left: &JoinSideNode, right: &JoinSideNode, new: &mut NewColumns) -> DfResult<LogicalPlan> {
         let kind = join.join_type;
         let names: Vec<(String, String)> = left.names().iter().chain(right.names()).cloned().collect();
+        let relations = [left, right].map(|side| side.relation().to_vec());
         let bounds = self.bounds(kind, left, right);
         let meaning = self.meaning(kind, &names, &bounds);
         let key_names = self.keys.iter().map(|(left, ..)| name_of(left, &names)).collect();
@@ -165,7 +166,7 @@ impl Conditions {
         let sides = [left_facts, right_facts];
         let filter = conjunction(self.of_pairs);
         let operator = String::new();
-        let node = StreamJoinNode { left, right, kind, keys, filter, sides, key_names, meaning, operator, gives, schema };
+        let node = StreamJoinNode { left, right, kind, keys, filter, sides, relations, key_names, meaning, operator, gives, schema };
         let plan = node.into_plan();
         if !computes {
             return Ok(plan);

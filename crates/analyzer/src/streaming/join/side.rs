@@ -8,6 +8,8 @@ use datafusion::common::{Column, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use std::collections::HashSet;
 
+use crate::streaming::groups_with_state::NamedColumn;
+
 /// Passes its rows through and tells which of its columns carry event times. Gone before anything runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JoinSideNode {
@@ -15,12 +17,23 @@ pub struct JoinSideNode {
     event_times: Vec<Column>,
     /// Columns and what the user calls them.
     names: Vec<(String, String)>,
+    relation: Vec<NamedColumn>,
 }
 
 impl JoinSideNode {
     /// A side of a join; `names` are pairs of a column and what the user calls it.
     pub(crate) fn new(input: LogicalPlan, event_times: Vec<Column>, names: Vec<(String, String)>) -> Self {
-        Self { input, event_times, names }
+        Self { input, event_times, names, relation: Vec::new() }
+    }
+
+    /// The columns of the rows that `*` gives, by the user's names.
+    #[must_use]
+    pub(crate) fn of_relation(self, relation: Vec<NamedColumn>) -> Self {
+        Self { relation, ..self }
+    }
+
+    pub(super) fn relation(&self) -> &[NamedColumn] {
+        &self.relation
     }
 
     /// The rows.

@@ -188,19 +188,29 @@ fn is_fault_of_a_row(error: &Error) -> bool {
     error.kind() == ErrorKind::Data
 }
 
-/// The row as a JSON object of the columns that the query uses.
+/// The row as a JSON object of the columns that the query uses: behind them may stand one that is nobody's (its position).
 pub(super) fn row_as_json(row: &RecordBatch, columns: &[String]) -> Vec<u8> {
+    let schema = row.schema();
+    let fields = schema.fields().iter().zip(columns).map(|(field, name)| field.as_ref().clone().with_name(name));
+    let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let values = row.columns().iter().take(columns.len()).cloned().collect();
+    match RecordBatch::try_new(fields, values) {
+        Ok(named) => rows_as_json(&named).pop().unwrap_or_default().into_bytes(),
+        Err(error) => format!("{row:?} ({error})").into_bytes(),
+    }
+}
+
+/// Each row as a JSON object of all columns.
+pub(super) fn rows_as_json(rows: &RecordBatch) -> Vec<String> {
     let as_json = || {
-        let schema = row.schema();
-        let fields = schema.fields().iter().zip(columns).map(|(field, name)| field.as_ref().clone().with_name(name));
-        let named = RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), row.columns().to_vec())?;
         let mut text = Vec::new();
         let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut text);
-        writer.write(&named).and_then(|()| writer.finish())?;
+        writer.write(rows).and_then(|()| writer.finish())?;
         drop(writer);
-        text.truncate(text.trim_ascii_end().len());
-        Ok::<_, ArrowError>(text)
+        // A line end within a string is escaped.
+        Ok::<Vec<String>, ArrowError>(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
     };
     // A type without a JSON form: better told so than lost.
-    as_json().unwrap_or_else(|error| format!("{row:?} ({error})").into_bytes())
+    let untold = |error: ArrowError| (0..rows.num_rows()).map(|row| format!("{:?} ({error})", rows.slice(row, 1))).collect();
+    as_json().unwrap_or_else(untold)
 }

@@ -3,29 +3,33 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use datafusion::common::JoinType;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::common::{JoinType, ScalarValue};
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
-use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 use millstream_core::connector::HIDDEN_FIELD;
-use millstream_core::{ConnectorRegistry, Error, Result};
+use millstream_core::{ConnectorRegistry, Result};
 
-use super::{POSITION, RowPositionExec};
+use super::{POSITION, RowPositionExec, position_field};
 use crate::error::from_datafusion;
-use crate::physical::{EventTimeWatermarkExec, SourceExec};
+use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, StreamLimitExec};
+use crate::physical::{EventTimeWatermarkExec, FutureGuardExec, RowFactExec, RowGuardExec, SourceExec};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-/// See the module's documentation; `None` if the rows have no position.
+/// See the module's documentation; `None` if the rows have no position. A plan that has them stays as it is.
 pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+    if plan.schema().fields().last().is_some_and(|field| field.name() == POSITION) {
+        return Ok(Some(Arc::clone(plan)));
+    }
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
         return of_source(source, plan, registry);
     }
@@ -51,11 +55,34 @@ pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> 
         let carried = UnnestExec::new(input, lists, structs, schema, unnest.options().clone());
         return Ok(Some(Arc::new(carried.map_err(from_datafusion)?)));
     }
-    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        return of_join(join, registry);
+    if let Some(guard) = plan.downcast_ref::<RowGuardExec>() {
+        let children = plan.children();
+        let [guarded] = children.as_slice() else { return Ok(None) };
+        // Step for step the same operators, with the column.
+        let Some(guarded) = carry(guarded, registry)? else { return Ok(None) };
+        return Ok(Some(Arc::new(RowGuardExec::try_new(guarded, guard.spec().clone(), guard.dead_letters().clone())?)));
     }
-    let passes_on = plan.is::<UnionExec>()
-        || plan.is::<EventTimeWatermarkExec>()
+    if let Some(fact) = plan.downcast_ref::<RowFactExec>() {
+        let children = plan.children();
+        let [input] = children.as_slice() else { return Ok(None) };
+        let Some(input) = carry(input, registry)? else { return Ok(None) };
+        let idx = last(&input);
+        return moved_last(Arc::new(RowFactExec::new(input, fact.fact(), fact.column())), idx).map(Some);
+    }
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        return of_hash_join(join, registry);
+    }
+    if plan.is::<NestedLoopJoinExec>() || plan.is::<CrossJoinExec>() {
+        return of_loop_join(plan, registry);
+    }
+    if plan.is::<UnionExec>() {
+        return of_union(plan, registry);
+    }
+    let passes_on = plan.is::<EventTimeWatermarkExec>()
+        || plan.is::<FutureGuardExec>()
+        || plan.is::<KeyExchangeExec>()
+        || plan.is::<DeduplicateExec>()
+        || plan.is::<StreamLimitExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<RepartitionExec>()
         || plan.is::<CoalescePartitionsExec>();
@@ -67,12 +94,13 @@ pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> 
     replace_children_if_necessary(Arc::clone(plan), children).map(Some).map_err(from_datafusion)
 }
 
-/// A stream over files, whose reader can say the file.
+/// A stream: over files the reader says the file, other readers say where rows stand by themselves.
 fn of_source(source: &SourceExec, plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
     let mut spec = source.spec().clone();
     let hidden = spec.schema.fields().iter().position(|field| field.metadata().contains_key(HIDDEN_FIELD));
     let children = plan.children();
-    let (Some(hidden), true, [splits]) = (hidden, source.is_streaming(), children.as_slice()) else { return Ok(None) };
+    let (true, [splits]) = (source.is_streaming(), children.as_slice()) else { return Ok(None) };
+    let Some(hidden) = hidden else { return Ok(Some(Arc::new(source.with_positions(true)))) };
     let mut columns = spec.projection.take().unwrap_or_else(|| (0..spec.schema.fields().len()).collect());
     columns.push(hidden);
     spec.projection = Some(columns);
@@ -82,24 +110,61 @@ fn of_source(source: &SourceExec, plan: &Plan, registry: &ConnectorRegistry) -> 
     Ok(Some(Arc::new(RowPositionExec::new(Arc::new(source)))))
 }
 
-/// A stream joined with what stands still: positions are the stream's.
-fn of_join(join: &HashJoinExec, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
-    if !matches!(join.join_type(), JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full) {
+/// The rows of all inputs, of which some may have none.
+fn of_union(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+    let carried = plan.children().into_iter().map(|child| carry(child, registry)).collect::<Result<Vec<_>>>()?;
+    if carried.iter().all(Option::is_none) {
         return Ok(None);
     }
-    let (n_left, n_right) = (join.left().schema().fields().len(), join.right().schema().fields().len());
-    let (children, shift, position) = match (carry(join.left(), registry)?, carry(join.right(), registry)?) {
-        // The column stands between the columns of both sides.
-        (Some(left), None) => (vec![left, Arc::clone(join.right())], 1, n_left),
-        (None, Some(right)) => (vec![Arc::clone(join.left()), right], 0, n_left + n_right),
-        _ => return Ok(None),
+    let with_null = |input: &Plan| -> Result<Plan> {
+        let schema = input.schema();
+        let own = schema.fields().iter().enumerate().map(|(idx, field)| column(idx, field.name()));
+        let null = ScalarValue::try_from(position_field().data_type()).map_err(from_datafusion)?;
+        let position = ProjectionExpr { expr: Arc::new(Literal::new(null)), alias: POSITION.to_owned() };
+        Ok(Arc::new(ProjectionExec::try_new(own.chain([position]), Arc::clone(input)).map_err(from_datafusion)?))
     };
-    let old: Vec<usize> = match join.projection.as_ref() {
-        Some(picked) => picked.to_vec(),
-        None => (0..n_left + n_right).collect(),
+    let inputs = carried.into_iter().zip(plan.children()).map(|(carried, input)| carried.map_or_else(|| with_null(input), Ok));
+    replace_children_if_necessary(Arc::clone(plan), inputs.collect::<Result<_>>()?).map(Some).map_err(from_datafusion)
+}
+
+/// A join of the two that has to do with positions: a stream joined with what stands still. Where the column of the stream comes
+/// to stand, if it comes out.
+struct Joined {
+    left: Plan,
+    right: Plan,
+    position: usize,
+    /// How far it moves the columns of the right side.
+    shift: usize,
+}
+
+impl Joined {
+    fn of(left: &Plan, right: &Plan, kind: JoinType, registry: &ConnectorRegistry) -> Result<Option<Self>> {
+        let (n_left, n_right) = (left.schema().fields().len(), right.schema().fields().len());
+        let (gives_left, gives_right) = match kind {
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => (true, true),
+            JoinType::LeftSemi | JoinType::LeftAnti => (true, false),
+            JoinType::RightSemi | JoinType::RightAnti => (false, true),
+            _ => return Ok(None),
+        };
+        Ok(match (carry(left, registry)?, carry(right, registry)?) {
+            // The column stands between the columns of both sides.
+            (Some(left), None) if gives_left => Some(Self { left, right: Arc::clone(right), position: n_left, shift: 1 }),
+            (None, Some(right)) if gives_right => {
+                Some(Self { left: Arc::clone(left), right, position: if gives_left { n_left + n_right } else { n_right }, shift: 0 })
+            }
+            _ => None,
+        })
+    }
+}
+
+fn of_hash_join(join: &HashJoinExec, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+    let n_left = join.left().schema().fields().len();
+    let Some(Joined { left, right, position, shift }) = Joined::of(join.left(), join.right(), *join.join_type(), registry)? else {
+        return Ok(None);
     };
+    let n_columns = join.join_schema().fields().len();
+    let old: Vec<usize> = join.projection.as_ref().map_or_else(|| (0..n_columns).collect(), |picked| picked.to_vec());
     let picked = old.into_iter().map(|idx| if idx >= n_left { idx + shift } else { idx }).chain([position]).collect();
-    let [left, right] = <[Plan; 2]>::try_from(children).map_err(|_| Error::internal("a join of other than two sides"))?;
     let carried = HashJoinExec::try_new(
         left,
         right,
@@ -112,6 +177,35 @@ fn of_join(join: &HashJoinExec, registry: &ConnectorRegistry) -> Result<Option<P
         join.null_aware,
     );
     Ok(Some(Arc::new(carried.map_err(from_datafusion)?)))
+}
+
+/// A join without equalities.
+fn of_loop_join(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+    let [left, right] = plan.children()[..] else { return Ok(None) };
+    let join = plan.downcast_ref::<NestedLoopJoinExec>();
+    let kind = join.map_or(JoinType::Inner, |join| *join.join_type());
+    let n_left = left.schema().fields().len();
+    let Some(Joined { left, right, position, shift }) = Joined::of(left, right, kind, registry)? else { return Ok(None) };
+    let Some(join) = join else { return moved_last(Arc::new(CrossJoinExec::new(left, right)), position).map(Some) };
+    let all: Vec<usize> = match join.projection() {
+        Some(picked) => picked.to_vec(),
+        None => (0..plan.schema().fields().len()).collect(),
+    };
+    let picked = all.into_iter().map(|idx| if idx >= n_left { idx + shift } else { idx }).chain([position]).collect();
+    let carried = NestedLoopJoinExec::try_new(left, right, join.filter().cloned(), &kind, Some(picked));
+    Ok(Some(Arc::new(carried.map_err(from_datafusion)?)))
+}
+
+/// The same columns, with this one behind the others.
+fn moved_last(plan: Plan, idx: usize) -> Result<Plan> {
+    let schema = plan.schema();
+    let order = (0..schema.fields().len()).filter(|other| *other != idx).chain([idx]);
+    let columns = order.filter_map(|idx| Some(column(idx, schema.fields().get(idx)?.name()))).collect::<Vec<_>>();
+    Ok(Arc::new(ProjectionExec::try_new(columns, plan).map_err(from_datafusion)?))
+}
+
+fn column(idx: usize, name: &str) -> ProjectionExpr {
+    ProjectionExpr { expr: Arc::new(Column::new(name, idx)), alias: name.to_owned() }
 }
 
 /// Where the column of a plan that has it stands.

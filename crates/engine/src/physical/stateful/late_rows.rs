@@ -18,6 +18,7 @@ use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
+use millstream_analyzer::streaming::LATE_ROW;
 use millstream_core::{ConnectorRegistry, Error, Result, TimeWindows};
 
 use super::window_key::latest_ends_us;
@@ -102,40 +103,25 @@ fn keep(
     registry: &ConnectorRegistry,
     n_operators: &mut u32,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    if let Some(late) = plan.downcast_ref::<LateRowsExec>()
-        && let [input] = plan.children().as_slice()
-        && let Some(carried) = carry(input, registry)?
-    {
-        // Nothing stateful is below: such operators do not carry positions.
-        let kept = keeping(late, carried, input.schema().fields().len(), table, n_operators)?;
-        return without_position(kept);
-    }
     let children = plan.children();
     if children.is_empty() {
         return Ok(Arc::clone(plan));
     }
     let children = children.into_iter().map(|child| keep(child, table, registry, n_operators)).collect::<Result<Vec<_>>>()?;
     match (plan.downcast_ref::<LateRowsExec>(), children.as_slice()) {
-        (Some(late), [input]) => keeping(late, Arc::clone(input), input.schema().fields().len(), table, n_operators),
+        (Some(late), [input]) => match carry(input, registry)? {
+            Some(carried) => without_position(keeping(late, carried, table, n_operators)),
+            None => Ok(keeping(late, Arc::clone(input), table, n_operators)),
+        },
         _ => replace_children_if_necessary(Arc::clone(plan), children).map_err(from_datafusion),
     }
 }
 
-/// The operator with its table, which shows the first `n_columns` of its input.
-fn keeping(
-    late: &LateRowsExec,
-    input: Arc<dyn ExecutionPlan>,
-    n_columns: usize,
-    table: &SideTable,
-    n_operators: &mut u32,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut table = LateTable::new(table.clone(), *n_operators, &input);
-    table.columns.truncate(n_columns);
-    if let Some(column) = &late.operator.once_per_row {
-        table.columns.remove(input.schema().index_of(column)?);
-    }
+/// The operator with its table.
+fn keeping(late: &LateRowsExec, input: Arc<dyn ExecutionPlan>, table: &SideTable, n_operators: &mut u32) -> Arc<dyn ExecutionPlan> {
+    let table = LateTable::new(table.clone(), *n_operators, &input);
     *n_operators += 1;
-    Ok(Arc::new(late.with_table(input, Some(table))))
+    Arc::new(late.with_table(input, Some(table)))
 }
 
 /// The same rows without their last column.
@@ -175,6 +161,7 @@ impl Operator for LateRows {
         Ok(rows_of_run(LateRowsRun {
             event_time_idx: input.schema().index_of(&self.event_time)?,
             position_idx: input.schema().index_of(POSITION).ok(),
+            late_row_idx: input.schema().index_of(LATE_ROW).ok(),
             once_per_row_idx: self.once_per_row.as_ref().map(|column| input.schema().index_of(column)).transpose()?,
             windows: self.windows,
             late_us: late_ms.saturating_mul(1000),
@@ -194,6 +181,8 @@ struct LateRowsRun {
     /// The last column, if it is there.
     position_idx: Option<usize>,
     windows: Option<TimeWindows>,
+    /// The row as the user knows it.
+    late_row_idx: Option<usize>,
     late_us: i64,
     operator: String,
     writer: Option<LateRowsWriter>,
@@ -228,9 +217,10 @@ impl OperatorRun for LateRowsRun {
                 let times = filter(&times, &late)?.as_primitive::<Int64Type>().clone();
                 let mut rows = filter_record_batch(&chunk, &late)?;
                 let positions = self.position_idx.map(|idx| rows.remove_column(idx));
-                if let Some(idx) = self.once_per_row_idx {
-                    rows.remove_column(idx);
-                }
+                let rows = match self.late_row_idx.and_then(|idx| rows.columns().get(idx)?.as_struct_opt()) {
+                    Some(late_rows) => late_rows.into(),
+                    None => rows,
+                };
                 writer.write(&rows, &times, positions.as_ref()).await?;
             }
         }

@@ -18,11 +18,12 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use millstream_analyzer::streaming::{
-    CHANGE, DeduplicateNode, Kept, SideFacts, SinkChangesNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, change_column,
+    CHANGE, DeduplicateNode, LATE_ROW, SideFacts, SinkChangesNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, change_column,
 };
-use millstream_core::{Error, OutputMode};
+use millstream_core::Error;
 
 use super::aggregate::sliding::ALL;
 use super::aggregate::{AggregateSpec, ROWS};
@@ -54,10 +55,8 @@ pub fn plan_stateful(
     }
     if let Some(deduplicate) = node.as_any().downcast_ref::<DeduplicateNode>() {
         let keys: Vec<String> = deduplicate.keys().iter().filter_map(|key| Some(key.try_as_col()?.name.clone())).collect();
-        // A key without event time is remembered for ever, so no row is late for it, as in Spark.
-        let by_event_time = deduplicate.has_event_time_key() || matches!(deduplicate.kept(), Kept::WithinWatermark { .. });
-        let event_time = deduplicate.event_time().filter(|_| by_event_time);
-        let input = in_time(input, deduplicate.operator(), event_time, None);
+        let event_time = deduplicate.late_by();
+        let input = in_time(input, deduplicate.operator(), event_time, None)?;
         let expires_by = event_time.map(|column| column.name.clone());
         let input = exchanged(input, keys.clone(), n_tasks);
         let (operator, key_names) = (deduplicate.operator().to_owned(), deduplicate.key_names().to_vec());
@@ -96,18 +95,20 @@ pub fn plan_join(
         .collect();
     // What is late for a join is so for both of its sides.
     let lag_ms = watermark_lag_ms(&inputs.map(Arc::clone));
-    let side = |input: &Arc<dyn ExecutionPlan>, facts: &SideFacts, keys: Vec<String>| {
+    let side = |input: &Arc<dyn ExecutionPlan>, facts: &SideFacts, keys: Vec<String>| -> DfResult<Arc<dyn ExecutionPlan>> {
         let in_time: Arc<dyn ExecutionPlan> = match &facts.event_time {
             Some(column) => Arc::new(LateRowsExec::new(Arc::clone(input), node.operator(), &column.name, None).allowing(lag_ms)),
             None => Arc::clone(input),
         };
-        exchanged(in_time, keys, n_tasks)
+        Ok(exchanged(without_late_row(in_time)?, keys, n_tasks))
     };
     let spec = |facts: &SideFacts| SideSpec {
         expires_by: facts.bound.as_ref().map(|bound| (bound.column.name.clone(), bound.offset_ms)),
         can_match: facts.can_match.as_ref().map(|column| column.name.clone()),
     };
     let ([left, right], [(_, left_facts), (_, right_facts)]) = (inputs, node.sides());
+    let left = side(left, left_facts, keys.iter().map(|key| key.left.clone()).collect())?;
+    let right = side(right, right_facts, keys.iter().map(|key| key.right.clone()).collect())?;
     let pairs = DFSchema::try_from(pair_schema(&left.schema(), &right.schema()))?;
     let spec = JoinSpec {
         operator: node.operator().to_owned(),
@@ -116,10 +117,8 @@ pub fn plan_join(
         gives: node.gives(),
         filter: node.filter().map(|filter| create_physical_expr(filter, &pairs, props, ctx)).transpose()?,
         meaning: node.meaning().to_vec(),
-        keys: keys.clone(),
+        keys,
     };
-    let left = side(left, left_facts, keys.iter().map(|key| key.left.clone()).collect());
-    let right = side(right, right_facts, keys.into_iter().map(|key| key.right).collect());
     Ok(Arc::new(StreamJoinExec::try_new(left, right, spec).map_err(to_datafusion)?))
 }
 
@@ -128,11 +127,23 @@ pub(super) fn in_time(
     operator: &str,
     event_time: Option<&Column>,
     once_per_row: Option<&Column>,
-) -> Arc<dyn ExecutionPlan> {
-    match event_time {
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    without_late_row(match event_time {
         Some(column) => Arc::new(LateRowsExec::new(input, operator, &column.name, once_per_row.map(|column| column.name.clone()))),
         None => input,
+    })
+}
+
+/// The rows behind the late test: what was kept of late ones goes no further.
+fn without_late_row(judged: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let schema = judged.schema();
+    if schema.index_of(LATE_ROW).is_err() {
+        return Ok(judged);
     }
+    let others = schema.fields().iter().enumerate().filter(|(_, field)| field.name() != LATE_ROW);
+    let columns =
+        others.map(|(idx, field)| ProjectionExpr { expr: Arc::new(PhysicalColumn::new(field.name(), idx)), alias: field.name().clone() });
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), judged)?))
 }
 
 /// Rows to the tasks that keep their keys. One task has them all, if there is one partition of them: a union has more.
@@ -148,14 +159,16 @@ fn aggregation(
     ctx: &PhysicalPlanningContext,
     n_tasks: usize,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
-    // Complete mode drops nothing, but for sessions, as in Spark.
-    let late_by = node.event_time().filter(|_| node.mode() != OutputMode::Complete || node.session().is_some());
+    let late_by = node.late_by(node.mode());
     let window =
         node.window().map(|key| WindowKey { slice: key.slice().name.clone(), window: key.window().name().clone(), windows: key.windows() });
     let by_window = window.as_ref().filter(|window| late_by.is_some_and(|late_by| late_by.name == window.window));
     let input = match by_window {
-        Some(window) => Arc::new(LateRowsExec::new(input, node.operator(), &window.slice, None).by_slice(window.windows)),
-        None => in_time(input, node.operator(), late_by, node.once_per_row()),
+        Some(window) => {
+            let judged = LateRowsExec::new(input, node.operator(), &window.slice, None).by_slice(window.windows);
+            without_late_row(Arc::new(judged))?
+        }
+        None => in_time(input, node.operator(), late_by, node.once_per_row())?,
     };
     let input = match node.session() {
         Some(session) if change_column(&input.schema()).is_some() => in_sessions(node, session, input, n_tasks)?,

@@ -74,8 +74,7 @@ pub fn plan_groups_with_state(
         let what = format!("{} '{}' over rows that may be taken back", function.operation(), function.name);
         return Err(to_datafusion(Error::unsupported(what).hint("use append mode: then the function gets rows that are final")));
     }
-    let late_by = node.event_time().filter(|_| node.is_streaming() && function.timeout == GroupStateTimeout::EventTime);
-    let input = in_time(input, node.operator(), late_by, None);
+    let input = in_time(input, node.operator(), node.late_by(), None)?;
     let by_key = |plan: Arc<dyn ExecutionPlan>, rows: &GroupedRows| -> DfResult<(Arc<dyn ExecutionPlan>, Columns)> {
         let columns = Columns::of(rows, &plan.schema())?;
         let keys = rows.keys.iter().map(|key| key.column.name.clone()).collect();
