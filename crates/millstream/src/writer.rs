@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
+use millstream_analyzer::Analyzed;
 use millstream_analyzer::streaming::{OutputRequest, Shown};
 use millstream_connectors::{ForeachBatch, RowWriterFactory, STORE_OPTIONS, foreach_batch_sink, foreach_sink};
 use millstream_core::connector::SinkRequest;
@@ -163,9 +164,14 @@ impl DataFrameWriter {
     }
 
     /// Everything but the writing: analyses the query and checks the options.
-    pub(crate) async fn prepare(mut self) -> Result<PreparedWrite> {
-        let session = &self.frame.session;
+    pub(crate) async fn prepare(self) -> Result<PreparedWrite> {
         let analyzed = self.frame.analyze().await?;
+        self.prepare_analyzed(analyzed).await
+    }
+
+    /// The same with the query's analysis.
+    pub(crate) async fn prepare_analyzed(mut self, analyzed: Analyzed) -> Result<PreparedWrite> {
+        let session = &self.frame.session;
         let format = self.format_name(session);
         self.options.set("mode", self.target.as_str());
         let row_errors = row_errors(&self.options)?;
@@ -305,9 +311,14 @@ impl DataStreamWriter {
     }
 
     /// Everything but the start: analyses the query and checks its options.
-    pub(crate) async fn definition(mut self) -> Result<QueryDefinition> {
-        let session = self.frame.session.clone();
+    pub(crate) async fn definition(self) -> Result<QueryDefinition> {
         let analyzed = self.frame.analyze().await?;
+        self.definition_of(analyzed).await
+    }
+
+    /// The same with the query's analysis.
+    pub(crate) async fn definition_of(mut self, analyzed: Analyzed) -> Result<QueryDefinition> {
+        let session = self.frame.session.clone();
         if !analyzed.is_streaming {
             return Err(Error::invalid("write_stream can only be called on a stream")
                 .code("WRITE_STREAM_NOT_ALLOWED")

@@ -191,8 +191,6 @@ pub struct FileSinkOptions {
     pub path: String,
     /// Rows per file.
     pub max_records_per_file: Option<u64>,
-    /// How often the loop commits under the default trigger.
-    pub commit_interval: Duration,
     /// Set for batch writes only.
     pub save_mode: Option<SaveMode>,
 }
@@ -212,11 +210,12 @@ impl FileSinkOptions {
                 return Err(Error::invalid(format!("option 'mode' is '{other}': expected append, overwrite, error or ignore")));
             }
         };
+        // Finished data has no batches to commit; a wrong value is one all the same.
+        options.get_duration("commitInterval")?;
         Ok(Self {
             path: options.require("path")?.to_owned(),
             // 0 means no limit, as in Spark.
             max_records_per_file: options.get_u64("maxRecordsPerFile")?.filter(|limit| *limit > 0),
-            commit_interval: options.get_duration("commitInterval")?.unwrap_or(Duration::from_secs(1)),
             save_mode,
         })
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use async_trait::async_trait;
-use millstream_core::{Admission, ConnectorRegistry, Result, Source, SourceStart};
+use millstream_core::{Admission, ConnectorRegistry, Result, RowPlaces, Source, SourceStart};
 use millstream_testkit::ManualClock;
-use millstream_testkit::source_contract::{SourceHarness, check_source, read_range};
+use millstream_testkit::source_contract::{SourceHarness, check_source, read_range, read_splits};
 
 use super::RateOptions;
 use crate::harness::{options, registry, source, source_request};
@@ -174,4 +174,23 @@ async fn refuses_wrong_options_and_batch_reads() {
     batch.is_streaming = false;
     let error = source(&registry, batch).await.unwrap_err();
     assert_eq!(error.message(), "format 'rate' can only be read as a stream");
+}
+
+#[tokio::test]
+async fn rows_stand_at_their_values() {
+    let rate = Rate::new(&[("rowsPerSecond", "10"), ("numPartitions", "3")]);
+    let mut source = rate.source().await.unwrap();
+    let start = source.start(SourceStart::Fresh).await.unwrap();
+    rate.clock.advance(Duration::from_millis(2000));
+    let range = source.plan(&start, &Admission::ALL).await.unwrap().unwrap();
+    let splits = source.splits(&range, 3).await.unwrap();
+    let mut n_rows = 0;
+    for chunk in read_splits(&rate.registry, &source.reader(), &splits).await.unwrap() {
+        let RowPlaces::Numbered { first, step } = chunk.places else { panic!("{:?}", chunk.places) };
+        let values = chunk.rows.column_by_name("value").unwrap().as_primitive::<Int64Type>().values().to_vec();
+        let numbers: Vec<i64> = (0..values.len() as i64).map(|row| first as i64 + row * step as i64).collect();
+        assert_eq!(values, numbers);
+        n_rows += values.len();
+    }
+    assert!(n_rows >= 20, "{n_rows}");
 }

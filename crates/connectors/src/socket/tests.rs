@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millstream_core::{Admission, BatchId, ConnectorRegistry, ErrorKind, Position, Result, Source, SourceStart, SystemClock};
+use millstream_core::{Admission, BatchId, ConnectorRegistry, ErrorKind, Position, Result, RowPlaces, Source, SourceStart, SystemClock};
 use millstream_testkit::rows::row_texts;
-use millstream_testkit::source_contract::{SourceHarness, read_range};
+use millstream_testkit::source_contract::{SourceHarness, read_range, read_splits};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -257,4 +257,20 @@ async fn nobody_listening_is_an_error_at_start() {
     let error = source.start(SourceStart::Fresh).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.message().starts_with(&format!("cannot connect to 127.0.0.1:{port}")), "{error}");
+}
+
+#[tokio::test]
+async fn rows_say_where_they_stood_with_and_without_a_log() {
+    for (has_log, expected) in [(false, RowPlaces::Numbered { first: 2, step: 1 }), (true, RowPlaces::InBlock { block: 0, first: 2 })] {
+        let server = Server::new(has_log).await;
+        let mut source = server.source().await.unwrap();
+        let start = source.start(SourceStart::Fresh).await.unwrap();
+        server.send("a\nb\n").await;
+        let (_, past) = collect(&server, source.as_mut(), &start, 2).await;
+        server.send("c\nd\n").await;
+        let range = next(source.as_mut(), &past).await;
+        let splits = source.splits(&range, 1).await.unwrap();
+        let chunks = read_splits(&server.registry, &source.reader(), &splits).await.unwrap();
+        assert_eq!(chunks.first().map(|chunk| chunk.places), Some(expected), "log: {has_log}");
+    }
 }

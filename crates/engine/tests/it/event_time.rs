@@ -114,7 +114,7 @@ async fn operators_of_event_time_can_be_sent_elsewhere() {
     assert_eq!(text(copy.as_ref()), text(plan.as_ref()));
     let (sent, got) = (plan.downcast_ref::<LateRowsExec>().unwrap(), copy.downcast_ref::<LateRowsExec>().unwrap());
     let (sent, got) = (sent.table().unwrap(), got.table().unwrap());
-    assert_eq!((got.writer_no, &got.sources, &got.columns), (3, &sent.sources, &vec!["ts".to_owned()]));
+    assert_eq!((got.writer_no, &got.sources), (3, &sent.sources));
     let want = ["EventTimeWatermarkExec: ts@a, delay=0 ms", "FutureGuardExec: a, max_skew=60000 ms, dead_letters=a.deadLetters"];
     let text = text(plan.as_ref());
     assert!(want.iter().all(|want| text.contains(want)), "{text}");

@@ -112,11 +112,12 @@ impl Job {
             let analyzed = dataset.frame.analyze().await.map_err(in_dataset)?;
             let (row_errors, plan) = match dataset.kind {
                 DatasetKind::StreamingTable => {
-                    let definition = dataset.stream_writer(options)?.definition().await.map_err(in_dataset)?;
+                    let definition = dataset.stream_writer(options)?.definition_of(analyzed.clone()).await.map_err(in_dataset)?;
                     (definition.row_errors, definition.plan.logical_plan(&definition.settings).await.map_err(in_dataset)?)
                 }
                 DatasetKind::MaterializedView => {
-                    (dataset.view_writer().prepare().await.map_err(in_dataset)?.row_errors, analyzed.plan.clone())
+                    let write = dataset.view_writer().prepare_analyzed(analyzed.clone()).await.map_err(in_dataset)?;
+                    (write.row_errors, analyzed.plan.clone())
                 }
             };
             let engine = self.session.engine();

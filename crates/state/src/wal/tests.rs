@@ -62,3 +62,20 @@ fn a_limit_on_bytes_is_named() {
     assert!(error.message().contains("limit of 100 bytes"), "{error}");
     append(&mut wal, &["small"]);
 }
+
+#[test]
+fn rows_say_where_they_stand_and_when_a_segment_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut wal = Wal::open(os(), dir.path(), WalOptions { segment_bytes: 1, bytes_max: 0 }).unwrap();
+    let start = wal.start();
+    append(&mut wal, &["a", "b", "c"]);
+    append(&mut wal, &["d"]);
+    let mut rows = read_range(os(), dir.path(), WalPosition { row: 1, ..start }, wal.end()).unwrap();
+    let mut seen = Vec::new();
+    while let Some(row) = rows.next() {
+        let text = String::from_utf8_lossy(&row.unwrap().bytes).into_owned();
+        seen.push((text, rows.position().segment, rows.position().row, rows.stays_in_segment()));
+    }
+    let expected = [("b", 0, 2, true), ("c", 0, 3, false), ("d", 1, 1, false)];
+    assert_eq!(seen, expected.map(|(text, segment, row, stays)| (text.to_owned(), segment, row, stays)));
+}

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::array::{Array, ArrayRef};
 use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch};
 use tokio::task::JoinSet;
 
@@ -58,6 +59,9 @@ const BATCH_BYTES: u64 = 4 << 10;
 
 /// Rows of several tasks are put together until a part has so many.
 const ROWS_PER_PART: usize = 64 << 10;
+
+/// And about so many bytes: a frame holds 4 GiB, an array of texts 2 GiB.
+const BYTES_PER_PART: usize = 64 << 20;
 
 /// The durable state of one run of a query.
 #[derive(Debug)]
@@ -369,20 +373,54 @@ fn merged(deltas: Vec<TableDelta>) -> Result<Vec<TableDelta>> {
     if moments.any(|moment| Some(moment) != expired_to) {
         return Err(Error::internal("tasks of one store have expired up to different moments in one batch"));
     }
-    let (mut all, mut waiting, mut n_waiting) = (Vec::new(), Vec::new(), 0);
-    let mut deltas = deltas.into_iter().peekable();
-    while let Some(delta) = deltas.next() {
-        n_waiting += delta.upserted.n_rows + delta.n_removed;
-        waiting.push(delta);
-        if n_waiting >= ROWS_PER_PART || deltas.peek().is_none() {
-            all.extend(joined(std::mem::take(&mut waiting), expired_to.take())?);
-            n_waiting = 0;
+    let (mut all, mut waiting, mut n_waiting, mut bytes_waiting) = (Vec::new(), Vec::new(), 0, 0);
+    for piece in deltas.into_iter().flat_map(pieces) {
+        let (n_rows, bytes) = size_of(&piece);
+        if n_waiting + n_rows > ROWS_PER_PART || bytes_waiting + bytes > BYTES_PER_PART {
+            all.extend(joined(std::mem::take(&mut waiting), &mut expired_to)?);
+            (n_waiting, bytes_waiting) = (0, 0);
         }
+        n_waiting += n_rows;
+        bytes_waiting += bytes;
+        waiting.push(piece);
     }
+    all.extend(joined(waiting, &mut expired_to)?);
     Ok(all)
 }
 
-fn joined(deltas: Vec<TableDelta>, expired_to: Option<i64>) -> Result<Option<TableDelta>> {
+/// A delta in pieces that fit into a part each, in the order in which they apply: who was removed first.
+fn pieces(delta: TableDelta) -> Vec<TableDelta> {
+    let (n_rows, bytes) = size_of(&delta);
+    if n_rows <= ROWS_PER_PART && bytes <= BYTES_PER_PART {
+        return vec![delta];
+    }
+    // By the size of rows on average: a row is never cut, and no array is so large that a piece of it fits into no frame.
+    let n_max = (BYTES_PER_PART / bytes.div_ceil(n_rows.max(1)).max(1)).clamp(1, ROWS_PER_PART);
+    let columns = |columns: &[ArrayRef], start, n| columns.iter().map(|column| column.slice(start, n)).collect::<Vec<_>>();
+    let TableDelta { schema, expired_to, n_removed, removed, upserted } = delta;
+    let starts = |n_rows: usize| (0..n_rows).step_by(n_max).map(move |start| (start, n_max.min(n_rows - start)));
+    let rows_of = |start, n| StoreRows {
+        n_rows: n,
+        keys: columns(&upserted.keys, start, n),
+        expiry: upserted.expiry.as_ref().map(|expiry| expiry.slice(start, n)),
+        values: columns(&upserted.values, start, n),
+    };
+    let piece =
+        |removed: Vec<ArrayRef>, n_removed, upserted| TableDelta { schema: Arc::clone(&schema), expired_to, n_removed, removed, upserted };
+    let of_removed = starts(n_removed).map(|(start, n)| piece(columns(&removed, start, n), n, rows_of(0, 0)));
+    let of_upserted = starts(upserted.n_rows).map(|(start, n)| piece(columns(&removed, 0, 0), 0, rows_of(start, n)));
+    of_removed.chain(of_upserted).collect()
+}
+
+/// Rows and about how many bytes.
+fn size_of(delta: &TableDelta) -> (usize, usize) {
+    let StoreRows { n_rows, keys, expiry, values } = &delta.upserted;
+    let bytes_of = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+    let bytes: usize = keys.iter().chain(values).chain(&delta.removed).map(bytes_of).sum();
+    (n_rows + delta.n_removed, bytes + expiry.as_ref().map_or(0, |expiry| size_of_val(expiry.values().as_ref())))
+}
+
+fn joined(deltas: Vec<TableDelta>, expired_to: &mut Option<i64>) -> Result<Option<TableDelta>> {
     let Some(schema) = deltas.first().map(|delta| Arc::clone(&delta.schema)) else { return Ok(None) };
     let (mut removed, mut upserted) = (Vec::new(), Vec::new());
     for delta in deltas {
@@ -391,7 +429,7 @@ fn joined(deltas: Vec<TableDelta>, expired_to: Option<i64>) -> Result<Option<Tab
     }
     let removed = snapshot::concat_rows(&removed)?;
     let upserted = snapshot::concat_rows(&upserted)?;
-    Ok(Some(TableDelta { schema, expired_to, n_removed: removed.n_rows, removed: removed.keys, upserted }))
+    Ok(Some(TableDelta { schema, expired_to: expired_to.take(), n_removed: removed.n_rows, removed: removed.keys, upserted }))
 }
 
 fn log_removal(removed: Result<()>) {
@@ -399,3 +437,6 @@ fn log_removal(removed: Result<()>) {
         tracing::warn!(%error, "old files of state were not removed; the next start tries again");
     }
 }
+
+#[cfg(test)]
+mod tests;
