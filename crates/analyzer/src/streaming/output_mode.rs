@@ -68,7 +68,7 @@ pub fn updates(plan: &LogicalPlan) -> Result<Updates> {
         let plan = resolve_joins(plan)?;
         check(&plan, OutputMode::Update)?;
         let LogicalPlan::Projection(last) = &plan else { return Err(Error::internal("a query whose columns have no names")) };
-        let mut fitter = Fitter { mode: OutputMode::Update, names: Names::default() };
+        let mut fitter = Fitter { mode: OutputMode::Update, keeps_late_rows: false, names: Names::default() };
         let Fitted { changes, .. } = fitter.fit(&last.input, Above { wants_changes: true, is_result: true })?;
         Ok(match changes {
             None => Updates::Rows,

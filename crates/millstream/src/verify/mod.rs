@@ -226,7 +226,7 @@ impl Case<'_> {
         let mode = self.output_mode()?;
         let shows_changes = to_options(&self.live.1.clauses.options).get_bool(CHANGES)? == Some(true);
         let shown = if shows_changes { Shown::Changes } else { Shown::NewRows };
-        let plan = for_output_mode(&analyzed.plan, OutputRequest { mode, shown, upsert_key: None })?;
+        let plan = for_output_mode(&analyzed.plan, OutputRequest { mode, shown, upsert_key: None, keeps_late_rows: false })?;
         let foldings = match mode {
             _ if shows_changes => vec![Folding::Changes],
             OutputMode::Append | OutputMode::Complete => vec![Folding::Rows],
