@@ -24,7 +24,7 @@ async fn session(dir: &std::path::Path) -> Session {
 /// The plan of a query in update mode whose sink is shown changes.
 async fn plan(session: &Session, sql: &str) -> Arc<dyn ExecutionPlan> {
     let analyzed = session.sql(sql).await.unwrap().analyze().await.unwrap();
-    let request = OutputRequest { mode: OutputMode::Update, shown: Shown::Changes, upsert_key: None };
+    let request = OutputRequest { mode: OutputMode::Update, shown: Shown::Changes, upsert_key: None, keeps_late_rows: false };
     let plan = for_output_mode(&analyzed.plan, request).unwrap_or_else(|error| panic!("{sql}: {error}"));
     session.engine().plans().plan(&plan).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
