@@ -20,6 +20,8 @@ apart.
       the same at 1,000 rows per second
   gen.py OUT keys-10k | keys-1m --seed 42 --files 10 --rows 5000000
       JSON lines (key, v): 10,000 or 1,000,000 keys, all equally often
+  gen.py OUT ids --seed 42 --files 100 --rows 10000000
+      JSON lines (id, ts in milliseconds): ids of 36 characters, no two the same, 10,000 rows per second
 """
 import argparse
 import gzip
@@ -129,6 +131,14 @@ def keys(a, n_keys):
         key = (column(a.seed, 50, k * per, per) % U64(n_keys)).tolist()
         v = (column(a.seed, 51, k * per, per) % U64(1000)).tolist()
         lines = [f'{{"key": "user-{key:07d}", "v": {v}}}\n' for key, v in zip(key, v)]
+        write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
+
+
+def ids(a):
+    per = a.rows // a.files
+    for k in range(a.files):
+        high, low = (column(a.seed, stream, k * per, per).tolist() for stream in (50, 51))
+        lines = [f'{{"id": "{x:016x}-{y:016x}-id", "ts": {T0_MS + (k * per + n) // 10}}}\n' for n, (x, y) in enumerate(zip(high, low))]
         write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
 
 
@@ -252,6 +262,7 @@ def main():
         "cloudtrail": cloudtrail, "events": events, "ysb-json": ysb_json, "ysb-parquet": ysb_parquet,
         "hashtags": lambda a: hashtags(a, 5_000_000 // 900), "hashtags-1s": lambda a: hashtags(a, 1000),
         "keys-10k": lambda a: keys(a, 10_000), "keys-1m": lambda a: keys(a, 1_000_000),
+        "ids": ids,
     }
     p.add_argument("what", choices=list(kinds))
     p.add_argument("--seed", type=int, default=42)

@@ -61,6 +61,25 @@ def hashtags(spark, slide):
     return e.select("tag", F.col("window.start").alias("window_start"), F.col("count").alias("n")), []
 
 
+def pair_events(spark):
+    return (spark.readStream.format("json").schema(EVENTS).option("maxFilesPerTrigger", 1).load("data")
+            .selectExpr("user_id", "ad_id", "event_type", "timestamp_millis(cast(event_time as bigint)) as ts"))
+
+
+def dedup(spark):
+    e = pair_events(spark).select("user_id", "ad_id", "ts").withWatermark("ts", "1 hour")
+    return e.dropDuplicatesWithinWatermark(["user_id", "ad_id"]), []
+
+
+def join(spark):
+    def side(event_type, letter):
+        rows = pair_events(spark).where(f"event_type = '{event_type}'")
+        return rows.selectExpr(f"user_id as {letter}_user", f"ad_id as {letter}_ad", f"ts as {letter}_ts").withWatermark(f"{letter}_ts", "1 second")
+
+    condition = "v_user = c_user and v_ad = c_ad and c_ts >= v_ts and c_ts <= v_ts + interval 10 seconds"
+    return side("view", "v").join(side("click", "c"), F.expr(condition)).select("v_user", "v_ad", "v_ts", "c_ts"), []
+
+
 JOBS = {
     "cloudtrail": cloudtrail,
     "json-filter": json_filter,
@@ -68,7 +87,12 @@ JOBS = {
     "ysb-parquet": lambda spark: ysb(spark, "parquet"),
     "hashtags": lambda spark: hashtags(spark, "10 seconds"),
     "hashtags-1s": lambda spark: hashtags(spark, "1 second"),
+    "dedup": dedup,
+    "join": join,
 }
+
+# Its heap where 6 GB are too few for its state.
+MEMORY = {"dedup": "10g", "join": "10g"}
 
 
 def main():
@@ -77,7 +101,7 @@ def main():
     a = p.parse_args()
     spark = (SparkSession.builder.appName(a.job).master("local[2]").config("spark.ui.enabled", "false")
              .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
-             .config("spark.driver.memory", "6g").config("spark.local.dir", "local").getOrCreate())
+             .config("spark.driver.memory", MEMORY.get(a.job, "6g")).config("spark.local.dir", "local").getOrCreate())
     spark.sparkContext.setLogLevel("ERROR")
     frame, partitions = JOBS[a.job](spark)
     writer = frame.writeStream.format("parquet").option("path", "out").option("checkpointLocation", "checkpoint")

@@ -25,9 +25,8 @@ usage: cargo xtask COMMAND
   tidy                 the house rules alone
   test [--full]        set up what the tests need, run all tests, then the short campaigns
   test [-- ARGS]       ... with ARGS for `cargo test` (-p millstream-sql, a name), and without the campaigns
-  bench cloudtrail|json-filter|empty-batch [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--kills N]
-                       [--bin PATH]
-                       what a record costs (CPU-seconds, memory), beside Spark on the same files
+  bench NAME [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--kills N] [--bin PATH]
+                       what a record costs (CPU-seconds, memory), beside Spark on the same files; `bench` tells the names
   kill [--runs N] [--seed S] [--from RUN] [--results FILE] [--store local|s3] [--job NAME] [--bin PATH]
                        the kill campaign: SIGKILL at random moments, the output must equal the batch's
   fuzz-queries [--n N] [--seed S] [--from QUERY] [--bin PATH]

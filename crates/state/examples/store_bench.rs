@@ -3,6 +3,7 @@
 //! `cargo run --release -p millstream-state --example store_bench [-- N_KEYS]`. The figures are of one core but for recovery.
 //! `... -- spill N_KEYS uniform|zipf [PART]`: read, add, write back in batches of 65,536 rows, all in memory, or in a PARTth of what
 //! that takes; rates are per second of CPU (Linux).
+//! `... -- evict N_KEYS`: a thousand keys go as a thousand come, 10,000 times; one line of JSON.
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::sync::Arc;
@@ -23,6 +24,9 @@ async fn main() -> Result<()> {
     if let ["spill", n_keys, keys, rest @ ..] = args.as_slice() {
         let part = rest.first().map(|part| part.parse().unwrap_or(4));
         return spill(n_keys.parse().unwrap_or(1_000_000), *keys == "zipf", part);
+    }
+    if let ["evict", n_keys] = args.as_slice() {
+        return evict(n_keys.parse().unwrap_or(10_000_000));
     }
     let n_keys = args.first().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
     dedup(n_keys)?;
@@ -141,6 +145,59 @@ fn spill(n_keys: u64, is_zipf: bool, part: Option<usize>) -> Result<()> {
     println!("    table {} kB by account, all state at most {} kB, peak RSS {peak}{budget}", table.memory_bytes() / 1024, used_max / 1024);
     table.spilled().into_iter().for_each(|spilled| println!("    {spilled:?}"));
     Ok(())
+}
+
+/// Keys that live for as long as it takes to replace them all: a thousand a second of event time.
+fn evict(n_keys: u64) -> Result<()> {
+    const N_STEPS: u64 = 10_000;
+    const PER_STEP: u64 = 1000;
+    const T0_MS: i64 = 1_700_000_000_000;
+    let without_expiry = {
+        let mut table = KeyedTable::new(StoreSchema::new(vec![key_field()], Vec::<Field>::new())?)?;
+        for (from, to) in ranges(n_keys) {
+            table.insert_new(&[keys(from..to)], None, &[])?;
+            table.take_delta()?;
+        }
+        table.memory_bytes()
+    };
+    let rss_before = status_kb("VmRSS:");
+    let mut table = KeyedTable::new(StoreSchema::new(vec![key_field()], Vec::<Field>::new())?)?;
+    let add = |table: &mut KeyedTable, from: u64, to: u64| {
+        let expiry: Int64Array = (from..to).map(|n| T0_MS + n as i64).collect();
+        table.insert_new(&[keys(from..to)], Some(&expiry), &[])?;
+        table.take_delta().map(drop)
+    };
+    ranges(n_keys).try_for_each(|(from, to)| add(&mut table, from, to))?;
+    let (by_account, by_rss) = (table.memory_bytes(), (status_kb("VmRSS:") - rss_before) * 1024.0);
+    let mut took_ms = Vec::new();
+    for step in 0..N_STEPS {
+        let from = step * PER_STEP;
+        let begin = Instant::now();
+        let n_gone = table.discard_expired(T0_MS + (from + PER_STEP) as i64 - 1)?;
+        took_ms.push(begin.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(n_gone, PER_STEP as usize);
+        add(&mut table, n_keys + from, n_keys + from + PER_STEP)?;
+    }
+    took_ms.sort_by(f64::total_cmp);
+    let at = |share: f64| took_ms.get((took_ms.len() as f64 * share) as usize).or(took_ms.last()).copied().unwrap_or(f64::NAN);
+    let beyond_key = |bytes: f64| bytes / n_keys as f64 - 16.0;
+    println!(
+        "{{\"n_keys\":{n_keys},\"evict_ms_p50\":{:.4},\"evict_ms_p99\":{:.4},\"evict_ms_max\":{:.4},\"bytes_beyond_key\":{:.1},\"rss_beyond_key\":{:.1},\"bytes_beyond_key_without_expiry\":{:.1}}}",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        beyond_key(by_account as f64),
+        beyond_key(by_rss),
+        beyond_key(without_expiry as f64)
+    );
+    Ok(())
+}
+
+/// A figure of this process, by its name with a colon.
+fn status_kb(name: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(f64::NAN)
 }
 
 /// CPU time of this thread.

@@ -32,11 +32,27 @@ enum Check {
     Rows,
     /// Row by row, by `benches/windows.py`.
     Windows,
+    /// Row by row, ours and the peer's, by `benches/answers.py`: with a peer, too, as several results are right.
+    Answers,
 }
 
 /// A job that counts in windows.
 const fn windows(name: &'static str, n_files: u64, n_rows: u64, rows_per_cpu_s: Option<f64>, times_the_peer: Option<f64>) -> Job {
     Job { name, kind: name, n_files, n_rows, rows_per_cpu_s, times_the_peer, peak_rss_mb: None, check: Check::Windows }
+}
+
+/// A job over the events that remembers keys or rows.
+const fn remembering(name: &'static str, times_the_peer: f64) -> Job {
+    Job {
+        name,
+        kind: "events",
+        n_files: 8,
+        n_rows: 4_000_000,
+        rows_per_cpu_s: None,
+        times_the_peer: Some(times_the_peer),
+        peak_rss_mb: None,
+        check: Check::Answers,
+    }
 }
 
 const JOBS: &[Job] = &[
@@ -65,6 +81,8 @@ const JOBS: &[Job] = &[
     windows("hashtags", 15, 5_000_000, Some(400_000.0), Some(11.0)),
     // Spark does not finish it: the measure is what a slide costs, printed from the rows per second (1,000 to a slide).
     windows("hashtags-1s", 12, 720_000, None, None),
+    remembering("dedup", 8.0),
+    remembering("join", 8.0),
 ];
 
 /// The names of the jobs.
@@ -118,6 +136,10 @@ pub fn run(wish: &Wish) -> Outcome {
     let mut compare = Command::new(&python);
     let out = ours.workdir.join("out");
     match &theirs {
+        _ if job.check == Check::Answers => {
+            compare.arg(root().join("benches/answers.py")).arg(job.name).arg(&full).arg(&out);
+            compare.args(theirs.iter().map(|theirs| theirs.workdir.join("out")))
+        }
         Some(theirs) => compare.arg(root().join("benches/compare.py")).arg(&out).arg(theirs.workdir.join("out")),
         None if job.check == Check::Windows => compare.arg(root().join("benches/windows.py")).arg(job.name).arg(&full).arg(&out),
         None => {

@@ -9,8 +9,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::table::Table;
-use super::{Wish, data, measure, median, millstream, spark_python, workdir};
-use crate::run::{Outcome, root, shown, status};
+use super::{Wish, at_most, data, last_json, measure, median, millstream, number, spark_python, workdir};
+use crate::run::{Outcome, root, status};
 use crate::tools;
 
 const STARTS: usize = 10;
@@ -30,13 +30,13 @@ pub fn run(wish: &Wish) -> Outcome {
         table.row(&row("spark", &spark()?, "-".to_owned()));
     }
     println!("\nempty-batch (one row, noop sink, local checkpoint; first commit: median of {STARTS} starts)\n\n{table}");
-    for (what, value, at_most) in [
+    for (what, value, limit) in [
         ("CPU ms per batch", number(&ours, "cpu_ms_per_batch"), 1.0),
         ("p50 ms, row in to row committed", number(&ours, "p50_ms"), 10.0),
         ("ms from process start to first commit", first_ms, 300.0),
         ("peak RSS in MB", number(&ours, "peak_rss_mb"), 300.0),
     ] {
-        println!("{what}: {value:.2}, at most {at_most}: {}", if value <= at_most { "reached" } else { "MISSED" });
+        at_most(what, value, limit);
     }
     Ok(())
 }
@@ -71,18 +71,7 @@ fn spark() -> Outcome<Value> {
     last_json(submit.arg(&classes).arg(SPARK_BATCHES))
 }
 
-/// The last line of a command's output, which is JSON.
-fn last_json(command: &mut Command) -> Outcome<Value> {
-    let said = crate::run::stdout(command)?;
-    let line = said.lines().rev().find(|l| l.starts_with('{')).unwrap_or_default();
-    serde_json::from_str(line).map_err(|e| format!("{} printed no line of JSON: {e}", shown(command)))
-}
-
 fn row(engine: &str, said: &Value, first: String) -> [String; 6] {
     let ms = |key| format!("{:.2}", number(said, key));
     [engine.to_owned(), format!("{:.0}", number(said, "batches")), ms("cpu_ms_per_batch"), ms("p50_ms"), ms("p99_ms"), first]
-}
-
-fn number(said: &Value, key: &str) -> f64 {
-    said.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }

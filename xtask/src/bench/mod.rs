@@ -4,10 +4,14 @@
 //! on a hundred rows is subtracted ("net"), because a JVM's start would flatter us. Figures count only when both
 //! engines gave the same table, so the outputs are compared row by row by a third party (DuckDB).
 
+mod eviction;
 mod files;
 mod floor;
+mod idle_queries;
 mod keys;
+mod latency;
 mod lives;
+mod recovery;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,6 +58,10 @@ pub fn run(args: &[String]) -> Outcome {
     match wish.name.as_str() {
         "empty-batch" => floor::run(&wish),
         "keys" => keys::run(&wish),
+        "eviction" => eviction::run(&wish),
+        "recovery" => recovery::run(&wish),
+        "latency" => latency::run(&wish),
+        "idle-queries" => idle_queries::run(&wish),
         name if files::names().any(|known| known == name) => files::run(&wish),
         other => Err(format!("unknown benchmark {other:?}; there are {}", names())),
     }
@@ -85,7 +93,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 }
 
 fn names() -> String {
-    files::names().chain(["empty-batch", "keys"]).collect::<Vec<_>>().join(", ")
+    files::names().chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries"]).collect::<Vec<_>>().join(", ")
 }
 
 /// The release build of the command, with the feature set of the workspace.
@@ -93,9 +101,19 @@ fn millstream(wish: &Wish) -> Outcome<PathBuf> {
     if let Some(bin) = &wish.bin {
         return Ok(bin.clone());
     }
-    // Both at once: an example brings the features of dev-dependencies, and two feature sets are two builds of DataFusion.
-    status(cargo().args(["build", "--release", "--locked", "--workspace", "--bin", "millstream", "--example", "empty_batch"]))?;
+    // All at once: an example brings the features of dev-dependencies, and two feature sets are two builds of DataFusion.
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--workspace", "--bin", "millstream"]);
+    status(build.args(EXAMPLES.iter().flat_map(|example| ["--example", example])))?;
     Ok(target_dir().join("release").join("millstream"))
+}
+
+/// Programs that measure from inside what no meter sees from outside.
+const EXAMPLES: [&str; 4] = ["empty_batch", "store_bench", "latency", "idle_queries"];
+
+/// An example, built beside the command.
+fn example(wish: &Wish, name: &str) -> Outcome<PathBuf> {
+    Ok(millstream(wish)?.with_file_name("examples").join(name))
 }
 
 /// A Python with PySpark (and so all of Spark); needs Java on the machine.
@@ -168,6 +186,22 @@ fn measure(python: &Path, workdir: &Path, until: Option<&str>, program: &Path, a
         foreign_cpu_s: number("foreign_cpu_s").unwrap_or(f64::NAN),
         first_s: number("first_s"),
     })
+}
+
+/// The last line of a command's output, which is JSON.
+fn last_json(command: &mut Command) -> Outcome<Value> {
+    let said = crate::run::stdout(command)?;
+    let line = said.lines().rev().find(|l| l.starts_with('{')).unwrap_or_default();
+    serde_json::from_str(line).map_err(|e| format!("{} printed no line of JSON: {e}", shown(command)))
+}
+
+fn number(said: &Value, key: &str) -> f64 {
+    said.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+/// A figure beside what it must not pass.
+fn at_most(what: &str, value: f64, limit: f64) {
+    println!("{what}: {value:.2}, at most {limit}: {}", if value <= limit { "reached" } else { "MISSED" });
 }
 
 /// The middle value (the lower of two).
