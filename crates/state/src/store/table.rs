@@ -175,9 +175,10 @@ impl KeyedTable {
     /// Whether a row expires at or before `t`. Nothing is removed.
     pub fn has_expired(&mut self, t: i64) -> Result<bool> {
         let slots = self.expired_slots(t);
+        let log = &self.log;
         for slot in &slots {
-            if let Some(expiry) = self.log.expiry(*slot) {
-                self.expiries.insert(*slot, expiry);
+            if let Some(expiry) = log.expiry(*slot) {
+                self.expiries.insert(*slot, expiry, |slot| log.expiry(slot));
             }
         }
         Ok(!slots.is_empty() || self.cold.has_expired(t)?)
@@ -467,7 +468,8 @@ impl KeyedTable {
                     self.changes.upsert(slot, matches!(placing, Placing::New { .. }));
                 }
                 if let Some(expiry) = expiry.as_ref().filter(|expiry| expiry.is_valid(row)) {
-                    self.expiries.insert(slot, expiry.value(row));
+                    let log = &self.log;
+                    self.expiries.insert(slot, expiry.value(row), |slot| log.expiry(slot));
                 }
             }
             self.log.tidy()?;
