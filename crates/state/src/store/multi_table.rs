@@ -110,6 +110,7 @@ impl KeyedMultiTable {
         for (_, slot) in slots {
             table.link(slot)?;
         }
+        table.rows.drop_index();
         Ok(table)
     }
 
@@ -141,7 +142,7 @@ impl KeyedMultiTable {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(self.next_number..end));
         let keys: Vec<ArrayRef> = keys.iter().cloned().chain([numbers]).collect();
         let keys = self.rows.encode(&keys)?;
-        let slots = self.rows.take_in(&keys, expiry, values, |_, _, key| Placing::New { hash: hash_key(key) })?;
+        let slots = self.rows.take_in(&keys, expiry, values, |_, _, _| Placing::Unindexed)?;
         self.next_number = end;
         slots.into_iter().try_for_each(|slot| self.link(slot))
     }

@@ -34,7 +34,9 @@ const ROWS_PER_CHUNK: usize = 1 << 16;
 pub struct KeyedTable {
     schema: Arc<StoreSchema>,
     codec: Arc<KeyCodec>,
+    /// Empty where rows are not looked for by their whole keys.
     index: HashTable<Slot>,
+    is_indexed: bool,
     log: RowLog,
     expiries: ExpiryIndex,
     changes: Changes,
@@ -64,6 +66,7 @@ impl KeyedTable {
         Ok(Self {
             codec: Arc::new(KeyCodec::new(schema.keys())?),
             index: HashTable::new(),
+            is_indexed: true,
             log: RowLog::new(memory),
             expiries: ExpiryIndex::default(),
             changes: Changes::default(),
@@ -126,7 +129,7 @@ impl KeyedTable {
     /// time the store lives by), one without never does. Of equal keys in one call the last counts.
     pub fn upsert(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
         let keys = self.codec.encode(keys)?;
-        let known = self.known(&keys)?;
+        let known = self.slots_of(&keys)?;
         self.take_in(&keys, expiry, values, |table, row, key| table.placing(known.get(row), key))?;
         Ok(())
     }
@@ -135,7 +138,7 @@ impl KeyedTable {
     /// were added; of equal keys in one call it is the first.
     pub fn insert_new(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<BooleanArray> {
         let keys = self.codec.encode(keys)?;
-        let known = self.known(&keys)?;
+        let known = self.slots_of(&keys)?;
         let mut is_new = BooleanBufferBuilder::new(keys.len());
         self.take_in(&keys, expiry, values, |table, row, key| {
             let placing = table.placing(known.get(row), key);
@@ -233,10 +236,31 @@ impl KeyedTable {
         self.make_room()
     }
 
+    /// Takes rows in that are not there: those of a snapshot, which has each key once. They are no changes.
+    pub(super) fn fill(&mut self, rows: &StoreRows) -> Result<()> {
+        let keys = self.codec.encode(&rows.keys)?;
+        let new = |_: &Self, _: usize, key: &[u8]| Placing::New { hash: hash_key(key) };
+        self.take_in_from(Origin::Disk, &keys, rows.expiry.as_ref(), &rows.values, new)?;
+        self.make_room()
+    }
+
+    /// Makes room for about so many rows at once: an index that doubles again and again looks at every key each time. Beyond a
+    /// memory budget most of them would not stay.
+    pub(super) fn expect(&mut self, n_rows: usize) {
+        if self.index.is_empty() && !self.is_limited() {
+            self.index = HashTable::with_capacity(n_rows);
+        }
+    }
+
     /// The rows as they are now, to be read while the table changes. Costs next to nothing.
     pub fn freeze(&self) -> FrozenTable {
         let chunks = self.log.chunks().filter(|chunk| chunk.n_live() > 0).cloned().collect();
         FrozenTable { schema: Arc::clone(&self.schema), codec: Arc::clone(&self.codec), chunks, cold: self.cold.freeze().collect() }
+    }
+
+    /// From here on rows are reached by their slots alone: who has lists of them needs no index by the whole keys.
+    pub(super) fn drop_index(&mut self) {
+        (self.index, self.is_indexed) = (HashTable::new(), false);
     }
 
     /// Whether rows on disk are found by their keys without the number.
@@ -297,19 +321,16 @@ impl KeyedTable {
         if let Some(Some(slot)) = known {
             return Placing::Over(*slot);
         }
+        // An earlier row of the call may have brought it.
         let hash = hash_key(key);
         self.find(hash, key).map_or(Placing::New { hash }, Placing::Over)
     }
 
-    /// The rows of keys that are about to be written, where some may be on disk; otherwise nothing, as each is looked
-    /// for when it is written.
-    fn known(&mut self, keys: &BinaryArray) -> Result<Vec<Option<Slot>>> {
-        if self.is_limited() { self.slots_of(keys) } else { Ok(Vec::new()) }
-    }
-
-    /// The row of each key; those on disk come in.
+    /// The row of each key; those on disk come in. Each look into a large table waits for memory: in a loop that does nothing else the
+    /// processor waits for many of them at once.
     fn slots_of(&mut self, keys: &BinaryArray) -> Result<Vec<Option<Slot>>> {
-        let mut found: Vec<Option<Slot>> = keys.iter().flatten().map(|key| self.find(hash_key(key), key)).collect();
+        let hashes: Vec<u64> = keys.iter().flatten().map(hash_key).collect();
+        let mut found: Vec<Option<Slot>> = keys.iter().flatten().zip(&hashes).map(|(key, hash)| self.find(*hash, key)).collect();
         if !self.is_limited() {
             return Ok(found);
         }
@@ -336,7 +357,10 @@ impl KeyedTable {
         keys.sort_unstable();
         keys.dedup();
         let Some(rows) = self.cold.take_out(&keys, wanted)? else { return Ok(Vec::new()) };
-        self.take_in_from(Origin::Disk, &rows.keys, Some(&rows.expiry), &rows.values, |_, _, key| Placing::New { hash: hash_key(key) })
+        self.take_in_from(Origin::Disk, &rows.keys, Some(&rows.expiry), &rows.values, |table, _, key| match table.is_indexed {
+            true => Placing::New { hash: hash_key(key) },
+            false => Placing::Unindexed,
+        })
     }
 
     /// Rows on disk that expire at or before `t` are gone: what they were.
@@ -462,10 +486,11 @@ impl KeyedTable {
                         self.index.insert_unique(hash, slot, |slot| log.key(*slot).map_or(0, hash_key));
                         slot
                     }
+                    Placing::Unindexed => self.log.place(open, None)?,
                 };
                 slots.push(slot);
                 if origin == Origin::Caller {
-                    self.changes.upsert(slot, matches!(placing, Placing::New { .. }));
+                    self.changes.upsert(slot, matches!(placing, Placing::New { .. } | Placing::Unindexed));
                 }
                 if let Some(expiry) = expiry.as_ref().filter(|expiry| expiry.is_valid(row)) {
                     let log = &self.log;
@@ -510,7 +535,8 @@ impl KeyedTable {
 
     /// The row of a slot is not in memory any more.
     fn forget(&mut self, slot: Slot) {
-        if let Some(key) = self.log.key(slot)
+        if self.is_indexed
+            && let Some(key) = self.log.key(slot)
             && let Ok(entry) = self.index.find_entry(hash_key(key), |other| *other == slot)
         {
             entry.remove();
@@ -538,6 +564,8 @@ pub(super) enum Placing {
     Over(Slot),
     /// In a new one; its key has this hash and is not there yet.
     New { hash: u64 },
+    /// In a new one, in a table that is not indexed.
+    Unindexed,
     /// Nowhere.
     Skip,
 }

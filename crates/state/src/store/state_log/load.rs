@@ -36,6 +36,9 @@ const READS_AT_ONCE: usize = 8;
 /// Parts of so many rows are applied to the tables of several tasks at a time.
 const ROWS_WORTH_THREADS: usize = 4096;
 
+/// An index for so many rows takes some 100 MB: beyond it, it grows as rows come.
+const ROWS_EXPECTED_MAX: usize = 16 << 20;
+
 /// What the log of a checkpoint says about its state.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -207,8 +210,11 @@ async fn read_snapshot(dir: &Location, query_id: QueryId, name: SnapshotName, le
     let mut reader = SnapshotReader::open(dir, query_id, name, len).await?;
     let mut next = reader.next().await?;
     while let Some(part) = next {
+        if targets.are_empty() {
+            targets.expect(&part, len);
+        }
         // The next part is read while this one is applied.
-        let (applied, read) = tokio::join!(targets.apply(name.epoch, vec![part]), reader.next());
+        let (applied, read) = tokio::join!(targets.apply(PartOf::Snapshot, name.epoch, vec![part]), reader.next());
         (targets, next) = (applied?, read?);
     }
     Ok(targets)
@@ -231,7 +237,7 @@ async fn apply_deltas(
     let reads: Vec<_> = wanted.cloned().map(|delta| written_delta(dir.clone(), delta)).collect();
     let mut read = futures::stream::iter(reads).buffered(READS_AT_ONCE);
     while let Some((written_by, parts)) = read.try_next().await? {
-        targets = targets.apply(written_by, parts).await?;
+        targets = targets.apply(PartOf::Delta, written_by, parts).await?;
     }
     Ok(targets)
 }
@@ -268,6 +274,15 @@ fn damage(what: String) -> Error {
 pub fn hashed_keys(kind: StoreKind, schema: &StoreSchema) -> Fields {
     let n_hashed = schema.keys().len() - usize::from(kind == StoreKind::Sliced);
     schema.keys().iter().take(n_hashed).cloned().collect()
+}
+
+/// What the rows that are read are part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartOf {
+    /// Each key is in it once.
+    Snapshot,
+    /// They may be there already.
+    Delta,
 }
 
 /// The tables that are being filled.
@@ -309,14 +324,32 @@ impl Targets {
         Ok(Self { by_store, tasks })
     }
 
+    fn are_empty(&self) -> bool {
+        self.by_store.values().flat_map(|target| &target.tables).all(|table| table.n_rows() == 0)
+    }
+
+    /// The first part of a snapshot of `len` bytes: if the rest is like it, so many rows will come.
+    fn expect(&mut self, (id, first): &(StoreId, TableDelta), len: u64) {
+        let StoreRows { n_rows, keys, expiry, values } = &first.upserted;
+        let bytes = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
+        let columns = keys.iter().chain(values).map(|column| bytes(column.as_ref()));
+        let first_bytes = columns.chain(expiry.as_ref().map(|expiry| bytes(expiry))).sum::<usize>();
+        // A store with small parts, or a first part unlike the others, must not take memory that nobody needs.
+        if let Some(target) = self.by_store.get_mut(id).filter(|_| *n_rows >= ROWS_WORTH_THREADS) {
+            let n_parts = usize::try_from(len).unwrap_or(usize::MAX) / first_bytes.max(1);
+            let n_rows = n_rows.saturating_mul(n_parts) / target.tables.len().max(1);
+            target.tables.iter_mut().for_each(|table| table.expect(n_rows.min(ROWS_EXPECTED_MAX)));
+        }
+    }
+
     /// Away from the async threads, as this is work.
-    async fn apply(mut self, written_by: RunEpoch, parts: Vec<(StoreId, TableDelta)>) -> Result<Self> {
+    async fn apply(mut self, of: PartOf, written_by: RunEpoch, parts: Vec<(StoreId, TableDelta)>) -> Result<Self> {
         blocking(move || {
             for (id, delta) in parts {
                 // A store that nobody asks for is left alone.
                 if let Some(target) = self.by_store.get_mut(&id).filter(|target| target.history.owns(written_by)) {
                     let applied = target.history.in_todays_columns(written_by, delta, &target.row_schema, target.kind);
-                    let applied = applied.and_then(|delta| target.apply(&delta, self.tasks));
+                    let applied = applied.and_then(|delta| target.apply(of, &delta, self.tasks));
                     applied.map_err(|error| error.context(format!("loading the state of {id}")))?;
                 }
             }
@@ -327,9 +360,13 @@ impl Targets {
 }
 
 impl Target {
-    fn apply(&mut self, delta: &TableDelta, tasks: Tasks) -> Result<()> {
+    fn apply(&mut self, of: PartOf, delta: &TableDelta, tasks: Tasks) -> Result<()> {
+        let enter = |table: &mut KeyedTable, delta: &TableDelta| match of {
+            PartOf::Snapshot => table.fill(&delta.upserted),
+            PartOf::Delta => table.apply(delta),
+        };
         if let [table] = self.tables.as_mut_slice() {
-            return table.apply(delta);
+            return enter(table, delta);
         }
         let rows = self.deal(&delta.upserted.keys, tasks)?;
         let removed = self.deal(&delta.removed, tasks)?;
@@ -341,7 +378,7 @@ impl Target {
             std::thread::available_parallelism().map_or(1, usize::from).min(dealt.len())
         };
         let apply = |dealt: &mut [((&mut KeyedTable, UInt32Array), UInt32Array)]| {
-            dealt.iter_mut().try_for_each(|((table, rows), removed)| table.apply(&only(delta, rows, removed)?))
+            dealt.iter_mut().try_for_each(|((table, rows), removed)| enter(table, &only(delta, rows, removed)?))
         };
         if n_threads == 1 {
             return apply(&mut dealt);
