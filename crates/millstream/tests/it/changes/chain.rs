@@ -4,10 +4,11 @@ use millstream::{DataFrame, Result, Session};
 use millstream_testkit::Rng;
 
 /// The columns of the input.
-pub const COLUMNS: &str = "k STRING, g INT, v INT, d DOUBLE";
+pub const COLUMNS: &str = "ts TIMESTAMP, k STRING, g INT, v INT, d DOUBLE";
 
-/// A row as JSON. Few different values, so that groups meet; doubles whose sums are exact.
-pub fn random_row(rng: &mut Rng) -> String {
+/// Row number `number` as JSON. Few different values, so that groups meet; doubles whose sums are exact; times that go on, out of
+/// order by less than the delay of the watermark.
+pub fn random_row(rng: &mut Rng, number: u64) -> String {
     let or_null = |rng: &mut Rng, text: String| if rng.one_in(8) { "null".to_owned() } else { text };
     let k = format!("\"{}\"", ["a", "b", "c", "d"][rng.index(4)]);
     let k = or_null(rng, k);
@@ -15,7 +16,10 @@ pub fn random_row(rng: &mut Rng) -> String {
     let v = or_null(rng, v.to_string());
     let d = (rng.below(9) as f64 - 4.0) / 4.0;
     let d = or_null(rng, d.to_string());
-    format!("{{\"k\":{k},\"g\":{},\"v\":{v},\"d\":{d}}}\n", rng.below(3))
+    let second = 60 + number * 10 - rng.below(50);
+    let ts = format!("\"2024-01-01T00:{:02}:{:02}Z\"", second / 60, second % 60);
+    let ts = or_null(rng, ts);
+    format!("{{\"ts\":{ts},\"k\":{k},\"g\":{},\"v\":{v},\"d\":{d}}}\n", rng.below(3))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +49,7 @@ pub struct Chain {
     steps: Vec<Step>,
     n_keys: usize,
     has_key: bool,
+    window: Option<&'static str>,
 }
 
 impl Chain {
@@ -53,8 +58,11 @@ impl Chain {
         let mut columns: Vec<Column> =
             [("k", Kind::Text), ("g", Kind::Whole), ("v", Kind::Whole), ("d", Kind::Double)].map(column).to_vec();
         let mut steps = Vec::new();
+        let window =
+            *[None, None, Some("window(ts, '20 seconds')"), Some("window(ts, '40 seconds', '20 seconds')")].get(rng.index(4)).unwrap();
         if rng.one_in(3) {
-            steps.push(Step::Sql("SELECT DISTINCT k, g, v, d FROM {}".to_owned()));
+            let ts = if window.is_some() { "ts, " } else { "" };
+            steps.push(Step::Sql(format!("SELECT DISTINCT {ts}k, g, v, d FROM {{}}")));
         }
         let n_levels = 1 + rng.below(3);
         let (mut n_keys, mut has_key) = (0, false);
@@ -62,14 +70,19 @@ impl Chain {
             if level > 0 {
                 between(rng, level, &mut columns, &mut steps);
             }
-            (n_keys, has_key) = aggregate(rng, level, &mut columns, &mut steps);
+            (n_keys, has_key) = aggregate(rng, level, window.filter(|_| level == 0), &mut columns, &mut steps);
         }
         if rng.one_in(5) {
             // Filters above the last aggregation delete rows.
             let column = &columns[rng.index(columns.len())].name;
             steps.push(Step::Sql(format!("SELECT * FROM {{}} WHERE {column} IS NOT NULL AND CAST({column} AS STRING) <> '1'")));
         }
-        Self { steps, n_keys, has_key }
+        Self { steps, n_keys, has_key, window }
+    }
+
+    /// Whether the first aggregation is one of windows, whose state the watermark bounds.
+    pub fn has_windows(&self) -> bool {
+        self.window.is_some()
     }
 
     /// The first columns of the result are its keys.
@@ -144,7 +157,7 @@ fn between(rng: &mut Rng, level: u64, columns: &mut Vec<Column>, steps: &mut Vec
 }
 
 /// An aggregation; the number of its keys, and whether they tell its rows apart.
-fn aggregate(rng: &mut Rng, level: u64, columns: &mut Vec<Column>, steps: &mut Vec<Step>) -> (usize, bool) {
+fn aggregate(rng: &mut Rng, level: u64, window: Option<&str>, columns: &mut Vec<Column>, steps: &mut Vec<Step>) -> (usize, bool) {
     let mut keys: Vec<Column> = columns.iter().filter(|column| column.kind != Kind::Other).cloned().collect();
     while !keys.is_empty() && (keys.len() > 2 || rng.one_in(3)) {
         keys.remove(rng.index(keys.len()));
@@ -153,6 +166,10 @@ fn aggregate(rng: &mut Rng, level: u64, columns: &mut Vec<Column>, steps: &mut V
     let only_exact = rng.one_in(2);
     let mut out: Vec<Column> = Vec::new();
     let mut exprs: Vec<String> = Vec::new();
+    if window.is_some() {
+        exprs.push("unix_timestamp(window.start) - 1704067200 AS w_0".to_owned());
+        out.push(Column { name: "w_0".to_owned(), kind: Kind::Whole });
+    }
     for key in &keys {
         let name = format!("{}_{level}", key.name);
         exprs.push(format!("{} AS {name}", key.name));
@@ -185,8 +202,8 @@ fn aggregate(rng: &mut Rng, level: u64, columns: &mut Vec<Column>, steps: &mut V
         exprs.push(format!("{expr} AS {name}"));
         out.push(Column { name, kind });
     }
-    let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
-    let is_rollup = !names.is_empty() && rng.one_in(5);
+    let names: Vec<String> = window.map(str::to_owned).into_iter().chain(keys.iter().map(|key| key.name.clone())).collect();
+    let is_rollup = !names.is_empty() && window.is_none() && rng.one_in(5);
     let group_by = match (names.join(", "), is_rollup) {
         (names, _) if names.is_empty() => String::new(),
         // The batch query gives a total of no rows, which Spark does not.
@@ -196,5 +213,5 @@ fn aggregate(rng: &mut Rng, level: u64, columns: &mut Vec<Column>, steps: &mut V
     steps.push(Step::Sql(format!("SELECT {} FROM {{}}{group_by}", exprs.join(", "))));
     *columns = out;
     // A null of a rollup may be of the key or of a total.
-    (keys.len(), !is_rollup)
+    (names.len(), !is_rollup)
 }

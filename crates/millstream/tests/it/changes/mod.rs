@@ -1,6 +1,7 @@
 //! Changes between stateful operators: what Spark refuses is proved against the batch query.
 //!
-//! Random chains of aggregations and deduplications over random rows in random files run with restarts at other parallelisms.
+//! Random chains of aggregations (some of windows, with a watermark that forgets them) and deduplications over random rows in random
+//! files run with restarts at other parallelisms.
 //! After every batch the changes so far, folded, must be the batch query's answer over the files so far; what complete mode
 //! gives must be that answer; and what update mode gives new of a key must be that key's row of it.
 //! `MILLSTREAM_TEST_CHANGES_CASES=n` asks for more cases, `MILLSTREAM_TEST_CHANGES_FROM=seed` for others.
@@ -10,6 +11,7 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millstream::{BatchId, Clock, DataFrame, Error, Result, Session};
@@ -32,16 +34,18 @@ fn number(name: &str) -> Option<u64> {
 async fn folded_changes_and_complete_mode_are_the_batch_query() {
     let from = number("MILLSTREAM_TEST_CHANGES_FROM").unwrap_or(0);
     let n_cases = number("MILLSTREAM_TEST_CHANGES_CASES").unwrap_or(CASES);
-    let (mut n_deletes, mut n_updates, mut n_plain) = (0, 0, 0);
+    let (mut n_deletes, mut n_updates, mut n_plain, mut n_forgotten) = (0, 0, 0, 0);
     for seed in from..from + n_cases {
         let seen = case(seed).await.unwrap_or_else(|error| panic!("MILLSTREAM_TEST_CHANGES_FROM={seed}: {error}"));
         n_deletes += seen.n_deletes;
         n_updates += seen.n_updates;
         n_plain += u64::from(seen.is_plain);
+        n_forgotten += seen.n_forgotten;
     }
-    println!("{n_cases} chains: {n_updates} updates, {n_deletes} deletes; {n_plain} also without changes");
+    println!("{n_cases} chains: {n_updates} updates, {n_deletes} deletes, {n_forgotten} forgotten; {n_plain} also without changes");
     if n_cases >= CASES {
         assert!(n_deletes > 0 && n_updates > 0 && n_plain > 0, "nothing was changed");
+        assert!(n_forgotten > 0, "nothing was forgotten");
     }
 }
 
@@ -50,6 +54,8 @@ struct Seen {
     n_deletes: u64,
     n_updates: u64,
     is_plain: bool,
+    /// Groups that a watermark had forgotten.
+    n_forgotten: u64,
 }
 
 async fn case(seed: u64) -> Result<Seen, String> {
@@ -60,8 +66,10 @@ async fn case(seed: u64) -> Result<Seen, String> {
     let mut seen = Seen::default();
     let told = |what: &str, error: String| format!("{what}: {error}\n{}", chain.text());
 
-    let changes = Run { chain: &chain, files: &files, mode: "update", shows_changes: true };
+    let changes = Run { chain: &chain, files: &files, mode: "update", shows_changes: true, n_forgotten: Arc::default() };
+    let n_forgotten = Arc::clone(&changes.n_forgotten);
     let changes = changes.live(&dir.path().join("changes"), &mut rng).await.map_err(|error| told("changes", error.to_string()))?;
+    seen.n_forgotten = n_forgotten.load(Ordering::Relaxed);
     let mut result: BTreeMap<String, i64> = BTreeMap::new();
     for (n_files, rows) in changes.iter().enumerate() {
         fold(&mut result, rows, &mut seen).map_err(|error| told(&format!("batch {n_files}"), error))?;
@@ -72,7 +80,7 @@ async fn case(seed: u64) -> Result<Seen, String> {
         }
     }
 
-    let complete = Run { chain: &chain, files: &files, mode: "complete", shows_changes: false };
+    let complete = Run { chain: &chain, files: &files, mode: "complete", shows_changes: false, n_forgotten: Arc::default() };
     let complete = complete.live(&dir.path().join("complete"), &mut rng).await.map_err(|error| told("complete", error.to_string()))?;
     for (n_files, rows) in complete.iter().enumerate() {
         let want = answer(&chain, &files[..=n_files], dir.path()).await.map_err(|error| told("batch query", error.to_string()))?;
@@ -83,7 +91,7 @@ async fn case(seed: u64) -> Result<Seen, String> {
     }
 
     // Where no row can be deleted update mode needs no changes: the last row of each key is the result.
-    let update = Run { chain: &chain, files: &files, mode: "update", shows_changes: false };
+    let update = Run { chain: &chain, files: &files, mode: "update", shows_changes: false, n_forgotten: Arc::default() };
     match update.live(&dir.path().join("update"), &mut rng).await {
         Err(error) if error.error_class() == Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION") => {}
         Err(error) => return Err(told("update", error.to_string())),
@@ -162,7 +170,12 @@ async fn answer(chain: &Chain, files: &[String], dir: &Path) -> Result<Vec<Strin
 /// Random rows in two to six files.
 fn files(rng: &mut Rng) -> Vec<String> {
     let n_files = 2 + rng.below(5);
-    (0..n_files).map(|_| (0..rng.below(12)).map(|_| chain::random_row(rng)).collect()).collect()
+    let mut n_rows = 0;
+    let mut row = |rng: &mut Rng| {
+        n_rows += 1;
+        chain::random_row(rng, n_rows)
+    };
+    (0..n_files).map(|_| (0..rng.below(12)).map(|_| row(rng)).collect()).collect()
 }
 
 /// One query over the files, a batch for each.
@@ -171,6 +184,7 @@ struct Run<'a> {
     files: &'a [String],
     mode: &'a str,
     shows_changes: bool,
+    n_forgotten: Arc<AtomicU64>,
 }
 
 impl Run<'_> {
@@ -187,6 +201,8 @@ impl Run<'_> {
                 None => self.start(dir, &seen, 1 + rng.index(3)).await?,
             };
             running.process_all_available().await?;
+            let operators = running.last_progress().into_iter().flat_map(|progress| progress.state_operators);
+            self.n_forgotten.fetch_add(operators.map(|operator| operator.num_rows_removed).sum(), Ordering::Relaxed);
             match rng.one_in(2) {
                 true => running.stop().await,
                 false => query = Some(running),
@@ -204,7 +220,10 @@ impl Run<'_> {
         let clock = Arc::new(ManualClock::new(1_800_000_000_000)) as Arc<dyn Clock>;
         let session = crate::spilling::builder(parallelism).clock(clock).build()?;
         session.read_stream().schema(chain::COLUMNS).json(dir.join("in")).await?.create_or_replace_temp_view("e");
-        let frame = self.chain.frame(&session, "STREAM e").await?;
+        // A batch for each file.
+        session.set("spark.sql.streaming.noDataMicroBatches.enabled", "false")?;
+        let watermark = if self.chain.has_windows() { " WATERMARK ts DELAY OF INTERVAL 60 SECONDS" } else { "" };
+        let frame = self.chain.frame(&session, &format!("STREAM e{watermark}")).await?;
         let seen = Arc::clone(seen);
         let keep = move |batch: DataFrame, id: BatchId| {
             let seen = Arc::clone(&seen);
