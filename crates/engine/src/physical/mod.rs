@@ -17,6 +17,7 @@ pub mod codec;
 pub mod dead_letters;
 mod event_time;
 pub mod finished_beside_stream;
+mod finished_build_side;
 pub mod future_guard;
 pub mod late_table;
 pub mod operator;

@@ -13,6 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, TableSource, UserDefinedLogicalNode};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use millstream_analyzer::nodes::EventTimeWatermarkNode;
@@ -23,6 +24,7 @@ use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
 use super::finished_beside_stream::with_finished_names;
+use super::finished_build_side::FinishedBuildSide;
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_fact::RowFactExec;
 use super::row_guard::column_names;
@@ -48,7 +50,10 @@ impl fmt::Debug for PhysicalPlans {
 impl PhysicalPlans {
     /// A planner for `parallelism` partitions and batches of `batch_rows` rows.
     pub fn new(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Self {
-        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+        let mut rules = PhysicalOptimizer::new().rules;
+        rules.insert(0, Arc::new(FinishedBuildSide));
+        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        let state = state.with_physical_optimizer_rules(rules).build();
         Self { state, planner: DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StreamNodes)]) }
     }
 
