@@ -226,4 +226,15 @@ pub trait SplitReader: Send + Sync + fmt::Debug {
 
     /// Reads a split. Deterministic: the same split gives the same rows in the same order.
     async fn read(&self, split: &Split) -> Result<SplitStream>;
+
+    /// Whether [`SplitReader::read_packed`] may give packed columns.
+    fn packs(&self) -> bool {
+        false
+    }
+
+    /// The same rows for who drops some of them at once: a string column may come packed, as a dictionary of its strings
+    /// (`Dictionary(Int32, Utf8)`), where the format has it so. Strings that are dropped are then never made.
+    async fn read_packed(&self, split: &Split) -> Result<SplitStream> {
+        self.read(split).await
+    }
 }

@@ -13,6 +13,7 @@ use millstream_state::Location;
 
 use super::format::FileFormat;
 use super::partition::repeat;
+use super::read_parquet::RowNumbers;
 use super::splits::FilePiece;
 
 /// The column's name.
@@ -87,11 +88,11 @@ impl MetadataColumn {
     }
 
     /// The column for `n_rows` rows; `row_numbers` are their places in the file, where the format counts them.
-    pub(super) fn rows(&self, n_rows: usize, row_numbers: Option<&Int64Array>) -> Result<ArrayRef> {
+    pub(super) fn rows(&self, n_rows: usize, row_numbers: Option<&RowNumbers>) -> Result<ArrayRef> {
         let mut columns = self.one.iter().map(|one| repeat(one, n_rows)).collect::<Result<Vec<_>>>()?;
         if self.fields.len() > columns.len() {
             let numbers = row_numbers.ok_or_else(|| Error::internal("the rows of a file have no numbers"))?;
-            columns.push(Arc::new(numbers.clone()));
+            columns.push(Arc::new(numbers.array()));
         }
         Ok(Arc::new(StructArray::try_new(self.fields.clone(), columns, None)?))
     }

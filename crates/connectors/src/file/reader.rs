@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -22,7 +22,7 @@ use super::format::FileFormat;
 use super::metadata::{MetadataColumn, is_metadata};
 use super::partition::{batch_of, constant, repeat};
 use super::read_lines::{self, PieceSink};
-use super::read_parquet;
+use super::read_parquet::{self, RowNumbers, Strings, Wanted, packed_schema};
 use super::source::location_of;
 use super::splits::{FilePiece, FileSplit};
 use crate::wire;
@@ -83,12 +83,26 @@ impl SplitReader for FileReader {
     }
 
     async fn read(&self, split: &Split) -> Result<SplitStream> {
+        self.read_as(split, Strings::Whole)
+    }
+
+    fn packs(&self) -> bool {
+        self.0.format == FileFormat::Parquet
+    }
+
+    async fn read_packed(&self, split: &Split) -> Result<SplitStream> {
+        self.read_as(split, Strings::Packed)
+    }
+}
+
+impl FileReader {
+    fn read_as(&self, split: &Split, strings: Strings) -> Result<SplitStream> {
         let split: FileSplit = wire::split_payload(split)?;
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
             let mut out = |chunk| sender.blocking_send(Message::Chunk(chunk)).map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads"));
-            let last = match inner.read_pieces(&split.pieces, &mut out) {
+            let last = match inner.read_pieces(&split.pieces, strings, &mut out) {
                 Ok(()) => Message::End,
                 Err(error) => Message::Failed(error),
             };
@@ -137,8 +151,8 @@ impl Column {
 }
 
 impl ReaderInner {
-    fn read_pieces(&self, pieces: &[FilePiece], out: &mut Out<'_>) -> Result<()> {
-        let mut run = Run { reader: self, decoder: None, n_given: 0 };
+    fn read_pieces(&self, pieces: &[FilePiece], strings: Strings, out: &mut Out<'_>) -> Result<()> {
+        let mut run = Run { reader: self, strings, decoder: None, n_given: 0 };
         for piece in pieces {
             run.piece(piece, out)?;
         }
@@ -169,7 +183,7 @@ impl ReaderInner {
         Ok(FileColumns { file_schema, projection, data_schema, columns })
     }
 
-    fn assemble(&self, columns: &[Column], data: &RecordBatch, row_numbers: Option<&Int64Array>) -> Result<RecordBatch> {
+    fn assemble(&self, columns: &[Column], data: &RecordBatch, row_numbers: Option<&RowNumbers>) -> Result<RecordBatch> {
         let n_rows = data.num_rows();
         let arrays = columns
             .iter()
@@ -179,13 +193,14 @@ impl ReaderInner {
                 Column::Metadata(metadata) => metadata.rows(n_rows, row_numbers),
             })
             .collect::<Result<Vec<_>>>()?;
-        batch_of(&self.schema, arrays, n_rows)
+        batch_of(&packed_schema(&self.schema, &arrays), arrays, n_rows)
     }
 }
 
 /// The reading of one split.
 struct Run<'a> {
     reader: &'a ReaderInner,
+    strings: Strings,
     /// Kept from file to file while the files have the same columns, so that small files fill batches together.
     decoder: Option<Open>,
     n_given: u64,
@@ -221,8 +236,9 @@ impl Run<'_> {
 
     fn parquet(&mut self, piece: &FilePiece, out: &mut Out<'_>) -> Result<bool> {
         let columns = self.reader.columns(piece)?;
-        read_parquet::read_piece(&self.reader.base, piece, &columns.data_schema, self.reader.batch_rows, &mut |data, row_numbers| {
-            let rows = self.reader.assemble(&columns.columns, &data, Some(&row_numbers))?;
+        let wanted = Wanted { schema: &columns.data_schema, batch_rows: self.reader.batch_rows, strings: self.strings };
+        read_parquet::read_piece(&self.reader.base, piece, &wanted, &mut |data, row_numbers| {
+            let rows = self.reader.assemble(&columns.columns, &data, Some(row_numbers))?;
             out(SplitChunk::of(rows, RowPlaces::Untold))
         })
     }

@@ -4,6 +4,7 @@ mod bad_input;
 mod formats;
 mod names;
 mod own;
+mod packed;
 mod power;
 #[cfg(target_os = "linux")]
 mod seen;

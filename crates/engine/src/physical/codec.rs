@@ -11,7 +11,11 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use millstream_analyzer::row_facts::{RowFact, Seed};
 use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, TimeWindows, WriterSpec};
@@ -20,10 +24,11 @@ use serde::{Deserialize, Serialize};
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::late_table::LateTable;
 use super::row_guard::RowGuardSpec;
+use super::source_filter::SourceFilter;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
 use super::{DeadLetters, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SourceExec};
-use crate::error::to_datafusion;
+use crate::error::{from_datafusion, to_datafusion};
 
 /// Encodes and decodes our operators. See the module's documentation.
 #[derive(Debug)]
@@ -41,16 +46,51 @@ impl PlanCodec {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "node", rename_all = "snake_case")]
 enum Node {
-    Source { name: String, is_streaming: bool, gives_positions: bool, reader: ReaderWire, dead_letters: Option<DeadLettersWire> },
-    Sink { writer: WriterWire },
+    Source {
+        name: String,
+        is_streaming: bool,
+        gives_positions: bool,
+        reader: ReaderWire,
+        filter: Option<Vec<u8>>,
+        dead_letters: Option<DeadLettersWire>,
+    },
+    Sink {
+        writer: WriterWire,
+    },
     RowPosition,
-    RowFact { fact: String, given: Option<i64>, call: u64, column: String },
-    Watermark { name: String, column: String, delay_us: i64 },
-    FutureGuard { guard: FutureGuardSpec, dead_letters: Option<DeadLettersWire> },
-    RowGuard { depth: usize, sources: String, origin: String, columns: Vec<String>, writer_no: u32, dead_letters: DeadLettersWire },
-    Stateful { operator: StatefulWire },
-    LateRows { late: LateRowsWire, table: Option<LateTableWire> },
-    Join { join: JoinWire },
+    RowFact {
+        fact: String,
+        given: Option<i64>,
+        call: u64,
+        column: String,
+    },
+    Watermark {
+        name: String,
+        column: String,
+        delay_us: i64,
+    },
+    FutureGuard {
+        guard: FutureGuardSpec,
+        dead_letters: Option<DeadLettersWire>,
+    },
+    RowGuard {
+        depth: usize,
+        sources: String,
+        origin: String,
+        columns: Vec<String>,
+        writer_no: u32,
+        dead_letters: DeadLettersWire,
+    },
+    Stateful {
+        operator: StatefulWire,
+    },
+    LateRows {
+        late: LateRowsWire,
+        table: Option<LateTableWire>,
+    },
+    Join {
+        join: JoinWire,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,7 +148,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         match (node, inputs) {
             (Node::Join { join }, [left, right]) => join.over(left, right, ctx, self),
             (Node::Stateful { operator }, inputs) => operator.over(inputs),
-            (node, [input]) => self.decode(node, Arc::clone(input)),
+            (node, [input]) => self.decode(node, Arc::clone(input), ctx),
             (_, inputs) => Err(Error::internal(format!("an operator of ours with {} children", inputs.len()))),
         }
         .map_err(to_datafusion)
@@ -122,7 +162,7 @@ impl PhysicalExtensionCodec for PlanCodec {
     ) -> DfResult<()> {
         let encoded = match node.downcast_ref::<StreamJoinExec>() {
             Some(join) => JoinWire::of(join, self).map(|join| Node::Join { join }),
-            None => encode(node.as_ref()),
+            None => encode(node.as_ref(), self),
         };
         let encoded = encoded.map_err(to_datafusion)?;
         serde_json::to_writer(buf, &encoded).map_err(|error| DataFusionError::External(Box::new(error)))
@@ -130,14 +170,19 @@ impl PhysicalExtensionCodec for PlanCodec {
 }
 
 impl PlanCodec {
-    fn decode(&self, node: Node, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn decode(&self, node: Node, input: Arc<dyn ExecutionPlan>, ctx: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match node {
-            Node::Source { name, is_streaming, gives_positions, reader, dead_letters } => {
+            Node::Source { name, is_streaming, gives_positions, reader, filter, dead_letters } => {
                 let spec = from_reader_wire(reader)?;
                 let reader = self.registry.reader(&spec)?;
                 let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
+                let filter = filter.map(|bytes| {
+                    let predicate = condition_from_bytes(&bytes, ctx, self)?;
+                    SourceFilter::try_new(predicate, &reader.schema()).map_err(from_datafusion)
+                });
+                let filter = filter.transpose()?;
                 let source = SourceExec::new(name, spec, reader, dead_letters, input).streaming(is_streaming);
-                Arc::new(source.with_positions(gives_positions))
+                Arc::new(source.with_positions(gives_positions).filtered(filter))
             }
             Node::Sink { writer } => {
                 let spec = from_writer_wire(writer)?;
@@ -180,11 +225,26 @@ impl PlanCodec {
     }
 }
 
-fn encode(plan: &dyn ExecutionPlan) -> Result<Node> {
+/// A condition over rows of `schema` as bytes: that of a filter, as plans are what DataFusion makes bytes of.
+pub(super) fn condition_to_bytes(condition: &Arc<dyn PhysicalExpr>, schema: &SchemaRef, codec: &PlanCodec) -> Result<Vec<u8>> {
+    let rows = Arc::new(EmptyExec::new(Arc::clone(schema)));
+    let plan = FilterExec::try_new(Arc::clone(condition), rows).map_err(from_datafusion)?;
+    Ok(physical_plan_to_bytes_with_extension_codec(Arc::new(plan), codec).map_err(from_datafusion)?.to_vec())
+}
+
+/// See [`condition_to_bytes`].
+pub(super) fn condition_from_bytes(bytes: &[u8], ctx: &TaskContext, codec: &PlanCodec) -> Result<Arc<dyn PhysicalExpr>> {
+    let plan = physical_plan_from_bytes_with_extension_codec(bytes, ctx, codec).map_err(from_datafusion)?;
+    let condition = plan.downcast_ref::<FilterExec>().map(|filter| Arc::clone(filter.predicate()));
+    condition.ok_or_else(|| Error::internal("a condition in a plan that is no filter"))
+}
+
+fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
         let dead_letters = source.dead_letters().map(to_dead_letters_wire).transpose()?;
         let (name, is_streaming, gives_positions) = (source.source_name().to_owned(), source.is_streaming(), source.gives_positions());
-        return Ok(Node::Source { name, is_streaming, gives_positions, reader: to_reader_wire(source.spec())?, dead_letters });
+        let filter = source.filter().map(|filter| condition_to_bytes(filter.predicate(), &source.schema(), codec)).transpose()?;
+        return Ok(Node::Source { name, is_streaming, gives_positions, reader: to_reader_wire(source.spec())?, filter, dead_letters });
     }
     if let Some(sink) = plan.downcast_ref::<SinkExec>() {
         return Ok(Node::Sink { writer: to_writer_wire(sink.spec())? });

@@ -28,6 +28,7 @@ pub mod row_position;
 pub mod side_table;
 pub mod sink_exec;
 pub mod source_exec;
+mod source_filter;
 pub mod source_table;
 pub mod splits;
 pub mod stateful;

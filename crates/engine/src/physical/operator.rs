@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions, apply_expression_roots};
+use datafusion::physical_plan::filter_pushdown::{ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, Partitioning,
@@ -41,6 +43,13 @@ pub trait Operator<const N: usize = 1>: fmt::Debug + fmt::Display + Clone + Send
     /// The expressions that it evaluates.
     fn expressions(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
         Vec::new()
+    }
+
+    /// The same operator with those of the filters right above it that it applies itself, and which these are; nothing if there
+    /// are none.
+    fn with_filters(&self, filters: &[&Arc<dyn PhysicalExpr>]) -> Option<(Self, Vec<bool>)> {
+        let _ = filters;
+        None
     }
 
     /// How the rows of its inputs must lie in partitions: one with state by key asks for them by hash of that key.
@@ -180,6 +189,21 @@ impl<const N: usize, O: Operator<N>> ExecutionPlan for OperatorExec<O, N> {
 
     fn apply_expressions(&self, f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
         apply_expression_roots(self.operator.expressions(), f)
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        from_above: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let filters: Vec<_> = from_above.parent_filters.iter().map(|result| &result.filter).collect();
+        // Later ones change while a batch runs.
+        let taken = (phase == FilterPushdownPhase::Pre).then(|| self.operator.with_filters(&filters)).flatten();
+        let Some((operator, is_taken)) = taken else { return Ok(FilterPushdownPropagation::all_unsupported(from_above)) };
+        let answers = is_taken.into_iter().map(|taken| if taken { PushedDown::Yes } else { PushedDown::No }).collect();
+        let filtering: Arc<dyn ExecutionPlan> = Arc::new(Self::over(operator, self.inputs.clone()));
+        Ok(FilterPushdownPropagation::with_parent_pushdown_result(answers).with_updated_node(filtering))
     }
 
     fn replace_children(

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties};
 use futures::StreamExt;
@@ -20,6 +20,7 @@ use millstream_core::{ReaderSpec, RejectedRecord, Result, Split, SplitChunk, Spl
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 use super::row_position::{position_field, positions_at};
+use super::source_filter::{FilterRun, SourceFilter};
 use super::splits::{split_leaf, splits_of};
 use crate::batch::{BatchScope, SourceCounts};
 use crate::error::from_datafusion;
@@ -37,6 +38,8 @@ pub struct SourceOperator {
     is_streaming: bool,
     /// Whether a last column says where rows stand in the source.
     gives_positions: bool,
+    /// What rows must meet to go on; counted are all.
+    filter: Option<SourceFilter>,
 }
 
 impl SourceExec {
@@ -48,7 +51,8 @@ impl SourceExec {
         dead_letters: Option<DeadLetters>,
         splits: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        Self::over(SourceOperator { name, spec, reader, dead_letters, is_streaming: false, gives_positions: false }, [splits])
+        let operator = SourceOperator { name, spec, reader, dead_letters, is_streaming: false, gives_positions: false, filter: None };
+        Self::over(operator, [splits])
     }
 
     /// The same operator over a stream: what it reads is read once and for all, so it is read to its end (see
@@ -69,6 +73,18 @@ impl SourceExec {
     /// See [`Self::with_positions`].
     pub fn gives_positions(&self) -> bool {
         self.operator.gives_positions
+    }
+
+    /// The same operator that gives only rows that meet `filter`.
+    #[must_use]
+    pub fn filtered(mut self, filter: Option<SourceFilter>) -> Self {
+        self.operator.filter = filter;
+        self
+    }
+
+    /// What its rows must meet.
+    pub fn filter(&self) -> Option<&SourceFilter> {
+        self.operator.filter.as_ref()
     }
 
     /// Whether it reads a stream.
@@ -129,7 +145,8 @@ impl SourceOperator {
 impl fmt::Display for SourceOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.reader.schema().fields().iter().map(|field| shown(field)).collect::<Vec<_>>().join(", ");
-        write!(f, "source={}, format={}, columns=[{columns}]", self.name, self.spec.format)
+        write!(f, "source={}, format={}, columns=[{columns}]", self.name, self.spec.format)?;
+        self.filter.iter().try_for_each(|filter| write!(f, ", filter={filter}"))
     }
 }
 
@@ -164,6 +181,20 @@ impl Operator for SourceOperator {
         Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
     }
 
+    fn expressions(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        self.filter.iter().map(SourceFilter::predicate).collect()
+    }
+
+    fn with_filters(&self, filters: &[&Arc<dyn PhysicalExpr>]) -> Option<(Self, Vec<bool>)> {
+        let is_taken: Vec<bool> = filters.iter().map(|filter| self.reader.packs() && SourceFilter::takes(filter)).collect();
+        let taken: Vec<_> = filters.iter().zip(&is_taken).filter(|(_, taken)| **taken).map(|(filter, _)| Arc::clone(filter)).collect();
+        if taken.is_empty() {
+            return None;
+        }
+        let filter = SourceFilter::and(self.filter.as_ref(), taken, &self.reader.schema()).ok()?;
+        Some((Self { filter: Some(filter), ..self.clone() }, is_taken))
+    }
+
     fn execute(&self, [splits]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
         let letters = self.dead_letters.clone();
         let letters = letters.map(|target| DeadLetterWriter::new(target, Arc::clone(&task.scope), 0, task.partition));
@@ -174,10 +205,11 @@ impl Operator for SourceOperator {
             scope: task.scope,
             name: self.name.clone(),
             reader: Arc::clone(&self.reader),
+            filter: self.filter.as_ref().map(SourceFilter::start),
+            schema: task.schema,
             waiting: VecDeque::new(),
             open: None,
             counts: SourceCounts::default(),
-            schema: task.schema,
             gives_positions: self.gives_positions,
         }))
     }
@@ -191,11 +223,12 @@ struct SplitRun {
     splits: SendableRecordBatchStream,
     name: String,
     reader: Arc<dyn SplitReader>,
+    filter: Option<FilterRun>,
+    schema: SchemaRef,
     letters: Option<DeadLetterWriter>,
     waiting: VecDeque<Split>,
     open: Option<SplitStream>,
     counts: SourceCounts,
-    schema: SchemaRef,
     gives_positions: bool,
 }
 
@@ -223,7 +256,10 @@ impl OperatorRun for SplitRun {
                 continue;
             }
             if let Some(split) = self.waiting.pop_front() {
-                self.open = Some(self.reader.read(&split).await?);
+                self.open = Some(match self.filter {
+                    Some(_) => self.reader.read_packed(&split).await?,
+                    None => self.reader.read(&split).await?,
+                });
                 continue;
             }
             match self.splits.next().await.transpose().map_err(from_datafusion)? {
@@ -256,6 +292,9 @@ impl SplitRun {
         self.counts.add(SourceCounts { n_records: chunk.n_records, n_rows, n_dropped: chunk.n_dropped, n_rejected });
         if !chunk.rejected.is_empty() {
             self.set_aside(&chunk.rejected).await?;
+        }
+        if let Some(filter) = &mut self.filter {
+            return filter.filter(&chunk.rows, &self.schema);
         }
         if !self.gives_positions {
             return Ok(chunk.rows);

@@ -30,6 +30,7 @@ use millstream_core::{Error, ErrorKind, RejectedRecord, Result};
 pub(super) use names::column_names;
 pub use place::guard_rows;
 use steps::RowStep;
+pub use steps::is_fallible;
 
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};

@@ -96,7 +96,7 @@ impl RowStep {
 }
 
 /// Whether an expression can fail on a row: all but columns, literals, null tests, comparisons and logic of such.
-pub(super) fn is_fallible(expr: &Arc<dyn PhysicalExpr>) -> bool {
+pub fn is_fallible(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let is_plain =
         expr.is::<Column>() || expr.is::<Literal>() || expr.is::<IsNullExpr>() || expr.is::<IsNotNullExpr>() || expr.is::<NotExpr>();
     let is_comparison = expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| {

@@ -100,14 +100,23 @@ fn of_source(source: &SourceExec, plan: &Plan, registry: &ConnectorRegistry) -> 
     let hidden = spec.schema.fields().iter().position(|field| field.metadata().contains_key(HIDDEN_FIELD));
     let children = plan.children();
     let (true, [splits]) = (source.is_streaming(), children.as_slice()) else { return Ok(None) };
-    let Some(hidden) = hidden else { return Ok(Some(Arc::new(source.with_positions(true)))) };
-    let mut columns = spec.projection.take().unwrap_or_else(|| (0..spec.schema.fields().len()).collect());
-    columns.push(hidden);
-    spec.projection = Some(columns);
-    let reader = registry.reader(&spec)?;
-    let (name, dead_letters) = (source.source_name().to_owned(), source.dead_letters().cloned());
-    let source = SourceExec::new(name, spec, reader, dead_letters, Arc::clone(splits)).streaming(true);
-    Ok(Some(Arc::new(RowPositionExec::new(Arc::new(source)))))
+    let numbered: Plan = match hidden {
+        None => Arc::new(source.with_positions(true).filtered(None)),
+        Some(hidden) => {
+            let mut columns = spec.projection.take().unwrap_or_else(|| (0..spec.schema.fields().len()).collect());
+            columns.push(hidden);
+            spec.projection = Some(columns);
+            let reader = registry.reader(&spec)?;
+            let (name, dead_letters) = (source.source_name().to_owned(), source.dead_letters().cloned());
+            let unfiltered = SourceExec::new(name, spec, reader, dead_letters, Arc::clone(splits)).streaming(true);
+            Arc::new(RowPositionExec::new(Arc::new(unfiltered)))
+        }
+    };
+    // All rows are counted, also those that are filtered then.
+    Ok(Some(match source.filter() {
+        Some(filter) => Arc::new(FilterExec::try_new(Arc::clone(filter.predicate()), numbered).map_err(from_datafusion)?),
+        None => numbered,
+    }))
 }
 
 /// The rows of all inputs, of which some may have none.

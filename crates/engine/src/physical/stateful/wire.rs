@@ -4,9 +4,6 @@ use std::sync::Arc;
 
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::filter::FilterExec;
-use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use millstream_analyzer::streaming::Gives;
 use millstream_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -23,6 +20,7 @@ use super::{
 };
 use crate::error::from_datafusion;
 use crate::physical::PlanCodec;
+use crate::physical::codec::{condition_from_bytes, condition_to_bytes};
 
 /// A stateful operator, or one that stands below them, without its input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,7 +106,7 @@ pub(crate) struct JoinWire {
     keys: Vec<KeySpec>,
     sides: [SideSpec; 2],
     gives: Gives,
-    /// As the condition of a filter over pairs: plans are what DataFusion makes bytes of.
+    /// The condition over pairs.
     filter: Option<Vec<u8>>,
     meaning: Vec<String>,
 }
@@ -118,12 +116,8 @@ impl JoinWire {
     pub fn of(join: &StreamJoinExec, codec: &PlanCodec) -> Result<Self> {
         let JoinSpec { operator, kind, keys, sides, gives, filter, meaning } = join.spec().clone();
         let [left, right] = &join.inputs;
-        let pairs = Arc::new(EmptyExec::new(Arc::new(pair_schema(&left.schema(), &right.schema()))));
-        let filter = filter.map(|filter| {
-            let plan = FilterExec::try_new(filter, pairs).map_err(from_datafusion)?;
-            let bytes = physical_plan_to_bytes_with_extension_codec(Arc::new(plan), codec).map_err(from_datafusion)?;
-            Ok::<_, Error>(bytes.to_vec())
-        });
+        let pairs = Arc::new(pair_schema(&left.schema(), &right.schema()));
+        let filter = filter.map(|filter| condition_to_bytes(&filter, &pairs, codec));
         Ok(Self { operator, kind: kind.to_string(), keys, sides, gives, filter: filter.transpose()?, meaning })
     }
 
@@ -136,11 +130,7 @@ impl JoinWire {
         codec: &PlanCodec,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Self { operator, kind, keys, sides, gives, filter, meaning } = self;
-        let filter = filter.map(|bytes| {
-            let plan = physical_plan_from_bytes_with_extension_codec(&bytes, ctx, codec).map_err(from_datafusion)?;
-            let filter = plan.downcast_ref::<FilterExec>().map(|filter| Arc::clone(filter.predicate()));
-            filter.ok_or_else(|| Error::internal("a join's condition that is no filter"))
-        });
+        let filter = filter.map(|bytes| condition_from_bytes(&bytes, ctx, codec));
         let kind = kind.parse().map_err(from_datafusion)?;
         let spec = JoinSpec { operator, kind, keys, sides, gives, filter: filter.transpose()?, meaning };
         Ok(Arc::new(StreamJoinExec::try_new(Arc::clone(left), Arc::clone(right), spec)?))
