@@ -134,6 +134,23 @@ impl KeyedTable {
         Ok(())
     }
 
+    /// As [`KeyedTable::upsert`], for who has looked the keys up: `known` are their slots, which must still be good. Only keys
+    /// without one are looked for.
+    pub fn upsert_known(
+        &mut self,
+        keys: &[ArrayRef],
+        known: &[Option<Slot>],
+        expiry: Option<&Int64Array>,
+        values: &[ArrayRef],
+    ) -> Result<()> {
+        let keys = self.codec.encode(keys)?;
+        self.take_in(&keys, expiry, values, |table, row, key| {
+            let known = known.get(row).filter(|slot| slot.is_some_and(|slot| table.log.is_live(slot)));
+            table.placing(known, key)
+        })?;
+        Ok(())
+    }
+
     /// Adds the rows of those `keys` that are not there, and leaves the others as they are, expiry included. Says which
     /// were added; of equal keys in one call it is the first.
     pub fn insert_new(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<BooleanArray> {
@@ -304,12 +321,13 @@ impl KeyedTable {
     }
 
     fn rows_of(&self, slots: &[Slot]) -> Result<StoreRows> {
-        Ok(StoreRows {
-            n_rows: slots.len(),
-            keys: self.gather_keys(slots)?,
-            expiry: Some(self.gather_expiry(slots)).filter(|expiry| expiry.null_count() < expiry.len()),
-            values: self.gather(slots)?,
-        })
+        Ok(StoreRows { n_rows: slots.len(), keys: self.gather_keys(slots)?, expiry: self.expiry_of(slots), values: self.gather(slots)? })
+    }
+
+    /// When the rows of `slots` expire, if any of them does. Asks no row where none of the table can.
+    fn expiry_of(&self, slots: &[Slot]) -> Option<Int64Array> {
+        let any_expires = self.log.chunks().any(|chunk| chunk.rows.expiry.is_some());
+        any_expires.then(|| self.gather_expiry(slots)).filter(|expiry| expiry.null_count() < expiry.len())
     }
 
     fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {

@@ -398,13 +398,19 @@ impl Run {
             Some(have_rows) if have_rows.false_count() > 0 => {
                 let gone = filtered(&touched, &arrow::compute::not(&have_rows)?)?;
                 table.remove(&gone.keys)?;
-                filtered(&touched, &have_rows)?
+                let there = filtered(&touched, &have_rows)?;
+                if there.n_rows > 0 {
+                    table.upsert(&there.keys, there.expiry.as_ref(), &there.values)?;
+                }
+                there
             }
-            _ => touched,
+            _ if touched.n_rows == 0 => touched,
+            _ => {
+                // Looking for the keys once more would cost as much again as all of the state's work.
+                table.upsert_known(&touched.keys, merge.slots(), touched.expiry.as_ref(), &touched.values)?;
+                touched
+            }
         };
-        if touched.n_rows > 0 {
-            table.upsert(&touched.keys, touched.expiry.as_ref(), &touched.values)?;
-        }
         self.report.updates_ms += self.task.scope.millis_since(began);
         let began = self.task.scope.clock.monotonic();
         let watermark_ms = self.task.watermarks.current_ms;

@@ -104,7 +104,12 @@ fn one_case(seed: u64, memory: &StateMemory) -> Seen {
         match rng.below(10) {
             0..3 => {
                 let ((keys, key_columns), (rows, expiry, values)) = (random_keys(&mut rng, n), random_rows(&mut rng, n, now));
-                table.upsert(&key_columns, Some(&expiry), &values).unwrap();
+                if rng.one_in(2) {
+                    let known = table.lookup(&key_columns).unwrap();
+                    table.upsert_known(&key_columns, &known, Some(&expiry), &values).unwrap();
+                } else {
+                    table.upsert(&key_columns, Some(&expiry), &values).unwrap();
+                }
                 model.extend(keys.into_iter().zip(rows));
             }
             3 => {

@@ -73,8 +73,8 @@ pub struct GroupMerge {
     /// The groups that the batch touches; none for an aggregation without keys, which has one group.
     touched: Option<Box<dyn GroupValues>>,
     n_groups: usize,
-    /// By group: whether the state did not have it.
-    is_new: Vec<bool>,
+    /// By group: its row of the state, if the state had one when it came up.
+    slots: Vec<Option<Slot>>,
     groups_of_rows: Vec<usize>,
     accumulators: Accumulators,
     expiry: Option<GroupExpiry>,
@@ -105,7 +105,7 @@ impl GroupMerge {
             _ => Some(new_group_values(Arc::new(Schema::new(groups.keys.clone())), &GroupOrdering::None).map_err(from_datafusion)?),
         };
         let accumulators = Accumulators::new(&groups.aggregates)?;
-        Ok(Self { n_keys, touched, n_groups: 0, is_new: Vec::new(), groups_of_rows: Vec::new(), accumulators, expiry })
+        Ok(Self { n_keys, touched, n_groups: 0, slots: Vec::new(), groups_of_rows: Vec::new(), accumulators, expiry })
     }
 
     /// Adds partial groups. What the state has of a group comes before what the batch has of it.
@@ -124,13 +124,13 @@ impl GroupMerge {
                 self.n_groups = self.n_groups.max(usize::from(partial.num_rows() > 0));
             }
         }
-        self.is_new.resize(self.n_groups, true);
+        self.slots.resize(self.n_groups, None);
         let (mut groups, slots) = self.found_in_state(state, keys, n_before, partial.num_rows())?;
         if slots.is_empty() {
             return self.accumulators.merge(states, &self.groups_of_rows, self.n_groups);
         }
-        for group in &groups {
-            self.is_new.get_mut(*group).into_iter().for_each(|is_new| *is_new = false);
+        for (group, slot) in groups.iter().zip(&slots) {
+            self.slots.get_mut(*group).into_iter().for_each(|known| *known = Some(*slot));
         }
         // In one call: accumulators take it that every new group has a row in the call in which it comes up, and call a
         // value seen where they have no nulls.
@@ -164,9 +164,10 @@ impl GroupMerge {
         Ok((n_before..).zip(found).filter_map(|(group, slot)| Some((group, slot?))).unzip())
     }
 
-    /// By group: whether the state did not have it when it came up.
-    pub fn is_new(&self) -> &[bool] {
-        &self.is_new
+    /// By group: its row of the state, if the state had one when it came up. Good until the state's next delta is taken, or the row
+    /// is removed.
+    pub fn slots(&self) -> &[Option<Slot>] {
+        &self.slots
     }
 
     /// The touched groups as they are now: rows of the state.

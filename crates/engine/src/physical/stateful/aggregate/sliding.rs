@@ -231,11 +231,12 @@ impl Run {
         };
         let touched = merge.finish()?;
         if touched.n_rows > 0 {
-            table.upsert(&touched.keys, touched.expiry.as_ref(), &touched.values)?;
+            table.upsert_known(&touched.keys, merge.slots(), touched.expiry.as_ref(), &touched.values)?;
         }
         self.report.n_rows_updated = touched.n_rows as u64;
         let watermarks = self.task.watermarks;
-        let emission = Emission::new(kept, &self.of, watermarks, &touched.keys, merge.is_new(), &mut table)?;
+        let is_new: Vec<bool> = merge.slots().iter().map(Option::is_none).collect();
+        let emission = Emission::new(kept, &self.of, watermarks, &touched.keys, &is_new, &mut table)?;
         drop(table);
         self.report.updates_ms += self.task.scope.millis_since(began);
         self.step = Step::Give(Box::new(emission));
