@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -44,6 +44,9 @@ pub(super) async fn schema_of(base: &Location, file: &FoundFile) -> Result<Schem
         }
     }
 }
+
+/// Rows of numbers and packed strings come in batches that are larger by so much: they are small, and some are dropped at once.
+const SMALL_BATCHES_AT_ONCE: usize = 4;
 
 /// What is wanted of a file.
 pub(super) struct Wanted<'a> {
@@ -191,7 +194,11 @@ impl Chosen {
         // In the batches only the chosen columns are left, in the file's order.
         let columns = in_file.into_iter().map(|root| root.and_then(|root| roots.binary_search(&root).ok())).collect();
         let columns = Columns { schema: Arc::clone(schema), columns, path: piece.path.clone() };
-        Ok(Self { metadata, mask, row_groups, columns, batch_rows: wanted.batch_rows })
+        let is_small = |field: &Arc<Field>| field.data_type().is_primitive() || *field.data_type() == packed_type();
+        let mut read = metadata.schema().fields().iter().enumerate().filter(|(root, _)| roots.contains(root)).map(|(_, field)| field);
+        let are_small = wanted.strings == Strings::Packed && read.all(is_small);
+        let batch_rows = if are_small { wanted.batch_rows * SMALL_BATCHES_AT_ONCE } else { wanted.batch_rows };
+        Ok(Self { metadata, mask, row_groups, columns, batch_rows })
     }
 
     fn configure<T>(&self, builder: ArrowReaderBuilder<T>, row_groups: Vec<usize>) -> ArrowReaderBuilder<T> {
