@@ -26,6 +26,9 @@ const ROWS_PER_BATCH: usize = 8192;
 /// A call's rows are kept in chunks of so many at most, so that none of them is costly to rewrite.
 const ROWS_PER_CHUNK: usize = 1 << 16;
 
+/// So many keys are looked for at once.
+const KEYS_AT_ONCE: usize = 64;
+
 /// The live rows of one store of one operator in one task: one row per key.
 ///
 /// Keys are equal as in grouping: a null equals a null, -0.0 equals 0.0, and all NaNs are one. A row whose expiry has
@@ -334,6 +337,32 @@ impl KeyedTable {
         self.index.find(hash, |slot| self.log.key(*slot) == Some(key)).copied()
     }
 
+    /// The rows in memory of many keys. In a large table each step of a search waits for memory; so the steps are taken for
+    /// some keys at once, which wait together.
+    fn find_all(&self, keys: &BinaryArray) -> Vec<Option<Slot>> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut asked: Vec<(u64, &[u8])> = Vec::with_capacity(KEYS_AT_ONCE);
+        let mut candidates: Vec<Option<Slot>> = Vec::with_capacity(KEYS_AT_ONCE);
+        let mut their_keys: Vec<Option<&[u8]>> = Vec::with_capacity(KEYS_AT_ONCE);
+        for from in (0..keys.len()).step_by(KEYS_AT_ONCE) {
+            let to = keys.len().min(from + KEYS_AT_ONCE);
+            asked.clear();
+            asked.extend((from..to).map(|row| keys.value(row)).map(|key| (hash_key(key), key)));
+            candidates.clear();
+            // The first one whose hash is like that of the key, which nearly always is the one.
+            candidates.extend(asked.iter().map(|(hash, _)| self.index.find(*hash, |_| true).copied()));
+            their_keys.clear();
+            their_keys.extend(candidates.iter().map(|slot| self.log.key((*slot)?)));
+            let outcomes = asked.iter().zip(&candidates).zip(&their_keys);
+            found.extend(outcomes.map(|(((hash, key), slot), its_key)| match slot {
+                Some(_) if *its_key == Some(*key) => *slot,
+                Some(_) => self.find(*hash, key),
+                None => None,
+            }));
+        }
+        found
+    }
+
     /// Where a row goes; `known` is what was found of its key before the call.
     fn placing(&self, known: Option<&Option<Slot>>, key: &[u8]) -> Placing {
         if let Some(Some(slot)) = known {
@@ -344,11 +373,9 @@ impl KeyedTable {
         self.find(hash, key).map_or(Placing::New { hash }, Placing::Over)
     }
 
-    /// The row of each key; those on disk come in. Each look into a large table waits for memory: in a loop that does nothing else the
-    /// processor waits for many of them at once.
+    /// The row of each key; those on disk come in.
     fn slots_of(&mut self, keys: &BinaryArray) -> Result<Vec<Option<Slot>>> {
-        let hashes: Vec<u64> = keys.iter().flatten().map(hash_key).collect();
-        let mut found: Vec<Option<Slot>> = keys.iter().flatten().zip(&hashes).map(|(key, hash)| self.find(*hash, key)).collect();
+        let mut found = self.find_all(keys);
         if !self.is_limited() {
             return Ok(found);
         }
