@@ -142,6 +142,22 @@ def ids(a):
         write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
 
 
+def window_length(a):
+    """Few tags, so that a slide gives few rows beside those that it takes."""
+    import duckdb
+
+    per = a.rows // a.files
+    names = np.array([f"#tag{tag:05d}" for tag in range(1000)]).astype(object)
+    for k in range(a.files):
+        ms = T0_MS + np.arange(k * per, (k + 1) * per, dtype=np.int64) * 1000 // (5_000_000 // 900)
+        table = {"ts": ms, "tag": names[(column(a.seed, 41, k * per, per) % U64(1000)).astype(np.int64)]}
+        path = os.path.join(a.out, f"part-{k:05d}.parquet")
+        db = duckdb.connect()
+        db.register("t", table)
+        db.execute(f"copy (select * from t) to '{path}' (format parquet, compression snappy, row_group_size 131072)")
+        os.utime(path, (MTIME0 + k, MTIME0 + k))
+
+
 TYPES = ["banner", "modal", "sponsored-search", "mail", "mobile"]
 ACTIONS = ["view", "click", "purchase"]
 
@@ -261,6 +277,7 @@ def main():
     kinds = {
         "cloudtrail": cloudtrail, "events": events, "ysb-json": ysb_json, "ysb-parquet": ysb_parquet,
         "hashtags": lambda a: hashtags(a, 5_000_000 // 900), "hashtags-1s": lambda a: hashtags(a, 1000),
+        "window-length": window_length,
         "keys-10k": lambda a: keys(a, 10_000), "keys-1m": lambda a: keys(a, 1_000_000),
         "ids": ids,
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares a table of counts per key and window with what DuckDB counts in the input.
 
-  windows.py JOB DATA OUT     JOB: ysb-json, ysb-parquet, hashtags, hashtags-1s
+  windows.py JOB DATA OUT     JOB: ysb-json, ysb-parquet, hashtags, hashtags-1s,
+                             window-length-x1, window-length-x100
 
 A stream leaves out the windows that its watermark has not passed: rows after the last window that it gave may be
 missing, no others. Prints one line of JSON; exit code 1 when they differ.
@@ -12,8 +13,9 @@ import sys
 
 import duckdb
 
-LENGTH_S = {"ysb-json": 10, "ysb-parquet": 10, "hashtags": 600, "hashtags-1s": 600}
-SLIDE_S = {"ysb-json": 10, "ysb-parquet": 10, "hashtags": 10, "hashtags-1s": 1}
+LENGTH_S = {"ysb-json": 10, "ysb-parquet": 10, "hashtags": 600, "hashtags-1s": 600,
+            "window-length-x1": 5, "window-length-x100": 500}
+SLIDE_S = {"ysb-json": 10, "ysb-parquet": 10, "hashtags": 10, "hashtags-1s": 1, "window-length-x1": 5, "window-length-x100": 5}
 
 
 def counted(job, data):
@@ -26,7 +28,10 @@ def counted(job, data):
         campaigns = f"read_csv('{data}/campaigns/*.csv', header=false, names=['ad_id', 'key'])"
         return (f"select key, event_time::bigint // {slide_ms} as slide, count(*) as n from {rows} join {campaigns} using (ad_id) "
                 "where event_type = 'view' group by all")
-    rows = f"read_json('{data}/*.json', format='newline_delimited', columns={{ts: 'BIGINT', tag: 'VARCHAR'}})"
+    if job.startswith("window-length"):
+        rows = f"read_parquet('{data}/*.parquet')"
+    else:
+        rows = f"read_json('{data}/*.json', format='newline_delimited', columns={{ts: 'BIGINT', tag: 'VARCHAR'}})"
     return f"select tag as key, ts // {slide_ms} as slide, count(*) as n from {rows} group by all"
 
 

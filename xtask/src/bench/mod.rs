@@ -15,6 +15,7 @@ mod recovery;
 mod table;
 #[cfg(test)]
 mod tests;
+mod window_length;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,7 @@ pub fn run(args: &[String]) -> Outcome {
         "recovery" => recovery::run(&wish),
         "latency" => latency::run(&wish),
         "idle-queries" => idle_queries::run(&wish),
+        "window-length" => window_length::run(&wish),
         name if files::names().any(|known| known == name) => files::run(&wish),
         other => Err(format!("unknown benchmark {other:?}; there are {}", names())),
     }
@@ -93,7 +95,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 }
 
 fn names() -> String {
-    files::names().chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries"]).collect::<Vec<_>>().join(", ")
+    files::names().chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length"]).collect::<Vec<_>>().join(", ")
 }
 
 /// The release build of the command, with the feature set of the workspace.

@@ -251,3 +251,22 @@ async fn the_state_of_slices_is_read_with_their_starts_and_ends() {
     ];
     assert_eq!(state, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_thousand_windows_of_a_row_are_kept_as_slices_and_refused_with_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("in");
+    std::fs::create_dir_all(&input).unwrap();
+    std::fs::write(input.join("a.json"), "{\"ts\":\"2026-01-01T00:00:01Z\",\"k\":\"a\",\"v\":1}\n").unwrap();
+    let session = session(2, &input).await;
+    let sql = "SELECT k, count(*) AS n FROM STREAM e WATERMARK ts DELAY OF INTERVAL 1 MINUTE AS e GROUP BY window(ts, '2000 seconds', '1 second'), k";
+    let run = async |changes: &str| {
+        let writer = session.sql(sql).await.unwrap().write_stream().format("noop").output_mode("update").option("changes", changes);
+        let query = writer.trigger(Trigger::AvailableNow).checkpoint(dir.path().join(changes)).start().await?;
+        query.await_termination(None).await.map(|_| query.last_progress().map_or(0, |progress| progress.sink.num_output_rows))
+    };
+    assert_eq!(run("false").await.unwrap(), 2000);
+    let error = run("true").await.unwrap_err();
+    assert!(error.message().contains("more than 1000 windows"), "{error}");
+    assert!(!dir.path().join("true/state").exists());
+}

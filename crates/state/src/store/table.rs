@@ -47,6 +47,8 @@ pub struct KeyedTable {
     member: Member,
     /// In a table of numbered rows: the number behind the highest one that went to disk.
     next_number: i64,
+    /// See [`KeyedTable::count_beside`].
+    beside_bytes: usize,
 }
 
 impl KeyedTable {
@@ -76,6 +78,7 @@ impl KeyedTable {
             cold: ColdRows::new(memory, schema.values(), hash)?,
             member: memory.join(),
             next_number: 0,
+            beside_bytes: 0,
             schema: Arc::new(schema),
         })
     }
@@ -90,10 +93,16 @@ impl KeyedTable {
         self.log.n_live() + self.cold.n_live()
     }
 
-    /// What the table takes of memory, rows and indexes, as allocated.
+    /// What the table takes of memory, rows and indexes, as allocated, and what is kept beside it.
     pub fn memory_bytes(&self) -> usize {
         let hot = self.index.allocation_size() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes();
-        hot + self.cold.memory_bytes()
+        hot + self.cold.memory_bytes() + self.beside_bytes
+    }
+
+    /// What the table's owner now keeps in memory beside it, made from its rows: that counts as the table's own, so rows go to
+    /// disk for it.
+    pub fn count_beside(&mut self, bytes: usize) {
+        self.beside_bytes = bytes;
     }
 
     /// What of the table is on disk; `None` if it has all the memory that it wants.

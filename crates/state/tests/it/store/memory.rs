@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
-use millstream_state::store::{KeyedTable, StoreSchema};
+use millstream_state::store::{KeyedTable, StateMemory, StoreSchema};
 
 use super::table::{dedup_schema, sixteen_bytes};
 
@@ -64,6 +64,24 @@ fn a_million_calls_of_one_row_stay_within_bounds() {
     assert_eq!(table.n_rows(), 5_000);
     // 16 + 8 + 12 bytes each, twice for dead rows, and the index.
     assert!(peak < 5_000 * 200 + 100_000, "{peak}");
+}
+
+#[test]
+fn rows_go_to_disk_for_what_is_kept_beside_a_table() {
+    let memory = StateMemory::limited(8_000_000, &std::env::temp_dir());
+    let mut table = KeyedTable::within(dedup_schema(), &memory).unwrap();
+    let add = |table: &mut KeyedTable, from: u64| {
+        table.insert_new(&[sixteen_bytes(from..from + 50_000)], None, &[]).unwrap();
+        table.take_delta().unwrap();
+    };
+    add(&mut table, 0);
+    assert_eq!(table.spilled().unwrap().rows, 0);
+    let own_bytes = table.memory_bytes();
+    table.count_beside(7_000_000);
+    assert_eq!(table.memory_bytes(), own_bytes + 7_000_000);
+    add(&mut table, 50_000);
+    assert!(table.spilled().unwrap().rows > 0);
+    assert!(memory.used_bytes() > 7_000_000, "{}", memory.used_bytes());
 }
 
 #[test]

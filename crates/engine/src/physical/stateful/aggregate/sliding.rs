@@ -259,7 +259,7 @@ impl Run {
         }
         self.report.removals_ms += self.task.scope.millis_since(began);
         self.report.n_rows_total = table.n_rows() as u64;
-        self.report.memory_bytes = (table.memory_bytes() + kept.memory_bytes()) as u64;
+        table.count_beside(kept.memory_bytes());
         drop(table);
         state.keep_derived(&self.of.spec.operator, self.task.partition, Box::new(kept));
         self.task.scope.report_state(std::mem::take(&mut self.report));
