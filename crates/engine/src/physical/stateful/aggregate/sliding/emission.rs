@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, PrimitiveArray};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use millstream_core::{Error, OutputMode, Result};
 use millstream_state::store::KeyedTable;
 
 use super::SlidingAggregate;
+use super::keys::KeyNumbers;
 use super::slices::Slices;
 use super::sweep::{Aggregates, Found, Sweep};
 use crate::batch::BatchWatermarks;
@@ -35,6 +37,14 @@ pub struct Emission {
     /// No window that ends later is given.
     until: i64,
     touched: Option<Touched>,
+    given: GivenKeys,
+}
+
+/// The keys of the rows that were given last: those of the next window are mostly the same, perhaps with others behind them.
+#[derive(Default)]
+struct GivenKeys {
+    keys: Vec<u32>,
+    columns: Vec<ArrayRef>,
 }
 
 /// The keys and slices that a batch touched: update mode gives windows that hold one.
@@ -104,6 +114,7 @@ impl Emission {
             until: if operator.spec.mode == OutputMode::Append { watermarks.current_us() } else { i64::MAX },
             touched: (operator.spec.mode == OutputMode::Update).then(|| Touched::new(&entries, slices.keys.n_keys())),
             slices,
+            given: GivenKeys::default(),
         };
         if emission.is_kept {
             emission.repair(&entries, table)?;
@@ -122,10 +133,10 @@ impl Emission {
             let swept = self.touched.as_ref().map(|touched| touched.swept.as_slice());
             self.sweep.move_to(&self.slices, table, start, swept)?;
             match &mut self.touched {
-                None => self.sweep.find(&mut found, |_| true),
+                None => self.sweep.find(&mut found, |_| true)?,
                 Some(touched) => {
                     touched.move_to(start, self.slices.windows.end(start));
-                    self.sweep.find(&mut found, |key| touched.has(key));
+                    self.sweep.find(&mut found, |key| touched.has(key))?;
                 }
             }
             self.from = start.checked_add(self.slices.windows.slide_us());
@@ -134,7 +145,7 @@ impl Emission {
             return Ok(None);
         }
         let values = self.sweep.fetch(&found)?;
-        let keys = self.slices.keys.columns(&found.keys)?;
+        let keys = self.given.columns(&self.slices.keys, found.keys)?;
         let starts = PrimitiveArray::<TimestampMicrosecondType>::from_iter_values(found.windows);
         Ok(Some((keys, Arc::new(starts.with_data_type(self.start_type.clone())), values)))
     }
@@ -163,6 +174,21 @@ impl Emission {
             changed.get_mut(*key as usize).into_iter().for_each(|changed| *changed = true);
         }
         if changed.is_empty() { Ok(()) } else { self.sweep.repair(&self.slices, table, &changed) }
+    }
+}
+
+impl GivenKeys {
+    fn columns(&mut self, numbers: &KeyNumbers, keys: Vec<u32>) -> Result<Vec<ArrayRef>> {
+        match keys.strip_prefix(self.keys.as_slice()) {
+            Some([]) => {}
+            Some(others) if !self.keys.is_empty() => {
+                let columns = self.columns.iter().zip(numbers.columns(others)?);
+                self.columns = columns.map(|(given, others)| Ok(concat(&[given, &others])?)).collect::<Result<_>>()?;
+            }
+            _ => self.columns = numbers.columns(&keys)?,
+        }
+        self.keys = keys;
+        Ok(self.columns.clone())
     }
 }
 

@@ -11,13 +11,14 @@
 //! first begins in the block; after that a slice that leaves the window only takes its keys to their next front. A slice
 //! that comes in is merged into the backs of its keys. These are the two stacks of sliding aggregation, for all keys at once
 //! and turned at moments that do not hang on when batches came: so a value is the same merge in the same order (by time), whenever
-//! it is computed, and no inverse is needed, with which sums of doubles would drift.
+//! it is computed, and no inverse is needed, with which sums of doubles would drift. Values are computed for keys whose front or
+//! back has changed; the others have the value of the window before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
-use arrow::compute::interleave;
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::{concat, interleave, take};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use millstream_core::{Error, Result, TimeWindows};
 use millstream_state::store::KeyedTable;
@@ -68,7 +69,24 @@ pub struct Sweep {
     left: Vec<u32>,
     n_chunks_computed: usize,
     n_chunks_repaired: usize,
+    values: Values,
 }
+
+/// The values that were fetched: a key whose front and back stay as they are has the same value in the next window.
+#[derive(Default)]
+struct Values {
+    /// By key: the row of its value; [`NO_VALUE`] if it has changed, or was not asked for.
+    rows: Vec<u32>,
+    /// By aggregate.
+    columns: Vec<ArrayRef>,
+    n_rows: usize,
+}
+
+/// See [`Values`].
+const NO_VALUE: u32 = u32::MAX;
+
+/// Rows that nobody refers to are given up when they are more than the others and so many.
+const DEAD_VALUES_MIN: usize = 8192;
 
 /// Which keys are swept.
 pub type Swept<'a> = Option<&'a [bool]>;
@@ -79,6 +97,9 @@ pub struct Found {
     pub keys: Vec<u32>,
     /// The start of each window.
     pub windows: Vec<i64>,
+    /// Where the values are, or will be: see [`Values`].
+    rows: Vec<u32>,
+    /// Of the values that are to be computed.
     fronts: Vec<Option<At>>,
     backs: Vec<Option<At>>,
 }
@@ -101,6 +122,7 @@ impl Sweep {
             left: Vec::new(),
             n_chunks_computed: 0,
             n_chunks_repaired: 0,
+            values: Values::default(),
         }
     }
 
@@ -113,7 +135,8 @@ impl Sweep {
         let chunks: usize = self.chunks.iter().flatten().flatten().map(|column| column.get_buffer_memory_size()).sum();
         let entries: usize = self.in_front.values().map(|slice| slice.after.capacity() * size_of::<Option<Option<At>>>()).sum();
         let by_key = self.fronts.capacity() * 2 * size_of::<Option<At>>() + (self.places.capacity() + self.present.capacity()) * 4;
-        chunks + entries + by_key
+        let values: usize = self.values.columns.iter().map(|column| column.get_buffer_memory_size()).sum();
+        chunks + entries + by_key + values + self.values.rows.capacity() * 4
     }
 
     /// Goes on to the window that begins at `start`, or back to it. Fetch what was found before, unless it says it keeps it.
@@ -161,23 +184,41 @@ impl Sweep {
     }
 
     /// Adds the keys of the window, those that are wanted, to what is to be fetched.
-    pub fn find(&self, found: &mut Found, is_wanted: impl Fn(u32) -> bool) {
-        for key in self.present.iter().copied().filter(|key| is_wanted(*key)) {
+    pub fn find(&mut self, found: &mut Found, is_wanted: impl Fn(u32) -> bool) -> Result<()> {
+        let Self { present, fronts, backs, values, .. } = self;
+        values.rows.resize(fronts.len(), NO_VALUE);
+        let n_before = found.keys.len();
+        for key in present.iter().copied().filter(|key| is_wanted(*key)) {
+            let row = values.rows.get_mut(key as usize).ok_or_else(no_chunk)?;
+            if *row == NO_VALUE {
+                *row = u32::try_from(values.n_rows + found.fronts.len()).ok().filter(|row| *row < NO_VALUE).ok_or_else(too_many_values)?;
+                found.fronts.push(of_key(fronts, key));
+                found.backs.push(of_key(backs, key));
+            }
             found.keys.push(key);
-            found.windows.push(self.start);
-            found.fronts.push(of_key(&self.fronts, key));
-            found.backs.push(of_key(&self.backs, key));
+            found.rows.push(*row);
         }
+        found.windows.resize(found.windows.len() + found.keys.len() - n_before, self.start);
+        Ok(())
     }
 
     /// The values of the aggregates for what was found, by aggregate.
     pub fn fetch(&mut self, found: &Found) -> Result<Vec<ArrayRef>> {
-        let n_rows = found.keys.len();
-        let merged = self.merge(&[], found.fronts.iter().zip(0..).chain(found.backs.iter().zip(0..)), n_rows)?;
+        let n_computed = found.fronts.len();
+        let merged = self.merge(&[], found.fronts.iter().zip(0..).chain(found.backs.iter().zip(0..)), n_computed)?;
         for chunk in std::mem::take(&mut self.left) {
             self.drop_chunk(chunk);
         }
-        merged.accumulators.map_or_else(|| Ok(Vec::new()), |mut accumulators| accumulators.values())
+        if let Some(mut accumulators) = merged.accumulators {
+            self.values.add(accumulators.values()?)?;
+        }
+        self.values.n_rows += n_computed;
+        let rows = UInt32Array::from(found.rows.clone());
+        let fetched = self.values.columns.iter().map(|column| Ok(take(column, &rows, None)?)).collect::<Result<_>>()?;
+        if self.values.n_rows > 2 * self.present.len() + DEAD_VALUES_MIN {
+            self.values.compact(&self.present)?;
+        }
+        Ok(fetched)
     }
 
     /// All that is known of the window at `start`, anew.
@@ -241,12 +282,14 @@ impl Sweep {
     fn set_front(&mut self, key: u32, at: Option<At>) {
         self.make_room(key);
         self.fronts.get_mut(key as usize).into_iter().for_each(|front| *front = at);
+        self.values.forget(key);
         self.note_presence(key);
     }
 
     fn set_back(&mut self, key: u32, at: Option<At>) {
         self.make_room(key);
         self.backs.get_mut(key as usize).into_iter().for_each(|back| *back = at);
+        self.values.forget(key);
         self.note_presence(key);
     }
 
@@ -348,6 +391,37 @@ impl Sweep {
     }
 }
 
+impl Values {
+    fn forget(&mut self, key: u32) {
+        self.rows.get_mut(key as usize).into_iter().for_each(|row| *row = NO_VALUE);
+    }
+
+    fn add(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        if self.n_rows == 0 {
+            self.columns = columns;
+            return Ok(());
+        }
+        let both = self.columns.iter().zip(columns);
+        self.columns = both.map(|(known, new)| Ok(concat(&[known, &new])?)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Keeps the values of these keys alone, where they have some.
+    fn compact(&mut self, keys: &[u32]) -> Result<()> {
+        let mut kept = Vec::new();
+        for key in keys {
+            if let Some(row) = self.rows.get_mut(*key as usize).filter(|row| **row != NO_VALUE) {
+                let new = u32::try_from(kept.len()).map_err(|_| too_many_values())?;
+                kept.push(std::mem::replace(row, new));
+            }
+        }
+        self.n_rows = kept.len();
+        let kept = UInt32Array::from(kept);
+        self.columns = self.columns.iter().map(|column| Ok(take(column, &kept, None)?)).collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
 /// None where there is nothing to compute.
 struct Merged {
     accumulators: Option<Accumulators>,
@@ -381,6 +455,10 @@ fn block_boundary(windows: TimeWindows, start: i64) -> i64 {
     let block = slide.saturating_mul(n_slides);
     let rest = start.saturating_sub(windows.offset_us()).rem_euclid(block);
     if rest == 0 { start } else { start.saturating_sub(rest).saturating_add(block) }
+}
+
+fn too_many_values() -> Error {
+    Error::exhausted("one task gives windows with more than 4294967294 rows").hint("run the query with a higher parallelism")
 }
 
 fn no_chunk() -> Error {
