@@ -95,7 +95,10 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 }
 
 fn names() -> String {
-    files::names().chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length"]).collect::<Vec<_>>().join(", ")
+    files::names()
+        .chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length"])
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The release build of the command, with the feature set of the workspace.

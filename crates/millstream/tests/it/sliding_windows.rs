@@ -263,7 +263,10 @@ async fn more_than_a_thousand_windows_of_a_row_are_kept_as_slices_and_refused_wi
     let run = async |changes: &str| {
         let writer = session.sql(sql).await.unwrap().write_stream().format("noop").output_mode("update").option("changes", changes);
         let query = writer.trigger(Trigger::AvailableNow).checkpoint(dir.path().join(changes)).start().await?;
-        query.await_termination(None).await.map(|_| query.last_progress().map_or(0, |progress| progress.sink.num_output_rows))
+        query
+            .await_termination(None)
+            .await
+            .map(|_| query.recent_progress().iter().map(|progress| progress.sink.num_output_rows).sum::<i64>())
     };
     assert_eq!(run("false").await.unwrap(), 2000);
     let error = run("true").await.unwrap_err();
