@@ -24,7 +24,7 @@ mod time_window;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr as DfExpr;
 use millstream_sql::Span;
-use millstream_sql::ir::{CalendarInterval, DataType, Expr};
+use millstream_sql::ir::{CalendarInterval, DataType, Expr, UnresolvedFunction};
 
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
@@ -185,8 +185,28 @@ pub(crate) struct ExprCx {
     pub(crate) takes_several_windows: bool,
     /// Expressions that are event times, and the delays of their watermarks: columns, windows of them, `window_time`.
     pub(crate) event_times: Vec<(DfExpr, CalendarInterval)>,
-    /// Whether this is a condition, where DataFusion turns subqueries into joins.
-    pub(crate) is_condition: bool,
+    /// Where this stands, for subqueries.
+    pub(crate) place: Place,
+}
+
+/// Where an expression stands: DataFusion makes joins of subqueries in conditions only, and there they are true or false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Its value is used.
+    Value,
+    /// In a condition, below other functions: unknown is not always as good as false.
+    Condition,
+    /// It is a condition, or one of those that AND connects: where it is not true the row is gone.
+    Conjunct,
+}
+
+/// Whether the arguments of a call in a conjunct are conjuncts, too, or one that is negated as a whole.
+fn passes_on_conjuncts(call: &UnresolvedFunction) -> bool {
+    match call.args.as_slice() {
+        [Expr::InSubquery { .. }] => call.name.eq_ignore_ascii_case("not") || call.name == "!",
+        [_, _] => call.name.eq_ignore_ascii_case("and"),
+        _ => false,
+    }
 }
 
 impl ExprCx {
@@ -231,7 +251,7 @@ impl ExprCx {
             time_windows: vec![],
             takes_several_windows: false,
             event_times: vec![],
-            is_condition: false,
+            place: Place::Value,
         }
     }
 }
@@ -249,7 +269,15 @@ impl Resolver<'_> {
             Expr::TypedLiteral { kind, text, .. } => self.typed_literal(*kind, text, span),
             Expr::UnresolvedAttribute { parts, .. } => self.attribute(cx, parts, span),
             Expr::LambdaVariable { parts, .. } => self.lambda_variable(cx, parts, span),
-            Expr::UnresolvedFunction(call) => self.call(cx, call),
+            Expr::UnresolvedFunction(call) => {
+                let place = cx.place;
+                if place == Place::Conjunct && !passes_on_conjuncts(call) {
+                    cx.place = Place::Condition;
+                }
+                let typed = self.call(cx, call);
+                cx.place = place;
+                typed
+            }
             Expr::Alias { expr, names, metadata, .. } => {
                 // An alias inside an expression only names it (a struct's field takes it from there).
                 let mut typed = self.expr(cx, expr)?;
@@ -301,9 +329,9 @@ impl Resolver<'_> {
 
     /// Resolves a condition: BOOLEAN, or the error that names the clause.
     pub(crate) fn condition(&mut self, cx: &mut ExprCx, expr: &Expr, clause: &str) -> Result<Typed> {
-        let before = std::mem::replace(&mut cx.is_condition, true);
+        let before = std::mem::replace(&mut cx.place, Place::Conjunct);
         let typed = self.expr(cx, expr);
-        cx.is_condition = before;
+        cx.place = before;
         let typed = typed?;
         match typed.data_type {
             DataType::Boolean => Ok(typed),

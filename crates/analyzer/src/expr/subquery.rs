@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Aggregate, Case, Expr as DfExpr, Filter, LogicalP
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, Expr, Plan};
 
-use super::{ExprCx, Typed};
+use super::{ExprCx, Place, Typed};
 use crate::coerce::common_type;
 use crate::error::{AnalysisError, Result};
 use crate::plan::projection;
@@ -65,7 +65,7 @@ impl Resolver<'_> {
     /// `EXISTS (SELECT ...)`
     pub(crate) fn exists_subquery(&mut self, cx: &mut ExprCx, plan: &Plan, span: Span) -> Result<Typed> {
         let rel = self.subquery(cx, plan, span)?;
-        if !cx.is_condition {
+        if cx.place == Place::Value {
             // DataFusion plans EXISTS in filters only; a count says the same anywhere.
             let count = self.count_of(rel)?;
             return Ok(Typed::new(count.gt(lit(0_i64)), DataType::Boolean, false, "exists()"));
@@ -99,7 +99,8 @@ impl Resolver<'_> {
             rel.plan = projection(vec![expr], rel.plan)?;
             rel.attrs = vec![Attribute { id, origin: None, data_type: common, ..attr }];
         }
-        if !cx.is_condition {
+        // As a join it is true or false: below NOT, for one, a row would pass for which it is unknown.
+        if cx.place != Place::Conjunct {
             let expr = self.in_as_counts(cx, value, rel)?;
             return Ok(Typed::new(expr, DataType::Boolean, nullable, name));
         }
@@ -109,7 +110,7 @@ impl Resolver<'_> {
 
     /// `(a, b) IN (SELECT ...)` as a condition: there is a row that equals in every column.
     fn row_in_subquery(&mut self, cx: &mut ExprCx, values: &[Expr], plan: &Plan, span: Span) -> Result<Typed> {
-        if !cx.is_condition {
+        if cx.place == Place::Value {
             return Err(AnalysisError::unsupported("IN (SELECT ...) with several columns in a select list", span)
                 .hint("write EXISTS with a condition per column"));
         }
