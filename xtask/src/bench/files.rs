@@ -1,12 +1,13 @@
 //! The benchmarks over files: the same input through us and through the peer, to Parquet.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::lives;
+use super::runs::Runs;
 use super::table::{Table, grouped};
-use super::{Cost, Wish, data, measure, median, millstream, spark_python, workdir};
+use super::{Wish, data, measure, millstream, spark_python, work_folder, workdir};
 use crate::run::{Outcome, root, shown};
 use crate::tools;
 
@@ -98,28 +99,6 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     JOBS.iter().map(|job| job.name)
 }
 
-/// The runs of one engine.
-struct Runs {
-    engine: &'static str,
-    full: Vec<Cost>,
-    start_up: Vec<Cost>,
-    workdir: PathBuf,
-}
-
-impl Runs {
-    fn cpu_s(&self) -> f64 {
-        median(self.full.iter().map(|c| c.cpu_s))
-    }
-
-    fn net_cpu_s(&self) -> f64 {
-        self.cpu_s() - median(self.start_up.iter().map(|c| c.cpu_s))
-    }
-
-    fn peak_rss_mb(&self) -> f64 {
-        median(self.full.iter().map(|c| c.peak_rss_mb))
-    }
-}
-
 /// Generates, runs, compares, prints.
 pub fn run(wish: &Wish) -> Outcome {
     let job = JOBS.iter().find(|j| j.name == wish.name).ok_or("no such job")?;
@@ -142,13 +121,14 @@ pub fn run(wish: &Wish) -> Outcome {
 
     // Without the peer DuckDB still says whether the rows, or their number, are right.
     let mut compare = Command::new(&python);
-    let out = ours.workdir.join("out");
+    let output = |engine: &str| work_folder(&format!("{}-{engine}", wish.name)).join("out");
+    let out = output("millstream");
     match &theirs {
         _ if job.check == Check::Answers => {
             compare.arg(root().join("benches/answers.py")).arg(job.name).arg(&full).arg(&out);
-            compare.args(theirs.iter().map(|theirs| theirs.workdir.join("out")))
+            compare.args(theirs.iter().map(|theirs| output(theirs.name)))
         }
-        Some(theirs) => compare.arg(root().join("benches/compare.py")).arg(&out).arg(theirs.workdir.join("out")),
+        Some(theirs) => compare.arg(root().join("benches/compare.py")).arg(&out).arg(output(theirs.name)),
         None if job.check == Check::Windows => compare.arg(root().join("benches/windows.py")).arg(job.name).arg(&full).arg(&out),
         None => {
             let n_rows = expected_rows(&python, job, &full, n_rows)?.to_string();
@@ -163,7 +143,7 @@ pub fn run(wish: &Wish) -> Outcome {
         print_slides(&ours, &quiet(wish, &python, &full, &tiny, &program, &sql)?, n_rows);
     }
     if let Some(kills) = wish.kills {
-        lives::check(&python, &program, &sql, &full, &ours.workdir.join("out"), kills, wish.seed)?;
+        lives::check(&python, &program, &sql, &full, &out, kills, wish.seed)?;
     }
     println!("check: {said}");
     if verdict.status.success() {
@@ -175,17 +155,11 @@ pub fn run(wish: &Wish) -> Outcome {
 
 /// All runs of one engine: start-up and full interleaved, so that a noisy minute hits both.
 fn runs(wish: &Wish, python: &Path, engine: &'static str, full: &Path, tiny: &Path, program: &Path, args: &[&str]) -> Outcome<Runs> {
-    let mut runs = Runs { engine, full: Vec::new(), start_up: Vec::new(), workdir: PathBuf::new() };
+    let mut runs = Runs::of(engine);
     for rep in 1..=wish.reps {
-        let start_up = workdir(&format!("{}-{engine}-start-up", wish.name), Some(tiny))?;
-        runs.start_up.push(measure(python, &start_up, None, program, args)?);
-        runs.workdir = workdir(&format!("{}-{engine}", wish.name), Some(full))?;
-        let cost = measure(python, &runs.workdir, None, program, args)?;
-        println!(
-            "{engine} run {rep} of {}: {:.2} CPU-s, {:.2} s wall, {:.0} MB, {:.1} CPU-s of other processes meanwhile",
-            wish.reps, cost.cpu_s, cost.wall_s, cost.peak_rss_mb, cost.foreign_cpu_s
-        );
-        runs.full.push(cost);
+        let one = |folder: &str, data: &Path| measure(python, &workdir(folder, Some(data))?, None, program, args);
+        let start_up = one(&format!("{}-{engine}-start-up", wish.name), tiny)?;
+        runs.add(rep, wish.reps, start_up, one(&format!("{}-{engine}", wish.name), full)?);
     }
     Ok(runs)
 }
@@ -234,14 +208,14 @@ fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish
     let mut table = Table::new(&["engine", "rows", "CPU-s", "start-up CPU-s", "rows/CPU-s", "rows/CPU-s net", "peak RSS MB", "wall s"]);
     for runs in std::iter::once(ours).chain(theirs) {
         table.row(&[
-            runs.engine.to_owned(),
+            runs.name.to_owned(),
             grouped(rows),
             format!("{:.2}", runs.cpu_s()),
-            format!("{:.2}", runs.cpu_s() - runs.net_cpu_s()),
+            format!("{:.2}", runs.start_up_cpu_s()),
             grouped(rows / runs.cpu_s()),
             grouped(rows / runs.net_cpu_s()),
             format!("{:.0}", runs.peak_rss_mb()),
-            format!("{:.1}", median(runs.full.iter().map(|c| c.wall_s))),
+            format!("{:.1}", runs.wall_s()),
         ]);
     }
     println!("\n{} (seed {}, median of {} runs)\n\n{table}", job.name, wish.seed, wish.reps);

@@ -12,6 +12,7 @@ mod keys;
 mod latency;
 mod lives;
 mod recovery;
+mod runs;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -144,9 +145,14 @@ fn data(python: &Path, kind: &str, seed: u64, n_files: u64, n_rows: u64) -> Outc
     Ok(folder)
 }
 
+/// Where [`workdir`] makes the directory of a name.
+fn work_folder(name: &str) -> PathBuf {
+    target_dir().join("bench-work").join(name)
+}
+
 /// A fresh working directory; `data`, if any, appears in it as `data` (hard links: modification times count).
 fn workdir(name: &str, data: Option<&Path>) -> Outcome<PathBuf> {
-    let folder = target_dir().join("bench-work").join(name);
+    let folder = work_folder(name);
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(folder.join("data")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     if let Some(data) = data {
@@ -207,6 +213,14 @@ fn number(said: &Value, key: &str) -> f64 {
 /// A figure beside what it must not pass.
 fn at_most(what: &str, value: f64, limit: f64) {
     println!("{what}: {value:.2}, at most {limit}: {}", if value <= limit { "reached" } else { "MISSED" });
+}
+
+/// What a program of DuckDB's says of rows; an error if they are not right.
+fn verdict(compare: &mut Command) -> Outcome<String> {
+    let verdict = compare.output().map_err(|e| format!("cannot start {}: {e}", shown(compare)))?;
+    let said = String::from_utf8_lossy(&verdict.stdout).trim().to_owned();
+    let error = || format!("the rows are not right: {said} {}", String::from_utf8_lossy(&verdict.stderr));
+    if verdict.status.success() { Ok(said) } else { Err(error()) }
 }
 
 /// The middle value (the lower of two).

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::runs::Runs;
 use super::table::{Table, grouped};
-use super::{Cost, Wish, data, measure, median, millstream, workdir};
-use crate::run::{Outcome, root, shown};
+use super::{Wish, at_most, data, measure, millstream, verdict, workdir};
+use crate::run::{Outcome, root};
 use crate::tools;
 
 const FILES: u64 = 10;
@@ -22,27 +23,6 @@ const FACTOR_AT_MOST: f64 = 1.5;
 /// The windows of the job, by the names of `benches/windows.py`.
 const LENGTHS: [(&str, &str); 2] = [("window-length-x1", "'5 seconds'"), ("window-length-x100", "'500 seconds', '5 seconds'")];
 
-/// The runs with windows of one length.
-struct Runs {
-    name: &'static str,
-    full: Vec<Cost>,
-    start_up: Vec<Cost>,
-}
-
-impl Runs {
-    fn cpu_s(&self) -> f64 {
-        median(self.full.iter().map(|cost| cost.cpu_s))
-    }
-
-    fn start_up_cpu_s(&self) -> f64 {
-        median(self.start_up.iter().map(|cost| cost.cpu_s))
-    }
-
-    fn net_cpu_s(&self) -> f64 {
-        self.cpu_s() - self.start_up_cpu_s()
-    }
-}
-
 /// Runs, checks and prints both.
 pub fn run(wish: &Wish) -> Outcome {
     if wish.spark || wish.kills.is_some() {
@@ -54,7 +34,7 @@ pub fn run(wish: &Wish) -> Outcome {
     let program = millstream(wish)?;
     let full = data(&python, "window-length", wish.seed, n_files, n_rows)?;
     let tiny = data(&python, "window-length", wish.seed, 1, START_UP_ROWS)?;
-    let mut all = LENGTHS.map(|(name, _)| Runs { name, full: Vec::new(), start_up: Vec::new() });
+    let mut all = LENGTHS.map(|(name, _)| Runs::of(name));
     let mut checks = Vec::new();
     for (name, windows) in LENGTHS {
         let folder = prepared(name, &full, windows, "parquet LOCATION 'out'")?;
@@ -65,13 +45,7 @@ pub fn run(wish: &Wish) -> Outcome {
     for rep in 1..=wish.reps {
         for (runs, (name, windows)) in all.iter_mut().zip(LENGTHS) {
             let one = |data: &Path| measure(&python, &prepared(name, data, windows, "noop")?, None, &program, &["run", "job.sql"]);
-            runs.start_up.push(one(&tiny)?);
-            let cost = one(&full)?;
-            println!(
-                "{name} run {rep} of {}: {:.2} CPU-s, {:.2} s wall, {:.0} MB, {:.1} CPU-s of other processes meanwhile",
-                wish.reps, cost.cpu_s, cost.wall_s, cost.peak_rss_mb, cost.foreign_cpu_s
-            );
-            runs.full.push(cost);
+            runs.add(rep, wish.reps, one(&tiny)?, one(&full)?);
         }
     }
     print(&all, n_rows, wish);
@@ -92,15 +66,7 @@ fn prepared(name: &str, data: &Path, windows: &str, sink: &str) -> Outcome<PathB
 }
 
 fn check(python: &Path, name: &str, data: &Path, out: &Path) -> Outcome<String> {
-    let mut compare = Command::new(python);
-    compare.arg(root().join("benches/windows.py")).arg(name).arg(data).arg(out);
-    let verdict = compare.output().map_err(|e| format!("cannot start {}: {e}", shown(&compare)))?;
-    let said = String::from_utf8_lossy(&verdict.stdout).trim().to_owned();
-    if verdict.status.success() {
-        Ok(said)
-    } else {
-        Err(format!("the rows are not right: {said} {}", String::from_utf8_lossy(&verdict.stderr)))
-    }
+    verdict(Command::new(python).arg(root().join("benches/windows.py")).arg(name).arg(data).arg(out))
 }
 
 fn print(all: &[Runs; 2], n_rows: u64, wish: &Wish) {
@@ -116,13 +82,11 @@ fn print(all: &[Runs; 2], n_rows: u64, wish: &Wish) {
             format!("{:.2}", runs.start_up_cpu_s()),
             format!("{:.0}", runs.net_cpu_s() * 1e9 / rows),
             grouped(rows / runs.net_cpu_s()),
-            format!("{:.0}", median(runs.full.iter().map(|cost| cost.peak_rss_mb))),
-            format!("{:.1}", median(runs.full.iter().map(|cost| cost.wall_s))),
+            format!("{:.0}", runs.peak_rss_mb()),
+            format!("{:.1}", runs.wall_s()),
         ]);
     }
     println!("\nwindow-length (seed {}, median of {} runs)\n\n{table}", wish.seed, wish.reps);
     let [short, long] = all;
-    let factor = long.net_cpu_s() / short.net_cpu_s();
-    let verdict = if factor <= FACTOR_AT_MOST { "reached" } else { "MISSED" };
-    println!("CPU per row of windows of a hundred slides, in that of one: {factor:.2}, at most {FACTOR_AT_MOST}: {verdict}");
+    at_most("CPU per row of windows of a hundred slides, in that of one", long.net_cpu_s() / short.net_cpu_s(), FACTOR_AT_MOST);
 }
