@@ -24,7 +24,7 @@ use super::sort::position;
 use super::window_plan;
 use super::{projection, with_batch_time};
 use crate::error::{AnalysisError, Result};
-use crate::expr::{ExprCx, SessionBounds, TimeWindow};
+use crate::expr::{ExprCx, SessionBounds, TimeWindow, Typed};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, column, plan_name};
 use crate::walk::visit;
@@ -76,18 +76,8 @@ impl Resolver<'_> {
         let all = || WindowFrame::new(None);
         plan = window_plan(over(min_max::min_udaf(), column(start_id), of_session(), vec![], all()), least, plan)?;
         plan = window_plan(over(min_max::max_udaf(), column(end_id), of_session(), vec![], all()), last, plan)?;
-        let mut session_struct = self.session_struct(&bounds, column(least), column(last), call.span)?;
-        let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
-        exprs.push(session_struct.expr.alias(plan_name(session)));
-        session_struct.expr = column(session);
-        cx.time_windows.push(TimeWindow {
-            typed: session_struct,
-            time: column(session),
-            sliding: None,
-            windows: None,
-            meaning: bounds.meaning,
-        });
-        Ok(Rel { plan: projection(exprs, plan)?, ..rel })
+        let session_struct = self.session_struct(&bounds, column(least), column(last), call.span)?;
+        with_session(cx, Rel { plan, ..rel }, session, session_struct, bounds.meaning)
     }
 
     /// The rows of a stream, each with the session that it would be alone.
@@ -95,22 +85,22 @@ impl Resolver<'_> {
         let plan = of_some_length(with_batch_time(rel.plan, below)?, &bounds)?;
         let session = self.next_id();
         let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
-        let mut session_struct = self.session_struct(&bounds, start.clone(), end, span)?;
-        let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
-        exprs.push(session_struct.expr.alias(plan_name(session)));
-        session_struct.expr = column(session);
+        let session_struct = self.session_struct(&bounds, start.clone(), end, span)?;
         if let Some(delay) = below.event_time_delay(&start) {
             cx.event_times.push((column(session), delay));
         }
-        cx.time_windows.push(TimeWindow {
-            typed: session_struct,
-            time: column(session),
-            sliding: None,
-            windows: None,
-            meaning: bounds.meaning,
-        });
-        Ok(Rel { plan: projection(exprs, plan)?, ..rel })
+        with_session(cx, Rel { plan, ..rel }, session, session_struct, bounds.meaning)
     }
+}
+
+/// The rows with their session as one more column, which is a window of time from here on.
+fn with_session(cx: &mut ExprCx, rel: Rel, session: u64, mut session_struct: Typed, meaning: String) -> Result<Rel> {
+    let mut exprs: Vec<DfExpr> = rel.attrs.iter().map(Attribute::column).collect();
+    exprs.push(session_struct.expr.alias(plan_name(session)));
+    session_struct.expr = column(session);
+    let time = column(session);
+    cx.time_windows.push(TimeWindow { typed: session_struct, time, sliding: None, windows: None, meaning });
+    Ok(Rel { plan: projection(exprs, rel.plan)?, ..rel })
 }
 
 /// Times and gaps that are null, or no length, make no session.
