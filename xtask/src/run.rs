@@ -60,6 +60,7 @@ pub fn shown(command: &Command) -> String {
 #[derive(Default)]
 pub struct Steps {
     done: Vec<(String, Duration, Option<String>)>,
+    skipped: Vec<String>,
 }
 
 impl Steps {
@@ -78,11 +79,24 @@ impl Steps {
         value
     }
 
-    /// Prints the table of steps; an error if any step failed.
+    /// Leaves out what this machine cannot run, and says so here and at the end. Whoever sets `CI` promises a machine
+    /// that can run everything: there it is a failure.
+    pub fn skip(&mut self, what: &str, why: &str) {
+        println!("== SKIPPED {what}: {why}");
+        if std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()) {
+            self.done.push((what.to_owned(), Duration::ZERO, Some(format!("skipped: {why}"))));
+        }
+        self.skipped.push(format!("{what}: {why}"));
+    }
+
+    /// Prints the table of steps, and what was skipped; an error if any step failed.
     pub fn finish(self) -> Outcome {
         println!("== times");
         for (name, took, error) in &self.done {
             println!("{:>8.1} s  {name}{}", took.as_secs_f64(), if error.is_some() { "  FAILED" } else { "" });
+        }
+        for skipped in &self.skipped {
+            println!("== SKIPPED {skipped}");
         }
         let failed: Vec<&str> = self.done.iter().filter(|(_, _, e)| e.is_some()).map(|(n, _, _)| n.as_str()).collect();
         if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }

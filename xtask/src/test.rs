@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use crate::run::{Outcome, Steps, cargo, shown};
-use crate::services::S3;
+use crate::services::{Kafka, S3};
 use crate::{fuzz, kill, tools};
 
 /// Runs on local files and on S3.
@@ -31,6 +31,13 @@ pub fn run(args: &[String]) -> Outcome {
     let mut steps = Steps::default();
     let python = steps.step("python with the foreign readers", tools::python);
     let s3 = steps.step("S3 server", S3::start);
+    let kafka = match tools::kafka_lacks() {
+        None => steps.step("Kafka broker", Kafka::start),
+        Some(lacks) => {
+            steps.skip("tests on Kafka", &lacks);
+            None
+        }
+    };
 
     let mut command = cargo();
     command.args(["test", "--locked", "--no-fail-fast"]);
@@ -46,6 +53,9 @@ pub fn run(args: &[String]) -> Outcome {
     }
     if let Some(s3) = &s3 {
         command.envs(s3.env());
+    }
+    if let Some(kafka) = &kafka {
+        command.envs(kafka.env());
     }
     let mut results = Vec::new();
     steps.step("cargo test", || tests(&mut command, &mut results));

@@ -1,6 +1,6 @@
 //! Programs that checks and tests need and that a machine does not have: installed once, under `target/tools`.
 //!
-//! Each has its exact version here and comes through its own registry client (cargo, go, pip). A stamp file
+//! Each has its exact version here and comes through its own registry client (cargo, go, mvn, pip). A stamp file
 //! names what was installed, so that a changed version installs again; nothing outside `target` is touched.
 
 use std::fs;
@@ -12,6 +12,11 @@ use crate::run::{Outcome, cargo, root, status, target_dir};
 
 const CARGO_DENY: &str = "0.20.2";
 const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+const KAFKA: &str = "4.3.1";
+const KAFKA_POM: &str = include_str!("../services/kafka/pom.xml");
+/// By its full name: else Maven takes whatever version it knows of.
+const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+const JAVA_MIN: u32 = 17;
 const PYTHON_READERS: &[&str] = &["duckdb==2.0.0", "numpy==2.4.6", "pyarrow==26.0.1"];
 
 /// Where the tools live.
@@ -51,6 +56,43 @@ pub fn versitygw() -> Outcome<PathBuf> {
     Ok(program)
 }
 
+/// What this machine lacks to run a Kafka broker, in one line; `None`: nothing.
+pub fn kafka_lacks() -> Option<String> {
+    let java = Command::new("java").arg("-version").output().ok().and_then(|output| java_version(&String::from_utf8_lossy(&output.stderr)));
+    let has_maven = Command::new("mvn").arg("-version").output().is_ok_and(|output| output.status.success());
+    let java_lacks = match java {
+        Some(version) if version >= JAVA_MIN => None,
+        Some(version) => Some(format!("Java {JAVA_MIN} (here is {version})")),
+        None => Some(format!("Java {JAVA_MIN}")),
+    };
+    let lacks: Vec<String> = java_lacks.into_iter().chain((!has_maven).then(|| "Maven".to_owned())).collect();
+    (!lacks.is_empty()).then(|| format!("a Kafka broker needs {}: install openjdk-{JAVA_MIN}-jre-headless and maven", lacks.join(" and ")))
+}
+
+/// 17 of `openjdk version "17.0.15" 2025-04-15`.
+fn java_version(printed: &str) -> Option<u32> {
+    let (_, version) = printed.split_once("version \"")?;
+    version.split(['.', '"', '-', '+']).next()?.parse().ok()
+}
+
+/// The jars of a Kafka broker, in one folder.
+pub fn kafka() -> Outcome<PathBuf> {
+    if let Some(lacks) = kafka_lacks() {
+        return Err(lacks);
+    }
+    let folder = dir().join("kafka");
+    installed("kafka", &format!("{KAFKA} {COPY_JARS}"), &folder.join(format!("kafka_2.13-{KAFKA}.jar")), || {
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+        let pom = folder.join("pom.xml");
+        fs::write(&pom, KAFKA_POM.replace("@VERSION@", KAFKA)).map_err(|e| format!("cannot write {}: {e}", pom.display()))?;
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "-ntp", "-f"]).arg(&pom).args([COPY_JARS, "-DincludeScope=runtime"]);
+        status(maven.arg(format!("-DoutputDirectory={}", folder.display())))
+    })?;
+    Ok(folder)
+}
+
 /// A Python with the foreign readers (DuckDB, PyArrow).
 pub fn python() -> Outcome<PathBuf> {
     venv("venv", PYTHON_READERS)
@@ -80,3 +122,6 @@ fn installed(name: &str, version: &str, program: &Path, install: impl FnOnce() -
     println!("installed {name} in {:.0} s", start.elapsed().as_secs_f64());
     fs::write(&stamp, version).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
 }
+
+#[cfg(test)]
+mod tests;

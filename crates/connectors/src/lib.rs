@@ -16,6 +16,7 @@ pub mod console;
 pub mod file;
 pub mod foreach;
 pub mod foreach_batch;
+pub mod kafka;
 pub mod memory;
 pub mod noop;
 pub mod rate;
@@ -62,5 +63,6 @@ pub fn register_all_on(registry: &mut ConnectorRegistry, fs: Arc<dyn FileSystem>
     registry.register(Arc::new(file::FileConnector::new(fs)));
     registry.register(Arc::new(foreach::ForeachConnector));
     registry.register(Arc::new(foreach_batch::ForeachBatchConnector));
+    registry.register(Arc::new(kafka::KafkaConnector));
     InProcess { memory }
 }

@@ -1,14 +1,12 @@
-//! Servers that tests need, started on loopback for the length of one command and ended by their own pid.
-//!
-//! A server gets a free port and an empty folder each time: nothing survives from an earlier run, and two
-//! commands may run side by side.
+//! An S3 server: versitygw over a folder.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::free_port;
 use crate::run::{Outcome, target_dir};
 use crate::tools;
 
@@ -87,10 +85,4 @@ impl Drop for S3 {
         drop(self.server.wait());
         drop(fs::remove_dir_all(&self.folder));
     }
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> Outcome<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("no free port on loopback: {e}"))?;
-    listener.local_addr().map(|a| a.port()).map_err(|e| format!("no free port on loopback: {e}"))
 }

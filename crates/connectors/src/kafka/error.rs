@@ -1,0 +1,68 @@
+//! What librdkafka reports, as errors of ours: the kind says what a caller can do, the message what was tried.
+
+use millstream_core::{Error, ErrorKind};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// An error of a client; `what` says what was tried, such as `offsets of topic 't' cannot be asked for`.
+pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(KafkaError) -> Error {
+    let what = what.into();
+    move |error| {
+        let code = error.rdkafka_error_code();
+        let (kind, hint) = code.map_or((ErrorKind::Unavailable, None), advice);
+        let text = code.map_or_else(|| error.to_string(), |code| code.to_string());
+        let ours = Error::new(kind, format!("{what}: {text}")).caused_by(error);
+        match hint {
+            Some(hint) => ours.hint(hint),
+            None => ours,
+        }
+    }
+}
+
+/// What a caller can do about a code. What is not named here is the broker's trouble, and may pass.
+pub(super) fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
+    match code {
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SSL => {
+            (ErrorKind::Invalid, Some("check the options kafka.security.protocol, kafka.sasl.* and kafka.ssl.*"))
+        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::DelegationTokenAuthorizationFailed => {
+            (ErrorKind::Invalid, Some("the broker's access rules do not allow this user to do it"))
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic => {
+            (ErrorKind::Invalid, Some("the topic or partition does not exist on the broker"))
+        }
+        Code::InvalidArgument
+        | Code::InvalidConfig
+        | Code::InvalidGroupId
+        | Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidRequiredAcks
+        | Code::InvalidTransactionTimeout
+        | Code::PolicyViolation => (ErrorKind::Invalid, None),
+        Code::OffsetOutOfRange
+        | Code::AutoOffsetReset
+        | Code::LogTruncation
+        | Code::BadMessage
+        | Code::BadCompression
+        | Code::InvalidMessage => (ErrorKind::Data, None),
+        Code::MessageSizeTooLarge
+        | Code::InvalidMessageSize
+        | Code::MessageBatchTooLarge
+        | Code::InvalidRecord
+        | Code::InvalidTimestamp => (ErrorKind::Data, None),
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced | Code::FencedInstanceId => {
+            (ErrorKind::Fenced, None)
+        }
+        Code::QueueFull => (ErrorKind::Exhausted, None),
+        Code::UnsupportedFeature | Code::UnsupportedVersion | Code::UnsupportedForMessageFormat | Code::NotImplemented => {
+            (ErrorKind::Unsupported, None)
+        }
+        Code::Resolve | Code::AllBrokersDown | Code::BrokerTransportFailure => {
+            (ErrorKind::Unavailable, Some("check option kafka.bootstrap.servers, and that the brokers run"))
+        }
+        _ => (ErrorKind::Unavailable, None),
+    }
+}
