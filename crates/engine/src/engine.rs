@@ -20,6 +20,7 @@ use crate::error::from_datafusion;
 use crate::physical::source_table::{as_source_table, source_tables};
 use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits, guard_rows};
 use crate::runner::{LocalRunner, MAIN_SINK, StageRunner};
+use crate::table_gate::TableGates;
 
 /// How much of the machine the engine may use.
 #[derive(Debug, Clone)]
@@ -191,14 +192,16 @@ impl Engine {
     }
 
     /// Runs a plan over finished data into a sink, as batch 0 of a query of its own. Gives the rows written.
-    pub async fn write(&self, plan: &LogicalPlan, sink: &Arc<dyn Sink>, row_errors: RowErrors) -> Result<u64> {
+    pub async fn write(&self, plan: &LogicalPlan, sink: &Arc<dyn Sink>, row_errors: RowErrors, gates: &TableGates) -> Result<u64> {
         let physical = self.guarded_plan(plan, row_errors).await?;
         let facts = self.one_off_facts();
+        let tables_read = gates.read().await;
         let physical = self.fill_whole(plan, physical, &facts.sink_context()).await?;
         let spec = sink.writer();
         let writers = self.registry.writer(&spec)?;
         sink.start(&facts.sink_context(), None).await?;
         let written = self.runner.run(Arc::new(SinkExec::new(physical, spec, writers)), facts, Arc::default()).await;
+        drop(tables_read);
         let mut outcome = match written {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -211,7 +214,9 @@ impl Engine {
         let outputs = outcome.outputs.remove(MAIN_SINK).unwrap_or_default();
         let n_rows = outputs.iter().map(|output| output.n_rows).sum();
         let prepared = sink.prepare(facts.batch_id, outputs).await?;
+        let replaces = gates.replace().await;
         sink.commit(facts.batch_id, &prepared).await?;
+        drop(replaces);
         for (name, outputs) in outcome.outputs {
             outcome.report.side_outputs.extend(outputs.into_iter().map(|output| (name.clone(), output)));
         }

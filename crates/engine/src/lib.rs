@@ -13,6 +13,7 @@ mod error;
 pub mod physical;
 pub mod runner;
 pub mod stream;
+pub mod table_gate;
 
 pub use batch::{BatchFacts, BatchReport, BatchWatermarks, EventTimeStats, SourceCounts, StateOperatorReport};
 pub use engine::{BatchResult, Engine, EngineConfig, RowErrors};
@@ -23,3 +24,4 @@ pub use stream::{
     OperatorChange, QueryDefinition, QueryEvent, StateComparison, StateFate, StreamingQuery, StreamingQueryListener, StreamingQueryManager,
     StreamingQueryProgress, Trigger,
 };
+pub use table_gate::{TableGate, TableGates};

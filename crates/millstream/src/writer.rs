@@ -17,7 +17,7 @@ use millstream_core::{BatchId, Error, OptionSpec, Options, OutputMode, Result, S
 use millstream_engine::physical::late_table::late_rows_schema;
 use millstream_engine::stream::compare_with_checkpoint;
 use millstream_engine::stream::definition::CheckpointLife;
-use millstream_engine::{QueryDefinition, RowErrors, StateComparison, StreamingQuery, Trigger};
+use millstream_engine::{Engine, QueryDefinition, RowErrors, StateComparison, StreamingQuery, TableGates, Trigger};
 use millstream_state::Location;
 
 use crate::columns::check_distinct;
@@ -158,9 +158,7 @@ impl DataFrameWriter {
 
     /// Writes, and gives the number of rows written.
     pub async fn save(self) -> Result<u64> {
-        let session = self.frame.session.clone();
-        let write = self.prepare().await?;
-        session.engine().write(&write.plan, &write.sink, write.row_errors).await
+        self.prepare().await?.run(&TableGates::default()).await
     }
 
     /// Everything but the writing: analyses the query and checks the options.
@@ -191,15 +189,23 @@ impl DataFrameWriter {
             clock: Arc::clone(engine.clock()),
         };
         let sink = engine.registry().for_format(&format)?.sink(request).await?;
-        Ok(PreparedWrite { plan: analyzed.plan, sink, row_errors })
+        Ok(PreparedWrite { engine: Arc::clone(engine), plan: analyzed.plan, sink, row_errors })
     }
 }
 
 /// A write of finished data, ready to run.
 pub(crate) struct PreparedWrite {
+    engine: Arc<Engine>,
     plan: LogicalPlan,
     sink: Arc<dyn Sink>,
     pub(crate) row_errors: RowErrors,
+}
+
+impl PreparedWrite {
+    /// Writes, and gives the number of rows written.
+    pub(crate) async fn run(self, gates: &TableGates) -> Result<u64> {
+        self.engine.write(&self.plan, &self.sink, self.row_errors, gates).await
+    }
 }
 
 /// What becomes of rows on which an expression fails: `fail` or `deadLetter`.
@@ -403,6 +409,7 @@ impl DataStreamWriter {
             runs_no_data_batches,
             flushes: flushes(&own, trigger)?,
             late_rows,
+            gates: TableGates::default(),
             idle_event_interval,
         })
     }

@@ -4,8 +4,9 @@
 //!  commit of batch N:  rename staged files ─► sync folders ─► replace committed/<epoch>.mark {"batch":N}
 //!  a reader of ours:   read committed/*.mark ─► list files ─► of each query's files take those with batch <= N
 //! ```
-//! The mark is read before the files are listed, so a batch that counts is listed whole. A query without books in the
-//! folder (a finished batch write, or files that were copied here) counts as it is.
+//! The mark is read before the files are listed, so a batch that counts is listed whole. A query without a `committed`
+//! folder (a finished batch write, or files that were copied here) counts as it is, and so does one whose books are being
+//! removed: a file `closed` beside that folder says so.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -19,6 +20,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::names::BOOKS;
+
+/// The file that says of a query's books that they are being removed.
+pub(super) const CLOSED: &str = "closed";
+
+/// Books that change all the time while they are read are given up after so many tries.
+const READINGS_MAX: usize = 100;
 
 /// The content of a mark.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +68,16 @@ impl Committed {
 
     /// Reads the books of a folder. A folder without books is everybody's.
     pub(super) async fn read(base: &Location) -> Result<Self> {
+        for _ in 0..READINGS_MAX {
+            if let Some(committed) = Self::read_once(base).await? {
+                return Ok(committed);
+            }
+        }
+        Err(Error::data(format!("what was committed in '{}' changed again and again while it was read", base.url())))
+    }
+
+    /// `None` if a mark went away while it was read: a newer one took its place, or the books are gone.
+    async fn read_once(base: &Location) -> Result<Option<Self>> {
         match base {
             Location::Local { path, .. } => Self::read_local(path),
             Location::Object { store, prefix, .. } => {
@@ -74,44 +91,61 @@ impl Committed {
                     let Ok(query) = Uuid::try_parse(query) else { continue };
                     committed.add(QueryId(query), None);
                     if folder == "committed" {
-                        let bytes = store.get(&meta.location).await.map_err(store_error)?.bytes().await.map_err(store_error)?;
+                        let found = match store.get(&meta.location).await {
+                            Ok(found) => found,
+                            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                            Err(error) => return Err(store_error(error)),
+                        };
+                        let bytes = found.bytes().await.map_err(store_error)?;
                         committed.add(QueryId(query), Some(parse_mark(&bytes, meta.location.as_ref())?));
                     }
                 }
-                Ok(committed)
+                Ok(Some(committed))
             }
-            _ => Ok(Self::default()),
+            _ => Ok(Some(Self::default())),
         }
     }
 
-    fn read_local(base: &Path) -> Result<Self> {
+    fn read_local(base: &Path) -> Result<Option<Self>> {
         let books = base.join(BOOKS);
         let mut committed = Self::default();
         let queries = match std::fs::read_dir(&books) {
             Ok(queries) => queries,
             // NotADirectory: the path is a single file.
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                return Ok(committed);
+                return Ok(Some(committed));
             }
             Err(error) => return Err(Error::from(error).context(format!("reading '{}'", books.display()))),
         };
         for query in queries {
             let query = query?;
             let Some(id) = query.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()) else { continue };
-            committed.add(QueryId(id), None);
-            for mark in read_marks(&query.path().join("committed"))? {
-                committed.add(QueryId(id), Some(mark));
+            match read_marks(&query.path().join("committed"))? {
+                Marks::Vanished => return Ok(None),
+                Marks::NoFolder => {}
+                Marks::Found(marks) if marks.is_empty() && query.path().join(CLOSED).exists() => {}
+                Marks::Found(marks) => {
+                    committed.add(QueryId(id), None);
+                    marks.into_iter().for_each(|mark| committed.add(QueryId(id), Some(mark)));
+                }
             }
         }
-        Ok(committed)
+        Ok(Some(committed))
     }
 }
 
-/// The marks in a local folder.
-fn read_marks(folder: &Path) -> Result<Vec<Mark>> {
+/// What a local folder of marks holds.
+enum Marks {
+    Found(Vec<Mark>),
+    NoFolder,
+    /// One went away before it was read.
+    Vanished,
+}
+
+fn read_marks(folder: &Path) -> Result<Marks> {
     let marks = match std::fs::read_dir(folder) {
         Ok(marks) => marks,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Marks::NoFolder),
         Err(error) => return Err(Error::from(error).context(format!("reading '{}'", folder.display()))),
     };
     let mut read = Vec::new();
@@ -122,12 +156,11 @@ fn read_marks(folder: &Path) -> Result<Vec<Mark>> {
         }
         match std::fs::read(&path) {
             Ok(bytes) => read.push(parse_mark(&bytes, &path.to_string_lossy())?),
-            // An older run's mark, removed after a newer one was written: listed again next time.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Marks::Vanished),
             Err(error) => return Err(Error::from(error).context(format!("reading '{}'", path.display()))),
         }
     }
-    Ok(read)
+    Ok(Marks::Found(read))
 }
 
 /// A mark; `path` is for the message.

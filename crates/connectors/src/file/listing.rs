@@ -39,6 +39,7 @@ pub(super) struct Lister {
     recursive: bool,
     options: FileSourceOptions,
     settled: HashMap<PathBuf, Folder>,
+    has_vanished: bool,
 }
 
 /// What a folder held at its last visit.
@@ -52,7 +53,7 @@ impl Lister {
     pub(super) fn new(options: &FileSourceOptions, store_options: &Options) -> Result<Self> {
         let glob = GlobPath::parse(&options.path)?;
         let base = Location::parse(&glob.base, store_options)?;
-        Ok(Self { base, glob, recursive: options.recursive, options: options.clone(), settled: HashMap::new() })
+        Ok(Self { base, glob, recursive: options.recursive, options: options.clone(), settled: HashMap::new(), has_vanished: false })
     }
 
     /// The path as progress shows it.
@@ -62,6 +63,11 @@ impl Lister {
         }
         let below = self.options.path.strip_prefix(self.glob.base.as_str()).unwrap_or(&self.options.path);
         format!("{}/{}", self.base.url().trim_end_matches('/'), below.trim_start_matches('/'))
+    }
+
+    /// Whether something went away while it was listed, since the last [`Lister::forget`].
+    pub(super) fn has_vanished(&self) -> bool {
+        self.has_vanished
     }
 
     pub(super) fn is_glob(&self) -> bool {
@@ -183,7 +189,10 @@ impl Lister {
         let vanished = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound && !segments.is_empty();
         let mtime_us = match std::fs::metadata(folder) {
             Ok(metadata) => modified_us(&metadata),
-            Err(error) if vanished(&error) => return Ok(Vec::new()),
+            Err(error) if vanished(&error) => {
+                self.has_vanished = true;
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(unreadable(folder, error)),
         };
         if let Some(known) = self.settled.get(folder)
@@ -193,7 +202,10 @@ impl Lister {
         }
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if vanished(&error) => return Ok(Vec::new()),
+            Err(error) if vanished(&error) => {
+                self.has_vanished = true;
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(unreadable(folder, error)),
         };
         let mut folders = Vec::new();
@@ -220,7 +232,7 @@ impl Lister {
             } else if self.takes_path(&below) && is_wanted(&path.to_string_lossy()) {
                 match std::fs::metadata(&path) {
                     Ok(metadata) => self.take_file(&path, &metadata, &|_| true, found),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.has_vanished = true,
                     Err(error) => return Err(unreadable(&path, error)),
                 }
             }
@@ -283,6 +295,7 @@ impl Lister {
     /// Forgets what was visited: the next listing gives everything again.
     pub(super) fn forget(&mut self) {
         self.settled.clear();
+        self.has_vanished = false;
     }
 }
 

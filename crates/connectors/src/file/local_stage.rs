@@ -3,6 +3,7 @@
 //! ```text
 //!  <path>/_millstream/<query>/staging/<epoch>-<batch>-<attempt>/<task>-<seq>.staged
 //!                            /committed/<epoch>.mark            {"batch":N}
+//!                            /closed                            while these books are removed
 //!  <path>/[k=v/]part-<task>-<query>-<batch>-<seq>.snappy.parquet
 //! ```
 
@@ -14,7 +15,7 @@ use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch};
 use millstream_state::FileSystem;
 use millstream_state::fs::parent_of;
 
-use super::committed::{Mark, parse_mark};
+use super::committed::{CLOSED, Mark, parse_mark};
 use super::error::write_error;
 use super::known_folders::KnownFolders;
 use super::names::BOOKS;
@@ -180,6 +181,12 @@ impl Books {
 
     /// Removes the query's books, and the folder of books if it was the last: what it wrote counts as it is.
     pub(super) fn remove(&self, fs: &dyn FileSystem) -> Result<()> {
+        let failed = |error| write_error(&self.books.to_string_lossy(), error);
+        // Between the last mark and its folder it would look as if the query had committed nothing: this file says better.
+        fs.replace_synced(&self.books.join(CLOSED), b"").map_err(failed)?;
+        remove_tree(fs, &self.staging())?;
+        remove_tree(fs, &self.committed())?;
+        fs.sync_dir(&self.books).map_err(failed)?;
         remove_tree(fs, &self.books)?;
         // Not empty if another query writes here too.
         let _ = fs.remove_dir(&self.base.join(BOOKS));

@@ -117,12 +117,14 @@ impl ObjectBooks {
         Ok(())
     }
 
-    /// Removes the query's books.
+    /// Removes the query's books, its mark last: without it they would say that nothing is committed.
     pub(super) async fn remove(&self) -> Result<()> {
         let store = self.store()?;
-        let keys: Vec<_> = store.list(Some(&self.prefix)).try_collect().await.map_err(store_error)?;
-        for meta in keys {
-            store.delete(&meta.location).await.map_err(store_error)?;
+        let keys: Vec<_> = store.list(Some(&self.prefix)).map_ok(|meta| meta.location).try_collect().await.map_err(store_error)?;
+        let committed = join_key(&self.prefix, "committed");
+        let (marks, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.prefix_matches(&committed));
+        for key in others.iter().chain(&marks) {
+            store.delete(key).await.map_err(store_error)?;
         }
         Ok(())
     }

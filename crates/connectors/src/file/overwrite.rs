@@ -1,10 +1,11 @@
 //! Batch writes and what is there already: whether a place holds something, and its replacement by `overwrite`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 use millstream_core::{QueryId, Result};
+use millstream_state::fs::parent_of;
 use millstream_state::location::store_error;
 use millstream_state::{FileSystem, Location};
 use object_store::ObjectStoreExt;
@@ -76,6 +77,14 @@ impl OldFiles {
         for path in &self.files {
             match fs.remove(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&path.to_string_lossy(), error)),
+                _ => {}
+            }
+        }
+        // The mark that retires them goes next: none of them may come back after it.
+        let parents: BTreeSet<&Path> = self.files.iter().map(|path| parent_of(path)).collect();
+        for parent in parents {
+            match fs.sync_dir(parent) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&parent.to_string_lossy(), error)),
                 _ => {}
             }
         }

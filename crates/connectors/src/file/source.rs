@@ -42,6 +42,9 @@ const STORE_LIST_INTERVAL: Duration = Duration::from_millis(500);
 /// A new snapshot of the seen files is worth its bytes when this many files came since the last one, or a quarter of all.
 const SNAPSHOT_FILES_MIN: u64 = 10_000;
 
+/// A table that is replaced all the time while it is listed is given up after so many tries.
+const LISTINGS_MAX: usize = 100;
+
 /// The position: how many ranges were decided, less one, as in Spark's progress.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct LogOffset {
@@ -106,6 +109,7 @@ pub(super) struct FileSource {
     seen: SeenFiles,
     pending: Pending,
     offset: i64,
+    is_streaming: bool,
     is_end_fixed: bool,
     last_list: Option<Duration>,
     n_since_snapshot: AtomicU64,
@@ -132,6 +136,7 @@ impl FileSource {
             seen: SeenFiles::default(),
             pending: Pending::default(),
             offset: -1,
+            is_streaming: request.is_streaming,
             is_end_fixed: false,
             last_list: None,
             n_since_snapshot: AtomicU64::new(0),
@@ -170,6 +175,20 @@ impl FileSource {
             }
         }
         Ok(())
+    }
+
+    /// Lists finished data as it was at one moment: the version before an `overwrite`, or the one after it.
+    async fn list_whole(&mut self) -> Result<()> {
+        for _ in 0..LISTINGS_MAX {
+            (self.pending, self.last_list) = (Pending::default(), None);
+            self.lister.forget();
+            self.refresh().await?;
+            let is_same = self.lister.is_glob() || Committed::read(&self.lister.base).await? == self.committed;
+            if is_same && !self.lister.has_vanished() && self.pending.are_there(&self.lister.base).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::data(format!("'{}' was replaced again and again while it was listed", self.lister.description())))
     }
 
     /// The units that may be read now, in order, until `take` says no.
@@ -297,6 +316,20 @@ impl Pending {
         self.n_bytes = self.n_bytes.saturating_sub(file.size);
     }
 
+    /// Whether all of them are there still; of objects, which cost a request each, the reader tells.
+    async fn are_there(&self, base: &Location) -> Result<bool> {
+        if !base.is_local() {
+            return Ok(true);
+        }
+        let paths = self.foreign.keys().map(|(_, path)| path).chain(self.own.values().flatten().map(|file| &file.path));
+        for path in paths {
+            if stat(base, path).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn len(&self) -> usize {
         self.foreign.len() + self.own.values().map(Vec::len).sum::<usize>()
     }
@@ -344,8 +377,10 @@ impl Source for FileSource {
     }
 
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
-        if !self.is_end_fixed {
-            self.refresh().await?;
+        match (self.is_streaming, self.is_end_fixed) {
+            (false, _) => self.list_whole().await?,
+            (true, false) => self.refresh().await?,
+            (true, true) => {}
         }
         let limits = (!admission.ignore_limits).then(|| {
             let files_max = self.options.max_files.unwrap_or(FILES_PER_BATCH_MAX);

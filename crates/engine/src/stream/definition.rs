@@ -12,6 +12,7 @@ use millstream_state::Location;
 
 use super::trigger::Trigger;
 use crate::engine::RowErrors;
+use crate::table_gate::TableGates;
 
 /// The settings that change a query's results (time zone, ...), by Spark's names; recorded with every batch.
 pub type Settings = BTreeMap<String, String>;
@@ -42,6 +43,8 @@ pub struct QueryDefinition {
     pub late_rows: Option<Arc<dyn Sink>>,
     /// The least time between the starts of two batches under the default trigger (file sinks: `commitInterval`).
     pub commit_interval: Duration,
+    /// Tables that others replace while the query runs.
+    pub gates: TableGates,
     /// When batches begin.
     pub trigger: Trigger,
     /// The checkpoint folder.

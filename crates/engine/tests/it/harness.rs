@@ -16,7 +16,9 @@ use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Clock, ConnectorRegistry, CrashPoints, NoCrash, Options, OutputMode, RandomIds, Result, Sink, SystemClock};
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::{CheckpointLife, Settings};
-use millstream_engine::{Engine, EngineConfig, QueryDefinition, RowErrors, SourceTable, StreamingQuery, StreamingQueryManager, Trigger};
+use millstream_engine::{
+    Engine, EngineConfig, QueryDefinition, RowErrors, SourceTable, StreamingQuery, StreamingQueryManager, TableGates, Trigger,
+};
 use millstream_state::Location;
 
 pub struct Harness {
@@ -121,6 +123,7 @@ impl Harness {
             row_errors: RowErrors::Fail,
             sink,
             late_rows: None,
+            gates: TableGates::default(),
             commit_interval: Duration::ZERO,
             trigger,
             checkpoint: self.checkpoint(),

@@ -296,11 +296,13 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
     Ok(Dataset { name, kind: dataset.kind, frame, format, options, partition_by, upstream })
 }
 
-/// Of a dataset's options those that its readers need: where it is, and how stores are reached.
+/// Of a dataset's options those that its readers need: where it is, how stores are reached, and how often it is computed.
 fn reader_options(options: &Options) -> Options {
     let is_reader = |name: &str| {
         let lower = name.to_ascii_lowercase();
+        // A stream that joins a view looks at it again when it has been computed again.
         lower == "path"
+            || lower == "refreshinterval"
             || lower.starts_with("aws_")
             || lower.starts_with("fs.s3a.")
             || ["sep", "header", "quote", "escape"].contains(&lower.as_str())

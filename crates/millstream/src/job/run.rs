@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_core::{Error, Result};
-use millstream_engine::{StreamingQuery, Trigger};
+use millstream_engine::{QueryDefinition, StreamingQuery, TableGate, TableGates, Trigger};
 use millstream_sql::ir::DatasetKind;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -175,6 +175,8 @@ struct DatasetTask {
     refresh_interval: Option<Duration>,
     /// Those that are waited for: all but endless streaming tables.
     upstream: Vec<watch::Receiver<bool>>,
+    /// The views that it reads stay as they are while it does; it replaces its own table when nobody reads it.
+    gates: TableGates,
     /// Whether what reads this dataset may start.
     is_ready: watch::Sender<bool>,
     stop: CancellationToken,
@@ -194,8 +196,16 @@ pub(super) async fn start(session: &Session, datasets: &[Dataset], options: RunO
         let is_view = datasets.get(at).is_some_and(|dataset| dataset.kind == DatasetKind::MaterializedView);
         is_view || bounded.get(at).copied().unwrap_or(false)
     };
+    // Of the datasets that are computed again.
+    let gates: Vec<Option<TableGate>> = refresh_intervals.iter().map(|interval| interval.map(|_| TableGate::default())).collect();
     let mut tasks = JoinSet::new();
     for (position, ((dataset, is_ready), refresh_interval)) in datasets.iter().zip(&readiness).zip(refresh_intervals).enumerate() {
+        let mut upstream = dataset.upstream.clone();
+        upstream.sort_unstable();
+        let gates = TableGates {
+            reads: upstream.iter().filter_map(|at| gates.get(*at).cloned().flatten()).collect(),
+            replaces: gates.get(position).cloned().flatten(),
+        };
         let waited_for = dataset.upstream.iter().filter(|at| is_waited_for(**at));
         let task = DatasetTask {
             session: session.clone(),
@@ -204,6 +214,7 @@ pub(super) async fn start(session: &Session, datasets: &[Dataset], options: RunO
             options: options.clone(),
             refresh_interval,
             upstream: waited_for.filter_map(|at| Some(readiness.get(*at)?.subscribe())).collect(),
+            gates,
             is_ready: is_ready.clone(),
             stop: stop.clone(),
             statuses: Arc::clone(&statuses),
@@ -292,7 +303,8 @@ impl DatasetTask {
     }
 
     async fn run_stream(&self) -> Result<()> {
-        let query = self.dataset.stream_writer(&self.options)?.start().await?;
+        let definition = self.dataset.stream_writer(&self.options)?.definition().await?;
+        let query = self.session.streams().start(QueryDefinition { gates: self.gates.clone(), ..definition }).await?;
         self.set(|status| {
             status.state = DatasetState::Running;
             status.query = Some(query.clone());
@@ -309,7 +321,7 @@ impl DatasetTask {
     async fn run_view(&self) -> Result<()> {
         self.set(|status| status.state = DatasetState::Running);
         loop {
-            let n_rows = self.dataset.view_writer().save().await?;
+            let n_rows = self.dataset.view_writer().prepare().await?.run(&self.gates).await?;
             self.set(|status| status.n_rows = Some(n_rows));
             self.is_ready.send_replace(true);
             let Some(interval) = self.refresh_interval else { return Ok(()) };

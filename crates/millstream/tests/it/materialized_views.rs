@@ -149,6 +149,27 @@ async fn a_stream_that_joins_a_view_waits_for_its_first_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_joins_with_what_a_view_holds_after_it_was_computed_again() {
+    let mut run = Running::new();
+    let datasets = "CREATE MATERIALIZED VIEW latest USING parquet LOCATION '$dir/latest'
+                      OPTIONS (refreshInterval '1 minute') AS SELECT coalesce(max(n), 0) AS latest FROM copy;
+                    CREATE STREAMING TABLE joined USING parquet LOCATION '$dir/joined'
+                      OPTIONS (checkpointLocation '$dir/checkpoint2', commitInterval '0s')
+                      AS SELECT copy.n, latest.latest FROM STREAM copy JOIN latest ON copy.n <> latest.latest;";
+    run.start(datasets, None).await.unwrap();
+    for n in 1..=5 {
+        run.add(n).await;
+        until(async || run.status("joined").query.is_some()).await;
+        run.status("joined").query.unwrap().process_all_available().await.unwrap();
+        run.seconds_until("latest", &n.to_string()).await;
+    }
+    let text = format!("SELECT n, latest FROM parquet.`{}` ORDER BY n", run.path("joined"));
+    let rows = run.session.sql(&text).await.unwrap().text_rows().await.unwrap();
+    assert_eq!(rows, [["1", "0"], ["2", "1"], ["3", "2"], ["4", "3"], ["5", "4"]]);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_without_an_interval_is_refused_by_name_before_anything_starts() {
     let total = "CREATE MATERIALIZED VIEW total USING parquet LOCATION '$dir/total' $options AS SELECT sum(n) AS total FROM copy;";
     let twice = "CREATE MATERIALIZED VIEW twice USING parquet LOCATION '$dir/twice' AS SELECT total FROM total;";

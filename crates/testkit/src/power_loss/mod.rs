@@ -394,8 +394,11 @@ impl FileSystem for PowerLossFs {
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        drop(self.lock_on()?);
-        OsFileSystem.remove_dir(dir)
+        match self.lock_on()?.next_op() {
+            None => OsFileSystem.remove_dir(dir),
+            Some(fault) if fault.is_end() => Err(off()),
+            Some(fault) => Err(failed(fault)),
+        }
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -207,6 +208,48 @@ async fn save_modes_of_batch_writes() {
     assert_eq!(ids().await, ["id=0", "id=1", "id=2", "id=3"]);
     write(&folder, "overwrite", 5, 6).await.unwrap();
     assert_eq!(ids().await, ["id=6", "id=7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_while_a_table_is_replaced_sees_one_version_of_it() {
+    let folder = Arc::new(Folder::new(&[], &[]));
+    let path = folder.path().to_str().unwrap().to_owned();
+    let write = async |version: usize| -> Result<()> {
+        let sink = sink(&folder.registry, sink_request("parquet", &[("path", &path), ("mode", "overwrite")], id_name_schema())).await?;
+        let ctx = ctx(1 + version as u128);
+        sink.start(&ctx, None).await?;
+        // In two files.
+        write_batch(&folder.registry, &sink, ctx.query_id, BatchId(0), &[id_name_rows(2 * version, 1), id_name_rows(2 * version + 1, 1)])
+            .await
+    };
+    write(0).await.unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let reads = {
+        let (is_over, path) = (Arc::clone(&is_over), path.clone());
+        tokio::spawn(async move {
+            let (mut n_whole, mut n_vanished) = (0, 0);
+            while !is_over.load(Ordering::Relaxed) {
+                match read_all("parquet", &[("path", &path)], Some(id_name_schema())).await {
+                    Ok((_, chunks)) => {
+                        let seen = sorted_row_texts(&rows(&chunks)).unwrap();
+                        let ids: Vec<usize> = seen.iter().map(|row| row[3..].split(',').next().unwrap().trim().parse().unwrap()).collect();
+                        assert!(ids.len() == 2 && ids.iter().min().unwrap().is_multiple_of(2) && ids[0].abs_diff(ids[1]) == 1, "{seen:?}");
+                        n_whole += 1;
+                    }
+                    // Listed, and replaced before it was read.
+                    Err(error) if error.error_class() == Some("FAILED_READ_FILE.FILE_NOT_EXIST") => n_vanished += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            (n_whole, n_vanished)
+        })
+    };
+    for version in 1..100 {
+        write(version).await.unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let (n_whole, n_vanished) = reads.await.unwrap();
+    assert!(n_whole > 0, "{n_vanished} reads found the files gone");
 }
 
 #[tokio::test]

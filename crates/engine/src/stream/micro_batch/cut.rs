@@ -13,6 +13,7 @@ use crate::physical::stateful::{has_timed_out, next_timeout_proc_ms, uses_event_
 use crate::stream::definition::Settings;
 use crate::stream::start::input_behind_flush;
 use crate::stream::trigger::Trigger;
+use crate::table_gate::TablesRead;
 
 /// What a batch reads, when it was cut, and under which settings.
 pub(super) struct BatchCut {
@@ -25,6 +26,8 @@ pub(super) struct BatchCut {
     pub(super) ranges: BTreeMap<String, SourceRange>,
     pub(super) static_ranges: BTreeMap<String, SourceRange>,
     pub(super) settings: Settings,
+    /// Until the batch has run, the tables that it reads are not replaced.
+    pub(super) tables_read: Option<TablesRead>,
     /// Its intent is recorded already.
     pub(super) is_replay: bool,
 }
@@ -53,13 +56,15 @@ impl MicroBatchLoop {
     }
 
     async fn cut(&mut self, clock_us: i64, watermarks: BatchWatermarks, ranges: BTreeMap<String, SourceRange>) -> Result<BatchCut> {
+        let tables_read = Some(self.run.definition.gates.read().await);
         let now = self.run.engine.clock.monotonic();
         for leaf in &mut self.run.statics {
             leaf.refresh(now).await?;
         }
         let static_ranges = self.run.statics.iter().filter_map(|leaf| Some((leaf.name.clone(), leaf.range.clone()?))).collect();
         let settings = self.run.definition.settings.clone();
-        Ok(BatchCut { batch: self.reached.next_batch, clock_us, watermarks, ranges, static_ranges, settings, is_replay: false })
+        let batch = self.reached.next_batch;
+        Ok(BatchCut { batch, clock_us, watermarks, ranges, static_ranges, settings, tables_read, is_replay: false })
     }
 
     fn needs_no_data_batch(&self, clock_us: i64) -> Result<bool> {

@@ -57,8 +57,16 @@ impl MicroBatchLoop {
         }
         let recorded = record.watermarks.map(|marks| BatchWatermarks { late_ms: marks.late_ms, current_ms: marks.current_ms });
         let watermarks = recorded.unwrap_or_else(|| self.tracker.of_next_batch());
-        let cut =
-            BatchCut { batch, clock_us: record.clock_us, watermarks, ranges, static_ranges, settings: record.settings, is_replay: true };
+        let cut = BatchCut {
+            batch,
+            clock_us: record.clock_us,
+            watermarks,
+            ranges,
+            static_ranges,
+            settings: record.settings,
+            tables_read: Some(self.run.definition.gates.read().await),
+            is_replay: true,
+        };
         let trigger = self.begin_trigger();
         let ran = self.run_batch(cut, trigger).await;
         ran.map_err(|error| match error.kind() {

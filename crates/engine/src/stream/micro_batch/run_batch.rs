@@ -43,7 +43,7 @@ impl MicroBatchLoop {
         })
     }
 
-    async fn run_and_decide(&mut self, cut: BatchCut, mut trigger: TriggerRun) -> Result<()> {
+    async fn run_and_decide(&mut self, mut cut: BatchCut, mut trigger: TriggerRun) -> Result<()> {
         let crash_points = Arc::clone(&self.run.engine.crash_points);
         if !cut.is_replay && self.run.sinks.values().any(|sink| sink.needs_intent()) {
             self.settle().await?;
@@ -53,6 +53,7 @@ impl MicroBatchLoop {
         let splits = trigger.phase("getBatch", self.splits(&cut)).await?;
         let plan = trigger.phase("queryPlanning", async { fill_splits(&self.run.plan, &splits) }).await?;
         let staged = trigger.phase("addBatch", self.stage(plan, &cut)).await?;
+        cut.tables_read = None;
 
         trigger.phase("commitOffsets", self.settle()).await?;
         self.tracker.batch_has_run(cut.watermarks, &staged.report.event_times);
