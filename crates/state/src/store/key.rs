@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array, make_array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Fields, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
 use millstream_core::Result;
 
 use super::arrow_error;
+use super::key_group::hash_key;
 use super::schema::check_columns;
 
 /// Between the key columns of one store and row bytes.
@@ -18,6 +20,51 @@ use super::schema::check_columns;
 pub struct KeyCodec {
     fields: Fields,
     converter: RowConverter,
+}
+
+/// Keys in row format and their hashes, which are made once: they say which task keeps a key, and where its table has it.
+#[derive(Debug, Clone)]
+pub struct HashedKeys {
+    bytes: BinaryArray,
+    hashes: Vec<u64>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub struct HashedKey<'a> {
+    pub hash: u64,
+    pub bytes: &'a [u8],
+}
+
+impl HashedKeys {
+    pub fn new(bytes: BinaryArray) -> Self {
+        Self { hashes: bytes.iter().map(|key| key.map_or(0, hash_key)).collect(), bytes }
+    }
+
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    pub fn bytes(&self) -> &BinaryArray {
+        &self.bytes
+    }
+
+    pub fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
+    /// Those of some rows.
+    pub fn taken(&self, rows: &UInt32Array) -> Result<Self> {
+        let bytes = take(&self.bytes, rows, None).map_err(arrow_error)?;
+        let hashes = rows.values().iter().map(|row| self.hashes.get(*row as usize).copied().unwrap_or(0));
+        Ok(Self { hashes: hashes.collect(), bytes: bytes.as_binary::<i32>().clone() })
+    }
+
+    /// All from the first to the one before the last.
+    pub fn among(&self, first: usize, last: usize) -> impl Iterator<Item = HashedKey<'_>> {
+        let hashes = self.hashes.get(first..last).unwrap_or_default();
+        hashes.iter().zip(first..).map(|(hash, row)| HashedKey { hash: *hash, bytes: self.bytes.value(row) })
+    }
 }
 
 impl KeyCodec {
@@ -31,6 +78,10 @@ impl KeyCodec {
         check_columns("key", &self.fields, keys)?;
         let keys = keys.iter().map(normalised).collect::<Result<Vec<_>>>()?;
         self.converter.convert_columns(&keys).and_then(|rows| rows.try_into_binary()).map_err(arrow_error)
+    }
+
+    pub fn hashed(&self, keys: &[ArrayRef]) -> Result<HashedKeys> {
+        self.encode(keys).map(HashedKeys::new)
     }
 
     pub fn decode<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {

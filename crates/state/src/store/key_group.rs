@@ -8,7 +8,7 @@ use arrow::datatypes::Fields;
 use millstream_core::Result;
 use twox_hash::XxHash3_64;
 
-use super::key::KeyCodec;
+use super::key::{HashedKeys, KeyCodec};
 
 /// How many key groups a checkpoint has unless its query says otherwise: the most tasks that can share its state.
 pub const KEY_GROUPS: u32 = 256;
@@ -49,14 +49,23 @@ impl KeyHasher {
         self.0.encode(keys)
     }
 
+    /// Keys as bytes, with their hashes.
+    pub(super) fn hashed(&self, keys: &[ArrayRef]) -> Result<HashedKeys> {
+        self.0.hashed(keys)
+    }
+
     /// The hash of each key.
     pub fn hashes(&self, keys: &[ArrayRef]) -> Result<Vec<u64>> {
-        Ok(self.0.encode(keys)?.iter().flatten().map(hash_key).collect())
+        Ok(self.hashed(keys)?.hashes().to_vec())
     }
 
     /// The task of each key.
     pub fn partitions(&self, keys: &[ArrayRef], n_key_groups: u32, parallelism: u32) -> Result<Vec<u32>> {
-        let partition = |hash| partition_of(key_group(hash, n_key_groups), n_key_groups, parallelism);
-        Ok(self.hashes(keys)?.into_iter().map(partition).collect())
+        Ok(partitions_of(self.hashed(keys)?.hashes(), n_key_groups, parallelism))
     }
+}
+
+/// The task of each key, by its hash.
+pub(super) fn partitions_of(hashes: &[u64], n_key_groups: u32, parallelism: u32) -> Vec<u32> {
+    hashes.iter().map(|hash| partition_of(key_group(*hash, n_key_groups), n_key_groups, parallelism)).collect()
 }

@@ -13,13 +13,14 @@
 //! when asked, a [`FrozenTable`] (all rows, for a snapshot in the background); [`StateLog`] makes both durable. Knows
 //! nothing of watermarks and operators. The reasons: `docs/design/0003-state-store.md`.
 //!
-//! Read in this order: `schema`, `key_group`, `table`, `multi_table`, `row_log`, `chunk`, `expiry`, `changes`, `state_log`.
+//! Read in this order: `schema`, `key_group`, `table`, `index`, `multi_table`, `row_log`, `chunk`, `expiry`, `changes`, `state_log`.
 
 mod changes;
 mod chunk;
 mod delta;
 mod expiry;
 mod frozen;
+mod index;
 mod key;
 mod key_group;
 mod live_rows;

@@ -22,7 +22,7 @@ use super::row_log::reserve_some;
 use super::schema::{StoreRows, StoreSchema};
 use super::slot::Slot;
 use super::spill::{SpillStats, StateMemory, Wanted};
-use super::table::{KeyedTable, Placing, no_column};
+use super::table::{KeyedTable, no_column};
 
 /// The name of the column behind the keys that tells the rows of a key apart.
 pub const ROW_NUMBER: &str = "row_number";
@@ -141,8 +141,7 @@ impl KeyedMultiTable {
         let end = end.ok_or_else(|| Error::exhausted("a store has numbered all rows that it can"))?;
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(self.next_number..end));
         let keys: Vec<ArrayRef> = keys.iter().cloned().chain([numbers]).collect();
-        let keys = self.rows.encode(&keys)?;
-        let slots = self.rows.take_in(&keys, expiry, values, |_, _, _| Placing::Unindexed)?;
+        let slots = self.rows.append(&keys, expiry, values)?;
         self.next_number = end;
         slots.into_iter().try_for_each(|slot| self.link(slot))
     }
@@ -221,9 +220,7 @@ impl KeyedMultiTable {
     /// Gives the rows of `slots` other values and expiries. Keys and places stay.
     pub fn replace(&mut self, slots: &[Slot], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
         let keys: BinaryArray = self.rows.row_keys(slots)?.into_iter().map(Some).collect();
-        let over = |_: &KeyedTable, row: usize, _: &[u8]| slots.get(row).map_or(Placing::Skip, |slot| Placing::Over(*slot));
-        self.rows.take_in(&keys, expiry, values, over)?;
-        Ok(())
+        self.rows.replace(slots, keys, expiry, values)
     }
 
     /// Removes all rows of `keys`.

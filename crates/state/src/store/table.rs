@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
 use arrow::datatypes::Int64Type;
-use hashbrown::HashTable;
 use millstream_core::{Error, Result};
 
 use super::changes::Changes;
@@ -12,7 +11,8 @@ use super::chunk::ChunkRows;
 use super::delta::TableDelta;
 use super::expiry::ExpiryIndex;
 use super::frozen::{FrozenTable, live_rows};
-use super::key::KeyCodec;
+use super::index::{KEYS_AT_ONCE, KeyIndex};
+use super::key::{HashedKey, HashedKeys, KeyCodec};
 use super::key_group::hash_key;
 use super::multi_table::NUMBER_BYTES;
 use super::row_log::{ColdChunks, RowLog};
@@ -26,9 +26,6 @@ const ROWS_PER_BATCH: usize = 8192;
 /// A call's rows are kept in chunks of so many at most, so that none of them is costly to rewrite.
 const ROWS_PER_CHUNK: usize = 1 << 16;
 
-/// So many keys are looked for at once.
-const KEYS_AT_ONCE: usize = 64;
-
 /// The live rows of one store of one operator in one task: one row per key.
 ///
 /// Keys are equal as in grouping: a null equals a null, -0.0 equals 0.0, and all NaNs are one. A row whose expiry has
@@ -37,9 +34,8 @@ const KEYS_AT_ONCE: usize = 64;
 pub struct KeyedTable {
     schema: Arc<StoreSchema>,
     codec: Arc<KeyCodec>,
-    /// Empty where rows are not looked for by their whole keys.
-    index: HashTable<Slot>,
-    is_indexed: bool,
+    index: KeyIndex,
+    indexing: Indexing,
     log: RowLog,
     expiries: ExpiryIndex,
     changes: Changes,
@@ -70,8 +66,8 @@ impl KeyedTable {
     fn found_by(schema: StoreSchema, memory: &StateMemory, hash: KeyHash) -> Result<Self> {
         Ok(Self {
             codec: Arc::new(KeyCodec::new(schema.keys())?),
-            index: HashTable::new(),
-            is_indexed: true,
+            index: KeyIndex::default(),
+            indexing: Indexing::Done,
             log: RowLog::new(memory),
             expiries: ExpiryIndex::default(),
             changes: Changes::default(),
@@ -95,7 +91,7 @@ impl KeyedTable {
 
     /// What the table takes of memory, rows and indexes, as allocated, and what is kept beside it.
     pub fn memory_bytes(&self) -> usize {
-        let hot = self.index.allocation_size() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes();
+        let hot = self.index.memory_bytes() + self.log.memory_bytes() + self.expiries.memory_bytes() + self.changes.memory_bytes();
         hot + self.cold.memory_bytes() + self.beside_bytes
     }
 
@@ -112,7 +108,7 @@ impl KeyedTable {
 
     /// The row of each key, if there is one. The slots are good until the next delta is taken, or their rows are removed.
     pub fn lookup(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
-        let keys = self.codec.encode(keys)?;
+        let keys = self.codec.hashed(keys)?;
         self.slots_of(&keys)
     }
 
@@ -140,9 +136,13 @@ impl KeyedTable {
     /// Sets the rows of `keys`, whether they are there or not. A row expires at its `expiry` (milliseconds of whichever
     /// time the store lives by), one without never does. Of equal keys in one call the last counts.
     pub fn upsert(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
-        let keys = self.codec.encode(keys)?;
-        let known = self.slots_of(&keys)?;
-        self.take_in(&keys, expiry, values, |table, row, key| table.placing(known.get(row), key))?;
+        let keys = self.codec.hashed(keys)?;
+        self.upsert_hashed(&keys, expiry, values)
+    }
+
+    fn upsert_hashed(&mut self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        let known = self.known(keys)?;
+        self.take_in(Origin::Caller, keys, expiry, values, known.as_known(), Self::placing)?;
         Ok(())
     }
 
@@ -155,10 +155,9 @@ impl KeyedTable {
         expiry: Option<&Int64Array>,
         values: &[ArrayRef],
     ) -> Result<()> {
-        let keys = self.codec.encode(keys)?;
-        self.take_in(&keys, expiry, values, |table, row, key| {
-            let known = known.get(row).filter(|slot| slot.is_some_and(|slot| table.log.is_live(slot)));
-            table.placing(known, key)
+        let keys = self.codec.hashed(keys)?;
+        self.take_in(Origin::Caller, &keys, expiry, values, Known::Slots(known), |table, key, known| {
+            table.placing(key, known.filter(|slot| table.log.is_live(*slot)))
         })?;
         Ok(())
     }
@@ -166,15 +165,29 @@ impl KeyedTable {
     /// Adds the rows of those `keys` that are not there, and leaves the others as they are, expiry included. Says which
     /// were added; of equal keys in one call it is the first.
     pub fn insert_new(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<BooleanArray> {
-        let keys = self.codec.encode(keys)?;
-        let known = self.slots_of(&keys)?;
+        let keys = self.codec.hashed(keys)?;
+        let known = self.known(&keys)?;
         let mut is_new = BooleanBufferBuilder::new(keys.len());
-        self.take_in(&keys, expiry, values, |table, row, key| {
-            let placing = table.placing(known.get(row), key);
-            is_new.append(matches!(placing, Placing::New { .. }));
+        self.take_in(Origin::Caller, &keys, expiry, values, known.as_known(), |table, key, known| {
+            let placing = table.placing(key, known);
+            is_new.append(matches!(placing, Placing::New));
             if let Placing::Over(_) = placing { Placing::Skip } else { placing }
         })?;
         Ok(BooleanArray::new(is_new.finish(), None))
+    }
+
+    /// Adds rows that only their slots name, in a table that is not indexed.
+    pub(super) fn append(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<Vec<Slot>> {
+        let keys = self.codec.hashed(keys)?;
+        self.take_in(Origin::Caller, &keys, expiry, values, Known::Slots(&[]), |_, _, _| Placing::Unindexed)
+    }
+
+    /// Gives the rows of `slots`, whose keys these are, other values.
+    pub(super) fn replace(&mut self, slots: &[Slot], keys: BinaryArray, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        let known: Vec<Option<Slot>> = slots.iter().copied().map(Some).collect();
+        let over = |_: &Self, _: HashedKey<'_>, known: Option<Slot>| known.map_or(Placing::Skip, Placing::Over);
+        self.take_in(Origin::Caller, &HashedKeys::new(keys), expiry, values, Known::Slots(&known), over)?;
+        Ok(())
     }
 
     /// Removes the rows of those `keys` that are there.
@@ -251,33 +264,53 @@ impl KeyedTable {
 
     /// Makes the changes of a delta that was taken from a table with the same rows. They are no changes of this one.
     pub fn apply(&mut self, delta: &TableDelta) -> Result<()> {
-        if let Some(t) = delta.expired_to {
+        let StoreRows { keys, expiry, values, .. } = &delta.upserted;
+        let keys = self.codec.hashed(keys)?;
+        let removed = self.codec.hashed(&delta.removed)?;
+        self.apply_hashed(delta.expired_to, &removed, &keys, expiry.as_ref(), values)
+    }
+
+    /// As [`KeyedTable::apply`].
+    pub(super) fn apply_hashed(
+        &mut self,
+        expired_to: Option<i64>,
+        removed: &HashedKeys,
+        keys: &HashedKeys,
+        expiry: Option<&Int64Array>,
+        values: &[ArrayRef],
+    ) -> Result<()> {
+        if let Some(t) = expired_to {
             self.discard_expired(t)?;
         }
-        if delta.n_removed > 0 {
-            self.remove(&delta.removed)?;
+        if removed.len() > 0 {
+            let slots: Vec<Slot> = self.slots_of(removed)?.into_iter().flatten().collect();
+            self.remove_slots(&slots)?;
         }
-        let StoreRows { n_rows, keys, expiry, values } = &delta.upserted;
-        if *n_rows > 0 {
-            self.upsert(keys, expiry.as_ref(), values)?;
+        if keys.len() > 0 {
+            self.upsert_hashed(keys, expiry, values)?;
         }
         self.changes.take();
         self.make_room()
     }
 
-    /// Takes rows in that are not there: those of a snapshot, which has each key once. They are no changes.
-    pub(super) fn fill(&mut self, rows: &StoreRows) -> Result<()> {
-        let keys = self.codec.encode(&rows.keys)?;
-        let new = |_: &Self, _: usize, key: &[u8]| Placing::New { hash: hash_key(key) };
-        self.take_in_from(Origin::Disk, &keys, rows.expiry.as_ref(), &rows.values, new)?;
+    /// Takes rows in that are not there: those of a snapshot, which has each key once. They are no changes. The index is made when
+    /// the first key is looked for: all at once it is made much faster than row by row.
+    pub(super) fn fill(&mut self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        if self.log.n_live() == 0 && self.indexing == Indexing::Done {
+            self.indexing = Indexing::Due;
+        }
+        let place = match self.indexing {
+            Indexing::Done => Placing::New,
+            Indexing::Due | Indexing::Never => Placing::Unindexed,
+        };
+        self.take_in(Origin::Disk, keys, expiry, values, Known::Slots(&[]), |_, _, _| place)?;
         self.make_room()
     }
 
-    /// Makes room for about so many rows at once: an index that doubles again and again looks at every key each time. Beyond a
-    /// memory budget most of them would not stay.
-    pub(super) fn expect(&mut self, n_rows: usize) {
-        if self.index.is_empty() && !self.is_limited() {
-            self.index = HashTable::with_capacity(n_rows);
+    /// Makes the index, if it has not been made since rows were filled in.
+    pub(super) fn see_to_index(&mut self) {
+        if self.indexing == Indexing::Due {
+            (self.index, self.indexing) = (KeyIndex::of(&self.log), Indexing::Done);
         }
     }
 
@@ -289,7 +322,7 @@ impl KeyedTable {
 
     /// From here on rows are reached by their slots alone: who has lists of them needs no index by the whole keys.
     pub(super) fn drop_index(&mut self) {
-        (self.index, self.is_indexed) = (HashTable::new(), false);
+        (self.index, self.indexing) = (KeyIndex::default(), Indexing::Never);
     }
 
     /// Whether rows on disk are found by their keys without the number.
@@ -309,10 +342,6 @@ impl KeyedTable {
     /// The row of a slot was asked for.
     pub(super) fn touch(&mut self, slot: Slot) {
         self.log.touch(slot);
-    }
-
-    pub(super) fn encode(&self, keys: &[ArrayRef]) -> Result<BinaryArray> {
-        self.codec.encode(keys)
     }
 
     /// The slots of the rows in memory.
@@ -342,57 +371,30 @@ impl KeyedTable {
         any_expires.then(|| self.gather_expiry(slots)).filter(|expiry| expiry.null_count() < expiry.len())
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
-        self.index.find(hash, |slot| self.log.key(*slot) == Some(key)).copied()
-    }
-
-    /// The rows in memory of many keys. In a large table each step of a search waits for memory; so the steps are taken for
-    /// some keys at once, which wait together.
-    fn find_all(&self, keys: &BinaryArray) -> Vec<Option<Slot>> {
-        let mut found = Vec::with_capacity(keys.len());
-        let mut asked: Vec<(u64, &[u8])> = Vec::with_capacity(KEYS_AT_ONCE);
-        let mut candidates: Vec<Option<Slot>> = Vec::with_capacity(KEYS_AT_ONCE);
-        let mut their_keys: Vec<Option<&[u8]>> = Vec::with_capacity(KEYS_AT_ONCE);
-        for from in (0..keys.len()).step_by(KEYS_AT_ONCE) {
-            let to = keys.len().min(from + KEYS_AT_ONCE);
-            asked.clear();
-            asked.extend((from..to).map(|row| keys.value(row)).map(|key| (hash_key(key), key)));
-            candidates.clear();
-            // The first one whose hash is like that of the key, which nearly always is the one.
-            candidates.extend(asked.iter().map(|(hash, _)| self.index.find(*hash, |_| true).copied()));
-            their_keys.clear();
-            their_keys.extend(candidates.iter().map(|slot| self.log.key((*slot)?)));
-            let outcomes = asked.iter().zip(&candidates).zip(&their_keys);
-            found.extend(outcomes.map(|(((hash, key), slot), its_key)| match slot {
-                Some(_) if *its_key == Some(*key) => *slot,
-                Some(_) => self.find(*hash, key),
-                None => None,
-            }));
-        }
-        found
-    }
-
-    /// Where a row goes; `known` is what was found of its key before the call.
-    fn placing(&self, known: Option<&Option<Slot>>, key: &[u8]) -> Placing {
-        if let Some(Some(slot)) = known {
-            return Placing::Over(*slot);
-        }
+    /// Where a row goes; `known` is what was found of its key before.
+    fn placing(&self, key: HashedKey<'_>, known: Option<Slot>) -> Placing {
         // An earlier row of the call may have brought it.
-        let hash = hash_key(key);
-        self.find(hash, key).map_or(Placing::New { hash }, Placing::Over)
+        known.or_else(|| self.index.find(&self.log, key)).map_or(Placing::New, Placing::Over)
+    }
+
+    /// What has to be known of keys before rows of theirs are placed: rows on disk come in first.
+    fn known(&mut self, keys: &HashedKeys) -> Result<Found> {
+        self.see_to_index();
+        Ok(if self.is_limited() { Found::All(self.slots_of(keys)?) } else { Found::AsTheyCome })
     }
 
     /// The row of each key; those on disk come in.
-    fn slots_of(&mut self, keys: &BinaryArray) -> Result<Vec<Option<Slot>>> {
-        let mut found = self.find_all(keys);
+    fn slots_of(&mut self, keys: &HashedKeys) -> Result<Vec<Option<Slot>>> {
+        self.see_to_index();
+        let mut found = self.index.find_all(&self.log, keys);
         if !self.is_limited() {
             return Ok(found);
         }
         found.iter().flatten().for_each(|slot| self.log.touch(*slot));
-        let unknown = || keys.iter().flatten().zip(&found).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key);
+        let unknown = || keys.bytes().iter().flatten().zip(&found).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key);
         if !self.bring_in(unknown(), Wanted::Row)?.is_empty() {
-            for (key, slot) in keys.iter().flatten().zip(&mut found).filter(|(_, slot)| slot.is_none()) {
-                *slot = self.find(hash_key(key), key);
+            for (key, slot) in keys.among(0, keys.len()).zip(&mut found).filter(|(_, slot)| slot.is_none()) {
+                *slot = self.index.find(&self.log, key);
             }
         }
         Ok(found)
@@ -411,10 +413,8 @@ impl KeyedTable {
         keys.sort_unstable();
         keys.dedup();
         let Some(rows) = self.cold.take_out(&keys, wanted)? else { return Ok(Vec::new()) };
-        self.take_in_from(Origin::Disk, &rows.keys, Some(&rows.expiry), &rows.values, |table, _, key| match table.is_indexed {
-            true => Placing::New { hash: hash_key(key) },
-            false => Placing::Unindexed,
-        })
+        let place = if self.indexing == Indexing::Done { Placing::New } else { Placing::Unindexed };
+        self.take_in(Origin::Disk, &HashedKeys::new(rows.keys), Some(&rows.expiry), &rows.values, Known::Slots(&[]), |_, _, _| place)
     }
 
     /// Rows on disk that expire at or before `t` are gone: what they were.
@@ -478,7 +478,7 @@ impl KeyedTable {
         for slot in &cold.slots {
             self.forget(*slot);
         }
-        self.shrink_index();
+        self.index.shrink(&self.log);
         self.log.compact(&cold)
     }
 
@@ -494,78 +494,66 @@ impl KeyedTable {
         Ok(())
     }
 
-    /// Takes rows into the log; `decide` says for each, by its number and key, where it goes. Says the slots they have
+    /// Takes rows into the log; `decide` says for each where it goes, by its key and what is known of it. Says the slots they have
     /// got, without those that were skipped.
-    pub(super) fn take_in(
-        &mut self,
-        keys: &BinaryArray,
-        expiry: Option<&Int64Array>,
-        values: &[ArrayRef],
-        decide: impl FnMut(&Self, usize, &[u8]) -> Placing,
-    ) -> Result<Vec<Slot>> {
-        self.take_in_from(Origin::Caller, keys, expiry, values, decide)
-    }
-
-    fn take_in_from(
+    fn take_in(
         &mut self,
         origin: Origin,
-        keys: &BinaryArray,
+        keys: &HashedKeys,
         expiry: Option<&Int64Array>,
         values: &[ArrayRef],
-        mut decide: impl FnMut(&Self, usize, &[u8]) -> Placing,
+        known: Known<'_>,
+        mut decide: impl FnMut(&Self, HashedKey<'_>, Option<Slot>) -> Placing,
     ) -> Result<Vec<Slot>> {
         self.schema.check_values(values, keys.len())?;
         if let Some(expiry) = expiry.filter(|expiry| expiry.len() != keys.len()) {
             return Err(Error::internal(format!("{} keys came with {} expiries", keys.len(), expiry.len())));
         }
         let mut slots = Vec::with_capacity(keys.len());
+        let mut found = Vec::with_capacity(KEYS_AT_ONCE);
         for from in (0..keys.len()).step_by(ROWS_PER_CHUNK) {
-            let n = ROWS_PER_CHUNK.min(keys.len() - from);
-            let keys = keys.slice(from, n);
-            let expiry = expiry.map(|expiry| expiry.slice(from, n));
-            let values: Vec<ArrayRef> = values.iter().map(|column| column.slice(from, n)).collect();
-            let open = self.log.open(ChunkRows::new(keys.clone(), expiry.clone(), &values)?);
-            for (row, key) in keys.iter().flatten().enumerate() {
-                let placing = decide(self, from + row, key);
-                let slot = match placing {
-                    Placing::Skip => {
-                        self.log.skip(open)?;
-                        continue;
-                    }
-                    Placing::Over(slot) => self.log.place(open, Some(slot))?,
-                    Placing::New { hash } => {
-                        self.grow_index();
-                        let slot = self.log.place(open, None)?;
-                        let log = &self.log;
-                        self.index.insert_unique(hash, slot, |slot| log.key(*slot).map_or(0, hash_key));
-                        slot
-                    }
-                    Placing::Unindexed => self.log.place(open, None)?,
-                };
-                slots.push(slot);
-                if origin == Origin::Caller {
-                    self.changes.upsert(slot, matches!(placing, Placing::New { .. } | Placing::Unindexed));
+            let to = keys.len().min(from + ROWS_PER_CHUNK);
+            let slice = |column: &ArrayRef| column.slice(from, to - from);
+            let values: Vec<ArrayRef> = values.iter().map(slice).collect();
+            let chunk_expiry = expiry.map(|expiry| expiry.slice(from, to - from));
+            let open = self.log.open(ChunkRows::new(keys.bytes().slice(from, to - from), chunk_expiry, &values)?);
+            for first in (from..to).step_by(KEYS_AT_ONCE) {
+                let last = to.min(first + KEYS_AT_ONCE);
+                found.clear();
+                match known {
+                    Known::Ask => self.index.find_some(&self.log, keys, first, last, &mut found),
+                    Known::Slots(slots) => found.extend_from_slice(slots.get(first..last).unwrap_or_default()),
                 }
-                if let Some(expiry) = expiry.as_ref().filter(|expiry| expiry.is_valid(row)) {
-                    let log = &self.log;
-                    self.expiries.insert(slot, expiry.value(row), |slot| log.expiry(slot));
+                found.resize(last - first, None);
+                for ((row, key), known) in (first..last).zip(keys.among(first, last)).zip(&found) {
+                    let placing = decide(self, key, *known);
+                    let slot = match placing {
+                        Placing::Skip => {
+                            self.log.skip(open)?;
+                            continue;
+                        }
+                        Placing::Over(slot) => self.log.place(open, Some(slot))?,
+                        Placing::New => {
+                            self.index.reserve_one(&self.log);
+                            let slot = self.log.place(open, None)?;
+                            self.index.insert(&self.log, key.hash, slot);
+                            slot
+                        }
+                        Placing::Unindexed => self.log.place(open, None)?,
+                    };
+                    slots.push(slot);
+                    if origin == Origin::Caller {
+                        self.changes.upsert(slot, matches!(placing, Placing::New | Placing::Unindexed));
+                    }
+                    if let Some(expiry) = expiry.filter(|expiry| expiry.is_valid(row)) {
+                        let log = &self.log;
+                        self.expiries.insert(slot, expiry.value(row), |slot| log.expiry(slot));
+                    }
                 }
             }
             self.log.tidy()?;
         }
         Ok(slots)
-    }
-
-    /// Doubles the index when it is full. Left to itself it would hash the keys in its own order, which is none in memory.
-    fn grow_index(&mut self) {
-        if self.index.len() < self.index.capacity() {
-            return;
-        }
-        let mut index = HashTable::with_capacity((self.index.len() * 2).max(8));
-        for (slot, key) in self.log.live_slots() {
-            index.insert_unique(hash_key(key), slot, |slot| self.log.key(*slot).map_or(0, hash_key));
-        }
-        self.index = index;
     }
 
     pub(super) fn expired_slots(&mut self, t: i64) -> Vec<Slot> {
@@ -583,27 +571,18 @@ impl KeyedTable {
             note(&mut self.changes, *slot, key);
             self.forget(*slot);
         }
-        self.shrink_index();
+        self.index.shrink(&self.log);
         self.log.tidy()
     }
 
     /// The row of a slot is not in memory any more.
     fn forget(&mut self, slot: Slot) {
-        if self.is_indexed
+        if self.indexing == Indexing::Done
             && let Some(key) = self.log.key(slot)
-            && let Ok(entry) = self.index.find_entry(hash_key(key), |other| *other == slot)
         {
-            entry.remove();
+            self.index.remove(hash_key(key), slot);
         }
         self.log.remove(slot);
-    }
-
-    /// Gives back what a much larger table needed.
-    fn shrink_index(&mut self) {
-        if self.index.capacity() > 64 && self.index.len() < self.index.capacity() / 8 {
-            let log = &self.log;
-            self.index.shrink_to(self.index.len() * 2, |slot| log.key(*slot).map_or(0, hash_key));
-        }
     }
 }
 
@@ -611,14 +590,48 @@ pub(super) fn no_column(column: usize) -> Error {
     Error::internal(format!("a store has no value column {column}"))
 }
 
+/// Whether rows are found by their whole keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Indexing {
+    Done,
+    /// Rows have been filled in, and nobody has looked for one yet.
+    Due,
+    /// Who has lists of the rows finds them.
+    Never,
+}
+
+/// What is known of the keys of rows that come in.
+#[derive(Debug, Clone, Copy)]
+enum Known<'a> {
+    /// The slots of the first keys; nothing of the others.
+    Slots(&'a [Option<Slot>]),
+    /// To be looked for, some at once, when their rows are placed: then the memory is still at hand.
+    Ask,
+}
+
+/// The slots of keys, or that they need not be looked for in advance.
+enum Found {
+    All(Vec<Option<Slot>>),
+    AsTheyCome,
+}
+
+impl Found {
+    fn as_known(&self) -> Known<'_> {
+        match self {
+            Self::All(slots) => Known::Slots(slots),
+            Self::AsTheyCome => Known::Ask,
+        }
+    }
+}
+
 /// Where a row that comes in goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Placing {
+enum Placing {
     /// In the place of the row of this slot.
     Over(Slot),
-    /// In a new one; its key has this hash and is not there yet.
-    New { hash: u64 },
-    /// In a new one, in a table that is not indexed.
+    /// In a new one; its key is not there yet.
+    New,
+    /// In a new one, which the index does not know.
     Unindexed,
     /// Nowhere.
     Skip,

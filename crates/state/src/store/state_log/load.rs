@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::Fields;
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result, RunEpoch};
 
 use super::deltas::{DeltaRef, parts};
@@ -24,7 +25,8 @@ use super::snapshot::SnapshotReader;
 use crate::fs::blocking;
 use crate::location::Location;
 use crate::store::delta::TableDelta;
-use crate::store::key_group::KeyHasher;
+use crate::store::key::HashedKeys;
+use crate::store::key_group::{KeyHasher, partitions_of};
 use crate::store::multi_table::KeyedMultiTable;
 use crate::store::schema::{StoreRows, StoreSchema};
 use crate::store::table::KeyedTable;
@@ -33,11 +35,11 @@ use crate::store::{StateMemory, StoreId, arrow_error};
 /// Deltas read at a time.
 const READS_AT_ONCE: usize = 8;
 
+/// Parts of a snapshot that are dealt out to tasks at a time, while others are applied.
+const DEALT_AT_ONCE: usize = 4;
+
 /// Parts of so many rows are applied to the tables of several tasks at a time.
 const ROWS_WORTH_THREADS: usize = 4096;
-
-/// An index for so many rows takes some 100 MB: beyond it, it grows as rows come.
-const ROWS_EXPECTED_MAX: usize = 16 << 20;
 
 /// What the log of a checkpoint says about its state.
 #[derive(Debug, Clone, Default)]
@@ -145,7 +147,7 @@ pub async fn load(
         match read_snapshot(&dir, query_id, name, len, Targets::new(stores, tasks, memory)?).await {
             Ok(targets) => {
                 let targets = apply_deltas(&dir, state, Some(name.batch), version, targets).await?;
-                return Ok(loaded(targets, Some(name.batch), damaged));
+                return loaded(targets, Some(name.batch), damaged).await;
             }
             Err(error) if error.kind() == ErrorKind::Data => {
                 let file = format!("{STATE_DIR}/{}", StateFile::Snapshot(name).name());
@@ -160,7 +162,7 @@ pub async fn load(
     let is_whole = is_followed(state, None, version) || begin_empty(state, stores);
     if (damaged.len() < 2 && is_whole) || never_had_any {
         let targets = apply_deltas(&dir, state, None, version, Targets::new(stores, tasks, memory)?).await?;
-        return Ok(loaded(targets, None, damaged));
+        return loaded(targets, None, damaged).await;
     }
     Err(no_snapshot_is_whole(state, version, &damaged))
 }
@@ -201,21 +203,33 @@ pub fn is_followed(state: &RecoveredState, snapshot: Option<BatchId>, version: O
     version.is_none_or(|version| next > version) || state.first_batch.is_some_and(|first| first <= next)
 }
 
-fn loaded(targets: Targets, snapshot: Option<BatchId>, damaged: Vec<(String, String)>) -> LoadedState {
-    let tables = targets.by_store.into_iter().map(|(id, target)| (id, target.tables)).collect();
-    LoadedState { tables, snapshot, damaged }
+async fn loaded(mut targets: Targets, snapshot: Option<BatchId>, damaged: Vec<(String, String)>) -> Result<LoadedState> {
+    blocking(move || {
+        // Those of several rows per key get an index of another kind.
+        let indexed = targets.tables.iter_mut().filter(|(id, _)| !targets.dealer.is_multi(id));
+        let mut indexed: Vec<&mut KeyedTable> = indexed.flat_map(|(_, tables)| tables).collect();
+        let n_rows = indexed.iter().map(|table| table.n_rows()).sum();
+        side_by_side(&mut indexed, n_rows, |table| {
+            table.see_to_index();
+            Ok(())
+        })?;
+        Ok(LoadedState { tables: targets.tables, snapshot, damaged })
+    })
+    .await
 }
 
 async fn read_snapshot(dir: &Location, query_id: QueryId, name: SnapshotName, len: u64, mut targets: Targets) -> Result<Targets> {
-    let mut reader = SnapshotReader::open(dir, query_id, name, len).await?;
-    let mut next = reader.next().await?;
-    while let Some(part) = next {
-        if targets.are_empty() {
-            targets.expect(&part, len);
-        }
-        // The next part is read while this one is applied.
-        let (applied, read) = tokio::join!(targets.apply(PartOf::Snapshot, name.epoch, vec![part]), reader.next());
-        (targets, next) = (applied?, read?);
+    let reader = SnapshotReader::open(dir, query_id, name, len).await?;
+    let parts = stream::try_unfold(reader, |mut reader| async { Ok(reader.next_payload().await?.map(|part| (part, reader))) });
+    let dealer = Arc::clone(&targets.dealer);
+    // Parts are read and dealt out while others are applied.
+    let deal = |payload: Bytes| {
+        let dealer = Arc::clone(&dealer);
+        blocking(move || dealer.deal(name.epoch, part::decode(&payload).map_err(Error::data)?))
+    };
+    let mut dealt = std::pin::pin!(parts.map_ok(deal).try_buffered(DEALT_AT_ONCE));
+    while let Some(part) = dealt.try_next().await? {
+        targets = targets.apply(PartOf::Snapshot, part.into_iter().collect()).await?;
     }
     Ok(targets)
 }
@@ -229,17 +243,23 @@ async fn apply_deltas(
 ) -> Result<Targets> {
     // What no store of now owns need not be there any more.
     let is_owned = |delta: &KeptDelta| match written_by(delta) {
-        Ok(epoch) => targets.by_store.values().any(|target| target.history.owns(epoch)),
+        Ok(epoch) => targets.dealer.owns(epoch),
         Err(_) => true,
     };
     let wanted = state.deltas.iter().filter(|delta| Some(delta.batch) > after && Some(delta.batch) <= up_to && is_owned(delta));
     // Collected: a stream over the borrowing iterator would make the future of a start `Send` for one lifetime only.
-    let reads: Vec<_> = wanted.cloned().map(|delta| written_delta(dir.clone(), delta)).collect();
-    let mut read = futures::stream::iter(reads).buffered(READS_AT_ONCE);
-    while let Some((written_by, parts)) = read.try_next().await? {
-        targets = targets.apply(PartOf::Delta, written_by, parts).await?;
+    let reads: Vec<_> = wanted.cloned().map(|delta| dealt_delta(dir.clone(), delta, Arc::clone(&targets.dealer))).collect();
+    let mut read = stream::iter(reads).buffered(READS_AT_ONCE);
+    while let Some(parts) = read.try_next().await? {
+        targets = targets.apply(PartOf::Delta, parts).await?;
     }
     Ok(targets)
+}
+
+/// The parts of one delta, dealt out.
+async fn dealt_delta(dir: Location, delta: KeptDelta, dealer: Arc<Dealer>) -> Result<Vec<Dealt>> {
+    let (written_by, parts) = written_delta(dir, delta).await?;
+    blocking(move || parts.into_iter().filter_map(|part| dealer.deal(written_by, part).transpose()).collect()).await
 }
 
 /// The parts of one delta, and which run wrote it.
@@ -262,8 +282,9 @@ pub async fn read_delta(dir: Location, delta: KeptDelta) -> Result<Vec<(StoreId,
         return Err(named("this is no name of a file of state"));
     }
     let bytes = files::read(&dir.join(file), *offset, *length).await?.ok_or_else(|| named("the file is missing or too short"))?;
-    let parts = parts(&delta.reference, &bytes).map_err(|why| named(&why))?;
-    parts.iter().map(|part| part::decode(part)).collect::<Result<_, String>>().map_err(|why| named(&why))
+    let reference = delta.reference.clone();
+    let decoded = blocking(move || Ok(parts(&reference, &bytes).and_then(|parts| parts.iter().map(|part| part::decode(part)).collect())));
+    decoded.await?.map_err(|why: String| named(&why))
 }
 
 fn damage(what: String) -> Error {
@@ -285,73 +306,81 @@ enum PartOf {
     Delta,
 }
 
-/// The tables that are being filled.
+/// The tables that are being filled: those of each store's tasks.
 struct Targets {
-    by_store: BTreeMap<StoreId, Target>,
+    dealer: Arc<Dealer>,
+    tables: BTreeMap<StoreId, Vec<KeyedTable>>,
+}
+
+/// Who gets which row.
+struct Dealer {
+    stores: BTreeMap<StoreId, DealtStore>,
     tasks: Tasks,
 }
 
-struct Target {
-    /// By the keys without row numbers and slices: all rows of a key are in one table.
-    hasher: KeyHasher,
-    n_hashed: usize,
+struct DealtStore {
+    /// By the whole keys.
+    keys: KeyHasher,
+    /// By the keys without row numbers and slices, where there are any: all rows of a key are in one table.
+    tasks: Option<(KeyHasher, usize)>,
     kind: StoreKind,
     row_schema: Arc<StoreSchema>,
     history: StoreHistory,
-    tables: Vec<KeyedTable>,
+}
+
+/// A part of a delta or snapshot, dealt out.
+struct Dealt {
+    id: StoreId,
+    n_rows: usize,
+    /// By task.
+    hands: Vec<Hand>,
+}
+
+/// What one task gets.
+struct Hand {
+    expired_to: Option<i64>,
+    removed: HashedKeys,
+    keys: HashedKeys,
+    expiry: Option<Int64Array>,
+    values: Vec<ArrayRef>,
 }
 
 impl Targets {
     fn new(stores: &[StoreSpec], tasks: Tasks, memory: &StateMemory) -> Result<Self> {
-        let mut by_store = BTreeMap::new();
+        let (mut dealt, mut tables) = (BTreeMap::new(), BTreeMap::new());
         for StoreSpec { id, kind, schema, history } in stores {
             let (row_schema, table): (_, &dyn Fn() -> Result<KeyedTable>) = match kind {
                 StoreKind::Single | StoreKind::Sliced => (schema.clone(), &|| KeyedTable::within(schema.clone(), memory)),
                 StoreKind::Multi => (KeyedMultiTable::row_schema(schema)?, &|| KeyedMultiTable::rows_within(schema, memory)),
             };
-            let tables = (0..tasks.parallelism).map(|_| table()).collect::<Result<_>>()?;
+            tables.insert(id.clone(), (0..tasks.parallelism).map(|_| table()).collect::<Result<_>>()?);
             let hashed = hashed_keys(*kind, schema);
-            let target = Target {
-                hasher: KeyHasher::new(&hashed)?,
-                n_hashed: hashed.len(),
+            let store = DealtStore {
+                keys: KeyHasher::new(row_schema.keys())?,
+                tasks: (hashed != *row_schema.keys()).then(|| Ok::<_, Error>((KeyHasher::new(&hashed)?, hashed.len()))).transpose()?,
                 kind: *kind,
                 row_schema: Arc::new(row_schema),
                 history: history.clone(),
-                tables,
             };
-            by_store.insert(id.clone(), target);
+            dealt.insert(id.clone(), store);
         }
-        Ok(Self { by_store, tasks })
-    }
-
-    fn are_empty(&self) -> bool {
-        self.by_store.values().flat_map(|target| &target.tables).all(|table| table.n_rows() == 0)
-    }
-
-    /// The first part of a snapshot of `len` bytes: if the rest is like it, so many rows will come.
-    fn expect(&mut self, (id, first): &(StoreId, TableDelta), len: u64) {
-        let StoreRows { n_rows, keys, expiry, values } = &first.upserted;
-        let bytes = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
-        let columns = keys.iter().chain(values).map(|column| bytes(column.as_ref()));
-        let first_bytes = columns.chain(expiry.as_ref().map(|expiry| bytes(expiry))).sum::<usize>();
-        // A store with small parts, or a first part unlike the others, must not take memory that nobody needs.
-        if let Some(target) = self.by_store.get_mut(id).filter(|_| *n_rows >= ROWS_WORTH_THREADS) {
-            let n_parts = usize::try_from(len).unwrap_or(usize::MAX) / first_bytes.max(1);
-            let n_rows = n_rows.saturating_mul(n_parts) / target.tables.len().max(1);
-            target.tables.iter_mut().for_each(|table| table.expect(n_rows.min(ROWS_EXPECTED_MAX)));
-        }
+        Ok(Self { dealer: Arc::new(Dealer { stores: dealt, tasks }), tables })
     }
 
     /// Away from the async threads, as this is work.
-    async fn apply(mut self, of: PartOf, written_by: RunEpoch, parts: Vec<(StoreId, TableDelta)>) -> Result<Self> {
+    async fn apply(mut self, of: PartOf, parts: Vec<Dealt>) -> Result<Self> {
         blocking(move || {
-            for (id, delta) in parts {
-                // A store that nobody asks for is left alone.
-                if let Some(target) = self.by_store.get_mut(&id).filter(|target| target.history.owns(written_by)) {
-                    let applied = target.history.in_todays_columns(written_by, delta, &target.row_schema, target.kind);
-                    let applied = applied.and_then(|delta| target.apply(of, &delta, self.tasks));
-                    applied.map_err(|error| error.context(format!("loading the state of {id}")))?;
-                }
+            for Dealt { id, n_rows, hands } in parts {
+                let tables = self.tables.get_mut(&id).ok_or_else(|| Error::internal(format!("{id} has no tables")))?;
+                let mut dealt: Vec<(&mut KeyedTable, Hand)> = tables.iter_mut().zip(hands).collect();
+                let applied = side_by_side(&mut dealt, n_rows, |(table, hand)| {
+                    let Hand { expired_to, removed, keys, expiry, values } = hand;
+                    match of {
+                        PartOf::Snapshot => table.fill(keys, expiry.as_ref(), values),
+                        PartOf::Delta => table.apply_hashed(*expired_to, removed, keys, expiry.as_ref(), values),
+                    }
+                });
+                applied.map_err(|error| error.context(format!("loading the state of {id}")))?;
             }
             Ok(self)
         })
@@ -359,66 +388,79 @@ impl Targets {
     }
 }
 
-impl Target {
-    fn apply(&mut self, of: PartOf, delta: &TableDelta, tasks: Tasks) -> Result<()> {
-        let enter = |table: &mut KeyedTable, delta: &TableDelta| match of {
-            PartOf::Snapshot => table.fill(&delta.upserted),
-            PartOf::Delta => table.apply(delta),
-        };
-        if let [table] = self.tables.as_mut_slice() {
-            return enter(table, delta);
-        }
-        let rows = self.deal(&delta.upserted.keys, tasks)?;
-        let removed = self.deal(&delta.removed, tasks)?;
-        let mut dealt: Vec<_> = self.tables.iter_mut().zip(rows).zip(removed).collect();
-        // A large part is work for all cores: recovery waits for nothing else.
-        let n_threads = if delta.upserted.n_rows < ROWS_WORTH_THREADS {
-            1
-        } else {
-            std::thread::available_parallelism().map_or(1, usize::from).min(dealt.len())
-        };
-        let apply = |dealt: &mut [((&mut KeyedTable, UInt32Array), UInt32Array)]| {
-            dealt.iter_mut().try_for_each(|((table, rows), removed)| enter(table, &only(delta, rows, removed)?))
-        };
-        if n_threads == 1 {
-            return apply(&mut dealt);
-        }
-        let n_each = dealt.len().div_ceil(n_threads);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = dealt.chunks_mut(n_each).map(|dealt| scope.spawn(|| apply(dealt))).collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a thread that loads state panicked"))))
-        })
+impl Dealer {
+    /// Whether a store of now began before that run ended.
+    fn owns(&self, written_by: RunEpoch) -> bool {
+        self.stores.values().any(|store| store.history.owns(written_by))
     }
 
-    /// The rows of each task.
-    fn deal(&self, keys: &[ArrayRef], tasks: Tasks) -> Result<Vec<UInt32Array>> {
-        let hashed = keys.get(..self.n_hashed).ok_or_else(|| Error::internal("a store has fewer keys than it is hashed by"))?;
-        let mut rows = vec![Vec::new(); self.tables.len()];
-        for (row, task) in (0_u32..).zip(self.hasher.partitions(hashed, tasks.n_key_groups, tasks.parallelism)?) {
+    fn is_multi(&self, id: &StoreId) -> bool {
+        self.stores.get(id).is_some_and(|store| store.kind == StoreKind::Multi)
+    }
+
+    /// The rows of each task; none of a store that nobody asks for, which is left alone.
+    fn deal(&self, written_by: RunEpoch, (id, delta): (StoreId, TableDelta)) -> Result<Option<Dealt>> {
+        let Some(store) = self.stores.get(&id).filter(|store| store.history.owns(written_by)) else { return Ok(None) };
+        let delta = store.history.in_todays_columns(written_by, delta, &store.row_schema, store.kind);
+        let hands = delta.and_then(|delta| Ok((delta.upserted.n_rows, store.hands(delta, self.tasks)?)));
+        let (n_rows, hands) = hands.map_err(|error| error.context(format!("loading the state of {id}")))?;
+        Ok(Some(Dealt { id, n_rows, hands }))
+    }
+}
+
+impl DealtStore {
+    fn hands(&self, delta: TableDelta, tasks: Tasks) -> Result<Vec<Hand>> {
+        let StoreRows { keys: typed, expiry, values, .. } = delta.upserted;
+        let (keys, removed) = (self.keys.hashed(&typed)?, self.keys.hashed(&delta.removed)?);
+        if tasks.parallelism == 1 {
+            return Ok(vec![Hand { expired_to: delta.expired_to, removed, keys, expiry, values }]);
+        }
+        let rows = self.rows_by_task(&typed, &keys, tasks)?;
+        let removed_rows = self.rows_by_task(&delta.removed, &removed, tasks)?;
+        let hand = |(rows, removed_rows): (UInt32Array, UInt32Array)| {
+            let column = |column: &ArrayRef| take(column, &rows, None).map_err(arrow_error);
+            let expiry = expiry.as_ref().map(|expiry| take(expiry, &rows, None).map_err(arrow_error)).transpose()?;
+            Ok(Hand {
+                expired_to: delta.expired_to,
+                removed: removed.taken(&removed_rows)?,
+                keys: keys.taken(&rows)?,
+                expiry: expiry.map(|expiry| Int64Array::from(expiry.to_data())),
+                values: values.iter().map(column).collect::<Result<_>>()?,
+            })
+        };
+        rows.into_iter().zip(removed_rows).map(hand).collect()
+    }
+
+    fn rows_by_task(&self, typed: &[ArrayRef], keys: &HashedKeys, tasks: Tasks) -> Result<Vec<UInt32Array>> {
+        let partitions = match &self.tasks {
+            Some((hasher, n_hashed)) => {
+                let hashed = typed.get(..*n_hashed).ok_or_else(|| Error::internal("a store has fewer keys than it is hashed by"))?;
+                hasher.partitions(hashed, tasks.n_key_groups, tasks.parallelism)?
+            }
+            None => partitions_of(keys.hashes(), tasks.n_key_groups, tasks.parallelism),
+        };
+        let mut rows = vec![Vec::with_capacity(keys.len() / tasks.parallelism.max(1) as usize + 1); tasks.parallelism as usize];
+        for (row, task) in (0_u32..).zip(partitions) {
             rows.get_mut(task as usize).ok_or_else(|| Error::internal("a key belongs to no task"))?.push(row);
         }
         Ok(rows.into_iter().map(UInt32Array::from).collect())
     }
 }
 
-/// The part of a delta that belongs to one task.
-fn only(delta: &TableDelta, rows: &UInt32Array, removed: &UInt32Array) -> Result<TableDelta> {
-    let StoreRows { keys, expiry, values, .. } = &delta.upserted;
-    let expiry = match expiry {
-        Some(expiry) => Some(Int64Array::from(take(expiry, rows, None).map_err(arrow_error)?.to_data())),
-        None => None,
+/// Does the work of each task; where there is much of it on all cores, as recovery waits for nothing else.
+fn side_by_side<T: Send>(all: &mut [T], n_rows: usize, work: impl Fn(&mut T) -> Result<()> + Sync) -> Result<()> {
+    let n_threads = match n_rows {
+        ROWS_WORTH_THREADS.. => std::thread::available_parallelism().map_or(1, usize::from).min(all.len()),
+        _ => 1,
     };
-    Ok(TableDelta {
-        schema: Arc::clone(&delta.schema),
-        expired_to: delta.expired_to,
-        n_removed: removed.len(),
-        removed: taken(&delta.removed, removed)?,
-        upserted: StoreRows { n_rows: rows.len(), keys: taken(keys, rows)?, expiry, values: taken(values, rows)? },
+    if n_threads <= 1 {
+        return all.iter_mut().try_for_each(work);
+    }
+    let (n_each, work) = (all.len().div_ceil(n_threads), &work);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all.chunks_mut(n_each).map(|some| scope.spawn(move || some.iter_mut().try_for_each(work))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a thread that loads state panicked"))))
     })
-}
-
-fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
-    columns.iter().map(|column| take(column, rows, None).map_err(arrow_error)).collect()
 }
