@@ -63,6 +63,6 @@ pub fn register_all_on(registry: &mut ConnectorRegistry, fs: Arc<dyn FileSystem>
     registry.register(Arc::new(file::FileConnector::new(fs)));
     registry.register(Arc::new(foreach::ForeachConnector));
     registry.register(Arc::new(foreach_batch::ForeachBatchConnector));
-    registry.register(Arc::new(kafka::KafkaConnector));
+    registry.register(Arc::new(kafka::KafkaConnector::default()));
     InProcess { memory }
 }

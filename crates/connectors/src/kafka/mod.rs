@@ -1,16 +1,35 @@
 //! `kafka`: topics of a Kafka cluster, through librdkafka.
 //!
 //! ```text
-//!  client.rs    options kafka.* -> librdkafka's configuration; what clients say
-//!  error.rs     librdkafka's codes -> errors of ours
+//!  client.rs     options kafka.* -> librdkafka's configuration; what clients say
+//!  error.rs      librdkafka's codes -> errors of ours
+//!  options.rs    the source's options
+//!  source.rs     the driver's half: cuts ranges of offsets ── cluster.rs asks the brokers, loss.rs judges what is missing,
+//!                admission.rs and split.rs share out what is there
+//!  reader.rs     the task's half: reads pieces of partitions ── consumers.rs keeps consumers between batches, rows.rs makes
+//!                Arrow rows
 //! ```
+//! A batch is a range of offsets per partition, fixed before it is read and kept in the checkpoint: a batch that runs again
+//! reads the same records. The consumer group is told what was committed, for tools that watch lag, and never asked.
 
-#[allow(dead_code, reason = "source and sink follow")]
+mod admission;
 mod client;
-#[allow(dead_code, reason = "source and sink follow")]
+mod cluster;
+mod consumers;
 mod error;
+mod loss;
+mod offsets;
+mod options;
+mod reader;
+mod rows;
+mod source;
+mod split;
 
-use millstream_core::{Connector, OptionSpec};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use millstream_core::connector::SourceRequest;
+use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Source, SplitReader};
 
 /// Options that source and sink have in common.
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
@@ -20,8 +39,11 @@ const CLIENT_OPTIONS: [OptionSpec; 2] = [
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub struct KafkaConnector;
+pub struct KafkaConnector {
+    consumers: reader::ConsumerPools,
+}
 
+#[async_trait]
 impl Connector for KafkaConnector {
     fn name(&self) -> &'static str {
         "kafka"
@@ -32,7 +54,18 @@ impl Connector for KafkaConnector {
     }
 
     fn source_options(&self, _format: &str) -> Vec<OptionSpec> {
-        CLIENT_OPTIONS.to_vec()
+        options::source_options()
+    }
+
+    async fn source(&self, request: SourceRequest) -> Result<Box<dyn Source>> {
+        if request.schema.is_some() {
+            return Err(Error::invalid("Kafka source has a fixed schema and cannot be set with a custom one").hint("leave the schema out"));
+        }
+        Ok(Box::new(source::KafkaSource::new(&request)?))
+    }
+
+    fn reader(&self, spec: &ReaderSpec) -> Result<Arc<dyn SplitReader>> {
+        Ok(Arc::new(reader::KafkaReader::new(&self.consumers, spec)?))
     }
 }
 

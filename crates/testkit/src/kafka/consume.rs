@@ -46,6 +46,27 @@ impl TestKafka {
         self.consume(topic, "read_uncommitted")
     }
 
+    /// Waits until no transaction of a topic is open: a commit answers before its marks are in the partitions.
+    pub async fn wait_until_stable(&self, topic: &str) -> Result<()> {
+        let n_partitions = i32::try_from(self.n_partitions(topic)?).unwrap_or(i32::MAX);
+        let consumer = |isolation_level: &str| -> Result<BaseConsumer> {
+            self.config().set("isolation.level", isolation_level).create().map_err(failed("a consumer cannot be made"))
+        };
+        let (stable, all) = (consumer("read_committed")?, consumer("read_uncommitted")?);
+        let end = |consumer: &BaseConsumer, partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).map_err(failed("no offsets"));
+        for partition in 0..n_partitions {
+            let mut polls = 0;
+            while end(&stable, partition)? != end(&all, partition)? {
+                polls += 1;
+                if polls > 1500 {
+                    return Err(Error::unavailable(format!("a transaction of {topic}-{partition} stays open")));
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
     fn consume(&self, topic: &str, isolation_level: &str) -> Result<Vec<ConsumedRecord>> {
         let mut config = self.config();
         config.set("group.id", self.unique("witness")).set("isolation.level", isolation_level);

@@ -1,0 +1,233 @@
+//! What the driver asks a cluster: which partitions there are, where they begin and end, and to keep published offsets.
+//!
+//! librdkafka's answers block; every question runs on a thread that may. One client serves the whole run of a source. It
+//! never fetches records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_core::{Clock, Error, ErrorKind, Result};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::client::{ClientNews, bad_config};
+use super::error::{advice, failed};
+use super::offsets::Offsets;
+use super::options::Subscription;
+
+/// How long one question may take: a broker that restarts is back by then.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Topics that are asked for one by one; more are picked from the list of all.
+const SINGLE_TOPICS_MAX: usize = 8;
+/// Topics of Kafka itself, which patterns leave out.
+const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// What is asked of every partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// The first offset that is still there.
+    Earliest,
+    /// The offset behind the last record that readers may see: under `read_committed` behind the last transaction that ended.
+    Latest,
+}
+
+/// The driver's client.
+pub(super) struct Cluster {
+    consumer: Arc<BaseConsumer<ClientNews>>,
+    clock: Arc<dyn Clock>,
+    n_retries: u64,
+    retry_interval: Duration,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
+/// Partitions of the topics that were found, by topic.
+pub(super) type Partitions = BTreeMap<String, Vec<i32>>;
+
+impl Cluster {
+    pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, n_retries: u64, retry_interval: Duration) -> Result<Self> {
+        let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
+        Ok(Self { consumer: Arc::new(consumer), clock, n_retries, retry_interval })
+    }
+
+    /// Asks on a thread that may block; a failure that may pass is tried again.
+    async fn ask<T: Send + 'static>(&self, question: impl Fn(&BaseConsumer<ClientNews>) -> Result<T> + Send + Sync + 'static) -> Result<T> {
+        let question = Arc::new(question);
+        let mut n_failed = 0;
+        loop {
+            let (consumer, asked) = (Arc::clone(&self.consumer), Arc::clone(&question));
+            let answer = tokio::task::spawn_blocking(move || {
+                // Errors of the client as a whole come with the events of its main queue.
+                drop(consumer.poll(Duration::ZERO));
+                asked(&consumer)
+            });
+            let answer = answer.await.map_err(|_| Error::internal("a question to Kafka panicked"))?;
+            match answer {
+                Err(error) if error.kind() == ErrorKind::Unavailable && n_failed < self.n_retries => {
+                    tracing::warn!(%error, n_failed, "kafka is asked again");
+                    n_failed += 1;
+                    self.clock.sleep(self.retry_interval).await;
+                }
+                Err(error) => return Err(self.with_trouble(error)),
+                answer => return answer,
+            }
+        }
+    }
+
+    /// A timeout says little: what the client has complained of meanwhile says more.
+    fn with_trouble(&self, error: Error) -> Error {
+        let news = self.consumer.context();
+        if let Some(lasting) = news.lasting_trouble() {
+            return lasting.context(error.message().to_owned());
+        }
+        match news.take_trouble() {
+            Some(trouble) if error.kind() == ErrorKind::Unavailable => error.context(trouble),
+            _ => error,
+        }
+    }
+
+    /// The partitions that are subscribed to, as far as they exist.
+    pub(super) async fn partitions(&self, subscription: &Subscription) -> Result<Partitions> {
+        let wanted = subscription.clone();
+        self.ask(move |consumer| match &wanted {
+            Subscription::Assign(partitions) => {
+                let topics: Vec<String> = partitions.topics().map(str::to_owned).collect();
+                let mut found = named(consumer, &topics)?;
+                for (topic, numbers) in &mut found {
+                    numbers.retain(|number| partitions.get(topic, *number).is_some());
+                }
+                Ok(found)
+            }
+            Subscription::Topics(topics) => named(consumer, topics),
+            Subscription::Pattern(_, pattern) => all(consumer, |topic| pattern.is_match(topic) && !INTERNAL_TOPICS.contains(&topic)),
+        })
+        .await
+    }
+
+    /// The first or the last offset of each partition.
+    pub(super) async fn edges(&self, partitions: impl Iterator<Item = (&str, i32)>, edge: Edge) -> Result<Offsets> {
+        let marker = match edge {
+            Edge::Earliest => Offset::Beginning,
+            Edge::Latest => Offset::End,
+        };
+        let mut asked = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            asked.add_partition_offset(topic, partition, marker).map_err(failed("an offset cannot be asked for"))?;
+        }
+        let answered = self.offsets(asked).await?;
+        Ok(answered.iter().filter_map(|(topic, partition, offset)| Some((topic.as_str(), *partition, (*offset)?))).collect())
+    }
+
+    /// The first offset of each partition with this time or later; `None` without such a record.
+    pub(super) async fn offsets_at(&self, times: &Offsets) -> Result<Vec<(String, i32, Option<i64>)>> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partition, ms) in times.iter() {
+            asked.add_partition_offset(topic, partition, Offset::Offset(ms)).map_err(failed("an offset cannot be asked for"))?;
+        }
+        self.offsets(asked).await
+    }
+
+    /// Asks for all at once: one request per broker. A partition that does not exist (any more) is left out.
+    async fn offsets(&self, asked: TopicPartitionList) -> Result<Vec<(String, i32, Option<i64>)>> {
+        if asked.count() == 0 {
+            return Ok(Vec::new());
+        }
+        self.ask(move |consumer| {
+            let answered = match consumer.offsets_for_times(asked.clone(), ANSWER_WITHIN) {
+                Ok(answered) => answered,
+                // None of the partitions exists.
+                Err(error) if error.rdkafka_error_code().is_some_and(does_not_exist) => return Ok(Vec::new()),
+                Err(error) => return Err(failed("offsets cannot be asked for")(error)),
+            };
+            let mut offsets = Vec::with_capacity(answered.count());
+            for element in answered.elements() {
+                let (topic, partition) = (element.topic(), element.partition());
+                match element.error() {
+                    Ok(()) => {}
+                    Err(error) if error.rdkafka_error_code().is_some_and(does_not_exist) => continue,
+                    Err(error) => return Err(failed(format!("the offset of {topic}-{partition} cannot be asked for"))(error)),
+                }
+                let offset = match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                };
+                offsets.push((topic.to_owned(), partition, offset));
+            }
+            Ok(offsets)
+        })
+        .await
+    }
+
+    /// Publishes offsets for tools that watch lag. The answer comes later, as an event; a failure is told in the log.
+    pub(super) fn publish(&self, offsets: &Offsets) -> Result<()> {
+        let mut published = TopicPartitionList::new();
+        for (topic, partition, offset) in offsets.iter() {
+            published.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
+        }
+        // Answers to earlier ones wait among the events.
+        drop(self.consumer.poll(Duration::ZERO));
+        self.consumer.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))
+    }
+
+    /// Publishes offsets and waits for the answer, but not long: the run is over.
+    pub(super) async fn publish_last(&self, offsets: Offsets) -> Result<()> {
+        let consumer = Arc::clone(&self.consumer);
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut published = TopicPartitionList::new();
+            for (topic, partition, offset) in offsets.iter() {
+                published.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
+            }
+            consumer.commit(&published, CommitMode::Sync).map_err(failed("offsets cannot be published"))
+        });
+        tokio::select! {
+            answer = answer => answer.map_err(|_| Error::internal("a question to Kafka panicked"))?,
+            () = self.clock.sleep(Duration::from_secs(2)) => Err(Error::unavailable("the broker does not answer")),
+        }
+    }
+}
+
+fn does_not_exist(code: Code) -> bool {
+    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}
+
+/// The partitions of these topics; topics that do not exist are left out.
+fn named(consumer: &BaseConsumer<ClientNews>, topics: &[String]) -> Result<Partitions> {
+    if topics.len() > SINGLE_TOPICS_MAX {
+        return all(consumer, |topic| topics.binary_search_by(|known| known.as_str().cmp(topic)).is_ok());
+    }
+    let mut found = Partitions::new();
+    for topic in topics {
+        found.extend(list(consumer, Some(topic), |name| name == topic)?);
+    }
+    Ok(found)
+}
+
+fn all(consumer: &BaseConsumer<ClientNews>, is_wanted: impl Fn(&str) -> bool) -> Result<Partitions> {
+    list(consumer, None, is_wanted)
+}
+
+fn list(consumer: &BaseConsumer<ClientNews>, topic: Option<&str>, is_wanted: impl Fn(&str) -> bool) -> Result<Partitions> {
+    let metadata = consumer.fetch_metadata(topic, ANSWER_WITHIN).map_err(failed("topics cannot be listed"))?;
+    let mut found = Partitions::new();
+    for topic in metadata.topics().iter().filter(|topic| is_wanted(topic.name())) {
+        if let Some(error) = topic.error() {
+            let code = Code::from(error);
+            if does_not_exist(code) {
+                continue;
+            }
+            let (kind, hint) = advice(code);
+            let error = Error::new(kind, format!("topic '{}' cannot be read: {code}", topic.name()));
+            return Err(hint.map_or(error.clone(), |hint| error.hint(hint)));
+        }
+        let mut numbers: Vec<i32> = topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+        numbers.sort_unstable();
+        found.insert(topic.name().to_owned(), numbers);
+    }
+    Ok(found)
+}

@@ -1,0 +1,435 @@
+//! The task's half: reads pieces of partitions, each to its end and no further.
+//!
+//! A piece `[begin, end)` has ended when the next offset is `end` or more. That is told by a record of that offset or a later
+//! one, or by the client's own position, which passes over what is never given (marks of transactions, aborted records).
+//! Where neither moves any more (a compacted end), the partition is sought again and its end asked for. Records are never
+//! counted: a range of 100 offsets may have 3 records, or none.
+//!
+//! librdkafka blocks, so a split is read on a thread that may; its rows go through a channel that holds few batches. When
+//! that is full nothing is taken from the client, whose own buffers are bounded, too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::StreamExt;
+use millstream_core::source::RowPlaces;
+use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
+use tokio::sync::mpsc::{Sender, channel};
+
+use super::client::{ClientNews, ClientSettings};
+use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer, Lease};
+use super::error::failed;
+use super::loss::gap_of;
+use super::rows::Rows;
+use super::split::{KafkaSplit, Piece};
+use crate::wire;
+
+/// Batches that wait for their task.
+const CHUNKS_MAX: usize = 2;
+/// Offsets of the pieces that are taken side by side.
+const WINDOW_OFFSETS_MAX: i64 = 16_384;
+/// The shortest and the longest wait for a record.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(20);
+/// After so long without a record at the end of a partition it is sought again, to be sure that this is the end.
+const SEEK_AFTER: Duration = Duration::from_millis(100);
+const ASK_WITHIN: Duration = Duration::from_secs(30);
+
+/// Names of the reader's options beside `kafka.*`.
+pub(super) mod option {
+    pub(in crate::kafka) const GROUP_ID: &str = "groupId";
+    pub(in crate::kafka) const FETCH_BUFFER_BYTES: &str = "fetchBufferBytes";
+    pub(in crate::kafka) const POLL_TIMEOUT_MS: &str = "kafkaConsumer.pollTimeoutMs";
+    pub(in crate::kafka) const FAIL_ON_DATA_LOSS: &str = "failOnDataLoss";
+}
+
+/// The consumers of this process, shared by the readers of one configuration as long as there is one.
+#[derive(Debug, Default)]
+pub(super) struct ConsumerPools(Mutex<HashMap<String, Weak<Consumers>>>);
+
+impl ConsumerPools {
+    fn of(&self, settings: ConsumerSettings) -> Arc<Consumers> {
+        // Secrets are part of what tells clients apart; the key stays in this map.
+        let key: Vec<String> = settings.client.to_options().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let key = format!("{}\n{}\n{}", settings.group_id, settings.fetch_buffer_bytes, key.join("\n"));
+        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, pool| pool.strong_count() > 0);
+        if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
+            return pool;
+        }
+        let pool = Arc::new(Consumers::new(settings));
+        pools.insert(key, Arc::downgrade(&pool));
+        pool
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct KafkaReader {
+    consumers: Arc<Consumers>,
+    schema: SchemaRef,
+    batch_rows: usize,
+    poll_timeout: Duration,
+    fails_on_data_loss: bool,
+}
+
+impl KafkaReader {
+    pub(super) fn new(pools: &ConsumerPools, spec: &ReaderSpec) -> Result<Self> {
+        let options = &spec.options;
+        let settings = ConsumerSettings {
+            client: ClientSettings::parse(options, "consumer", &[])?,
+            group_id: options.require(option::GROUP_ID)?.to_owned(),
+            fetch_buffer_bytes: options.get_u64(option::FETCH_BUFFER_BYTES)?.unwrap_or(256 << 20),
+        };
+        Ok(Self {
+            consumers: pools.of(settings),
+            schema: spec.projected_schema()?,
+            batch_rows: spec.batch_rows,
+            poll_timeout: Duration::from_millis(options.get_u64(option::POLL_TIMEOUT_MS)?.unwrap_or(120_000)),
+            fails_on_data_loss: options.get_bool(option::FAIL_ON_DATA_LOSS)?.unwrap_or(true),
+        })
+    }
+}
+
+#[async_trait]
+impl SplitReader for KafkaReader {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn read(&self, split: &Split) -> Result<SplitStream> {
+        let split: KafkaSplit = wire::split_payload(split)?;
+        let rows = Rows::new(Arc::clone(&self.schema), self.batch_rows)?;
+        let (out, chunks) = channel(CHUNKS_MAX);
+        let consumers = Arc::clone(&self.consumers);
+        let (poll_timeout, fails_on_data_loss) = (self.poll_timeout, self.fails_on_data_loss);
+        tokio::task::spawn_blocking(move || {
+            let read = consumers.lease(&split.pieces, split.n_partitions).and_then(|leases| {
+                let readings = leases.into_iter().zip(split.pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
+                SplitRead { rows, out: out.clone(), poll_timeout, fails_on_data_loss }.run(readings)
+            });
+            if let Err(error) = read {
+                drop(out.blocking_send(Err(error)));
+            }
+        });
+        Ok(futures::stream::unfold(chunks, |mut chunks| async { chunks.recv().await.map(|chunk| (chunk, chunks)) }).boxed())
+    }
+}
+
+type Queue = PartitionQueue<ClientNews>;
+
+/// A piece that is being read.
+struct Reading {
+    lease: Lease,
+    piece: Piece,
+    /// How long nothing came.
+    silent: Duration,
+    /// The client said that the partition has no more. It may have said so long ago, before this piece was written.
+    saw_end: bool,
+    /// It was sought again: if the client says so now, it is true.
+    is_sought: bool,
+    is_ended: bool,
+}
+
+impl Reading {
+    fn new(lease: Lease, piece: Piece) -> Self {
+        Self { lease, piece, silent: Duration::ZERO, saw_end: false, is_sought: false, is_ended: false }
+    }
+
+    fn place(&self) -> String {
+        format!("{}-{}", self.piece.topic, self.piece.partition)
+    }
+
+    fn len(&self) -> i64 {
+        self.piece.end.saturating_sub(self.piece.begin)
+    }
+
+    fn end(&mut self) {
+        self.is_ended = true;
+        self.lease.read_up_to(self.piece.end);
+    }
+}
+
+/// A record that waits until those of earlier pieces are through.
+enum Waiting<'q> {
+    Fetched(BorrowedMessage<'q>),
+    Kept(Box<OwnedMessage>),
+}
+
+/// The pieces of a split, read.
+struct SplitRead {
+    rows: Rows,
+    out: Sender<Result<SplitChunk>>,
+    poll_timeout: Duration,
+    fails_on_data_loss: bool,
+}
+
+impl SplitRead {
+    /// Rows come in the order of pieces. All are being fetched from the start on, and small ones are taken from the client
+    /// side by side, because what ends them may be learned for many at once.
+    fn run(mut self, mut readings: Vec<Reading>) -> Result<()> {
+        let mut rest = readings.as_mut_slice();
+        while !rest.is_empty() && !self.out.is_closed() {
+            let mut n_offsets = 0;
+            let n_small = rest.iter().take_while(|reading| {
+                n_offsets += reading.len();
+                n_offsets <= WINDOW_OFFSETS_MAX
+            });
+            let (window, behind) = rest.split_at_mut(n_small.count().max(1));
+            self.read_window(window)?;
+            rest = behind;
+        }
+        self.send()
+    }
+
+    fn read_window(&mut self, window: &mut [Reading]) -> Result<()> {
+        let queues = window.iter().map(|reading| reading.lease.queue()).collect::<Result<Vec<_>>>()?;
+        let mut waiting: Vec<Vec<Waiting<'_>>> = std::iter::repeat_with(Vec::new).take(window.len()).collect();
+        // Rows of pieces before this one are through.
+        let mut head = 0;
+        let mut wait = WAIT_MIN;
+        loop {
+            let mut has_moved = false;
+            for (at, ((reading, queue), waiting)) in window.iter_mut().zip(&queues).zip(&mut waiting).enumerate().skip(head) {
+                has_moved |= self.drain(reading, queue, (at > head).then_some(waiting))?;
+                if self.out.is_closed() {
+                    return Ok(());
+                }
+            }
+            while window.get(head).is_some_and(|reading| reading.is_ended) {
+                head += 1;
+                if let (Some(reading), Some(waiting)) = (window.get(head), waiting.get_mut(head)) {
+                    for message in waiting.drain(..) {
+                        match message {
+                            Waiting::Fetched(message) => self.push(&reading.piece.topic, &message)?,
+                            Waiting::Kept(message) => self.push(&reading.piece.topic, message.as_ref())?,
+                        }
+                    }
+                }
+            }
+            if head >= window.len() {
+                return Ok(());
+            }
+            if has_moved {
+                wait = WAIT_MIN;
+                continue;
+            }
+            if !Self::end_by_position(window)? {
+                if let (Some(reading), Some(queue)) = (window.get_mut(head), queues.get(head)) {
+                    self.wait(reading, queue, wait)?;
+                }
+                wait = (wait * 2).min(WAIT_MAX);
+            }
+        }
+    }
+
+    /// Takes what is fetched of a piece; whether there was anything, or it ended. `waiting`: where its records wait.
+    fn drain<'q>(&mut self, reading: &mut Reading, queue: &'q Queue, mut waiting: Option<&mut Vec<Waiting<'q>>>) -> Result<bool> {
+        let mut has_moved = false;
+        while !reading.is_ended {
+            match self.poll(reading, queue, Duration::ZERO, waiting.as_deref_mut())? {
+                true => has_moved = true,
+                false => return Ok(has_moved),
+            }
+            if self.out.is_closed() {
+                return Ok(true);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the next record, waiting for it for so long; whether there was one, or the piece ended.
+    fn poll<'q>(
+        &mut self,
+        reading: &mut Reading,
+        queue: &'q Queue,
+        wait: Duration,
+        waiting: Option<&mut Vec<Waiting<'q>>>,
+    ) -> Result<bool> {
+        let end = reading.piece.end;
+        if reading.lease.next() >= end {
+            reading.end();
+            return Ok(true);
+        }
+        if let Some(message) = reading.lease.take_early(end) {
+            reading.lease.read_up_to(message.offset().saturating_add(1));
+            match waiting {
+                Some(waiting) => waiting.push(Waiting::Kept(Box::new(message))),
+                None => self.push(&reading.piece.topic, &message)?,
+            }
+            return Ok(true);
+        }
+        if reading.lease.has_early() {
+            reading.end();
+            return Ok(true);
+        }
+        let message = match queue.poll(wait) {
+            None => return Ok(false),
+            Some(Ok(message)) => message,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                reading.saw_end = true;
+                return Ok(wait.is_zero());
+            }
+            Some(Err(error)) => return self.recover(reading, error),
+        };
+        reading.silent = Duration::ZERO;
+        let offset = message.offset();
+        if offset >= end {
+            reading.lease.keep_early(message.detach());
+            reading.end();
+            return Ok(true);
+        }
+        // An earlier one was fetched for another reader, before a seek.
+        if offset >= reading.lease.next() {
+            reading.lease.read_up_to(offset.saturating_add(1));
+            match waiting {
+                Some(waiting) => waiting.push(Waiting::Fetched(message)),
+                None => self.push(&reading.piece.topic, &message)?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn push(&mut self, topic: &str, message: &impl Message) -> Result<()> {
+        self.rows.push(topic, message)?;
+        if self.rows.is_full() { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<()> {
+        if !self.rows.is_empty() {
+            let rows = self.rows.take()?;
+            // Whoever does not listen any more has a reason of his own.
+            drop(self.out.blocking_send(Ok(SplitChunk::of(rows, RowPlaces::Untold))));
+        }
+        Ok(())
+    }
+
+    /// Ends pieces whose rest the client has passed over, having nothing to give of it; whether there were any.
+    fn end_by_position(window: &mut [Reading]) -> Result<bool> {
+        let mut asked: Vec<Arc<KafkaConsumer>> = Vec::new();
+        for reading in window.iter().filter(|reading| !reading.is_ended) {
+            if !asked.iter().any(|known| Arc::ptr_eq(known, reading.lease.consumer())) {
+                asked.push(Arc::clone(reading.lease.consumer()));
+            }
+        }
+        let mut has_moved = false;
+        for consumer in asked {
+            let positions = consumer.position().map_err(failed("positions cannot be asked for"))?;
+            let positions: HashMap<(String, i32), Offset> = positions.to_topic_map();
+            let of_client = window.iter_mut().filter(|reading| !reading.is_ended && Arc::ptr_eq(reading.lease.consumer(), &consumer));
+            for reading in of_client {
+                let position = positions.get(&(reading.piece.topic.clone(), reading.piece.partition));
+                if matches!(position, Some(Offset::Offset(position)) if *position >= reading.piece.end) {
+                    reading.end();
+                    has_moved = true;
+                }
+            }
+        }
+        Ok(has_moved)
+    }
+
+    /// Waits a little for a piece, whose client fetches for the others meanwhile, and looks after it if it is silent for long.
+    fn wait(&mut self, reading: &mut Reading, queue: &Queue, wait: Duration) -> Result<()> {
+        let has_moved = self.poll(reading, queue, wait, None)?;
+        // Errors of the client as a whole are among the events of its common queue.
+        drop(reading.lease.consumer().poll(Duration::ZERO));
+        if !has_moved {
+            reading.silent += wait;
+            if self.is_at_end(reading)? {
+                reading.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a silent piece has no more records, though its end was not seen.
+    fn is_at_end(&self, reading: &mut Reading) -> Result<bool> {
+        if let Some(lasting) = reading.lease.consumer().context().lasting_trouble() {
+            return Err(lasting.context(format!("while reading {}", reading.place())));
+        }
+        if reading.saw_end && reading.is_sought {
+            // The client has asked for records from there on, after the seek, and there is none. What is behind?
+            let (_, past) = edges(reading)?;
+            if past >= reading.piece.end {
+                return Ok(true);
+            }
+            return self.lost(reading);
+        }
+        if reading.saw_end && reading.silent >= SEEK_AFTER {
+            let next = reading.lease.next();
+            reading.lease.seek(next)?;
+            (reading.saw_end, reading.is_sought) = (false, true);
+        }
+        if reading.silent >= self.poll_timeout {
+            let trouble = reading.lease.consumer().context().take_trouble();
+            let error = Error::unavailable(format!(
+                "no record of {} came within {} ms: offset {} of the range up to {} is waited for",
+                reading.place(),
+                self.poll_timeout.as_millis(),
+                reading.lease.next(),
+                reading.piece.end
+            ))
+            .hint("see that the brokers run, or raise option kafkaConsumer.pollTimeoutMs");
+            return Err(trouble.map_or(error.clone(), |trouble| error.context(trouble)));
+        }
+        Ok(false)
+    }
+
+    /// What becomes of a piece whose partition answers with an error; whether it has ended.
+    fn recover(&self, reading: &mut Reading, error: KafkaError) -> Result<bool> {
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
+                let is_ended = self.lost(reading)?;
+                if is_ended {
+                    reading.end();
+                }
+                Ok(is_ended)
+            }
+            // The client goes on by itself.
+            Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => Ok(false),
+            _ => {
+                reading.lease.break_off();
+                let at = reading.lease.next();
+                Err(failed(format!("{} cannot be read at offset {at}", reading.place()))(error))
+            }
+        }
+    }
+
+    /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
+    fn lost(&self, reading: &mut Reading) -> Result<bool> {
+        let (first, past) = edges(reading).inspect_err(|_| reading.lease.break_off())?;
+        let next = reading.lease.next();
+        let Some(gap) = gap_of(&reading.piece.topic, reading.piece.partition, next, (first, past), past < reading.piece.end) else {
+            // All is there again: a follower was behind its leader.
+            reading.lease.seek(next)?;
+            return Ok(false);
+        };
+        if self.fails_on_data_loss {
+            reading.lease.break_off();
+            return Err(gap.error());
+        }
+        tracing::warn!(topic = gap.topic, partition = gap.partition, wanted = next, first, past, "offsets are gone, the query goes on");
+        if first > next && first < reading.piece.end && past >= reading.piece.end {
+            reading.lease.seek(first)?;
+            return Ok(false);
+        }
+        reading.lease.break_off();
+        Ok(true)
+    }
+}
+
+/// The first offset of a partition and the one behind its last.
+fn edges(reading: &Reading) -> Result<(i64, i64)> {
+    let consumer = reading.lease.consumer();
+    consumer
+        .fetch_watermarks(&reading.piece.topic, reading.piece.partition, ASK_WITHIN)
+        .map_err(failed(format!("the offsets of {} cannot be asked for", reading.place())))
+}

@@ -1,0 +1,132 @@
+//! Records that are gone before they are read: named exactly, or passed over and recorded.
+
+use millstream_core::ErrorKind;
+use millstream_testkit::kafka::TestKafka;
+
+use super::{Reading, kafka};
+
+/// A stream that has read three records of a topic of ten, two a batch.
+async fn half_read(kafka: &TestKafka, fails: bool) -> (String, Reading) {
+    let topic = kafka.create_topic("loss", 1).await.unwrap();
+    let fails = fails.to_string();
+    let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("failOnDataLoss", &fails), ("metadataInterval", "0")];
+    let mut reading = Reading::stream(kafka, &options);
+    kafka.produce_values(&topic, 0, ["0", "1", "2"]).await.unwrap();
+    assert_eq!(reading.next_values().await, ["0", "1", "2"]);
+    (topic, reading)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_that_overtakes_a_stream_is_an_error_with_the_offsets() {
+    let Some(kafka) = kafka() else { return };
+    let (topic, mut reading) = half_read(&kafka, true).await;
+    kafka.produce_values(&topic, 0, (3..10).map(|n| n.to_string())).await.unwrap();
+    kafka.delete_records(&topic, 0, 3).await.unwrap();
+    assert!(reading.plan().await.unwrap().is_some(), "what was read may go");
+    kafka.delete_records(&topic, 0, 7).await.unwrap();
+    let error = reading.plan().await.unwrap_err();
+    let expected =
+        format!("{topic}-0 was to be read from offset 3 on, and has the offsets 7 to 10: 4 records may have been lost to retention");
+    assert_eq!((error.kind(), error.message(), error.error_class()), (ErrorKind::Data, expected.as_str(), Some("KAFKA_DATA_LOSS")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_that_overtakes_a_stream_may_be_a_gap_in_progress() {
+    let Some(kafka) = kafka() else { return };
+    let (topic, mut reading) = half_read(&kafka, false).await;
+    kafka.produce_values(&topic, 0, (3..10).map(|n| n.to_string())).await.unwrap();
+    kafka.delete_records(&topic, 0, 7).await.unwrap();
+    let range = reading.plan().await.unwrap().unwrap();
+    assert_eq!(reading.next_values().await, ["7", "8", "9"]);
+    assert_eq!(reading.metric("recordsMissing").as_deref(), Some("4"));
+    let gaps = serde_json::from_str::<serde_json::Value>(&reading.metric("gaps").unwrap()).unwrap();
+    let gap =
+        serde_json::json!([{ "topic": topic, "partition": 0, "wanted": 3, "available": [7, 10], "n_missing": 4, "cause": "retention" }]);
+    assert_eq!(gaps, gap);
+    // The range says where it begins: reading it again loses nothing a second time.
+    reading.restart_after(&range).await.unwrap();
+    assert_eq!(super::texts(&reading.read(&range).await.unwrap()).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_deleted_between_planning_and_reading_are_an_error_or_passed_over() {
+    let Some(kafka) = kafka() else { return };
+    for fails in [true, false] {
+        let (topic, mut reading) = half_read(&kafka, fails).await;
+        kafka.produce_values(&topic, 0, (3..10).map(|n| n.to_string())).await.unwrap();
+        let range = reading.plan().await.unwrap().unwrap();
+        kafka.delete_records(&topic, 0, 7).await.unwrap();
+        // Another process: nothing was fetched before the records went away.
+        let options = [("subscribe", topic.as_str()), ("failOnDataLoss", if fails { "true" } else { "false" })];
+        let mut reading = Reading::stream(&kafka, &options);
+        reading.restart_after(&range).await.unwrap();
+        let read = reading.read(&range).await;
+        if fails {
+            let error = read.unwrap_err();
+            let expected = format!("{topic}-0 was to be read from offset 3 on, and has the offsets 7 to 10: ");
+            assert!(error.message().starts_with(&expected), "{error}");
+        } else {
+            assert_eq!(super::texts(&read.unwrap()).len(), 3);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_vanishes_stops_a_stream_or_only_itself() {
+    let Some(kafka) = kafka() else { return };
+    for fails in [true, false] {
+        let prefix = kafka.unique("vanish");
+        let (stays, goes) = (format!("{prefix}-stays"), format!("{prefix}-goes"));
+        for topic in [&stays, &goes] {
+            kafka.create_topic_named(topic, 1, &[]).await.unwrap();
+            kafka.produce_values(topic, 0, ["a"]).await.unwrap();
+        }
+        let (pattern, fails_text) = (format!("{prefix}-.*"), fails.to_string());
+        let options = [
+            ("subscribePattern", pattern.as_str()),
+            ("startingOffsets", "earliest"),
+            ("failOnDataLoss", &fails_text),
+            ("metadataInterval", "0"),
+        ];
+        let mut reading = Reading::stream(&kafka, &options);
+        assert_eq!(reading.next_values().await, ["a", "a"]);
+        kafka.delete_topic(&goes).await.unwrap();
+        kafka.produce_values(&stays, 0, ["b"]).await.unwrap();
+        if fails {
+            let error = reading.plan().await.unwrap_err();
+            assert_eq!(error.message(), format!("{goes}-0 was to be read from offset 1 on, and does not exist any more"));
+            continue;
+        }
+        assert_eq!(reading.next_values().await, ["b"]);
+        assert!(reading.metric("gaps").unwrap().contains("\"cause\":\"deleted\""));
+        // A topic of that name is a new one.
+        kafka.create_topic_named(&goes, 1, &[]).await.unwrap();
+        kafka.produce_values(&goes, 0, ["c", "d"]).await.unwrap();
+        assert_eq!(reading.next_values().await, ["c", "d"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_with_fewer_records_is_noticed() {
+    let Some(kafka) = kafka() else { return };
+    for fails in [true, false] {
+        let (topic, mut reading) = half_read(&kafka, fails).await;
+        kafka.delete_topic(&topic).await.unwrap();
+        kafka.create_topic_named(&topic, 1, &[]).await.unwrap();
+        kafka.produce_values(&topic, 0, ["new"]).await.unwrap();
+        let planned = reading.plan().await;
+        if fails {
+            let expected = format!(
+                "{topic}-0 was to be read from offset 3 on, and has the offsets 0 to 1: \
+                 the topic was deleted and made again, or its log was cut off"
+            );
+            assert_eq!(planned.unwrap_err().message(), expected);
+        } else {
+            planned.unwrap().unwrap();
+            reading.next().await.unwrap();
+            assert!(reading.metric("gaps").unwrap().contains("\"cause\":\"recreated\""));
+            kafka.produce_values(&topic, 0, ["next"]).await.unwrap();
+            assert_eq!(reading.next_values().await, ["next"]);
+        }
+    }
+}
