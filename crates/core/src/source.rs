@@ -155,7 +155,8 @@ pub trait Source: Send + fmt::Debug {
         false
     }
 
-    /// Told of new data (sockets, memory); `None` for sources that must be asked.
+    /// Told whenever [`Source::plan`] would give something that it did not give before: data (sockets, memory), or an error.
+    /// Nobody asks such a source meanwhile. `None` for sources that must be asked.
     fn wakeup(&self) -> Option<Arc<Notify>> {
         None
     }

@@ -45,6 +45,11 @@ pub(super) struct Committed {
 }
 
 impl Committed {
+    /// Whether there are no books, so that every file counts.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queries.is_empty()
+    }
+
     /// Whether a file of this query and batch counts.
     pub(super) fn counts(&self, query: QueryId, batch: BatchId) -> bool {
         match self.queries.get(&query) {

@@ -15,7 +15,7 @@ use millstream_state::location::store_error;
 use object_store::ObjectStoreExt;
 
 use super::glob_path::GlobPath;
-use super::names::{is_hidden, parse_partition_folder};
+use super::names::{BOOKS, is_hidden, parse_partition_folder};
 use super::options::FileSourceOptions;
 
 /// A folder whose time is this near to the clock may still change without its time changing.
@@ -47,6 +47,8 @@ pub(super) struct Lister {
 struct Folder {
     mtime_us: i64,
     folders: Vec<String>,
+    /// Whether a sink of ours has its books in it.
+    has_books: bool,
 }
 
 impl Lister {
@@ -72,6 +74,14 @@ impl Lister {
 
     pub(super) fn is_glob(&self) -> bool {
         self.glob.is_glob()
+    }
+
+    /// Whether a listing would give nothing, and no sink of ours keeps books there: of a local folder that had nothing but files at its
+    /// last visit, and is as it was. One `stat`, and the folder of the books need not be looked for.
+    pub(super) fn is_quiet(&self) -> bool {
+        let Location::Local { path, .. } = &self.base else { return false };
+        let Some(known) = self.settled.get(path).filter(|known| known.folders.is_empty() && !known.has_books) else { return false };
+        std::fs::metadata(path).is_ok_and(|now| now.is_dir() && modified_us(&now) == known.mtime_us)
     }
 
     /// All files for whose path `is_wanted` says yes. A local folder that has not changed gives nothing the second time.
@@ -208,7 +218,7 @@ impl Lister {
             }
             Err(error) => return Err(unreadable(folder, error)),
         };
-        let mut folders = Vec::new();
+        let (mut folders, mut has_books) = (Vec::new(), false);
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(folder, error))?;
             // A name that is not UTF-8 cannot be written into a record; Spark's JVM mangles it.
@@ -217,6 +227,7 @@ impl Lister {
                 continue;
             };
             if is_hidden(&name) {
+                has_books |= name == BOOKS;
                 continue;
             }
             let path = entry.path();
@@ -239,7 +250,7 @@ impl Lister {
         }
         folders.sort();
         if now_us.saturating_sub(mtime_us) > SETTLED_US {
-            self.settled.insert(folder.to_owned(), Folder { mtime_us, folders: folders.clone() });
+            self.settled.insert(folder.to_owned(), Folder { mtime_us, folders: folders.clone(), has_books });
         }
         Ok(folders)
     }

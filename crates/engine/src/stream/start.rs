@@ -20,6 +20,7 @@ use super::job::{ColumnRule, JobDescription};
 use super::lasting_tables::{check_unchanged, lasting_tables, refuse_refresh};
 use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
+use super::plan_facts::PlanFacts;
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
 use super::run_state::{RunState, operators_of};
@@ -59,7 +60,7 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     if job.sources.is_empty() {
         return Err(Error::invalid("the query reads no stream").hint("read it with read_stream, or write it with write"));
     }
-    let operators = operators_of(&plan)?;
+    let (operators, facts) = (operators_of(&plan)?, PlanFacts::of(&plan)?);
     let run_id = RunId(engine.ids.new_uuid());
     let (checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
@@ -105,7 +106,7 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
 
     let Recovered { committed, epoch, uncommitted: roll_forward, last_intent: replay, .. } = recovered;
     let reached = Reached { next_batch, committed, committed_recorded: committed };
-    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, state, streams, statics, sinks };
+    let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, facts, state, streams, statics, sinks };
     // At the level of errors, so that every line of a log tells whose it is.
     let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
     tokio::spawn(MicroBatchLoop::new(run, reached, tracker).run(Unfinished { roll_forward, replay }).instrument(span));

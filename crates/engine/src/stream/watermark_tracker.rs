@@ -116,6 +116,13 @@ impl WatermarkTracker {
         !self.nodes.is_empty()
     }
 
+    /// How long until a source that gives nothing has been silent for too long; `None` if none can be.
+    pub fn until_silent(&self, now: Duration) -> Option<Duration> {
+        let waited_for = self.sources.values().filter(|source| !source.is_idle);
+        let until = |source: &SourceActivity| Some(source.gave_at.saturating_add(source.idle_timeout?).saturating_sub(now));
+        waited_for.filter_map(until).min()
+    }
+
     /// A trigger has asked the sources and `gave` did something: tells who is silent for too long.
     pub fn asked<'a>(&mut self, gave: impl IntoIterator<Item = &'a String>, now: Duration) {
         for source in gave {

@@ -3,6 +3,7 @@
 
 mod event_time;
 mod harness;
+mod idle;
 mod manager;
 mod recovery;
 mod sessions;

@@ -106,3 +106,38 @@ async fn into_files_a_batch_without_data_commits_what_became_final_once() {
     assert_eq!(std::fs::read_dir(dir.join("out")).unwrap().count(), n_files + 1, "the batch of b.json has no rows to write");
     assert_eq!(out().await, [["00:00", "1"], ["00:20", "1"]]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_waits_for_a_silent_source_until_its_idle_timeout_and_no_longer() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let session = Session::builder().clock(Arc::clone(&clock) as Arc<dyn Clock>).build().unwrap();
+    let schema = millstream::parse_schema("ts TIMESTAMP").unwrap();
+    let mut frames = Vec::new();
+    for name in ["talks", "is_silent"] {
+        let stream = session.memory_stream(name, Arc::clone(&schema)).unwrap();
+        let seconds: &[i64] = if name == "talks" { &[5, 25] } else { &[5] };
+        let rows = arrow::array::TimestampMicrosecondArray::from_iter_values(seconds.iter().map(|s| s * 1_000_000));
+        let rows = arrow::compute::cast(&rows, schema.field(0).data_type()).unwrap();
+        stream.add(arrow::array::RecordBatch::try_new(Arc::clone(&schema), vec![rows]).unwrap()).unwrap();
+        let reader = session.read_stream().format("memory").option("stream", name);
+        let reader = if name == "is_silent" { reader.option("idleTimeout", "5 seconds") } else { reader };
+        frames.push(reader.load().await.unwrap().with_watermark("ts", "0 seconds").unwrap());
+    }
+    let both = frames.remove(0).union(&frames.remove(0));
+    let counts = both.group_by([millstream::functions::expr("window(ts, '10 seconds')").unwrap()]).count();
+    let query = counts.write_stream().format("memory").query_name("out").start().await.unwrap();
+    query.process_all_available().await.unwrap();
+    assert_eq!(session.table("out").count().await.unwrap(), 0);
+    // Both sources tell of data, and neither does: the loop wakes for the timeout alone. (After 10 s it would for something else.)
+    clock.advance(Duration::from_millis(4_900));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(session.table("out").count().await.unwrap(), 0);
+    clock.advance(Duration::from_millis(600));
+    let is_out = async {
+        while session.table("out").count().await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(HUNG_AFTER, is_out).await.expect("it hangs");
+    query.stop().await;
+}

@@ -151,15 +151,10 @@ pub fn stateful_operators_upwards(plan: &Arc<dyn ExecutionPlan>) -> Vec<&dyn Sta
     found
 }
 
-/// Whether a batch without data is worth running when the watermark has moved.
-pub fn uses_event_time(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    stateful_operators(plan).iter().any(|operator| operator.uses_event_time())
-}
-
-/// Whether a batch without data is worth running because it is `now_proc_ms`: something has timed out.
-pub fn has_timed_out(plan: &Arc<dyn ExecutionPlan>, state: &QueryState, now_proc_ms: i64) -> Result<bool> {
-    for store in stores_by_clock(plan)? {
-        for mut table in state.tables_of(&store) {
+/// Whether a batch without data is worth running because it is `now_proc_ms`: something in [`stores_by_clock`] has timed out.
+pub fn has_timed_out(by_clock: &[StoreId], state: &QueryState, now_proc_ms: i64) -> Result<bool> {
+    for store in by_clock {
+        for mut table in state.tables_of(store) {
             if table.has_expired(now_proc_ms.saturating_sub(1))? {
                 return Ok(true);
             }
@@ -169,19 +164,13 @@ pub fn has_timed_out(plan: &Arc<dyn ExecutionPlan>, state: &QueryState, now_proc
 }
 
 /// When [`has_timed_out`] is worth asking again; `None` if nothing times out by the clock.
-pub fn next_timeout_proc_ms(plan: &Arc<dyn ExecutionPlan>, state: &QueryState) -> Result<Option<i64>> {
-    let mut next: Option<i64> = None;
-    for store in stores_by_clock(plan)? {
-        for table in state.tables_of(&store) {
-            let of_table = table.none_expires_before().map(|proc_ms| proc_ms.saturating_add(1));
-            next = next.into_iter().chain(of_table).min();
-        }
-    }
-    Ok(next)
+pub fn next_timeout_proc_ms(by_clock: &[StoreId], state: &QueryState) -> Option<i64> {
+    let tables = by_clock.iter().flat_map(|store| state.tables_of(store));
+    tables.filter_map(|table| table.none_expires_before()).map(|proc_ms| proc_ms.saturating_add(1)).min()
 }
 
 /// The stores whose rows expire by the clock.
-fn stores_by_clock(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<StoreId>> {
+pub fn stores_by_clock(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<StoreId>> {
     let by_clock = stateful_operators(plan).into_iter().filter(|operator| operator.times_out_by_clock());
     let store = |operator: &dyn StatefulOperator| {
         let store = operator.stores()?.into_iter().next().map(|store| store.name);

@@ -9,7 +9,7 @@ use super::report::TriggerRun;
 use super::{MicroBatchLoop, in_source};
 use crate::batch::BatchWatermarks;
 use crate::physical::SplitsBySource;
-use crate::physical::stateful::{has_timed_out, next_timeout_proc_ms, uses_event_time};
+use crate::physical::stateful::{has_timed_out, next_timeout_proc_ms};
 use crate::stream::definition::Settings;
 use crate::stream::start::input_behind_flush;
 use crate::stream::trigger::Trigger;
@@ -72,22 +72,22 @@ impl MicroBatchLoop {
         if !run.definition.runs_no_data_batches {
             return Ok(false);
         }
-        if self.tracker.has_moved() && uses_event_time(&run.plan) {
+        if self.tracker.has_moved() && run.facts.uses_event_time {
             return Ok(true);
         }
         // Bounded input ends with its last row: who waited for the clock then would never end.
-        Ok(!run.definition.trigger.is_bounded() && has_timed_out(&run.plan, &run.state.tables, clock_us.div_euclid(1000))?)
+        Ok(!run.definition.trigger.is_bounded() && has_timed_out(&run.facts.stores_by_clock, &run.state.tables, clock_us.div_euclid(1000))?)
     }
 
     /// How long until the clock may make a batch without data worth running.
-    pub(super) fn until_timeout(&self) -> Result<Option<Duration>> {
+    pub(super) fn until_timeout(&self) -> Option<Duration> {
         let run = &self.run;
         if !run.definition.runs_no_data_batches || run.definition.trigger.is_bounded() {
-            return Ok(None);
+            return None;
         }
-        let at_ms = next_timeout_proc_ms(&run.plan, &run.state.tables)?;
-        let wait_ms = at_ms.map(|at_ms| at_ms.saturating_sub(run.engine.clock.now_proc_ms()).max(1));
-        Ok(wait_ms.map(|wait_ms| Duration::from_millis(wait_ms.unsigned_abs())))
+        let at_ms = next_timeout_proc_ms(&run.facts.stores_by_clock, &run.state.tables)?;
+        let wait_ms = at_ms.saturating_sub(run.engine.clock.now_proc_ms()).max(1);
+        Some(Duration::from_millis(wait_ms.unsigned_abs()))
     }
 
     async fn plan_ranges(&mut self) -> Result<BTreeMap<String, SourceRange>> {

@@ -1,19 +1,12 @@
-//! When batches begin: the trigger's loop, and what it does while there is nothing to do.
+//! When batches begin: the trigger's loop.
 
 use std::time::Duration;
 
-use futures::future::select_all;
 use millstream_core::Result;
 
+use super::idle::IdlePoll;
 use super::{MicroBatchLoop, in_source};
 use crate::stream::trigger::{Trigger, until_next_tick};
-
-/// How long an idle loop sleeps at first between two looks at sources that must be asked ...
-const IDLE_POLL_MIN: Duration = Duration::from_millis(10);
-/// ... and at most: it doubles while nothing comes.
-const IDLE_POLL_MAX: Duration = Duration::from_millis(500);
-/// An idle loop writes the last fact by itself after this long, so that a restart has nothing to roll forward.
-const IDLE_FACT_AFTER: Duration = Duration::from_secs(1);
 
 impl MicroBatchLoop {
     /// Begins batches until a bounded trigger has had its input, or a stop.
@@ -24,7 +17,7 @@ impl MicroBatchLoop {
                 leaf.source.fix_end().await.map_err(in_source(&leaf.name))?;
             }
         }
-        let mut idle_poll = IDLE_POLL_MIN;
+        let mut idle_poll = IdlePoll::default();
         while !self.run.shared.stop.is_cancelled() {
             let ticket = *self.run.shared.drain.borrow();
             let began = self.run.engine.clock.monotonic();
@@ -47,7 +40,7 @@ impl MicroBatchLoop {
                     }
                 }
                 Trigger::AsSoonAsPossible if ran => {
-                    idle_poll = IDLE_POLL_MIN;
+                    idle_poll = IdlePoll::default();
                     let rest = self.run.definition.commit_interval.saturating_sub(self.since(began));
                     if !rest.is_zero() {
                         self.settle().await?;
@@ -56,8 +49,7 @@ impl MicroBatchLoop {
                 }
                 Trigger::AsSoonAsPossible => {
                     self.run.shared.set_status("Waiting for data to arrive", false, false);
-                    self.idle(idle_poll).await?;
-                    idle_poll = (idle_poll * 2).min(IDLE_POLL_MAX);
+                    self.idle(&mut idle_poll).await?;
                 }
             }
         }
@@ -97,7 +89,7 @@ impl MicroBatchLoop {
     }
 
     /// Sleeps for `duration`, or until a stop or a request to process all.
-    async fn pause(&mut self, duration: Duration) {
+    pub(super) async fn pause(&mut self, duration: Duration) {
         tokio::select! {
             () = self.run.shared.stop.cancelled() => {}
             () = self.run.shared.wake.notified() => {}
@@ -105,28 +97,7 @@ impl MicroBatchLoop {
         }
     }
 
-    /// Waits until a source tells of data, or until it is time to ask those that do not tell.
-    async fn idle(&mut self, poll: Duration) -> Result<()> {
-        let streams = &self.run.streams;
-        let wakeups: Vec<_> = streams.iter().filter_map(|leaf| leaf.source.wakeup()).collect();
-        let poll = if wakeups.len() == streams.len() { IDLE_POLL_MAX } else { poll };
-        let poll = self.until_timeout()?.map_or(poll, |until| until.min(poll));
-        if wakeups.is_empty() {
-            self.pause(poll).await;
-        } else {
-            let told = select_all(wakeups.iter().map(|wakeup| Box::pin(wakeup.notified())));
-            tokio::select! {
-                _ = told => {}
-                () = self.pause(poll) => {}
-            }
-        }
-        if self.settled_at.is_some_and(|at| self.since(at) >= IDLE_FACT_AFTER) {
-            self.write_fact().await?;
-        }
-        Ok(())
-    }
-
-    fn since(&self, then: Duration) -> Duration {
+    pub(super) fn since(&self, then: Duration) -> Duration {
         self.run.engine.clock.monotonic().saturating_sub(then)
     }
 }

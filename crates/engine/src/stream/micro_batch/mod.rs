@@ -9,11 +9,12 @@
 //! batch is rolled forward from the record and never run again. An error ends the loop: restart recovers.
 //!
 //! This file holds the life of a run. `recover` finishes what the last run began; `drive` begins batches by the
-//! trigger; `cut` decides what a batch reads; `run_batch` goes from there to the prepared record; `settle` from the
+//! trigger; `idle` waits while there is nothing to do; `cut` decides what a batch reads; `run_batch` goes from there to the prepared record; `settle` from the
 //! record to the committed batch; `report` counts and times; `leaves` are the sources.
 
 mod cut;
 mod drive;
+mod idle;
 mod leaves;
 mod recover;
 mod report;
@@ -33,6 +34,7 @@ pub(super) use leaves::{StaticLeaf, StreamLeaf};
 use settle::InFlight;
 
 use super::definition::QueryDefinition;
+use super::plan_facts::PlanFacts;
 use super::progress::StateOperatorProgress;
 use super::query::{QueryEnd, QueryShared};
 use super::run_state::RunState;
@@ -48,6 +50,7 @@ pub(super) struct QueryRun {
     pub(super) epoch: RunEpoch,
     pub(super) checkpoint: Checkpoint,
     pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) facts: PlanFacts,
     /// What the plan's stateful operators remember, at the version of the last decided batch.
     pub(super) state: RunState,
     pub(super) streams: Vec<StreamLeaf>,

@@ -12,8 +12,6 @@ use super::cut::BatchCut;
 use super::run_batch::Staged;
 use super::{MicroBatchLoop, StreamLeaf};
 use crate::batch::{BatchReport, SourceCounts};
-use crate::physical::stateful::stateful_operators;
-use crate::physical::watermark::watermark_execs;
 use crate::runner::MAIN_SINK;
 use crate::stream::listener::QueryEvent;
 use crate::stream::progress::{
@@ -157,8 +155,8 @@ impl MicroBatchLoop {
             Told::NoBatch => (self.tracker.of_next_batch().current_ms, None),
         };
         let mut shown = BTreeMap::from([("watermark", event_timestamp(watermark_ms))]);
-        let nodes = watermark_execs(&self.run.plan);
-        if let Some(stats) = seen.and_then(|seen| nodes.iter().find_map(|node| seen.get(&node.spec().name))) {
+        let nodes = &self.run.facts.watermark_nodes;
+        if let Some(stats) = seen.and_then(|seen| nodes.iter().find_map(|node| seen.get(node))) {
             shown.insert("avg", event_timestamp(stats.avg_event_ms()));
             shown.insert("max", event_timestamp(stats.max_event_ms));
             shown.insert("min", event_timestamp(stats.min_event_ms));
@@ -177,8 +175,8 @@ impl MicroBatchLoop {
             return self.state_operators.iter().map(idle).collect();
         };
         let reports = &staged.report.state_operators;
-        let operators = stateful_operators(&self.run.plan);
-        operators.iter().filter_map(|operator| reports.get(operator.operator_id())).map(StateOperatorProgress::from).collect()
+        let operators = self.run.facts.stateful_operators.iter();
+        operators.filter_map(|operator| reports.get(operator)).map(StateOperatorProgress::from).collect()
     }
 }
 

@@ -86,6 +86,18 @@ fn a_silent_source_is_left_out_and_comes_back_without_moving_the_watermark_back(
 }
 
 #[test]
+fn who_waits_for_silence_knows_until_when() {
+    let mut t = tracker(WatermarkPolicy::Min, None, Some(5 * SECOND));
+    t.asked([&"a".to_owned(), &"b".to_owned()], 2 * SECOND);
+    let waited_for = t.until_silent(3 * SECOND);
+    assert_eq!(waited_for, Some(4 * SECOND));
+    assert_eq!(t.until_silent(9 * SECOND), Some(Duration::ZERO));
+    t.asked([], 7 * SECOND);
+    assert_eq!(t.until_silent(8 * SECOND), None, "whoever is silent already is not waited for");
+    assert_eq!(tracker(WatermarkPolicy::Min, None, None).until_silent(SECOND), None);
+}
+
+#[test]
 fn a_source_that_was_silent_before_a_restart_still_is_and_one_that_was_not_gets_its_time() {
     let timeout = Some(5 * SECOND);
     let mut t = tracker(WatermarkPolicy::Min, None, timeout);
