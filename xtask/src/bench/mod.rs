@@ -19,6 +19,7 @@ mod tests;
 mod window_length;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -150,15 +151,32 @@ fn work_folder(name: &str) -> PathBuf {
     target_dir().join("bench-work").join(name)
 }
 
-/// A fresh working directory; `data`, if any, appears in it as `data` (hard links: modification times count).
+/// A fresh working directory; `data`, if any, appears in it as `data` (hard links: modification times count), and in memory.
 fn workdir(name: &str, data: Option<&Path>) -> Outcome<PathBuf> {
     let folder = work_folder(name);
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(folder.join("data")).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     if let Some(data) = data {
         link_all(data, &folder.join("data"))?;
+        read_all(data)?;
     }
     Ok(folder)
+}
+
+/// Reads all files in a folder and its folders. A run that finds them in the page cache costs the same each time; one that does
+/// not pays for the disk, on a virtual machine with more CPU than the work itself takes.
+fn read_all(folder: &Path) -> Outcome {
+    let unreadable = |path: &Path, error: io::Error| format!("cannot read {}: {error}", path.display());
+    for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, e))? {
+        let path = entry.map_err(|e| unreadable(folder, e))?.path();
+        if path.is_dir() {
+            read_all(&path)?;
+        } else {
+            let mut file = fs::File::open(&path).map_err(|e| unreadable(&path, e))?;
+            io::copy(&mut file, &mut io::sink()).map_err(|e| unreadable(&path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Hard links of all files in a folder and its folders.
