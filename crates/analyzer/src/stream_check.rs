@@ -51,10 +51,10 @@ pub(crate) fn subquery(rel: &Rel, span: Span) -> Result<()> {
     refuse_on_stream(rel, "a subquery", "join the stream with a static table instead", span)
 }
 
-/// Refuses set operations other than `UNION ALL` with a stream on one side.
+/// Refuses set operations other than `UNION` with a stream on one side.
 pub(crate) fn set_operation(name: &str, left: &Rel, right: &Rel, span: Span) -> Result<()> {
     for side in [left, right] {
-        refuse_on_stream(side, name, "only UNION ALL combines streams", span)?;
+        refuse_on_stream(side, name, "of set operations only UNION combines streams; a left semi or left anti join on all columns, and DISTINCT, answer the same", span)?;
     }
     Ok(())
 }

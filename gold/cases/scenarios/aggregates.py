@@ -15,6 +15,8 @@ def window_of(aggregates):
 
 VALUES = [e((1, "a", 1), (2, "b", 2), (3, "a", 3)), e((4, "b", None), (5, "a", 5)), e((60, "c", 6))]
 
+LATE = [e((1, "a", 1), (12, "b", 2), (38, "a", 3)), e((2, "late", 100), (27, "a", 7), (13, "b", 50)), e((60, "c", 6)), e((90, "c", 6))]
+
 CASES = [
     scenario("count-update", by_key("count(*) AS n, count(v) AS nv"), STEPS, mode="update"),
     scenario("count-complete", by_key("count(*) AS n, count(v) AS nv"), STEPS, mode="complete"),
@@ -69,6 +71,16 @@ CASES = [
     scenario("dataframe-group-count", [["table", "e"], ["group_by", ["k"], "count"]], STEPS, mode="complete"),
     scenario("dataframe-group-functions", [["table", "e"], ["group_by", ["k"], "sum", "v"]], STEPS, mode="update"),
     scenario("dataframe-distinct", [["table", "e"], ["select", "k"], ["distinct"]], STEPS, mode="append"),
+    # A set without the window has no event time: none of its rows is late, and its groups are never final.
+    *[scenario(f"{name}-with-late-rows-{mode}", f"SELECT window.start AS s, k, count(*) AS n, sum(v) AS v, grouping_id() AS g FROM {wm()} GROUP BY {text}",
+               LATE, mode=mode, **({"late": {2: 2}} if mode != "complete" else {}))
+      for name, text in (("rollup-over-window", "ROLLUP (window(ts, '10 seconds'), k)"),
+                         ("sets-over-sliding-window", "GROUPING SETS ((window(ts, '10 seconds', '5 seconds'), k), (k), ())"))
+      for mode in ("update", "append", "complete")],
+    *[scenario(f"union-distinct-{mode}", "SELECT k, v FROM STREAM e UNION SELECT k, v + 1 FROM STREAM e", STEPS, mode=mode) for mode in ("update", "complete")],
+    scenario("union-distinct-with-event-time-append", f"SELECT ts, k FROM {wm()} UNION SELECT ts, upper(k) FROM {wm()}", [
+        e((5, "a", 1), (5, "a", 2), (6, "B", 1)), e((5, "A", 3), (15, "c", 1)), e((40, "d", 1)),
+    ]),
     scenario("overflow-of-a-sum", "SELECT k, sum(v) AS s FROM STREAM e GROUP BY k", sources={"e": "ts TIMESTAMP, k STRING, v BIGINT"}, mode="update",
              steps=[e((1, "a", 9223372036854775807)), e((2, "b", 1)), e((3, "a", 1))]),
 ]

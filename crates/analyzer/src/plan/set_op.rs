@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::common::NullEquality;
 use datafusion::logical_expr::{Distinct, Expr as DfExpr, JoinType, LogicalPlan, LogicalPlanBuilder, Union, lit};
 use millstream_sql::Span;
-use millstream_sql::ir::{DataType, Plan, SetOpKind, StructField};
+use millstream_sql::ir::{DataType, DedupColumns, Plan, SetOpKind, StructField};
 
 use super::projection;
 use crate::coerce::common_type;
@@ -50,7 +50,7 @@ impl Resolver<'_> {
             (SetOpKind::Except, true) => ("EXCEPT ALL", true),
             (SetOpKind::Except, false) => ("EXCEPT", false),
         };
-        if name != "UNION ALL" {
+        if *kind != SetOpKind::Union {
             stream_check::set_operation(name, &left, &right, *span)?;
         }
         let firsts: Vec<Attribute> = left.visible().cloned().collect();
@@ -68,8 +68,9 @@ impl Resolver<'_> {
         let watermarks = watermarks_of_union(&left.watermarks, &firsts, &attrs);
         let plan = match kind {
             SetOpKind::Union => {
-                let union = LogicalPlan::Union(Union::try_new_with_loose_types(vec![Arc::new(left.plan), Arc::new(right.plan)])?);
-                if keeps_duplicates { union } else { LogicalPlan::Distinct(Distinct::All(Arc::new(union))) }
+                let plan = LogicalPlan::Union(Union::try_new_with_loose_types(vec![Arc::new(left.plan), Arc::new(right.plan)])?);
+                let union = Rel { plan, attrs, is_streaming, watermarks };
+                return if keeps_duplicates { Ok(union) } else { self.deduplicate(union, &DedupColumns::Distinct, false, *span) };
             }
             SetOpKind::Intersect if keeps_duplicates => self.counted_join(left.plan, right.plan, &attrs, JoinType::LeftSemi)?,
             SetOpKind::Except if keeps_duplicates => self.counted_join(left.plan, right.plan, &attrs, JoinType::LeftAnti)?,

@@ -15,9 +15,12 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, plan_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, NullEquality, Result, plan_err};
 use datafusion::logical_expr::logical_plan::builder::build_join_schema;
-use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Extension, Join, JoinConstraint, JoinType, LogicalPlan, Operator, UserDefinedLogicalNodeCore,
+};
 use millstream_core::{Error, OutputMode};
 
 use super::changes::{CHANGE, Gives, change_column, change_field};
@@ -123,6 +126,22 @@ impl StreamJoinNode {
     pub(super) fn fitted(&self, operator: String, gives: Gives, left: LogicalPlan, right: LogicalPlan) -> Result<Self> {
         let schema = output_schema(left.schema(), right.schema(), self.kind, gives)?;
         Ok(Self { operator, gives, left, right, schema, ..self.clone() })
+    }
+
+    /// The same of whole results, anew in each batch: DataFusion's join, which remembers nothing.
+    pub(super) fn of_whole_results(&self, left: LogicalPlan, right: LogicalPlan) -> Result<LogicalPlan> {
+        let column = |column: &Column| Expr::Column(column.clone());
+        let (null_safe, keys): (Vec<&JoinKey>, Vec<&JoinKey>) = self.keys.iter().partition(|key| key.is_null_safe);
+        let on = keys.into_iter().map(|key| (column(&key.left), column(&key.right))).collect();
+        let null_safe = null_safe.into_iter().map(|key| {
+            let operator = Operator::IsNotDistinctFrom;
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(column(&key.left)), operator, Box::new(column(&key.right))))
+        });
+        let can_match = self.sides.iter().filter_map(|side| side.can_match.as_ref()).map(column);
+        let filter = conjunction(null_safe.chain(can_match).chain(self.filter.clone()));
+        let (left, right) = (Arc::new(left), Arc::new(right));
+        let nulls = NullEquality::NullEqualsNothing;
+        Ok(LogicalPlan::Join(Join::try_new(left, right, on, filter, self.kind, JoinConstraint::On, nulls, false)?))
     }
 
     /// The node as a plan.

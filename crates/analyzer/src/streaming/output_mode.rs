@@ -195,8 +195,7 @@ impl Fitter {
 
     fn join(&mut self, node: &StreamJoinNode, above: Above) -> Result<Fitted> {
         if self.mode == OutputMode::Complete && above.is_result {
-            return Err(Error::unsupported("complete mode for a join above what is aggregated")
-                .hint("use update mode, or aggregate the joined rows: complete mode gives the whole result of the last aggregation"));
+            return self.join_of_whole_results(node, above);
         }
         let below = Above { wants_changes: self.mode != OutputMode::Append, is_result: false };
         let [(left, _), (right, _)] = node.sides();
@@ -212,6 +211,17 @@ impl Fitter {
         let name = self.names.unique("join", node.key_names());
         let plan = node.fitted(name, gives, left.plan, right.plan).map_err(internal)?.into_plan();
         Ok(Fitted { plan, changes })
+    }
+
+    /// In complete mode both sides are given whole in each batch, so the join has nothing to remember.
+    fn join_of_whole_results(&mut self, node: &StreamJoinNode, above: Above) -> Result<Fitted> {
+        let [(left, _), (right, _)] = node.sides();
+        if !(is_whole_in_complete_mode(left) && is_whole_in_complete_mode(right)) {
+            return Err(Error::unsupported("complete mode for a join of what is aggregated with rows that are not")
+                .hint("aggregate both sides, or the joined rows, which complete mode then gives whole; or use update mode"));
+        }
+        let [left, right] = [self.fit(left, above)?, self.fit(right, above)?];
+        node.of_whole_results(left.plan, right.plan).map(Fitted::rows).map_err(internal)
     }
 
     fn groups_with_state(&mut self, node: &GroupsWithStateNode) -> Result<Fitted> {
@@ -341,6 +351,17 @@ fn cannot_delete(mode: OutputMode) -> Error {
 fn aggregations_in_a_row(plan: &LogicalPlan) -> usize {
     let below = plan.inputs().into_iter().map(aggregations_in_a_row).max().unwrap_or(0);
     below + usize::from(node_of::<StatefulAggregateNode>(plan).is_some())
+}
+
+/// Whether complete mode gives all rows of the plan in each batch: each stream in it is aggregated.
+fn is_whole_in_complete_mode(plan: &LogicalPlan) -> bool {
+    let mut inputs = plan.inputs().into_iter();
+    match plan {
+        _ if node_of::<StatefulAggregateNode>(plan).is_some() => true,
+        // One side is a stream, the other a table; a table has no aggregation with state.
+        LogicalPlan::Join(_) => inputs.any(is_whole_in_complete_mode),
+        _ => !plan.inputs().is_empty() && inputs.all(is_whole_in_complete_mode),
+    }
 }
 
 pub(super) fn visit(plan: &LogicalPlan, look: &mut dyn FnMut(&LogicalPlan) -> Result<()>) -> Result<()> {

@@ -135,7 +135,13 @@ fn outside_append_mode_unmatched_rows_come_at_once_and_rows_that_may_go_need_a_s
         // An update of a group finds the same partners by its keys, but not by what is counted.
         (format!("SELECT k, n, s FROM {of_keys}"), update, None),
         ("SELECT n, rv FROM (SELECT count(*) AS n FROM STREAM l GROUP BY k) JOIN STREAM r ON n = rv".to_owned(), update, Some(deleted)),
-        (format!("SELECT k, n, s FROM {of_keys}"), complete, Some("complete mode for a join above what is aggregated")),
+        // In complete mode both sides are given whole, if both are aggregated.
+        (format!("SELECT k, n, s FROM {of_keys}"), complete, None),
+        (
+            "SELECT n, rv FROM (SELECT count(*) AS n FROM STREAM l GROUP BY k) JOIN STREAM r ON n = rv".to_owned(),
+            complete,
+            Some("complete mode for a join of what is aggregated with rows that are not"),
+        ),
     ];
     for (sql, mode, refused) in cases {
         match (fitted(&sql, mode), refused) {

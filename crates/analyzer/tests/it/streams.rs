@@ -43,7 +43,7 @@ fn what_no_mode_serves_is_refused_by_name() {
         ("SELECT * FROM events ORDER BY ts", "sorting on a stream"),
         ("SELECT eventName FROM events ORDER BY ts", "sorting on a stream"),
         ("SELECT * FROM events LIMIT 1 OFFSET 1", "OFFSET on a stream"),
-        ("SELECT eventName FROM events UNION SELECT eventName FROM names", "UNION on a stream"),
+        ("SELECT eventName FROM events INTERSECT SELECT eventName FROM names", "INTERSECT on a stream"),
         ("SELECT eventName FROM names EXCEPT SELECT eventName FROM events", "EXCEPT on a stream"),
         ("SELECT * FROM events a RIGHT JOIN names b USING (eventName)", "a right outer join with the stream on the left"),
         ("SELECT * FROM events a FULL JOIN names b USING (eventName)", "a full outer join with the stream on the left"),
@@ -70,6 +70,7 @@ fn joins_that_need_no_state_are_allowed() {
         "SELECT * FROM events a LEFT SEMI JOIN names b USING (eventName)",
         "SELECT * FROM events a LEFT ANTI JOIN names b USING (eventName)",
         "SELECT eventName FROM events UNION ALL SELECT eventName FROM names",
+        "SELECT eventName FROM events UNION SELECT eventName FROM names",
         "SELECT * FROM events WHERE eventName IN (SELECT eventName FROM names)",
     ];
     for sql in allowed {
