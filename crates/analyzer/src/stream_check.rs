@@ -54,7 +54,12 @@ pub(crate) fn subquery(rel: &Rel, span: Span) -> Result<()> {
 /// Refuses set operations other than `UNION` with a stream on one side.
 pub(crate) fn set_operation(name: &str, left: &Rel, right: &Rel, span: Span) -> Result<()> {
     for side in [left, right] {
-        refuse_on_stream(side, name, "of set operations only UNION combines streams; a left semi or left anti join on all columns, and DISTINCT, answer the same", span)?;
+        refuse_on_stream(
+            side,
+            name,
+            "of set operations only UNION combines streams; a left semi or left anti join on all columns, and DISTINCT, answer the same",
+            span,
+        )?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Random queries that drop duplicates.
 
-use super::data::DUCK;
+use super::data::{DUCK, DUCK_RIGHT};
 use super::query::Parts;
 use super::words::{Window, filter, names, watermarked};
 use crate::kill::rng::Rng;
@@ -12,6 +12,16 @@ pub(super) fn distinct(rng: &mut Rng) -> Parts {
         select: format!("SELECT DISTINCT k, g, d FROM STREAM src{filter}"),
         oracle: format!("select distinct k, g, d from {DUCK}{filter}"),
         columns: names(["k", "g", "d"]),
+    }
+}
+
+/// `UNION` of two streams.
+pub(super) fn union_distinct(rng: &mut Rng) -> Parts {
+    let (left, right) = (filter(rng), filter(rng));
+    Parts {
+        select: format!("SELECT k, g FROM STREAM src{left} UNION SELECT k, g FROM STREAM rhs{right}"),
+        oracle: format!("select k, g from {DUCK}{left} union select k, g from {DUCK_RIGHT}{right}"),
+        columns: names(["k", "g"]),
     }
 }
 

@@ -77,6 +77,22 @@ pub(super) fn join_of_groups(rng: &mut Rng) -> Parts {
     }
 }
 
+/// Groups of both streams, joined; in complete mode both sides are given whole.
+pub(super) fn join_of_two_groups(rng: &mut Rng) -> Parts {
+    let (left, right) = (filter(rng), filter(rng));
+    let kind = *rng.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]).unwrap_or(&"JOIN");
+    let (ours_on, duck_on) = *rng.pick(&[("a.g = b.g", "a.g = b.g"), ("a.g <=> b.g", "a.g is not distinct from b.g")]).unwrap_or(&("", ""));
+    let more = *rng.pick(&["", "", " AND a.n > 2", " AND a.n < b.n", " AND b.v > 0"]).unwrap_or(&"");
+    let inner = "count(*) AS n, sum(v) AS v";
+    let rows = "a.g AS ag, a.n AS an, a.v AS av, b.g AS bg, b.n AS bn, b.v AS bv";
+    let of = |table: &str, filter: &str| format!("(SELECT g, {inner} FROM {table}{filter} GROUP BY g)");
+    Parts {
+        select: format!("SELECT {rows} FROM {} AS a {kind} {} AS b ON {ours_on}{more}", of("STREAM src", &left), of("STREAM rhs", &right)),
+        oracle: format!("select {rows} from {} as a {kind} {} as b on {duck_on}{more}", of(DUCK, &left), of(DUCK_RIGHT, &right)),
+        columns: names(["ag", "an", "av", "bg", "bn", "bv"]),
+    }
+}
+
 /// Groups of joined rows: one without a partner leaves its group when it finds one.
 pub(super) fn groups_of_join(rng: &mut Rng) -> Parts {
     let filter = filter(rng);

@@ -4,9 +4,11 @@
 //! left out here; that the stream is the batch is checked for everything that a kind makes.
 
 use super::data::COLUMNS;
-use super::duplicates::{deduplicate, deduplicate_times, deduplicate_windows, distinct, distinct_times};
-use super::groups::{chain, chain_of_groups, groups, sessions, sets, window_sets, windows, windows_without_watermark};
-use super::joins::{groups_of_join, join, join_of_groups, static_join};
+use super::duplicates::{deduplicate, deduplicate_times, deduplicate_windows, distinct, distinct_times, union_distinct};
+use super::groups::{
+    chain, chain_of_groups, groups, sessions, sets, sets_of_sessions, sets_of_windows, window_sets, windows, windows_without_watermark,
+};
+use super::joins::{groups_of_join, join, join_of_groups, join_of_two_groups, static_join};
 use crate::kill::rng::Rng;
 
 /// A query as a job, and what DuckDB is asked.
@@ -60,6 +62,10 @@ const KINDS: &[Kind] = &[
     ("join", &[Append, Append, Changes], join),
     ("join-of-groups", &[Changes], join_of_groups),
     ("groups-of-join", &[Changes, Complete], groups_of_join),
+    ("join-of-two-groups", &[Changes, Complete], join_of_two_groups),
+    ("sets-of-windows", &[Append, Append, Update, Complete], sets_of_windows),
+    ("sets-of-sessions", &[Append, Append, Changes, Complete], sets_of_sessions),
+    ("union-distinct", &[Update, Complete], union_distinct),
 ];
 
 /// What a kind says.

@@ -23,10 +23,14 @@ pub(crate) struct SessionBounds {
 impl Resolver<'_> {
     /// A call of `session_window`.
     pub(crate) fn session_window(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<Typed> {
+        let bounds = self.session_bounds(cx, call)?;
         if let Some(made) = cx.time_windows.iter().find(|made| made.is_session()) {
+            if made.meaning != bounds.meaning {
+                let what = format!("'{}' beside '{}' in one GROUP BY", bounds.meaning, made.meaning);
+                return Err(AnalysisError::unsupported(what, call.span).hint("group by each in a query of its own"));
+            }
             return Ok(made.typed.clone());
         }
-        let bounds = self.session_bounds(cx, call)?;
         let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
         let typed = self.session_struct(&bounds, start.clone(), end, call.span)?;
         // Rows without a time make no session.

@@ -10,12 +10,14 @@ use arrow::datatypes::{DataType as ArrowType, Field};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::functions::core::expr_fn::least;
-use datafusion::logical_expr::{Aggregate, Expr as DfExpr, GroupingSet, LogicalPlan, cast, lit};
+use datafusion::logical_expr::expr_fn::bitwise_and;
+use datafusion::logical_expr::{Aggregate, Expr as DfExpr, Filter, GroupingSet, LogicalPlan, cast, lit};
 use millstream_core::TimeWindows;
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping};
 
 use super::groups_with_state::named_columns;
+use super::session::with_joined_sessions;
 use super::sort::position;
 use super::{field, projection};
 use crate::error::{AnalysisError, Result};
@@ -33,36 +35,49 @@ const SETS_MAX: usize = 4096;
 /// A resolved `GROUP BY`.
 #[derive(Default)]
 pub(crate) struct Grouped {
-    keys: Vec<Key>,
+    pub(super) keys: Vec<Key>,
     /// The sets, as indices into `keys`; none for a plain `GROUP BY`.
     sets: Option<Vec<Vec<usize>>>,
     /// The column of the sets' id.
-    sets_id: Option<u64>,
+    pub(super) sets_id: Option<u64>,
+    /// The key that is the session of rows.
+    pub(super) session: Option<usize>,
     /// The input's columns.
     input: HashSet<String>,
 }
 
 #[derive(Clone)]
-struct Key {
-    id: u64,
+pub(super) struct Key {
+    pub(super) id: u64,
     expr: DfExpr,
     /// What the user calls it.
     name: String,
 }
 
-/// What an aggregation of a stream knows beside its keys and calls.
+/// What an aggregation of a stream knows beside its keys and calls. Keys are meant by their numbers.
 pub(crate) struct OnStream {
     key_names: Vec<String>,
     key_meanings: Vec<String>,
-    event_time: Option<Column>,
-    session: Option<Column>,
+    /// The key by which groups become final, if one of them decides.
+    event_time: Option<usize>,
+    pub(super) session: Option<usize>,
+    /// Those that carry the event time, but for the session.
+    pub(super) carriers: Vec<usize>,
+    /// Of the carriers those that are windows: a group of several becomes final at the earliest of their ends.
+    pub(super) windows: Vec<usize>,
     /// The columns of the relation.
     relation: Vec<NamedColumn>,
-    /// When a group of several windows becomes final: at the earliest of their ends.
-    first_end: Option<DfExpr>,
     /// For each window that overlaps others: whether it is the latest that holds the row.
-    is_latest: Vec<DfExpr>,
+    pub(super) is_latest: Vec<DfExpr>,
     sliced: Option<SlicedKey>,
+}
+
+/// By which columns of its input, or of its result, the aggregation of a stream goes with time.
+#[derive(Default)]
+pub(super) struct Timing {
+    pub(super) event_time: Option<Column>,
+    pub(super) session: Option<Column>,
+    pub(super) once_per_row: Option<Column>,
 }
 
 /// The key that is a window of time, if the aggregation can keep slices of windows.
@@ -80,6 +95,17 @@ impl OnStream {
     pub(crate) fn takes_whole_rows(&self) -> bool {
         self.sliced.as_ref().is_some_and(SlicedKey::overlaps)
     }
+
+    /// Whether it is the session that says when a group is final.
+    pub(super) fn is_final_by_session(&self) -> bool {
+        self.session.is_some() && self.event_time == self.session
+    }
+
+    /// Which sets there are is part of what the aggregation means.
+    pub(super) fn of_sets(mut self, sets: &[Vec<usize>]) -> Self {
+        self.key_meanings.push(format!("sets {sets:?}"));
+        self
+    }
 }
 
 impl Resolver<'_> {
@@ -95,7 +121,7 @@ impl Resolver<'_> {
             let mut seen = HashSet::new();
             set.retain(|idx| seen.insert(*idx));
         }
-        let mut out = Grouped { keys, sets: None, sets_id: None, input: HashSet::new() };
+        let mut out = Grouped { keys, ..Grouped::default() };
         out.input = cx.scope.iter().map(crate::scope::Attribute::plan_name).collect();
         if !is_plain {
             let id = self.next_id();
@@ -104,6 +130,8 @@ impl Resolver<'_> {
             cx.grouping = Some(GroupingKeys { keys: out.keys.iter().map(|key| key.expr.clone()).collect(), id });
             out.sets = Some(sets);
         }
+        let is_session = |key: &Key| cx.time_windows.iter().any(|window| window.is_session() && window.typed.expr == key.expr);
+        out.session = out.keys.iter().position(is_session);
         Ok(out)
     }
 
@@ -239,27 +267,35 @@ impl Grouped {
     /// What the aggregation of a stream must know: the names of its keys, and which one is the event time.
     pub(crate) fn on_stream(&self, cx: &ExprCx) -> OnStream {
         let window = |key: &Key| cx.time_windows.iter().find(|window| window.typed.expr == key.expr);
-        let session = self.keys.iter().find(|key| window(key).is_some_and(|window| window.is_session()));
-        let carries_time = |key: &&Key| cx.event_time_delay(&key.expr).is_some();
-        let event_time = session.filter(carries_time).or_else(|| self.keys.iter().find(carries_time));
-        let timed: Vec<&Key> = self.keys.iter().filter(|key| window(key).is_some() && carries_time(key)).collect();
+        let carries_time = |idx: &usize| self.keys.get(*idx).is_some_and(|key| cx.event_time_delay(&key.expr).is_some());
+        let is_window = |idx: &usize| self.keys.get(*idx).is_some_and(|key| window(key).is_some());
+        let carriers: Vec<usize> = (0..self.keys.len()).filter(|idx| carries_time(idx) && self.session != Some(*idx)).collect();
+        let event_time = self.session.filter(carries_time).or_else(|| carriers.first().copied());
         // By slices of windows that overlap a group is final with its window, and by nothing else.
-        let is_final_by = |idx: usize| event_time.is_none_or(|key| self.keys.get(idx).is_some_and(|own| own.id == key.id));
+        let is_final_by = |idx: usize| event_time.is_none_or(|key| key == idx);
         let sliced = self.sliced(cx).filter(|sliced| !sliced.overlaps() || is_final_by(sliced.idx));
-        let expanded = self.keys.iter().filter_map(|key| window(key)?.sliding.as_ref()).filter(|_| !timed.is_empty() && sliced.is_none());
-        let ends = || timed.iter().map(|key| field(key.expr.clone(), "end")).collect();
+        let sliding = self.keys.iter().filter_map(|key| window(key)?.sliding.as_ref());
+        let is_timed = (0..self.keys.len()).any(|idx| is_window(&idx) && carries_time(&idx));
+        let expanded = sliding.filter(|_| is_timed && sliced.is_none());
         let meaning = |key: &Key| window(key).map_or_else(|| key.name.clone(), |window| window.meaning.clone());
-        let plan_column = |key: &Key| Column::new_unqualified(plan_name(key.id));
         OnStream {
-            first_end: (session.is_none() && timed.len() > 1).then(|| least(ends())),
             is_latest: expanded.map(|sliding| column(sliding.is_latest.0)).collect(),
             sliced,
             key_meanings: self.keys.iter().map(meaning).collect(),
             key_names: self.keys.iter().map(|key| key.name.clone()).collect(),
-            event_time: event_time.map(plan_column),
-            session: session.map(plan_column),
+            event_time,
+            session: self.session,
+            windows: carriers.iter().copied().filter(is_window).collect(),
+            carriers,
             relation: named_columns(cx.scope.iter().filter(|attr| attr.visibility == Visibility::Shown)),
         }
+    }
+
+    /// Whether the key is the session of rows, or made of it.
+    pub(super) fn is_of_session(&self, key: usize) -> bool {
+        let Some(session) = self.session.and_then(|session| self.keys.get(session)) else { return false };
+        let key = self.keys.get(key);
+        key.is_some_and(|key| key.expr.exists(|node| Ok(*node == session.expr)).unwrap_or(true))
     }
 
     /// The key that is a window of time, unless something else asks for the windows of a row: another key, an aggregate, other
@@ -292,36 +328,70 @@ impl Grouped {
         aggregates: &[Collected],
         on_stream: Option<OnStream>,
     ) -> Result<LogicalPlan> {
-        let mut input = input;
+        if let Some(session) = self.session.filter(|_| on_stream.is_some())
+            && (0..self.keys.len()).any(|key| key != session && self.is_of_session(key))
+        {
+            let what = "a key that is made of the session, beside it, on a stream";
+            return Err(AnalysisError::unsupported(what, Span::NONE).hint("leave it out: the session says it"));
+        }
+        if let Some(sets) = self.sets.as_ref().filter(|_| on_stream.is_some() || self.session.is_some()) {
+            return self.plan_of_sets(resolver, input, aggregates, on_stream, sets);
+        }
         let mut keys = self.keys.clone();
-        let on_stream = on_stream.map(|on_stream| on_stream.with_first_end(&mut keys, self.sets.is_some(), resolver)).transpose()?;
+        let on_stream = on_stream.map(|on_stream| on_stream.with_first_end(&mut keys, resolver));
         let sliced = on_stream.as_ref().and_then(|on_stream| on_stream.sliced.as_ref());
         let window = sliced.map(|sliced| sliced.put_among(&mut keys, resolver.next_id())).transpose()?;
-        if keys.iter().any(|key| key.expr != column(key.id)) {
-            // Keys are computed below, so that they have a plan name.
-            let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
-            exprs.extend(keys.iter().filter(|key| key.expr != column(key.id)).map(|key| key.expr.clone().alias(plan_name(key.id))));
-            input = projection(exprs, input)?;
+        let mut input = input;
+        if let Some(session) = self.session.and_then(|session| keys.get(session)).filter(|_| on_stream.is_none()) {
+            // What is made of a session is known when the sessions are.
+            let others: Vec<&Key> = keys.iter().enumerate().filter(|(idx, _)| !self.is_of_session(*idx)).map(|(_, key)| key).collect();
+            let columns = others.iter().map(|key| column(key.id)).collect();
+            input = with_computed(input, others.into_iter())?;
+            input = with_joined_sessions(resolver, input, session.id, columns)?;
+            input = with_computed(input, keys.iter().enumerate().filter(|(idx, _)| self.is_of_session(*idx)).map(|(_, key)| key))?;
+        } else {
+            input = with_computed(input, keys.iter())?;
         }
         let (input, once_per_row) = with_once_per_row(input, on_stream.as_ref(), resolver)?;
         let mut calls: Vec<DfExpr> = aggregates.iter().map(|call| call.expr.clone().alias(plan_name(call.id))).collect();
         if calls.is_empty() && self.keys.is_empty() {
             calls.push(datafusion::functions_aggregate::count::count_udaf().call(vec![lit(1)]).alias(plan_name(resolver.next_id())));
         }
+        let plan_column = |key: usize| keys.get(key).map(|key| Column::new_unqualified(plan_name(key.id)));
+        // A window is called by its own name in the result, not by that of its slice.
+        let given_column =
+            |key: usize| self.keys.get(key).map(|key| Column::new_unqualified(plan_name(key.id))).or_else(|| plan_column(key));
+        let timing = on_stream.as_ref().map_or_else(Timing::default, |on_stream| Timing {
+            event_time: on_stream.event_time.and_then(given_column),
+            session: on_stream.session.and_then(given_column),
+            once_per_row,
+        });
         let keys: Vec<DfExpr> = keys.iter().map(|key| column(key.id)).collect();
         let Some(sets) = &self.sets else {
-            return aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, once_per_row, window);
+            return aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, timing, window);
         };
+        let n_keys = keys.len();
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
+        let has_total = sets.iter().any(Vec::is_empty);
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
-        let plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, on_stream, once_per_row, None)?;
+        let n_rows = resolver.next_id();
+        if has_total {
+            calls.push(datafusion::functions_aggregate::count::count_udaf().call(vec![lit(1)]).alias(plan_name(n_rows)));
+        }
+        let mut plan = aggregation(Aggregate::try_new(Arc::new(input), grouping, calls)?, aggregates, None, timing, None)?;
+        if has_total {
+            // The total of no rows is none, as in Spark: a set is a key, too.
+            plan = LogicalPlan::Filter(Filter::try_new(column(n_rows).gt(lit(0_i64)), Arc::new(plan))?);
+        }
         let Some(id) = self.sets_id else { return Ok(plan) };
+        let left_out = u32::try_from(n_keys).ok().and_then(|n| 1_i64.checked_shl(n)).unwrap_or(0).wrapping_sub(1);
         let mut exprs: Vec<DfExpr> = vec![];
         for plan_column in plan.schema().columns() {
             let name = plan_column.name.clone();
             let expr = DfExpr::Column(plan_column);
             exprs.push(match name == Aggregate::INTERNAL_GROUPING_ID {
-                true => cast(expr, arrow::datatypes::DataType::Int64).alias(plan_name(id)),
+                // Above the bits of keys is the number of equal sets before.
+                true => bitwise_and(cast(expr, arrow::datatypes::DataType::Int64), lit(left_out)).alias(plan_name(id)),
                 false => expr,
             });
         }
@@ -348,16 +418,24 @@ impl Grouped {
 
 impl OnStream {
     /// A group of several windows has as one more key the moment when it becomes final, which its windows decide.
-    fn with_first_end(self, keys: &mut Vec<Key>, has_sets: bool, resolver: &Resolver<'_>) -> Result<Self> {
-        let Some(expr) = &self.first_end else { return Ok(self) };
-        if has_sets {
-            let what = "several windows of time in GROUPING SETS, CUBE or ROLLUP over a stream";
-            return Err(AnalysisError::unsupported(what, Span::NONE));
+    fn with_first_end(self, keys: &mut Vec<Key>, resolver: &Resolver<'_>) -> Self {
+        if self.session.is_some() || self.windows.len() < 2 {
+            return self;
         }
-        let id = resolver.next_id();
-        keys.push(Key { id, expr: expr.clone(), name: String::new() });
-        Ok(Self { event_time: Some(Column::new_unqualified(plan_name(id))), ..self })
+        let ends = self.windows.iter().filter_map(|idx| keys.get(*idx)).map(|key| field(key.expr.clone(), "end")).collect();
+        keys.push(Key { id: resolver.next_id(), expr: least(ends), name: String::new() });
+        Self { event_time: Some(keys.len() - 1), ..self }
     }
+}
+
+/// The input with these keys, where they are no columns of it, computed below the aggregation: so that they have a plan name.
+pub(super) fn with_computed<'k>(input: LogicalPlan, keys: impl Iterator<Item = &'k Key>) -> Result<LogicalPlan> {
+    let mut computed = keys.filter(|key| key.expr != column(key.id)).map(|key| key.expr.clone().alias(plan_name(key.id))).peekable();
+    if computed.peek().is_none() {
+        return Ok(input);
+    }
+    let columns = input.schema().columns().into_iter().map(DfExpr::Column);
+    projection(columns.chain(computed).collect(), input)
 }
 
 /// A row of windows that overlap comes in once for each, or for each combination: it is one late row, when those are late
@@ -378,24 +456,24 @@ fn with_once_per_row(input: LogicalPlan, on_stream: Option<&OnStream>, resolver:
     }
 }
 
-fn aggregation(
+pub(super) fn aggregation(
     aggregate: Aggregate,
     calls: &[Collected],
     on_stream: Option<OnStream>,
-    once_per_row: Option<Column>,
+    timing: Timing,
     window: Option<TimeWindowKey>,
 ) -> Result<LogicalPlan> {
-    let Some(OnStream { key_names, key_meanings, event_time, session, relation, .. }) = on_stream else {
+    let Some(OnStream { key_names, key_meanings, relation, .. }) = on_stream else {
         return Ok(LogicalPlan::Aggregate(aggregate));
     };
     // The texts of Spark's column names: they change when what is computed changes.
     let calls = calls.iter().map(|call| call.typed.name.clone());
     let meaning = key_meanings.into_iter().chain(calls).collect();
-    let node = StatefulAggregateNode::new(aggregate, key_names, event_time)
+    let node = StatefulAggregateNode::new(aggregate, key_names, timing.event_time)
         .with_meaning(meaning)
         .of_relation(relation)
-        .joining_sessions(session)
-        .counting_late_rows_by(once_per_row);
+        .joining_sessions(timing.session)
+        .counting_late_rows_by(timing.once_per_row);
     Ok(match window {
         Some(window) => node.with_window(window)?.into_plan(),
         None => node.into_plan(),

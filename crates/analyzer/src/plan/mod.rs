@@ -5,6 +5,7 @@ mod columns;
 mod deduplicate;
 mod generate;
 mod grouping;
+mod grouping_sets;
 mod groups_with_state;
 mod join;
 mod pivot;

@@ -1,30 +1,28 @@
-//! `GROUP BY session_window(time, gap)`: rows with their sessions. Over finished data window functions find them below the
-//! aggregation:
+//! `GROUP BY session_window(time, gap)`: rows, each with the session that it would be alone. Over a stream the aggregation, which
+//! has state, joins them. Over finished data window functions do, below the aggregation:
 //!
 //! ```text
-//! rows ─ start, end = start + gap ─ is a new one: start > greatest end before ─ number = running count of new ones
-//!      ─ session = (least start, greatest end) of the number ─ Aggregate by session and the other keys
+//! rows with own sessions ─ is a new one: start > greatest end before ─ number = running count of new ones
+//!                        ─ session = (least start, greatest end) of the number ─ Aggregate by session and the other keys
 //! ```
-//! All of it apart for each combination of the other keys, as in Spark. Over a stream each row gets the session that it
-//! would be alone, and the aggregation, which has state, joins them.
+//! All of it apart for each combination of the other keys, as in Spark.
 
 use std::sync::Arc;
 
-use datafusion::common::ScalarValue;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::functions_aggregate::{min_max, sum};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     AggregateUDF, Case, Expr as DfExpr, Filter, LogicalPlan, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition, lit,
 };
-use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping, UnresolvedFunction};
 
 use super::sort::position;
-use super::window_plan;
-use super::{projection, with_batch_time};
-use crate::error::{AnalysisError, Result};
+use super::{field, projection, window_plan, with_batch_time};
+use crate::error::Result;
 use crate::expr::{ExprCx, SessionBounds, TimeWindow, Typed};
+use crate::registry::kernel_call;
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, column, plan_name};
 use crate::walk::visit;
@@ -33,64 +31,47 @@ use crate::walk::visit;
 const SESSION: &str = "session_window";
 
 impl Resolver<'_> {
-    /// The rows with their sessions, when `grouping` asks for some; `cx` knows the sessions' column then.
+    /// The rows with their own sessions, when `grouping` asks for some; `cx` knows the sessions' column then.
     pub(super) fn with_sessions(&mut self, cx: &mut ExprCx, rel: Rel, grouping: &Grouping, list: &[Expr]) -> Result<Rel> {
         let Some(call) = session_call(grouping, list) else { return Ok(rel) };
-        let Grouping::Plain(keys) = grouping else {
-            return Err(AnalysisError::unsupported("session_window() in GROUPING SETS, CUBE or ROLLUP", call.span));
-        };
         let mut below = ExprCx::new(&cx.scope, "GROUP BY").with_event_times(&rel.watermarks);
         let bounds = self.session_bounds(&mut below, call)?;
-        if rel.is_streaming {
-            return self.with_own_sessions(cx, rel, &below, bounds, call.span);
-        }
-        let mut others = vec![];
-        for key in keys {
-            let key = in_list(key, list);
-            if !is_session(key) {
-                others.push(self.expr(&mut below, key)?.expr);
-            }
-        }
-        let mut plan = with_batch_time(rel.plan, &below)?;
-        let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
-        plan = of_some_length(plan, &bounds)?;
-        let [start_id, end_id, greatest, number, least, last, session] = std::array::from_fn(|_| self.next_id());
-        let key_ids: Vec<u64> = others.iter().map(|_| self.next_id()).collect();
-        let mut exprs: Vec<DfExpr> = plan.schema().columns().into_iter().map(DfExpr::Column).collect();
-        exprs.extend([start.alias(plan_name(start_id)), end.alias(plan_name(end_id))]);
-        exprs.extend(others.into_iter().zip(&key_ids).map(|(key, id)| key.alias(plan_name(*id))));
-        plan = projection(exprs, plan)?;
-
-        let keys = || key_ids.iter().map(|id| column(*id)).collect::<Vec<_>>();
-        let unbounded = || WindowFrameBound::Preceding(ScalarValue::UInt64(None));
-        let before =
-            WindowFrame::new_bounds(WindowFrameUnits::Rows, unbounded(), WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))));
-        let so_far = WindowFrame::new_bounds(WindowFrameUnits::Rows, unbounded(), WindowFrameBound::CurrentRow);
-        let in_order = || vec![SortExpr::new(column(start_id), true, true), SortExpr::new(column(end_id), true, true)];
-        plan = window_plan(over(min_max::max_udaf(), column(end_id), keys(), in_order(), before), greatest, plan)?;
-        // A row exactly at the end still belongs to the session, as in Spark.
-        let begins = DfExpr::IsNull(Box::new(column(greatest))).or(column(start_id).gt(column(greatest)));
-        let begins = DfExpr::Case(Case::new(None, vec![(Box::new(begins), Box::new(lit(1_i64)))], Some(Box::new(lit(0_i64)))));
-        plan = window_plan(over(sum::sum_udaf(), begins, keys(), in_order(), so_far), number, plan)?;
-        let of_session = || keys().into_iter().chain([column(number)]).collect::<Vec<_>>();
-        let all = || WindowFrame::new(None);
-        plan = window_plan(over(min_max::min_udaf(), column(start_id), of_session(), vec![], all()), least, plan)?;
-        plan = window_plan(over(min_max::max_udaf(), column(end_id), of_session(), vec![], all()), last, plan)?;
-        let session_struct = self.session_struct(&bounds, column(least), column(last), call.span)?;
-        with_session(cx, Rel { plan, ..rel }, session, session_struct, bounds.meaning)
-    }
-
-    /// The rows of a stream, each with the session that it would be alone.
-    fn with_own_sessions(&mut self, cx: &mut ExprCx, rel: Rel, below: &ExprCx, bounds: SessionBounds, span: Span) -> Result<Rel> {
-        let plan = of_some_length(with_batch_time(rel.plan, below)?, &bounds)?;
+        let plan = of_some_length(with_batch_time(rel.plan, &below)?, &bounds)?;
         let session = self.next_id();
         let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
-        let session_struct = self.session_struct(&bounds, start.clone(), end, span)?;
+        let session_struct = self.session_struct(&bounds, start.clone(), end, call.span)?;
         if let Some(delay) = below.event_time_delay(&start) {
             cx.event_times.push((column(session), delay));
         }
         with_session(cx, Rel { plan, ..rel }, session, session_struct, bounds.meaning)
     }
+}
+
+/// The rows with the sessions that they are in among the rows of equal keys, in the place of their own.
+pub(super) fn with_joined_sessions(resolver: &Resolver<'_>, input: LogicalPlan, session: u64, keys: Vec<DfExpr>) -> Result<LogicalPlan> {
+    let [start, end, greatest, number, least, last] = std::array::from_fn(|_| resolver.next_id());
+    let columns: Vec<Column> = input.schema().columns();
+    let mut exprs: Vec<DfExpr> = columns.iter().cloned().map(DfExpr::Column).collect();
+    exprs.extend([(start, "start"), (end, "end")].map(|(id, bound)| field(column(session), bound).alias(plan_name(id))));
+    let mut plan = projection(exprs, input)?;
+
+    let unbounded = || WindowFrameBound::Preceding(ScalarValue::UInt64(None));
+    let before = WindowFrame::new_bounds(WindowFrameUnits::Rows, unbounded(), WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))));
+    let so_far = WindowFrame::new_bounds(WindowFrameUnits::Rows, unbounded(), WindowFrameBound::CurrentRow);
+    let in_order = || vec![SortExpr::new(column(start), true, true), SortExpr::new(column(end), true, true)];
+    plan = window_plan(over(min_max::max_udaf(), column(end), keys.clone(), in_order(), before), greatest, plan)?;
+    // A row exactly at the end still belongs to the session, as in Spark.
+    let begins = DfExpr::IsNull(Box::new(column(greatest))).or(column(start).gt(column(greatest)));
+    let begins = DfExpr::Case(Case::new(None, vec![(Box::new(begins), Box::new(lit(1_i64)))], Some(Box::new(lit(0_i64)))));
+    plan = window_plan(over(sum::sum_udaf(), begins, keys.clone(), in_order(), so_far), number, plan)?;
+    let of_session: Vec<DfExpr> = keys.into_iter().chain([column(number)]).collect();
+    let all = || WindowFrame::new(None);
+    plan = window_plan(over(min_max::min_udaf(), column(start), of_session.clone(), vec![], all()), least, plan)?;
+    plan = window_plan(over(min_max::max_udaf(), column(end), of_session, vec![], all()), last, plan)?;
+    let name = plan_name(session);
+    let joined = kernel_call("named_struct", vec![lit("start"), column(least), lit("end"), column(last)])?;
+    let exprs = columns.into_iter().map(|known| if known.name == name { joined.clone().alias(&name) } else { DfExpr::Column(known) });
+    projection(exprs.collect(), plan)
 }
 
 /// The rows with their session as one more column, which is a window of time from here on.
@@ -130,13 +111,20 @@ fn session_call<'e>(grouping: &'e Grouping, list: &'e [Expr]) -> Option<&'e Unre
         });
         found
     };
-    let keys: Vec<&Expr> = match grouping {
-        Grouping::Plain(keys) => keys.iter().map(|key| in_list(key, list)).collect(),
-        Grouping::Rollup(sets) | Grouping::Cube(sets) => sets.iter().flatten().collect(),
-        Grouping::Sets { sets, .. } => sets.iter().flatten().collect(),
+    keys_of(grouping, list).into_iter().find_map(call_in)
+}
+
+/// All keys, of all sets.
+fn keys_of<'e>(grouping: &'e Grouping, list: &'e [Expr]) -> Vec<&'e Expr> {
+    let named = |keys: &'e [Expr]| keys.iter().map(|key| in_list(key, list));
+    match grouping {
+        Grouping::Plain(keys) => named(keys).collect(),
+        Grouping::Rollup(sets) | Grouping::Cube(sets) => sets.iter().flat_map(|set| named(set)).collect(),
+        Grouping::Sets { keys, sets } => named(keys).chain(sets.iter().flat_map(|set| named(set))).collect(),
+        Grouping::All(_) => list.iter().map(bare).collect(),
+        Grouping::Several(parts) => parts.iter().flat_map(|part| keys_of(part, list)).collect(),
         _ => vec![],
-    };
-    keys.into_iter().find_map(call_in)
+    }
 }
 
 /// What a key means: an entry of the list, by position or by alias, or itself.

@@ -18,7 +18,7 @@ use super::groups_with_state::NamedColumn;
 use super::join::{check_join, known_of, resolve_joins};
 use super::late_row::with_late_row;
 use super::sink_changes::{CHANGE_TYPE, Shown, SinkChangesNode};
-use super::{DeduplicateNode, GroupsWithStateNode, Kept, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
+use super::{DeduplicateNode, GroupsWithStateNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode, state_function_rules};
 
 /// What is asked of a streaming query's output.
 #[derive(Debug, Clone)]
@@ -181,9 +181,10 @@ impl Fitter {
         let input = self.judged(input, node.relation(), node.late_by(mode))?;
         let fitted = node.fitted(name, mode, gives, input.plan).map_err(internal)?;
         let n_keys = fitted.schema().fields().len() - node.aggregate().aggr_expr.len() - usize::from(gives_changes);
-        // Behind the user's keys may stand one that depends on them.
-        let n_own_keys = n_keys.saturating_sub(node.aggregate().group_expr.len().saturating_sub(node.key_names().len()));
-        let key: Vec<Column> = fitted.schema().columns().into_iter().take(n_own_keys).collect();
+        // Behind the user's keys may stand a time that depends on them.
+        let is_own = |(idx, column): &(usize, Column)| *idx < node.key_names().len() || node.event_time() != Some(column);
+        let key = fitted.schema().columns().into_iter().take(n_keys).enumerate().filter(is_own).map(|(_, column)| column);
+        let key: Vec<Column> = key.collect();
         // A group is gone when all its rows are; one that rows cannot leave never is, nor is the group of all rows.
         let deletes = input.changes.is_some_and(|changes| {
             let rows_stay = node.aggregate().group_expr.iter().flat_map(Expr::column_refs).all(|column| changes.stable.contains(column));
@@ -250,7 +251,6 @@ impl Fitter {
         }
         let name = self.names.unique("deduplicate", node.key_names());
         let changes = match input.changes {
-            Some(_) if node.kept() != Kept::WithKey => return Err(not_on_changes("dropDuplicatesWithinWatermark")),
             Some(changes) => {
                 let key: Vec<Column> = node.keys().iter().filter_map(|key| key.try_as_col().cloned()).collect();
                 let deletes = changes.deletes || !key.iter().all(|column| changes.stable.contains(column));
