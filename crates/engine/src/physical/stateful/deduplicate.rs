@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Fields, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
@@ -79,12 +79,21 @@ impl StatefulOperator for DeduplicateExec {
     }
 }
 
-impl Deduplicate {
+impl DeduplicateSpec {
     /// As Spark calls it in progress.
-    fn name_in_progress(&self) -> &'static str {
-        match self.0.kept {
+    pub(super) fn name_in_progress(&self) -> &'static str {
+        match self.kept {
             Kept::WithKey => "dedupe",
             Kept::WithinWatermark { .. } => "dedupeWithinWatermark",
+        }
+    }
+
+    /// When keys are forgotten whose first rows have these event times.
+    pub(super) fn expiry_ms(&self, times_us: &Int64Array) -> Int64Array {
+        match self.kept {
+            Kept::WithKey => expiry_ms(times_us, 0),
+            // Spark's rows without a time are forgotten as those of the epoch.
+            Kept::WithinWatermark { delay_us } => expiry_ms(&times_us.iter().map(|us| Some(us.unwrap_or(0))).collect(), delay_us),
         }
     }
 }
@@ -107,16 +116,12 @@ impl Operator for Deduplicate {
         Ok(rows_of_run(Run {
             keys: columns_of(&schema, &self.0.keys)?,
             expires_by: self.0.expires_by.as_ref().map(|column| schema.index_of(column)).transpose()?,
-            is_within_watermark: matches!(self.0.kept, Kept::WithinWatermark { .. }),
-            delay_us: match self.0.kept {
-                Kept::WithKey => 0,
-                Kept::WithinWatermark { delay_us } => delay_us,
-            },
+            spec: self.0.clone(),
             input: Some(task.rows_of(input)?),
             report: StateOperatorReport {
                 n_partitions: 1,
                 n_stores: 1,
-                ..StateOperatorReport::of(&self.0.operator, self.name_in_progress())
+                ..StateOperatorReport::of(&self.0.operator, self.0.name_in_progress())
             },
             task,
         }))
@@ -131,8 +136,7 @@ fn columns_of(schema: &SchemaRef, names: &[String]) -> Result<Vec<usize>> {
 struct Run {
     keys: Vec<usize>,
     expires_by: Option<usize>,
-    is_within_watermark: bool,
-    delay_us: i64,
+    spec: DeduplicateSpec,
     input: Option<SendableRecordBatchStream>,
     report: StateOperatorReport,
     task: OperatorTask,
@@ -159,14 +163,7 @@ impl Run {
         let column = |idx: &usize| batch.columns().get(*idx).cloned().ok_or_else(|| Error::internal("rows without a key column"));
         let keys: Vec<ArrayRef> = self.keys.iter().map(column).collect::<Result<Vec<_>>>()?;
         let expiry = match &self.expires_by {
-            Some(idx) => {
-                let times = event_times_us(&column(idx)?)?;
-                Some(match self.is_within_watermark {
-                    false => expiry_ms(&times, 0),
-                    // Spark's rows without a time are forgotten as those of the epoch.
-                    true => expiry_ms(&times.iter().map(|us| Some(us.unwrap_or(0))).collect(), self.delay_us),
-                })
-            }
+            Some(idx) => Some(self.spec.expiry_ms(&event_times_us(&column(idx)?)?)),
             None => None,
         };
         let began = self.task.scope.clock.monotonic();

@@ -1,5 +1,8 @@
 //! Removes duplicates from changes: of each key it keeps all rows, gives the oldest, and gives the next one when that is
 //! taken out.
+//!
+//! Where keys are kept within the watermark, a key is forgotten with its first row, whatever is known of others: so all rows
+//! of a key expire when the first does. One that is taken out after that is not found, and passes over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,7 +15,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
-use millstream_analyzer::streaming::{CHANGE, INSERT, change_column};
+use millstream_analyzer::streaming::{CHANGE, INSERT, Kept, change_column};
 use millstream_core::{Error, Result};
 use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind};
 
@@ -22,7 +25,7 @@ use super::deduplicate::DeduplicateSpec;
 use super::tables::{MAIN_STORE, named, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
-use crate::physical::event_time::{event_times_us, expiry_ms};
+use crate::physical::event_time::event_times_us;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
 
 /// Removes duplicates from changes. See the module's documentation.
@@ -50,7 +53,10 @@ impl StatefulOperator for DeduplicateChangesExec {
     }
 
     fn kind(&self) -> &'static str {
-        "deduplicate_changes"
+        match self.spec().kept {
+            Kept::WithKey => "deduplicate_changes",
+            Kept::WithinWatermark { .. } => "deduplicate_changes_within_watermark",
+        }
     }
 
     fn uses_event_time(&self) -> bool {
@@ -155,7 +161,8 @@ impl OperatorRun for Run {
         let began = self.task.scope.clock.monotonic();
         let mut table = self.task.scope.state.multi_table(&self.of.operator, MAIN_STORE, self.task.partition)?;
         let changes = self.apply(&mut table, &rows, kinds.values())?;
-        let mut report = StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.of.operator, "dedupe") };
+        let mut report =
+            StateOperatorReport { n_partitions: 1, n_stores: 1, ..StateOperatorReport::of(&self.of.operator, self.of.name_in_progress()) };
         report.n_rows_updated = rows.num_rows() as u64;
         report.updates_ms = self.task.scope.millis_since(began);
         if self.expires_by.is_some() {
@@ -215,10 +222,7 @@ impl Run {
         new_rows.sort_unstable();
         if !new_rows.is_empty() {
             let new = take_record_batch(rows, &UInt32Array::from(new_rows))?;
-            let expiry = match self.expires_by {
-                Some(idx) => new.columns().get(idx).map(|times| Ok::<_, Error>(expiry_ms(&event_times_us(times)?, 0))).transpose()?,
-                None => None,
-            };
+            let expiry = self.expiry(&new)?;
             let values = match shape.others.as_slice() {
                 [] => vec![arrow::array::new_null_array(&DataType::Int8, new.num_rows())],
                 others => columns_at(&new, others),
@@ -226,9 +230,33 @@ impl Run {
             table.append(&store_keys(columns_at(&new, &shape.keys), new.num_rows()), expiry.as_ref(), &values)?;
         }
         let after = self.firsts(table, &touched_keys)?;
+        if self.is_within_watermark() {
+            self.expire_with_first(table, &touched_keys, &after)?;
+        }
         let pairs = before.places.iter().copied().zip(after.places.iter().copied());
         let changes = changes_between(&before.rows, &after.rows, pairs)?;
         in_order_of(&changes, &self.schema)
+    }
+
+    fn is_within_watermark(&self) -> bool {
+        matches!(self.of.kept, Kept::WithinWatermark { .. })
+    }
+
+    /// When rows expire by their own times.
+    fn expiry(&self, rows: &RecordBatch) -> Result<Option<Int64Array>> {
+        let times = self.expires_by.and_then(|idx| rows.columns().get(idx));
+        times.map(|times| Ok(self.of.expiry_ms(&event_times_us(times)?))).transpose()
+    }
+
+    /// All rows of a key expire with the first.
+    fn expire_with_first(&self, table: &mut KeyedMultiTable, keys: &[ArrayRef], firsts: &Firsts) -> Result<()> {
+        let Some(of_firsts) = self.expiry(&firsts.rows)? else { return Ok(()) };
+        let mut matches = table.lookup_all(keys)?;
+        let Some(known) = table.next_pairs(&mut matches, usize::MAX) else { return Ok(()) };
+        let first_of = |key: &u32| firsts.places.get(*key as usize).copied().flatten();
+        let expiry: Int64Array = known.probe_rows.iter().map(|key| first_of(key).map(|first| of_firsts.value(first))).collect();
+        let values = table.gather(&known.slots)?;
+        table.replace(&known.slots, Some(&expiry), &values)
     }
 
     /// The oldest row of each key.
@@ -265,7 +293,7 @@ impl Run {
                 gone.push(*slot);
             }
         }
-        if taken.values().any(|n| *n > 0) {
+        if !self.is_within_watermark() && taken.values().any(|n| *n > 0) {
             return Err(never_added(&self.of.operator));
         }
         table.remove_slots(&gone)

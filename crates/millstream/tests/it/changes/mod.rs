@@ -7,6 +7,7 @@
 //! `MILLSTREAM_TEST_CHANGES_CASES=n` asks for more cases, `MILLSTREAM_TEST_CHANGES_FROM=seed` for others.
 
 mod chain;
+mod duplicates;
 mod shown;
 
 use std::collections::BTreeMap;
