@@ -3,6 +3,8 @@
 //! Every case draws rows, cuts, restarts and parallelism from its seed, which a failure names. That a stream is its batch
 //! whatever the query is the business of `verify` and of the campaign of random queries (`cargo xtask fuzz-queries`).
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -79,8 +81,13 @@ async fn numbers(frame: &DataFrame) -> Vec<Vec<i64>> {
     rows.iter().map(|row| row.iter().map(|cell| cell.parse().unwrap()).collect()).collect()
 }
 
-/// Runs the query over the rows in pieces and lives that `rng` draws, and flushes at the end.
+/// Runs the query of windows.
 async fn stream(dir: &Path, rows: &[Row], mode: &str, rng: &mut Rng) -> Stream {
+    streamed(dir, rows, &query(&format!("STREAM events WATERMARK ts DELAY OF INTERVAL {DELAY_S} SECONDS")), mode, rng).await
+}
+
+/// Runs a query of whole numbers over the rows in pieces and lives that `rng` draws, and flushes at the end.
+async fn streamed(dir: &Path, rows: &[Row], sql: &str, mode: &str, rng: &mut Rng) -> Stream {
     std::fs::create_dir_all(dir.join("in")).unwrap();
     let given: Arc<Mutex<BTreeMap<u64, Vec<Vec<i64>>>>> = Arc::default();
     let mut out = Stream::default();
@@ -98,7 +105,7 @@ async fn stream(dir: &Path, rows: &[Row], mode: &str, rng: &mut Rng) -> Stream {
         let engine = EngineConfig { parallelism: 1 + rng.index(4), ..EngineConfig::default() };
         let session = Session::builder().engine(engine).build().unwrap();
         define(&session, dir).await;
-        let frame = session.sql(&query(&format!("STREAM events WATERMARK ts DELAY OF INTERVAL {DELAY_S} SECONDS"))).await.unwrap();
+        let frame = session.sql(sql).await.unwrap();
         let keep = Arc::clone(&given);
         let writer = frame.write_stream().output_mode(mode).trigger(Trigger::AvailableNow).checkpoint(dir.join("checkpoint"));
         let writer = writer.option("lateRowsPath", dir.join("late").display()).option("flush", is_last);

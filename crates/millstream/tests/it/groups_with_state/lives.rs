@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use millstream::crash::{CRASH, CrashPoint};
-use millstream::{Error, ErrorKind, GroupState, GroupStateTimeout, Result, ScalarValue};
+use millstream::{Error, ErrorKind, GroupState, GroupStateTimeout, Result, ScalarValue, Session, Trigger};
 
 use super::bench::{Bench, spec, totals, totals_of};
 
@@ -144,4 +144,34 @@ async fn a_flush_ends_all_groups_that_wait_for_event_time() {
     let rows = bench.out().await;
     let why: Vec<(&str, &str)> = rows.iter().map(|row| (row[0].as_str(), row[3].as_str())).collect();
     assert_eq!(why, [("NULL", "over"), ("NULL", "rows"), ("a", "over"), ("a", "rows")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_rows_are_dropped_counted_and_kept_where_timeouts_go_by_event_time_and_only_there() {
+    for (timeout, n_late, totals) in [(GroupStateTimeout::EventTime, 1, ["1", "4"]), (GroupStateTimeout::None, 0, ["1", "8", "11"])] {
+        let bench = Bench::new();
+        let mut n_dropped = 0;
+        // The watermark is 90 s behind the first file.
+        for rows in [&[(Some("a"), 100, 1)][..], &[(Some("a"), 50, 7), (Some("b"), 95, 2)], &[(Some("a"), 105, 3)]] {
+            bench.feed(rows);
+            let session = bench.session(2);
+            let frame = totals_of(&bench.events(&session).await, timeout);
+            let writer = frame.write_stream().format("parquet").trigger(Trigger::AvailableNow);
+            let writer = writer.option("lateRowsPath", bench.path().join("late").display());
+            let query = writer.checkpoint(bench.path().join("checkpoint")).start_path(bench.path().join("out")).await.unwrap();
+            query.await_termination(None).await.unwrap();
+            let operators = query.recent_progress().into_iter().flat_map(|progress| progress.state_operators);
+            n_dropped += operators.map(|operator| operator.num_rows_dropped_by_watermark).sum::<u64>();
+        }
+        assert_eq!(n_dropped, n_late, "{timeout:?}");
+        let of_a: Vec<String> = bench.out().await.into_iter().filter(|row| row[0] == "a").map(|row| row[2].clone()).collect();
+        assert_eq!(of_a, totals, "{timeout:?}");
+        let late = Session::new().unwrap().read().schema("row STRING").parquet(bench.path().join("late")).await;
+        let late = match late {
+            Ok(late) => late.text_rows().await.unwrap(),
+            Err(_) => Vec::new(),
+        };
+        assert_eq!(late.len() as u64, n_late, "{timeout:?}");
+        assert!(late.iter().all(|row| row[0].contains("\"v\":7")), "{late:?}");
+    }
 }
