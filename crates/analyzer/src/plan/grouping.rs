@@ -372,7 +372,7 @@ impl Grouped {
         };
         let n_keys = keys.len();
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
-        let has_total = sets.iter().any(Vec::is_empty);
+        let has_total = n_keys > 0 && sets.iter().any(Vec::is_empty);
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
         let n_rows = resolver.next_id();
         if has_total {

@@ -212,3 +212,11 @@ fn every_kind_of_relation_and_expression_resolves_or_is_refused_by_its_name() {
         assert!(says, "{plan:?}: {error}");
     }
 }
+
+#[tokio::test]
+async fn equal_grouping_sets_count_apart_and_the_total_of_no_rows_is_none_as_in_spark() {
+    check("SELECT count(*) AS n FROM t WHERE v > 1000 GROUP BY ROLLUP (v)", "n bigint", &[]).await;
+    check("SELECT count(*) AS n FROM t WHERE v > 1000 GROUP BY GROUPING SETS (())", "n bigint", &["0"]).await;
+    let equal = "SELECT v, grouping_id() AS g FROM t WHERE v = 1 GROUP BY GROUPING SETS ((v), (v))";
+    check(equal, "v int, g bigint", &["1|0", "1|0"]).await;
+}

@@ -135,7 +135,8 @@ async fn late_ids(dir: &Path) -> Vec<i64> {
     let read = session.read().schema("row STRING").parquet(dir.join("late")).await;
     let Ok(frame) = read else { return Vec::new() };
     let rows = frame.text_rows().await.unwrap();
-    rows.iter().map(|row| serde_json::from_str::<Value>(&row[0]).unwrap()["id"].as_i64().unwrap()).collect()
+    let id = |row: &Value| row.get("id").or(row.get("rid")).and_then(Value::as_i64).unwrap();
+    rows.iter().map(|row| id(&serde_json::from_str(&row[0]).unwrap())).collect()
 }
 
 /// The batch over some of the rows.

@@ -148,7 +148,7 @@ async fn a_flush_ends_all_groups_that_wait_for_event_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_rows_are_dropped_counted_and_kept_where_timeouts_go_by_event_time_and_only_there() {
-    for (timeout, n_late, totals) in [(GroupStateTimeout::EventTime, 1, ["1", "4"]), (GroupStateTimeout::None, 0, ["1", "8", "11"])] {
+    for (timeout, n_late, totals) in [(GroupStateTimeout::EventTime, 1, &["1", "4"][..]), (GroupStateTimeout::None, 0, &["1", "8", "11"])] {
         let bench = Bench::new();
         let mut n_dropped = 0;
         // The watermark is 90 s behind the first file.

@@ -14,7 +14,6 @@ type Model = Box<dyn FnMut(&[Row], i64) -> usize>;
 /// Before every time of the input, as the watermark is before the first batch.
 const LONG_AGO: i64 = i64::MIN / 2;
 const GAP_S: i64 = 5;
-const RANGE_S: i64 = 10;
 
 fn watermark(progress: &StreamingQueryProgress) -> i64 {
     match progress.event_time.get("watermark").map(String::as_str) {
@@ -101,35 +100,4 @@ async fn sessions_are_remembered_until_they_are_final() {
     };
     let sql = format!("SELECT k, count(*) AS n FROM {{read}} GROUP BY session_window(ts, '{GAP_S} seconds'), k");
     check("sessions", &sql, model).await;
-}
-
-/// Both sides of a join are the same stream; of a left row the right ones of the next seconds are wanted.
-async fn check_join(kind: &str) {
-    let model = || -> Model {
-        let (mut left, mut right): (Vec<i64>, Vec<i64>) = Default::default();
-        Box::new(move |new, watermark| {
-            // Rows without a time match nothing.
-            let times = || new.iter().filter_map(|row| row.ts);
-            left.extend(times());
-            right.extend(times());
-            left.retain(|ts| ts + RANGE_S > watermark);
-            right.retain(|ts| *ts > watermark);
-            left.len() + right.len()
-        })
-    };
-    let sql = format!(
-        "SELECT l.id, l.k FROM (SELECT * FROM {{read}}) AS l {kind} (SELECT id AS rid, ts AS rts, k AS rk FROM {{read}}) AS r \
-         ON k = rk AND rts BETWEEN ts AND ts + INTERVAL {RANGE_S} SECONDS"
-    );
-    check(kind, &sql, model).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_of_an_inner_join_are_remembered_while_others_can_come_for_them() {
-    check_join("JOIN").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_of_an_outer_join_are_remembered_while_others_can_come_for_them() {
-    check_join("LEFT JOIN").await;
 }
