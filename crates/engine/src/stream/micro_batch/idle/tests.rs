@@ -1,3 +1,5 @@
+//! When an idle loop looks at its sources.
+
 use super::*;
 
 const fn ms(ms: u64) -> Duration {
