@@ -155,7 +155,7 @@ async fn a_stream_joins_with_what_a_view_holds_after_it_was_computed_again() {
                       OPTIONS (refreshInterval '1 minute') AS SELECT coalesce(max(n), 0) AS latest FROM copy;
                     CREATE STREAMING TABLE joined USING parquet LOCATION '$dir/joined'
                       OPTIONS (checkpointLocation '$dir/checkpoint2', commitInterval '0s')
-                      AS SELECT copy.n, latest.latest FROM STREAM copy JOIN latest ON copy.n <> latest.latest;";
+                      AS SELECT copy.n, latest.latest FROM STREAM copy JOIN latest ON copy.n >= latest.latest;";
     run.start(datasets, None).await.unwrap();
     for n in 1..=5 {
         run.add(n).await;
@@ -163,9 +163,11 @@ async fn a_stream_joins_with_what_a_view_holds_after_it_was_computed_again() {
         run.status("joined").query.unwrap().process_all_available().await.unwrap();
         run.seconds_until("latest", &n.to_string()).await;
     }
-    let text = format!("SELECT n, latest FROM parquet.`{}` ORDER BY n", run.path("joined"));
+    let text = format!("SELECT n, n - latest AS behind FROM parquet.`{}` ORDER BY n", run.path("joined"));
     let rows = run.session.sql(&text).await.unwrap().text_rows().await.unwrap();
-    assert_eq!(rows, [["1", "0"], ["2", "1"], ["3", "2"], ["4", "3"], ["5", "4"]]);
+    assert_eq!(rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4", "5"]);
+    // The clock may have moved on so far that the view was computed once more before the stream read the number.
+    assert!(rows.iter().all(|row| ["0", "1"].contains(&row[1].as_str())), "{rows:?}");
     run.stop().await;
 }
 
