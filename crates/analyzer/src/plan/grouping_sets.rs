@@ -145,6 +145,13 @@ impl<'g> Sets<'g> {
         }
     }
 
+    /// The session where the set has one, otherwise null with all its fields, which would keep their values of themselves.
+    fn session_where_had(&self, key: usize, session: DfExpr) -> Result<DfExpr> {
+        let bound = |name: &str| self.where_had(key, field(session.clone(), name), None);
+        let bounds = kernel_call("named_struct", vec![lit("start"), bound("start"), lit("end"), bound("end")])?;
+        Ok(self.where_had(key, bounds, None))
+    }
+
     /// The keys as those of a row's set.
     fn with_keys_of_set(&self, input: LogicalPlan, keys: &[usize], of_set: &[u64]) -> Result<LogicalPlan> {
         let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
@@ -216,7 +223,7 @@ impl<'g> Sets<'g> {
         let mut exprs = Vec::new();
         for (idx, (key, id)) in self.keys.iter().zip(of_set).enumerate() {
             // What stands for a session in sets without one is not shown.
-            let given = if grouped.session == Some(idx) { self.where_had(idx, column(*id), None) } else { column(*id) };
+            let given = if grouped.session == Some(idx) { self.session_where_had(idx, column(*id))? } else { column(*id) };
             exprs.push(given.alias(plan_name(key.id)));
         }
         if let Some(sets_id) = grouped.sets_id {
