@@ -182,15 +182,20 @@ impl FileSource {
     }
 
     /// Lists finished data as it was at one moment: the version before an `overwrite`, or the one after it.
+    ///
+    /// A listing that runs beside a replacement may miss old files that go and new ones that come, down to nothing at all, and the
+    /// books of both may be gone when it ends. So two listings in a row have to find the same.
     async fn list_whole(&mut self) -> Result<()> {
+        let mut last = None;
         for _ in 0..LISTINGS_MAX {
             (self.pending, self.last_list) = (Pending::default(), None);
             self.lister.forget();
             self.refresh().await?;
-            let is_same = self.lister.is_glob() || Committed::read(&self.lister.base).await? == self.committed;
-            if is_same && !self.lister.has_vanished() && self.pending.are_there(&self.lister.base).await? {
+            let found = (!self.lister.has_vanished()).then(|| (self.committed.clone(), self.pending.files()));
+            if found.is_some() && found == last {
                 return Ok(());
             }
+            last = found;
         }
         Err(Error::data(format!("'{}' was replaced again and again while it was listed", self.lister.description())))
     }
@@ -253,8 +258,9 @@ impl FileSource {
 
     /// Files that changed or vanished since they were listed, brought up to date.
     async fn confirm(&mut self, files: Vec<FoundFile>) -> Result<Vec<FoundFile>> {
-        if !self.lister.base.is_local() {
-            // A request per file would cost more than it saves; the reader tells of files that changed.
+        if !self.is_streaming || !self.lister.base.is_local() {
+            // Finished data were listed just now, and without one file they would not be whole. In a store a request per file would
+            // cost more than it saves. The reader tells of files that changed or vanished.
             return Ok(files);
         }
         let mut confirmed = Vec::with_capacity(files.len());
@@ -320,18 +326,13 @@ impl Pending {
         self.n_bytes = self.n_bytes.saturating_sub(file.size);
     }
 
-    /// Whether all of them are there still; of objects, which cost a request each, the reader tells.
-    async fn are_there(&self, base: &Location) -> Result<bool> {
-        if !base.is_local() {
-            return Ok(true);
-        }
-        let paths = self.foreign.keys().map(|(_, path)| path).chain(self.own.values().flatten().map(|file| &file.path));
-        for path in paths {
-            if stat(base, path).await?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// All of them, sorted by path.
+    fn files(&self) -> Vec<FoundFile> {
+        let foreign =
+            self.foreign.iter().map(|((mtime_us, path), size)| FoundFile { path: path.clone(), size: *size, mtime_us: *mtime_us });
+        let mut files: Vec<FoundFile> = foreign.chain(self.own.values().flatten().cloned()).collect();
+        files.sort_by(|left, right| left.path.cmp(&right.path));
+        files
     }
 
     fn len(&self) -> usize {
