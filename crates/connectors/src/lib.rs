@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod in_process;
+mod read_thread;
 pub mod wire;
 
 pub mod console;

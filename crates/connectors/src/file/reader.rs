@@ -8,14 +8,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use futures::StreamExt;
 use millstream_core::{
     Error, ErrorKind, Options, ReaderSpec, RejectedRecord, Result, RowPlaces, Split, SplitChunk, SplitReader, SplitStream,
 };
 use millstream_formats::Decoder;
 use millstream_formats::datetime::Zone;
 use millstream_state::Location;
-use tokio::sync::mpsc;
 
 use super::decompress::vanished;
 use super::format::FileFormat;
@@ -25,6 +23,7 @@ use super::read_lines::{self, PieceSink};
 use super::read_parquet::{self, RowNumbers, Strings, Wanted, packed_schema};
 use super::source::location_of;
 use super::splits::{FilePiece, FileSplit};
+use crate::read_thread::read_on_thread;
 use crate::wire;
 
 /// Chunks decoded ahead of who asks.
@@ -70,12 +69,6 @@ impl FileReader {
     }
 }
 
-enum Message {
-    Chunk(SplitChunk),
-    Failed(Error),
-    End,
-}
-
 #[async_trait]
 impl SplitReader for FileReader {
     fn schema(&self) -> SchemaRef {
@@ -98,28 +91,8 @@ impl SplitReader for FileReader {
 impl FileReader {
     fn read_as(&self, split: &Split, strings: Strings) -> Result<SplitStream> {
         let split: FileSplit = wire::split_payload(split)?;
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || {
-            let mut out = |chunk| sender.blocking_send(Message::Chunk(chunk)).map_err(|_| Error::new(ErrorKind::Cancelled, "nobody reads"));
-            let last = match inner.read_pieces(&split.pieces, strings, &mut out) {
-                Ok(()) => Message::End,
-                Err(error) => Message::Failed(error),
-            };
-            // Nobody is there to be told when the receiver is gone.
-            let _ = sender.blocking_send(last);
-        });
-        Ok(futures::stream::unfold(Some(receiver), |receiver| async {
-            let mut receiver = receiver?;
-            match receiver.recv().await {
-                Some(Message::Chunk(chunk)) => Some((Ok(chunk), Some(receiver))),
-                Some(Message::End) => None,
-                Some(Message::Failed(error)) => Some((Err(error), None)),
-                // A thread that died must not look like the end of the data.
-                None => Some((Err(Error::internal("the thread that reads a split ended without a word")), None)),
-            }
-        })
-        .boxed())
+        Ok(read_on_thread(CHUNKS_AHEAD, move |chunks| inner.read_pieces(&split.pieces, strings, &mut |chunk| chunks.send(chunk))))
     }
 }
 

@@ -126,11 +126,7 @@ impl Cluster {
 
     /// The first offset of each partition with this time or later; `None` without such a record.
     pub(super) async fn offsets_at(&self, times: &Offsets) -> Result<Vec<(String, i32, Option<i64>)>> {
-        let mut asked = TopicPartitionList::new();
-        for (topic, partition, ms) in times.iter() {
-            asked.add_partition_offset(topic, partition, Offset::Offset(ms)).map_err(failed("an offset cannot be asked for"))?;
-        }
-        self.offsets(asked).await
+        self.offsets(list_of(times)?).await
     }
 
     /// Asks for all at once: one request per broker. A partition that does not exist (any more) is left out.
@@ -166,10 +162,7 @@ impl Cluster {
 
     /// Publishes offsets for tools that watch lag. The answer comes later, as an event; a failure is told in the log.
     pub(super) fn publish(&self, offsets: &Offsets) -> Result<()> {
-        let mut published = TopicPartitionList::new();
-        for (topic, partition, offset) in offsets.iter() {
-            published.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
-        }
+        let published = list_of(offsets)?;
         // Answers to earlier ones wait among the events.
         drop(self.consumer.poll(Duration::ZERO));
         self.consumer.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))
@@ -179,17 +172,22 @@ impl Cluster {
     pub(super) async fn publish_last(&self, offsets: Offsets) -> Result<()> {
         let consumer = Arc::clone(&self.consumer);
         let answer = tokio::task::spawn_blocking(move || {
-            let mut published = TopicPartitionList::new();
-            for (topic, partition, offset) in offsets.iter() {
-                published.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
-            }
-            consumer.commit(&published, CommitMode::Sync).map_err(failed("offsets cannot be published"))
+            consumer.commit(&list_of(&offsets)?, CommitMode::Sync).map_err(failed("offsets cannot be published"))
         });
         tokio::select! {
             answer = answer => answer.map_err(|_| Error::internal("a question to Kafka panicked"))?,
             () = self.clock.sleep(Duration::from_secs(2)) => Err(Error::unavailable("the broker does not answer")),
         }
     }
+}
+
+/// As librdkafka takes offsets, and times in their place.
+fn list_of(offsets: &Offsets) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset) in offsets.iter() {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
+    }
+    Ok(list)
 }
 
 fn does_not_exist(code: Code) -> bool {

@@ -331,13 +331,10 @@ impl Drop for Lease {
         }
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.topic, self.partition);
-        match self.client.consumer.incremental_unassign(&list) {
-            Ok(()) => drop(slots.remove(&key)),
-            // It is not assigned, or the client is beyond use: no reader of it is given away.
-            Err(error) => {
-                tracing::debug!(%error, topic = self.topic, partition = self.partition, "a partition cannot be given up");
-                drop(slots.remove(&key));
-            }
+        if let Err(error) = self.client.consumer.incremental_unassign(&list) {
+            // It is not assigned, or the client is beyond use.
+            tracing::debug!(%error, topic = self.topic, partition = self.partition, "a partition cannot be given up");
         }
+        slots.remove(&key);
     }
 }

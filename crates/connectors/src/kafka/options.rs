@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use millstream_core::options::parse_duration;
 use millstream_core::{Error, OptionSpec, Options, Result};
 use regex::Regex;
 
@@ -165,14 +164,14 @@ impl KafkaSourceOptions {
             end,
             max_offsets,
             min_offsets,
-            max_trigger_delay: duration(options, "maxTriggerDelay", "15m")?,
+            max_trigger_delay: options.get_duration("maxTriggerDelay")?.unwrap_or(Duration::from_mins(15)),
             min_partitions: min_partitions.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
             max_records_per_partition: positive(options, "maxRecordsPerPartition")?,
             fails_on_data_loss: options.get_bool("failOnDataLoss")?.unwrap_or(true),
             includes_headers: options.get_bool("includeHeaders")?.unwrap_or(false),
             group_id_prefix: options.get("groupIdPrefix").unwrap_or("millstream-kafka-source").to_owned(),
             commits_to_broker: options.get_bool("commitOffsetsToBroker")?.unwrap_or(true),
-            metadata_interval: duration(options, "metadataInterval", "5s")?,
+            metadata_interval: options.get_duration("metadataInterval")?.unwrap_or(Duration::from_secs(5)),
             poll_timeout: Duration::from_millis(options.get_u64("kafkaConsumer.pollTimeoutMs")?.unwrap_or(120_000)),
             fetch_retries: options.get_u64("fetchOffset.numRetries")?.unwrap_or(3),
             fetch_retry_interval: Duration::from_millis(options.get_u64("fetchOffset.retryIntervalMs")?.unwrap_or(10)),
@@ -317,13 +316,6 @@ fn positive(options: &Options, name: &str) -> Result<Option<u64>> {
         Some(0) => Err(Error::invalid(format!("option '{name}' is 0: expected a positive number"))),
         other => Ok(other),
     }
-}
-
-fn duration(options: &Options, name: &str, default: &str) -> Result<Duration> {
-    Ok(match options.get_duration(name)? {
-        Some(duration) => duration,
-        None => parse_duration(default).unwrap_or_default(),
-    })
 }
 
 /// `assign`, `subscribe` or `subscribePattern` as Spark shows them.

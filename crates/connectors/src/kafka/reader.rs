@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use futures::StreamExt;
 use millstream_core::source::RowPlaces;
 use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
 use rdkafka::Offset;
@@ -22,7 +21,6 @@ use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
-use tokio::sync::mpsc::{Sender, channel};
 
 use super::client::{ClientNews, ClientSettings};
 use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer, Lease};
@@ -30,6 +28,7 @@ use super::error::failed;
 use super::loss::gap_of;
 use super::rows::Rows;
 use super::split::{KafkaSplit, Piece};
+use crate::read_thread::{Chunks, read_on_thread};
 use crate::wire;
 
 /// Batches that wait for their task.
@@ -108,19 +107,13 @@ impl SplitReader for KafkaReader {
     async fn read(&self, split: &Split) -> Result<SplitStream> {
         let split: KafkaSplit = wire::split_payload(split)?;
         let rows = Rows::new(Arc::clone(&self.schema), self.batch_rows)?;
-        let (out, chunks) = channel(CHUNKS_MAX);
         let consumers = Arc::clone(&self.consumers);
         let (poll_timeout, fails_on_data_loss) = (self.poll_timeout, self.fails_on_data_loss);
-        tokio::task::spawn_blocking(move || {
-            let read = consumers.lease(&split.pieces, split.n_partitions).and_then(|leases| {
-                let readings = leases.into_iter().zip(split.pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
-                SplitRead { rows, out: out.clone(), poll_timeout, fails_on_data_loss }.run(readings)
-            });
-            if let Err(error) = read {
-                drop(out.blocking_send(Err(error)));
-            }
-        });
-        Ok(futures::stream::unfold(chunks, |mut chunks| async { chunks.recv().await.map(|chunk| (chunk, chunks)) }).boxed())
+        Ok(read_on_thread(CHUNKS_MAX, move |out| {
+            let leases = consumers.lease(&split.pieces, split.n_partitions)?;
+            let readings = leases.into_iter().zip(split.pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
+            SplitRead { rows, out, poll_timeout, fails_on_data_loss }.run(readings)
+        }))
     }
 }
 
@@ -165,14 +158,14 @@ enum Waiting<'q> {
 }
 
 /// The pieces of a split, read.
-struct SplitRead {
+struct SplitRead<'c> {
     rows: Rows,
-    out: Sender<Result<SplitChunk>>,
+    out: &'c Chunks,
     poll_timeout: Duration,
     fails_on_data_loss: bool,
 }
 
-impl SplitRead {
+impl SplitRead<'_> {
     /// Rows come in the order of pieces. All are being fetched from the start on, and small ones are taken from the client
     /// side by side, because what ends them may be learned for many at once.
     fn run(mut self, mut readings: Vec<Reading>) -> Result<()> {
@@ -307,7 +300,7 @@ impl SplitRead {
         if !self.rows.is_empty() {
             let rows = self.rows.take()?;
             // Whoever does not listen any more has a reason of his own.
-            drop(self.out.blocking_send(Ok(SplitChunk::of(rows, RowPlaces::Untold))));
+            drop(self.out.send(SplitChunk::of(rows, RowPlaces::Untold)));
         }
         Ok(())
     }

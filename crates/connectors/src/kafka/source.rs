@@ -379,13 +379,11 @@ impl Source for KafkaSource {
 
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
         let start = Offsets::of_position(from)?;
-        let ends = if self.is_streaming {
-            self.look_at_ends().await?
-        } else {
-            self.look_at_ends().await?;
+        let mut ends = self.look_at_ends().await?;
+        if !self.is_streaming {
             let end = self.options.end.clone();
-            self.resolve(&end, "ending", true).await?
-        };
+            ends = self.resolve(&end, "ending", true).await?;
+        }
         if ends == start {
             return Ok(None);
         }
