@@ -34,15 +34,25 @@ pub enum Next<'a> {
 
 /// Appends a frame around `payload`; `out` will stand at offset `base` of the file.
 pub fn encode(payload: &[u8], base: u64, out: &mut Vec<u8>) -> Result<()> {
-    let at = base + out.len() as u64;
+    out.reserve(HEADER_BYTES + payload.len());
+    encode_with(base, out, |out| {
+        out.extend_from_slice(payload);
+        Ok(())
+    })
+}
+
+/// As [`encode`], where the payload is what `write` appends: a large one is not copied.
+pub fn encode_with(base: u64, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+    let begin = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    write(out)?;
+    let payload = out.get(begin + HEADER_BYTES..).unwrap_or_default();
     let len = u32::try_from(payload.len())
         .map_err(|_| Error::exhausted(format!("a record of {} bytes is over the limit of 4294967295", payload.len())))?
         .to_le_bytes();
-    out.reserve(HEADER_BYTES + payload.len());
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&len);
-    out.extend_from_slice(&checksum(&len, payload, at).to_le_bytes());
-    out.extend_from_slice(payload);
+    let checksum = checksum(&len, payload, base + begin as u64).to_le_bytes();
+    let header = MAGIC.into_iter().chain(len).chain(checksum);
+    out.iter_mut().skip(begin).zip(header).for_each(|(byte, of_header)| *byte = of_header);
     Ok(())
 }
 

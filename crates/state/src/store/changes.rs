@@ -6,6 +6,7 @@
 use arrow::array::{Array, BinaryArray, BinaryBuilder};
 
 use super::row_log::reserve_some;
+use super::schema::StoreRows;
 use super::slot::Slot;
 
 /// The slot is in the list of changed ones.
@@ -22,6 +23,8 @@ pub struct Changes {
     marks: Vec<u8>,
     removed: BinaryBuilder,
     expired_to: Option<i64>,
+    /// What the rows of the changed slots are, all of them, where one call has brought them: so they need not be gathered.
+    rows: Option<StoreRows>,
 }
 
 /// The changes, as they leave.
@@ -31,6 +34,8 @@ pub struct TakenChanges {
     pub upserted: Vec<Slot>,
     pub removed: BinaryArray,
     pub expired_to: Option<i64>,
+    /// The rows of `upserted`, if they are at hand, in any order.
+    pub rows: Option<StoreRows>,
 }
 
 impl Changes {
@@ -39,8 +44,21 @@ impl Changes {
         self.upserted.capacity() * size_of::<Slot>() + self.marks.capacity() + removed
     }
 
+    /// Whether rows are new or have changed.
+    pub fn has_upserts(&self) -> bool {
+        !self.upserted.is_empty()
+    }
+
+    /// The rows that are new or have changed are those, which a call has brought: each once, or they are not kept.
+    pub fn are_all_of(&mut self, rows: StoreRows) {
+        self.rows = (self.upserted.len() == rows.n_rows).then_some(rows);
+    }
+
     /// The row of `slot` is new or has changed.
     pub fn upsert(&mut self, slot: Slot, is_new: bool) {
+        if self.rows.is_some() {
+            self.rows = None;
+        }
         while self.marks.len() <= slot.idx() {
             reserve_some(&mut self.marks);
             self.marks.push(0);
@@ -85,7 +103,8 @@ impl Changes {
                 *marks = 0;
             }
         }
-        let taken = TakenChanges { upserted, removed: std::mem::take(&mut self.removed).finish(), expired_to: self.expired_to.take() };
+        let (removed, expired_to) = (std::mem::take(&mut self.removed).finish(), self.expired_to.take());
+        let taken = TakenChanges { upserted, removed, expired_to, rows: self.rows.take() };
         let is_empty = taken.upserted.is_empty() && taken.removed.is_empty() && taken.expired_to.is_none();
         (!is_empty).then_some(taken)
     }
@@ -95,6 +114,9 @@ impl Changes {
     }
 
     fn forget_new(&mut self, slot: Slot) {
+        if self.rows.is_some() && self.marks_of(slot) & LISTED != 0 {
+            self.rows = None;
+        }
         if let Some(marks) = self.marks.get_mut(slot.idx()) {
             *marks &= !IS_NEW;
         }

@@ -1,9 +1,14 @@
-//! Rows that came with one call, or were merged from older chunks: never changed, but for the bits that say which live.
+//! Rows that came with one call, or were merged from older chunks: never changed, but for the bits that say which live, and for values
+//! of fixed width, which are written over where the row is ([`overwrite`]). Who froze the rows keeps them as they were.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, MutableArrayData, make_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, MutableArrayData, PrimitiveArray, downcast_primitive, make_array,
+};
+use arrow::buffer::ScalarBuffer;
 use arrow::compute::{concat, filter};
+use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use millstream_core::{Error, Result};
 
 use super::arrow_error;
@@ -90,6 +95,21 @@ impl Chunk {
         self.live.iter()
     }
 
+    /// Whether its values, all of fixed width, can be written over: none is null.
+    pub fn can_be_overwritten(&self) -> bool {
+        self.rows.values.iter().all(|column| column.null_count() == 0)
+    }
+
+    /// The rows, to be changed. If a frozen view has them, it keeps them as they are.
+    fn rows_mut(&mut self, memory: &StateMemory) -> Result<&mut ChunkRows> {
+        if Arc::get_mut(&mut self.rows).is_none() {
+            let ChunkRows { keys, expiry, values, .. } = self.rows.as_ref();
+            let (keys, expiry, values) = (keys.clone(), expiry.clone(), values.clone());
+            self.rows = Arc::new(ChunkRows { keys, expiry, values, charge: Charge::default() }.charged(memory));
+        }
+        Arc::get_mut(&mut self.rows).ok_or_else(|| Error::internal("rows of a store that nobody else has are shared"))
+    }
+
     /// A column of the chunk without its dead rows.
     pub fn only_live(&self, column: &dyn Array) -> Result<ArrayRef> {
         if self.n_live() == self.rows.n_rows() {
@@ -97,6 +117,71 @@ impl Chunk {
         }
         filter(column, &BooleanArray::new(self.live.mask(), None)).map_err(arrow_error)
     }
+}
+
+/// A row that gets new values: the chunk's place in a list, the row in the chunk, and the row that it gets.
+#[derive(Debug, Clone, Copy)]
+pub struct NewValue {
+    pub place: usize,
+    pub row: usize,
+    pub from: usize,
+}
+
+/// Whether values of this type can be written over where they are.
+pub fn has_fixed_width(data_type: &DataType) -> bool {
+    macro_rules! yes {
+        ($type:ty) => {
+            true
+        };
+    }
+    downcast_primitive! { data_type => (yes), _ => false }
+}
+
+/// Writes values over those of rows of some chunks; [`Chunk::can_be_overwritten`] all, and [`has_fixed_width`] and no nulls the values.
+pub fn overwrite(chunks: &mut [&mut Chunk], memory: &StateMemory, news: &[NewValue], values: &[ArrayRef]) -> Result<()> {
+    let taken = chunks.iter_mut().map(|chunk| Ok(std::mem::take(&mut chunk.rows_mut(memory)?.values)));
+    let mut columns = taken.collect::<Result<Vec<Vec<ArrayRef>>>>()?;
+    let mut outcome = Ok(());
+    for (at, new) in values.iter().enumerate() {
+        let mut of_chunks: Vec<&mut ArrayRef> = columns.iter_mut().filter_map(|columns| columns.get_mut(at)).collect();
+        macro_rules! write {
+            ($type:ty) => {
+                overwrite_column::<$type>(&mut of_chunks, new, news)
+            };
+        }
+        let written = downcast_primitive! {
+            new.data_type() => (write),
+            other => Err(Error::internal(format!("values of type {other} were to be written over others"))),
+        };
+        outcome = outcome.and(written);
+    }
+    for (chunk, columns) in chunks.iter_mut().zip(columns) {
+        chunk.rows_mut(memory)?.values = columns;
+    }
+    outcome
+}
+
+fn overwrite_column<T: ArrowPrimitiveType>(columns: &mut [&mut ArrayRef], new: &ArrayRef, news: &[NewValue]) -> Result<()> {
+    let no_type = || Error::internal("a column of a store has another type than its schema says");
+    let new = new.as_primitive_opt::<T>().ok_or_else(no_type)?;
+    let mut open = columns.iter_mut().map(|column| values_of::<T>(column).ok_or_else(no_type)).collect::<Result<Vec<_>>>()?;
+    for NewValue { place, row, from } in news {
+        if let (Some(value), Some(new)) = (open.get_mut(*place).and_then(|values| values.get_mut(*row)), new.values().get(*from)) {
+            *value = *new;
+        }
+    }
+    for (column, values) in columns.iter_mut().zip(open) {
+        **column = Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(values), None).with_data_type(new.data_type().clone()));
+    }
+    Ok(())
+}
+
+/// The values of a column, which is empty then; copied if anybody else has them, too.
+fn values_of<T: ArrowPrimitiveType>(column: &mut ArrayRef) -> Option<Vec<T::Native>> {
+    let array = column.as_primitive_opt::<T>()?.clone();
+    *column = Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::default(), None).with_data_type(array.data_type().clone()));
+    let (_, values, _) = array.into_parts();
+    Some(values.into_inner().into_vec().unwrap_or_else(|shared| ScalarBuffer::<T::Native>::from(shared).to_vec()))
 }
 
 /// The live rows of several chunks as one, in their order.

@@ -37,31 +37,31 @@ pub struct HashedKey<'a> {
 }
 
 impl HashedKeys {
-    pub fn new(bytes: BinaryArray) -> Self {
+    pub(super) fn new(bytes: BinaryArray) -> Self {
         Self { hashes: bytes.iter().map(|key| key.map_or(0, hash_key)).collect(), bytes }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    pub fn bytes(&self) -> &BinaryArray {
+    pub(super) fn bytes(&self) -> &BinaryArray {
         &self.bytes
     }
 
-    pub fn hashes(&self) -> &[u64] {
+    pub(super) fn hashes(&self) -> &[u64] {
         &self.hashes
     }
 
     /// Those of some rows.
-    pub fn taken(&self, rows: &UInt32Array) -> Result<Self> {
+    pub(super) fn taken(&self, rows: &UInt32Array) -> Result<Self> {
         let bytes = take(&self.bytes, rows, None).map_err(arrow_error)?;
         let hashes = rows.values().iter().map(|row| self.hashes.get(*row as usize).copied().unwrap_or(0));
         Ok(Self { hashes: hashes.collect(), bytes: bytes.as_binary::<i32>().clone() })
     }
 
     /// All from the first to the one before the last.
-    pub fn among(&self, first: usize, last: usize) -> impl Iterator<Item = HashedKey<'_>> {
+    pub(super) fn among(&self, first: usize, last: usize) -> impl Iterator<Item = HashedKey<'_>> {
         let hashes = self.hashes.get(first..last).unwrap_or_default();
         hashes.iter().zip(first..).map(|(hash, row)| HashedKey { hash: *hash, bytes: self.bytes.value(row) })
     }
@@ -82,6 +82,11 @@ impl KeyCodec {
 
     pub fn hashed(&self, keys: &[ArrayRef]) -> Result<HashedKeys> {
         self.encode(keys).map(HashedKeys::new)
+    }
+
+    /// Whether keys may come back otherwise than they came.
+    pub fn normalises(&self) -> bool {
+        self.fields.iter().any(|field| has_floats(field.data_type()))
     }
 
     pub fn decode<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {

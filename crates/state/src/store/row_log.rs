@@ -3,6 +3,7 @@
 //! ```text
 //!  append ─► chunk ─► its tier, by size ─► 8 of a tier are merged into one of the next ─► ... ─► full: left alone
 //!                     half its rows dead: rewritten without them;  all dead: dropped
+//!  values of fixed width are written over where their row is: then no row dies
 //! ```
 //! So a row is copied once per tier, a million one-row calls leave a few dozen chunks, and memory stays below about
 //! twice that of the live rows. One step merges at most [`FULL_BYTES`] * [`MERGED_AT_ONCE`] bytes.
@@ -10,12 +11,12 @@
 //! Beyond the memory budget the oldest chunks give up their rows ([`RowLog::coldest`]), but for those that were asked for
 //! since they were last looked at: they go to a new chunk, and so to the end of the queue.
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::compute::interleave;
 use millstream_core::{Error, Result};
 
 use super::arrow_error;
-use super::chunk::{Chunk, ChunkRows, RowSlots, merge};
+use super::chunk::{Chunk, ChunkRows, NewValue, RowSlots, merge, overwrite};
 use super::slot::Slot;
 use super::spill::StateMemory;
 
@@ -155,6 +156,38 @@ impl RowLog {
         let at = RowAt { chunk: Slot::new(open.0).ok_or_else(too_many)?, row: self.push_slot(open, Some(slot))? };
         *self.locations.get_mut(slot.idx()).ok_or_else(|| unknown(slot))? = Location::At(at);
         Ok(slot)
+    }
+
+    /// Writes values over those of the rows of slots, where they are; others are left alone. Values are of fixed width and not null.
+    /// Does nothing, and says so, if a row is not live, has a null, or expires at another time than the new one.
+    pub fn overwrite(&mut self, slots: &[Option<Slot>], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<bool> {
+        let mut place_of = vec![usize::MAX; self.chunks.len()];
+        let (mut ids, mut news) = (Vec::new(), Vec::with_capacity(slots.len()));
+        for (from, slot) in slots.iter().enumerate().filter_map(|(from, slot)| Some((from, (*slot)?))) {
+            let Some(Location::At(at)) = self.locations.get(slot.idx()).copied() else { return Ok(false) };
+            let (id, row) = (at.chunk.idx(), at.row as usize);
+            let Some((logged, place)) = self.chunks.get(id).and_then(Option::as_ref).zip(place_of.get_mut(id)) else { return Ok(false) };
+            if *place == usize::MAX {
+                if !logged.chunk.can_be_overwritten() {
+                    return Ok(false);
+                }
+                *place = ids.len();
+                ids.push(id);
+            }
+            let before = logged.chunk.rows.expiry.as_ref().and_then(|expiry| expiry.is_valid(row).then(|| expiry.value(row)));
+            if before != expiry.and_then(|expiry| expiry.is_valid(from).then(|| expiry.value(from))) {
+                return Ok(false);
+            }
+            news.push(NewValue { place: *place, row, from });
+        }
+        let mut by_place: Vec<(usize, &mut Chunk)> = Vec::with_capacity(ids.len());
+        for (logged, place) in self.chunks.iter_mut().zip(&place_of) {
+            by_place.extend(logged.as_mut().filter(|_| *place != usize::MAX).map(|logged| (*place, &mut logged.chunk)));
+        }
+        by_place.sort_unstable_by_key(|(place, _)| *place);
+        let mut chunks: Vec<&mut Chunk> = by_place.into_iter().map(|(_, chunk)| chunk).collect();
+        overwrite(&mut chunks, &self.memory, &news, values)?;
+        Ok(true)
     }
 
     /// Leaves out the next row of `open`.

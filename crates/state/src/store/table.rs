@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, UInt32Array, new_empty_array};
+use arrow::compute::take;
 use arrow::datatypes::Int64Type;
 use millstream_core::{Error, Result};
 
+use super::arrow_error;
 use super::changes::Changes;
-use super::chunk::ChunkRows;
+use super::chunk::{ChunkRows, has_fixed_width};
 use super::delta::TableDelta;
 use super::expiry::ExpiryIndex;
 use super::frozen::{FrozenTable, live_rows};
@@ -36,6 +38,8 @@ pub struct KeyedTable {
     codec: Arc<KeyCodec>,
     index: KeyIndex,
     indexing: Indexing,
+    /// All values have.
+    has_fixed_width: bool,
     log: RowLog,
     expiries: ExpiryIndex,
     changes: Changes,
@@ -68,6 +72,7 @@ impl KeyedTable {
             codec: Arc::new(KeyCodec::new(schema.keys())?),
             index: KeyIndex::default(),
             indexing: Indexing::Done,
+            has_fixed_width: schema.values().iter().all(|field| has_fixed_width(field.data_type())),
             log: RowLog::new(memory),
             expiries: ExpiryIndex::default(),
             changes: Changes::default(),
@@ -141,9 +146,50 @@ impl KeyedTable {
     }
 
     fn upsert_hashed(&mut self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        if self.are_of_fixed_width(values) && self.are_known(keys) {
+            let known = self.slots_of(keys)?;
+            return self.put(keys, &known, expiry, values);
+        }
         let known = self.known(keys)?;
         self.take_in(Origin::Caller, keys, expiry, values, known.as_known(), Self::placing)?;
         Ok(())
+    }
+
+    /// Sets rows whose slots are known, as far as they are there. Values are written over where they are, if they can be.
+    fn put(&mut self, keys: &HashedKeys, known: &[Option<Slot>], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        self.check_rows(keys, expiry, values)?;
+        if !(self.are_of_fixed_width(values) && self.log.overwrite(known, expiry, values)?) {
+            self.take_in(Origin::Caller, keys, expiry, values, Known::Slots(known), |table, key, known| {
+                table.placing(key, known.filter(|slot| table.log.is_live(*slot)))
+            })?;
+            return Ok(());
+        }
+        known.iter().flatten().for_each(|slot| self.changes.upsert(*slot, false));
+        let new: Vec<u32> = (0..).zip(known).filter(|(_, slot)| slot.is_none()).map(|(row, _)| row).collect();
+        if new.len() == keys.len() {
+            self.take_in(Origin::Caller, keys, expiry, values, Known::Ask, Self::placing)?;
+        } else if !new.is_empty() {
+            let new = UInt32Array::from(new);
+            let column = |column: &dyn Array| take(column, &new, None).map_err(arrow_error);
+            let values = values.iter().map(|values| column(values.as_ref())).collect::<Result<Vec<_>>>()?;
+            let expiry = expiry.map(|expiry| Ok::<_, Error>(Int64Array::from(column(expiry)?.to_data()))).transpose()?;
+            self.take_in(Origin::Caller, &keys.taken(&new)?, expiry.as_ref(), &values, Known::Ask, Self::placing)?;
+        }
+        Ok(())
+    }
+
+    /// Whether values can be written over where they are.
+    fn are_of_fixed_width(&self, values: &[ArrayRef]) -> bool {
+        self.has_fixed_width && values.iter().all(|column| column.null_count() == 0)
+    }
+
+    /// Whether keys of a call are mostly there, going by the first of them.
+    fn are_known(&mut self, keys: &HashedKeys) -> bool {
+        self.see_to_index();
+        let mut found = Vec::with_capacity(KEYS_AT_ONCE);
+        let n_asked = keys.len().min(KEYS_AT_ONCE);
+        self.index.find_some(&self.log, keys, 0, n_asked, &mut found);
+        found.iter().flatten().count() * 2 > n_asked
     }
 
     /// As [`KeyedTable::upsert`], for who has looked the keys up: `known` are their slots, which must still be good. Only keys
@@ -155,10 +201,14 @@ impl KeyedTable {
         expiry: Option<&Int64Array>,
         values: &[ArrayRef],
     ) -> Result<()> {
-        let keys = self.codec.hashed(keys)?;
-        self.take_in(Origin::Caller, &keys, expiry, values, Known::Slots(known), |table, key, known| {
-            table.placing(key, known.filter(|slot| table.log.is_live(*slot)))
-        })?;
+        let hashed = self.codec.hashed(keys)?;
+        let is_first = !self.changes.has_upserts();
+        self.put(&hashed, known, expiry, values)?;
+        if is_first && !self.codec.normalises() {
+            let expiry = expiry.filter(|expiry| expiry.null_count() < expiry.len()).cloned();
+            let rows = StoreRows { n_rows: hashed.len(), keys: keys.to_vec(), expiry, values: values.to_vec() };
+            self.changes.are_all_of(rows);
+        }
         Ok(())
     }
 
@@ -185,9 +235,10 @@ impl KeyedTable {
     /// Gives the rows of `slots`, whose keys these are, other values.
     pub(super) fn replace(&mut self, slots: &[Slot], keys: BinaryArray, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
         let known: Vec<Option<Slot>> = slots.iter().copied().map(Some).collect();
-        let over = |_: &Self, _: HashedKey<'_>, known: Option<Slot>| known.map_or(Placing::Skip, Placing::Over);
-        self.take_in(Origin::Caller, &HashedKeys::new(keys), expiry, values, Known::Slots(&known), over)?;
-        Ok(())
+        if known.len() != keys.len() {
+            return Err(Error::internal(format!("{} rows of a store were to get those of {} keys", known.len(), keys.len())));
+        }
+        self.put(&HashedKeys::new(keys), &known, expiry, values)
     }
 
     /// Removes the rows of those `keys` that are there.
@@ -257,7 +308,10 @@ impl KeyedTable {
             expired_to: taken.expired_to,
             n_removed: taken.removed.len(),
             removed: self.codec.decode(taken.removed.iter().flatten())?,
-            upserted: self.rows_of(&taken.upserted)?,
+            upserted: match taken.rows {
+                Some(rows) => rows,
+                None => self.rows_of(&taken.upserted)?,
+            },
         };
         Ok((!delta.is_empty()).then_some(delta))
     }
@@ -505,10 +559,7 @@ impl KeyedTable {
         known: Known<'_>,
         mut decide: impl FnMut(&Self, HashedKey<'_>, Option<Slot>) -> Placing,
     ) -> Result<Vec<Slot>> {
-        self.schema.check_values(values, keys.len())?;
-        if let Some(expiry) = expiry.filter(|expiry| expiry.len() != keys.len()) {
-            return Err(Error::internal(format!("{} keys came with {} expiries", keys.len(), expiry.len())));
-        }
+        self.check_rows(keys, expiry, values)?;
         let mut slots = Vec::with_capacity(keys.len());
         let mut found = Vec::with_capacity(KEYS_AT_ONCE);
         for from in (0..keys.len()).step_by(ROWS_PER_CHUNK) {
@@ -554,6 +605,14 @@ impl KeyedTable {
             self.log.tidy()?;
         }
         Ok(slots)
+    }
+
+    fn check_rows(&self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
+        self.schema.check_values(values, keys.len())?;
+        match expiry.filter(|expiry| expiry.len() != keys.len()) {
+            Some(expiry) => Err(Error::internal(format!("{} keys came with {} expiries", keys.len(), expiry.len()))),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn expired_slots(&mut self, t: i64) -> Vec<Slot> {

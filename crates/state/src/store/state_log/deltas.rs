@@ -17,10 +17,13 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use super::files::StateFile;
+use super::part;
 use crate::checkpoint::get_object;
 use crate::frame;
 use crate::fs::{AppendFile, FileSystem};
 use crate::location::{join_key, store_error};
+use crate::store::StoreId;
+use crate::store::delta::TableDelta;
 
 /// How often an object is put when the store gives no clear answer.
 const PUT_TRIES: usize = 4;
@@ -73,7 +76,7 @@ impl SegmentWriter {
     }
 
     /// Appends a delta; it is durable when this returns. After an error nothing more may be written.
-    pub fn append(&mut self, parts: &[Vec<u8>]) -> Result<DeltaRef> {
+    pub fn append(&mut self, parts: &[(StoreId, TableDelta)]) -> Result<DeltaRef> {
         if self.open.as_ref().is_some_and(|(_, file)| file.len() >= self.bytes_max) {
             self.open = None;
         }
@@ -85,13 +88,20 @@ impl SegmentWriter {
         }
         let Some((name, file)) = &mut self.open else { return Err(Error::internal("a segment was opened and is not there")) };
         let offset = file.len();
-        let bytes = frames(parts, offset)?;
-        file.write_all(&bytes)?;
+        // One part after the other: all at once would take as much memory again, and be in no cache when it is written.
+        let (mut bytes, mut length, mut crc32c) = (Vec::new(), 0, 0);
+        for (id, delta) in parts {
+            bytes.clear();
+            frame::encode_with(offset + length, &mut bytes, |payload| part::encode(id, delta, payload))?;
+            file.write_all(&bytes)?;
+            length += bytes.len() as u64;
+            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+        }
         file.sync_data()?;
         if is_new {
             self.fs.sync_dir(&self.dir)?;
         }
-        Ok(DeltaRef { file: name.clone(), offset, length: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) })
+        Ok(DeltaRef { file: name.clone(), offset, length, crc32c })
     }
 }
 
@@ -101,10 +111,9 @@ impl ObjectWriter {
     }
 
     /// Puts a delta; it is durable when this returns.
-    pub async fn put(&mut self, batch: BatchId, parts: &[Vec<u8>]) -> Result<DeltaRef> {
+    pub async fn put(&mut self, batch: BatchId, bytes: Bytes) -> Result<DeltaRef> {
         let name = StateFile::Delta { epoch: self.epoch, batch, attempt: self.attempt }.name();
         self.attempt += 1;
-        let bytes = Bytes::from(frames(parts, 0)?);
         let key = join_key(&self.dir, &name);
         let mut last_error = None;
         for _ in 0..PUT_TRIES {
@@ -131,11 +140,13 @@ impl ObjectWriter {
     }
 }
 
-/// Parts as frames that will stand at `base` of their file.
-fn frames(parts: &[Vec<u8>], base: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + frame::HEADER_BYTES).sum());
-    parts.iter().try_for_each(|part| frame::encode(part, base, &mut bytes))?;
-    Ok(bytes)
+/// A delta as the content of an object.
+pub fn object_of(parts: &[(StoreId, TableDelta)]) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    for (id, delta) in parts {
+        frame::encode_with(0, &mut bytes, |payload| part::encode(id, delta, payload))?;
+    }
+    Ok(bytes.into())
 }
 
 /// The parts of a delta, of which `bytes` is what its reference names; says what is wrong with them.

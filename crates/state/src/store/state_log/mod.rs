@@ -163,13 +163,11 @@ impl StateLog {
         let Some(writer) = self.writer.take() else {
             return Err(Error::cancelled("the state log is closed to writing: a write failed or was cancelled before its answer"));
         };
-        let encode = move || -> Result<Vec<Vec<u8>>> {
+        let parts = move || -> Result<Vec<(StoreId, TableDelta)>> {
             let mut parts = Vec::new();
             for (id, deltas) in by_store {
                 let merged = merged(deltas).map_err(|error| error.context(format!("writing the state of {id}")))?;
-                for delta in merged {
-                    parts.push(part::encode(&id, &delta)?);
-                }
+                parts.extend(merged.into_iter().map(|delta| (id.clone(), delta)));
             }
             Ok(parts)
         };
@@ -177,15 +175,15 @@ impl StateLog {
             DeltaWriter::Local(mut segments) => {
                 let lock = self.lock.clone();
                 blocking(move || {
-                    let reference = segments.append(&encode()?)?;
+                    let reference = segments.append(&parts()?)?;
                     drop(lock);
                     Ok((DeltaWriter::Local(segments), reference))
                 })
                 .await
             }
             DeltaWriter::Object(mut objects) => {
-                let parts = blocking(encode).await?;
-                objects.put(batch, &parts).await.map(|reference| (DeltaWriter::Object(objects), reference))
+                let object = blocking(move || deltas::object_of(&parts()?)).await?;
+                objects.put(batch, object).await.map(|reference| (DeltaWriter::Object(objects), reference))
             }
         }
         .map_err(|error| error.context(format!("writing the state changes of batch {batch} of checkpoint '{}'", self.checkpoint)))?;

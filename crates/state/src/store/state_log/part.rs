@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow_ipc::MetadataVersion;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
-use millstream_core::Result;
+use millstream_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::store::delta::TableDelta;
@@ -25,6 +25,9 @@ use crate::store::{StoreId, arrow_error};
 
 /// The version of the format that this build writes, and the newest it reads.
 const PART_VERSION: u32 = 1;
+
+/// A frame holds no more.
+const UPSERTED_BYTES_MAX: usize = u32::MAX as usize;
 
 /// The name of the column between keys and values. Its place tells what it is: a column of a user may have the same name.
 const EXPIRY: &str = "expiry";
@@ -46,8 +49,8 @@ struct PartHeader {
     upserted_bytes: usize,
 }
 
-/// A delta as a payload.
-pub fn encode(id: &StoreId, delta: &TableDelta) -> Result<Vec<u8>> {
+/// Appends a delta as a payload.
+pub fn encode(id: &StoreId, delta: &TableDelta, payload: &mut Vec<u8>) -> Result<()> {
     let StoreRows { n_rows, keys, expiry, values } = &delta.upserted;
     let mut fields: Vec<FieldRef> = delta.schema.keys().iter().cloned().collect();
     let mut columns = keys.clone();
@@ -57,25 +60,29 @@ pub fn encode(id: &StoreId, delta: &TableDelta) -> Result<Vec<u8>> {
     }
     fields.extend(delta.schema.values().iter().cloned());
     columns.extend(values.iter().cloned());
-    let upserted = encode_stream(fields, columns, *n_rows, WithoutRows::KeepSchema)?;
-    let removed =
-        encode_stream(delta.schema.keys().iter().cloned().collect(), delta.removed.clone(), delta.n_removed, WithoutRows::Nothing)?;
-    let header = PartHeader {
-        v: PART_VERSION,
-        operator: id.operator.clone(),
-        store: id.store.clone(),
-        n_keys: delta.schema.keys().len(),
-        has_expiry: expiry.is_some(),
-        expired_to: delta.expired_to,
-        upserted_bytes: upserted.len(),
+    let header = |upserted_bytes: usize| -> Result<Vec<u8>> {
+        let header = PartHeader {
+            v: PART_VERSION,
+            operator: id.operator.clone(),
+            store: id.store.clone(),
+            n_keys: delta.schema.keys().len(),
+            has_expiry: expiry.is_some(),
+            expired_to: delta.expired_to,
+            upserted_bytes,
+        };
+        serde_json::to_vec(&header).map_err(|error| Error::internal(error.to_string()))
     };
-    let header = serde_json::to_vec(&header).map_err(|error| millstream_core::Error::internal(error.to_string()))?;
-    let mut payload = Vec::with_capacity(4 + header.len() + upserted.len() + removed.len());
-    payload.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
-    payload.extend_from_slice(&header);
-    payload.extend_from_slice(&upserted);
-    payload.extend_from_slice(&removed);
-    Ok(payload)
+    // How many bytes the rows take is known when they are there: the header is as long as it can become, and ends in spaces.
+    let header_bytes = header(UPSERTED_BYTES_MAX)?.len();
+    payload.extend_from_slice(&u32::try_from(header_bytes).unwrap_or(u32::MAX).to_le_bytes());
+    let header_at = payload.len();
+    payload.resize(header_at + header_bytes, b' ');
+    let rows_at = payload.len();
+    encode_stream(fields, columns, *n_rows, WithoutRows::KeepSchema, payload)?;
+    let header = header(payload.len() - rows_at)?;
+    payload.iter_mut().skip(header_at).zip(header).for_each(|(byte, of_header)| *byte = of_header);
+    let key_fields = delta.schema.keys().iter().cloned().collect();
+    encode_stream(key_fields, delta.removed.clone(), delta.n_removed, WithoutRows::Nothing, payload)
 }
 
 /// Whose rows a payload has; says why that cannot be read.
@@ -132,20 +139,20 @@ enum WithoutRows {
     Nothing,
 }
 
-fn encode_stream(fields: Vec<FieldRef>, columns: Vec<ArrayRef>, n_rows: usize, without_rows: WithoutRows) -> Result<Vec<u8>> {
+fn encode_stream(fields: Vec<FieldRef>, columns: Vec<ArrayRef>, n_rows: usize, without_rows: WithoutRows, out: &mut Vec<u8>) -> Result<()> {
     if n_rows == 0 && without_rows == WithoutRows::Nothing {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let schema = Arc::new(Schema::new(fields));
     // Buffers aligned to 64 bytes, the default, would make a small delta much larger than what changed.
     let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).map_err(arrow_error)?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options).map_err(arrow_error)?;
+    let mut writer = StreamWriter::try_new_with_options(out, &schema, options).map_err(arrow_error)?;
     if n_rows > 0 {
         let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
         let batch = RecordBatch::try_new_with_options(SchemaRef::clone(&schema), columns, &options).map_err(arrow_error)?;
         writer.write(&batch).map_err(arrow_error)?;
     }
-    writer.into_inner().map_err(arrow_error)
+    writer.finish().map_err(arrow_error)
 }
 
 fn decode_stream(bytes: &[u8]) -> Result<Option<RecordBatch>, String> {
@@ -162,7 +169,9 @@ fn decode_stream(bytes: &[u8]) -> Result<Option<RecordBatch>, String> {
 /// The columns of a schema as bytes, for descriptions of stores.
 pub fn encode_schema(schema: &StoreSchema) -> Result<Vec<u8>> {
     let fields = schema.keys().iter().chain(schema.values()).cloned().collect();
-    encode_stream(fields, Vec::new(), 0, WithoutRows::KeepSchema)
+    let mut bytes = Vec::new();
+    encode_stream(fields, Vec::new(), 0, WithoutRows::KeepSchema, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// What [`encode_schema`] wrote; the first `n_keys` columns are keys.

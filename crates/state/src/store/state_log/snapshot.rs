@@ -157,7 +157,7 @@ impl SnapshotReader {
 /// The frames of a snapshot, made one by one.
 struct Frames<'a> {
     header: Option<Vec<u8>>,
-    parts: Box<dyn Iterator<Item = Result<Vec<u8>>> + Send + 'a>,
+    parts: Box<dyn Iterator<Item = Result<(&'a StoreId, TableDelta)>> + Send + 'a>,
     n_parts: u64,
     offset: u64,
     is_ended: bool,
@@ -167,36 +167,50 @@ impl<'a> Frames<'a> {
     fn new(header: &Header, tables: &'a [(StoreId, FrozenTable)]) -> Result<Self> {
         let parts = tables.iter().flat_map(|(id, table)| {
             let schema = Arc::clone(&table.schema);
-            large_batches(table).map(move |rows| part::encode(id, &only_rows(Arc::clone(&schema), rows?)))
+            large_batches(table).map(move |rows| Ok((id, only_rows(Arc::clone(&schema), rows?))))
         });
         Ok(Self { header: Some(tagged(HEADER, header)?), parts: Box::new(parts), n_parts: 0, offset: 0, is_ended: false })
     }
 
-    fn next_payload(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Appends the payload of the next frame; says whether there is one.
+    fn next_payload(&mut self, payload: &mut Vec<u8>) -> Result<Next> {
         if let Some(header) = self.header.take() {
-            return Ok(Some(header));
-        }
-        if let Some(part) = self.parts.next() {
+            payload.extend_from_slice(&header);
+        } else if let Some(part) = self.parts.next() {
             self.n_parts += 1;
-            let mut payload = part?;
-            payload.insert(0, PART);
-            return Ok(Some(payload));
+            let (id, rows) = part?;
+            payload.push(PART);
+            part::encode(id, &rows, payload)?;
+        } else if std::mem::replace(&mut self.is_ended, true) {
+            return Ok(Next::End);
+        } else {
+            payload.extend_from_slice(&tagged(FOOTER, &Footer { n_parts: self.n_parts })?);
         }
-        if std::mem::replace(&mut self.is_ended, true) { Ok(None) } else { tagged(FOOTER, &Footer { n_parts: self.n_parts }).map(Some) }
+        Ok(Next::Frame)
     }
+}
+
+/// Whether a frame was there.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Frame,
+    End,
 }
 
 impl Iterator for Frames<'_> {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
-        let frame = self.next_payload().transpose()?.and_then(|payload| {
-            let mut frame = Vec::new();
-            frame::encode(&payload, self.offset, &mut frame)?;
-            self.offset += frame.len() as u64;
-            Ok(frame)
+        let (mut frame, mut next) = (Vec::new(), Next::End);
+        let encoded = frame::encode_with(self.offset, &mut frame, |payload| {
+            next = self.next_payload(payload)?;
+            Ok(())
         });
-        Some(frame)
+        self.offset += frame.len() as u64;
+        match encoded {
+            Ok(()) => (next == Next::Frame).then_some(Ok(frame)),
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

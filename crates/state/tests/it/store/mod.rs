@@ -7,6 +7,7 @@ mod job;
 mod layout;
 mod memory;
 mod model;
+mod numbers;
 mod scan;
 mod spill;
 mod table;
