@@ -5,12 +5,13 @@
 
 mod event_time;
 mod state_report;
+mod unread;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use datafusion::execution::TaskContext;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use millstream_core::sink::WriteAttempt;
 use millstream_core::{BatchId, Clock, Error, QueryId, Result, RunEpoch, SinkContext, TaskId, TaskOutput};
 
@@ -18,6 +19,7 @@ use crate::physical::stateful::QueryState;
 
 pub use event_time::{BatchWatermarks, END_OF_TIME_MS, EventTimeStats};
 pub use state_report::StateOperatorReport;
+use unread::UnreadRows;
 
 /// The facts of one attempt at one micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,13 +100,13 @@ pub struct BatchScope {
     /// For the time that work takes; what rows see of time is in the facts.
     pub clock: Arc<dyn Clock>,
     report: Mutex<BatchReport>,
-    opened: Mutex<HashSet<(usize, usize)>>,
+    unread: UnreadRows,
 }
 
 impl BatchScope {
     /// The scope of one run.
     pub fn new(facts: BatchFacts, state: Arc<QueryState>, clock: Arc<dyn Clock>) -> Self {
-        Self { facts, state, clock, report: Mutex::default(), opened: Mutex::default() }
+        Self { facts, state, clock, report: Mutex::default(), unread: UnreadRows::new() }
     }
 
     /// The scope that a task's context carries.
@@ -112,14 +114,19 @@ impl BatchScope {
         ctx.session_config().get_extension::<Self>().ok_or_else(|| Error::internal("a Millstream operator was run outside a micro-batch"))
     }
 
-    /// Somebody reads a partition of an operator.
-    pub(crate) fn open(&self, operator: usize, partition: usize) {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert((operator, partition));
+    /// Takes rows of a stream that their reader left before their end.
+    pub(crate) fn leave_unread(&self, rows: SendableRecordBatchStream) {
+        self.unread.add(rows);
     }
 
-    /// Whether somebody has read a partition of an operator.
-    pub(crate) fn is_opened(&self, operator: usize, partition: usize) -> bool {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(&(operator, partition))
+    /// Gives the rows that were left so far.
+    pub(crate) fn take_unread(&self) -> Vec<SendableRecordBatchStream> {
+        self.unread.take()
+    }
+
+    /// The run is over: rows that are left from now on are dropped.
+    pub(crate) fn close(&self) {
+        self.unread.close();
     }
 
     /// Milliseconds since the clock's monotonic time `from`.

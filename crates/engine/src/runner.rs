@@ -13,7 +13,8 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use futures::StreamExt;
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
 use millstream_core::{Clock, Error, Result, TaskOutput};
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -21,9 +22,7 @@ use tracing::Instrument;
 use crate::batch::{BatchFacts, BatchReport, BatchScope};
 use crate::error::{from_datafusion, panic_text};
 use crate::physical::sink_exec::outputs_of;
-use crate::physical::source_exec::source_execs;
 use crate::physical::stateful::QueryState;
-use crate::physical::watermark::watermark_execs;
 
 /// The main sink's name in the checkpoint and in outcomes.
 pub const MAIN_SINK: &str = "main";
@@ -69,6 +68,7 @@ impl LocalRunner {
         state: Arc<QueryState>,
     ) -> Result<(Vec<Vec<RecordBatch>>, BatchReport)> {
         let scope = Arc::new(BatchScope::new(facts, state, Arc::clone(&self.clock)));
+        let _end = RunEnd(Arc::clone(&scope));
         let ctx = Arc::new(self.task_context(Arc::clone(&scope)));
         let n_partitions = plan.output_partitioning().partition_count();
         let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); n_partitions];
@@ -91,7 +91,7 @@ impl LocalRunner {
                 *slot = batches;
             }
         }
-        read_what_was_left(&plan, &ctx, &scope).await?;
+        read_what_was_left(&scope).await?;
         Ok((partitions, scope.take_report()))
     }
 
@@ -109,28 +109,31 @@ impl LocalRunner {
     }
 }
 
-/// Reads the partitions of streams that no operator asked for: their records are counted and the bad ones set aside.
-async fn read_what_was_left(plan: &Arc<dyn ExecutionPlan>, ctx: &Arc<TaskContext>, scope: &BatchScope) -> Result<()> {
-    // Watermarks first: reading them reads the sources below, and their event times count like any other.
-    for watermark in watermark_execs(plan) {
-        let unread = |partition: &usize| watermark.is_unread(*partition, scope);
-        read_partitions(watermark, unread, ctx).await?;
+/// Reads the rows of streams that no operator asked for, and those that are left while these are read.
+async fn read_what_was_left(scope: &BatchScope) -> Result<()> {
+    loop {
+        let unread = scope.take_unread();
+        if unread.is_empty() {
+            return Ok(());
+        }
+        // Side by side: an exchange may want all of its readers.
+        try_join_all(unread.into_iter().map(|rows| async move {
+            let mut rows = rows;
+            while rows.try_next().await?.is_some() {}
+            Ok(())
+        }))
+        .await
+        .map_err(from_datafusion)?;
     }
-    for source in source_execs(plan) {
-        read_partitions(source, |partition| source.is_unread(*partition, scope), ctx).await?;
-    }
-    Ok(())
 }
 
-async fn read_partitions(operator: &dyn ExecutionPlan, is_unread: impl Fn(&usize) -> bool, ctx: &Arc<TaskContext>) -> Result<()> {
-    let n_partitions = operator.properties().output_partitioning().partition_count();
-    for partition in (0..n_partitions).filter(is_unread) {
-        let mut rows = operator.execute(partition, Arc::clone(ctx)).map_err(from_datafusion)?;
-        while let Some(batch) = rows.next().await {
-            batch.map_err(from_datafusion)?;
-        }
+/// Ends a run, however it ends.
+struct RunEnd(Arc<BatchScope>);
+
+impl Drop for RunEnd {
+    fn drop(&mut self) {
+        self.0.close();
     }
-    Ok(())
 }
 
 /// A panic in a task (a user's function, a defect) fails the query, not the process.

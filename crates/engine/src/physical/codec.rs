@@ -27,7 +27,7 @@ use super::row_guard::RowGuardSpec;
 use super::source_filter::SourceFilter;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
-use super::{DeadLetters, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SourceExec};
+use super::{DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SourceExec};
 use crate::error::{from_datafusion, to_datafusion};
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -58,6 +58,7 @@ enum Node {
         writer: WriterWire,
     },
     RowPosition,
+    ReadToEnd,
     RowFact {
         fact: String,
         given: Option<i64>,
@@ -201,6 +202,7 @@ impl PlanCodec {
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::RowPosition => Arc::new(RowPositionExec::new(input)),
+            Node::ReadToEnd => Arc::new(ReadToEndExec::new(input)),
             Node::Stateful { operator } => operator.over(&[input])?,
             Node::Join { .. } => return Err(Error::internal("a join with one child")),
             Node::LateRows { late: LateRowsWire { operator, event_time, once_per_row, lag_ms, windows }, table } => {
@@ -251,6 +253,9 @@ fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
     }
     if plan.is::<RowPositionExec>() {
         return Ok(Node::RowPosition);
+    }
+    if plan.is::<ReadToEndExec>() {
+        return Ok(Node::ReadToEnd);
     }
     if let Some(guard) = plan.downcast_ref::<FutureGuardExec>() {
         let dead_letters = guard.dead_letters().map(to_dead_letters_wire).transpose()?;

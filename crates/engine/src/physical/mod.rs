@@ -3,6 +3,7 @@
 //! ```text
 //!   SinkExec            rows -> TaskWriter; gives one commit message per partition
 //!     ... stock DataFusion operators ...
+//!     ReadToEndExec     below joins and limits: rows of a stream are read, needed or not
 //!       EventTimeWatermarkExec   sees the event times that pass
 //!       FutureGuardExec sets aside the rows that are too far ahead of the clock (maxFutureSkew)
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
@@ -22,6 +23,7 @@ pub mod future_guard;
 pub mod late_table;
 pub mod operator;
 pub mod planner;
+pub mod read_to_end;
 pub mod row_fact;
 pub mod row_guard;
 pub mod row_position;
@@ -40,6 +42,7 @@ pub use future_guard::FutureGuardExec;
 pub use late_table::{LATE_ROWS_SINK, LateTable};
 pub use operator::{Operator, OperatorExec};
 pub use planner::PhysicalPlans;
+pub use read_to_end::{ReadToEndExec, read_streams_to_their_end};
 pub use row_fact::RowFactExec;
 pub use row_guard::{RowGuardExec, guard_rows};
 pub use row_position::RowPositionExec;

@@ -56,7 +56,7 @@ impl SourceExec {
     }
 
     /// The same operator over a stream: what it reads is read once and for all, so it is read to its end (see
-    /// `is_unread`).
+    /// [`read_to_end`](super::read_to_end)).
     #[must_use]
     pub fn streaming(mut self, is_streaming: bool) -> Self {
         self.operator.is_streaming = is_streaming;
@@ -92,12 +92,6 @@ impl SourceExec {
         self.operator.is_streaming
     }
 
-    /// Whether a partition of a stream was left alone by the operators above: a join with an empty side does not look at
-    /// its other side. Its records would be gone without being counted, the bad ones without a dead letter.
-    pub(crate) fn is_unread(&self, partition: usize, scope: &BatchScope) -> bool {
-        self.operator.is_streaming && !scope.is_opened(self.operator.key(), partition)
-    }
-
     /// The source's name, by which its splits are found.
     pub fn source_name(&self) -> &str {
         &self.operator.name
@@ -127,11 +121,6 @@ impl SourceExec {
 }
 
 impl SourceOperator {
-    /// Tells this operator of a plan apart from the others while the plan lives.
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     fn schema(&self) -> SchemaRef {
         let read = self.reader.schema();
         if !self.gives_positions {
@@ -200,7 +189,6 @@ impl Operator for SourceOperator {
         let letters = letters.map(|target| DeadLetterWriter::new(target, Arc::clone(&task.scope), 0, task.partition));
         Ok(rows_of_run(SplitRun {
             letters: letters.transpose()?,
-            place: Some((self.key(), task.partition)),
             splits: task.rows_of(splits)?,
             scope: task.scope,
             name: self.name.clone(),
@@ -218,8 +206,6 @@ impl Operator for SourceOperator {
 /// One task's walk over its splits.
 struct SplitRun {
     scope: Arc<BatchScope>,
-    /// The operator and partition that it reads for, until it has begun.
-    place: Option<(usize, usize)>,
     splits: SendableRecordBatchStream,
     name: String,
     reader: Arc<dyn SplitReader>,
@@ -234,10 +220,6 @@ struct SplitRun {
 
 impl OperatorRun for SplitRun {
     async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some((operator, partition)) = self.place.take() {
-            // Not before: an operator above may make the stream and never look at it.
-            self.scope.open(operator, partition);
-        }
         if self.open.is_some() {
             // A task that never has to wait for its input would not notice that its batch was cancelled.
             tokio::task::yield_now().await;

@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, Result};
 
@@ -59,20 +58,6 @@ impl EventTimeWatermarkExec {
         let [input] = &self.inputs;
         source_execs(input).into_iter().filter(|source| source.is_streaming()).map(|source| source.source_name()).collect()
     }
-
-    /// Whether nobody has looked at a partition, though its rows can still be read: one of a stream below a join whose
-    /// other side is empty.
-    pub(crate) fn is_unread(&self, partition: usize, scope: &BatchScope) -> bool {
-        let [input] = &self.inputs;
-        is_above_one_stream(input) && !scope.is_opened(self.operator.key(), partition)
-    }
-}
-
-impl WatermarkOperator {
-    /// Tells this operator of a plan apart from the others while the plan lives.
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
 }
 
 /// All watermark nodes of a plan, from its root down.
@@ -106,21 +91,12 @@ impl Operator for WatermarkOperator {
     fn execute(&self, [input]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
         let column_idx = input.schema().index_of(&self.column)?;
         let rows = task.rows_of(input)?;
-        Ok(rows_of_run(WatermarkRun {
-            place: Some((self.key(), task.partition)),
-            rows,
-            node: self.name.clone(),
-            column_idx,
-            seen: None,
-            scope: task.scope,
-        }))
+        Ok(rows_of_run(WatermarkRun { rows, node: self.name.clone(), column_idx, seen: None, scope: task.scope }))
     }
 }
 
 /// One task's rows on their way.
 struct WatermarkRun {
-    /// The operator and partition that it reads for, until it has begun.
-    place: Option<(usize, usize)>,
     rows: SendableRecordBatchStream,
     node: String,
     column_idx: usize,
@@ -130,9 +106,6 @@ struct WatermarkRun {
 
 impl OperatorRun for WatermarkRun {
     async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some((operator, partition)) = self.place.take() {
-            self.scope.open(operator, partition);
-        }
         let Some(chunk) = self.rows.next().await.transpose().map_err(from_datafusion)? else {
             if let Some(seen) = self.seen.take() {
                 self.scope.saw_event_times(&self.node, seen);
@@ -148,18 +121,6 @@ impl OperatorRun for WatermarkRun {
     }
 
     async fn abort(&mut self) {}
-}
-
-/// Only such a subtree can be read partition by partition when others were read already.
-fn is_above_one_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let mut at = plan;
-    while let [child] = at.children().as_slice() {
-        if at.is::<RepartitionExec>() || child.output_partitioning().partition_count() != plan.output_partitioning().partition_count() {
-            return false;
-        }
-        at = child;
-    }
-    at.children().is_empty()
 }
 
 /// The event times of a column, in milliseconds rounded down; `None` if no row has one.

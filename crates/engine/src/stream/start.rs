@@ -31,7 +31,7 @@ use crate::physical::finished_beside_stream::finished_name;
 use crate::physical::source_table::{as_source_table, source_tables};
 use crate::physical::stateful::keep_late_rows;
 use crate::physical::watermark::watermark_execs;
-use crate::physical::{LATE_ROWS_SINK, SideTable, SinkExec, SourceTable};
+use crate::physical::{LATE_ROWS_SINK, SideTable, SinkExec, SourceTable, read_streams_to_their_end};
 use crate::runner::MAIN_SINK;
 
 /// Starts a query and gives its handle.
@@ -288,6 +288,7 @@ pub(super) async fn physical_plan(
         Some(sink) => keep_late_rows(&rows, &SideTable::of(LATE_ROWS_SINK, sink, &engine.registry)?, &engine.registry)?,
         None => rows,
     };
+    let rows = read_streams_to_their_end(rows)?;
     let spec = definition.sink.writer();
     let writers = engine.registry.writer(&spec)?;
     Ok((Arc::new(SinkExec::new(rows, spec, writers)), logical))
