@@ -1,7 +1,7 @@
 //! From keys to the slots of their rows.
 //!
 //! In a large table each step of a search waits for memory. So keys are looked for many at once, which wait together; and a table
-//! that is made anew takes its rows in the order of their places in it, not in that of the log, which is none there.
+//! that is made anew takes its rows in the order of their places in it, not in that of the keys, which is none there.
 
 use hashbrown::HashTable;
 
@@ -19,28 +19,54 @@ const ROWS_AT_ONCE: usize = 1 << 20;
 /// The table is filled in so many stretches, each of which should fit into a cache.
 const STRETCH_BITS: u32 = 10;
 
-/// A hash table of slots; keys and hashes are those of the rows in the log.
+/// Where the keys of slots are.
+pub trait Keys {
+    /// The key of a slot, if it has one.
+    fn key(&self, slot: Slot) -> Option<&[u8]>;
+
+    /// How many there are.
+    fn n_keys(&self) -> usize;
+
+    /// The hashes of all keys, with their slots.
+    fn hashes(&self) -> impl Iterator<Item = (u64, Slot)>;
+}
+
+impl Keys for RowLog {
+    fn key(&self, slot: Slot) -> Option<&[u8]> {
+        self.key(slot)
+    }
+
+    fn n_keys(&self) -> usize {
+        self.n_live()
+    }
+
+    fn hashes(&self) -> impl Iterator<Item = (u64, Slot)> {
+        self.live_slots().map(|(slot, key)| (hash_key(key), slot))
+    }
+}
+
+/// A hash table of slots; their keys are somewhere else.
 #[derive(Debug, Default)]
 pub struct KeyIndex {
     slots: HashTable<Slot>,
 }
 
 impl KeyIndex {
-    /// Of all rows of a log that have slots.
-    pub fn of(log: &RowLog) -> Self {
-        Self { slots: with_room(log, log.n_live()) }
+    /// Of all keys that there are.
+    pub fn of(keys: &impl Keys) -> Self {
+        Self { slots: with_room(keys, keys.n_keys()) }
     }
 
     pub fn memory_bytes(&self) -> usize {
         self.slots.allocation_size()
     }
 
-    pub fn find(&self, log: &RowLog, key: HashedKey<'_>) -> Option<Slot> {
-        self.slots.find(key.hash, |slot| log.key(*slot) == Some(key.bytes)).copied()
+    pub fn find(&self, at: &impl Keys, key: HashedKey<'_>) -> Option<Slot> {
+        self.slots.find(key.hash, |slot| at.key(*slot) == Some(key.bytes)).copied()
     }
 
     /// The slots of [`KEYS_AT_ONCE`] keys at most, from the first to the one before the last.
-    pub fn find_some(&self, log: &RowLog, keys: &HashedKeys, first: usize, last: usize, found: &mut Vec<Option<Slot>>) {
+    pub fn find_some(&self, at: &impl Keys, keys: &HashedKeys, first: usize, last: usize, found: &mut Vec<Option<Slot>>) {
         let mut candidates = [None; KEYS_AT_ONCE];
         for (candidate, key) in candidates.iter_mut().zip(keys.among(first, last)) {
             // The first one whose hash is like that of the key, which nearly always is the one.
@@ -48,35 +74,35 @@ impl KeyIndex {
         }
         let mut their_keys = [None; KEYS_AT_ONCE];
         for (its_key, slot) in their_keys.iter_mut().zip(&candidates) {
-            *its_key = slot.and_then(|slot| log.key(slot));
+            *its_key = slot.and_then(|slot| at.key(slot));
         }
         let outcomes = keys.among(first, last).zip(&candidates).zip(&their_keys);
         found.extend(outcomes.map(|((key, slot), its_key)| match slot {
             Some(_) if *its_key == Some(key.bytes) => *slot,
-            Some(_) => self.find(log, key),
+            Some(_) => self.find(at, key),
             None => None,
         }));
     }
 
     /// The slots of all keys.
-    pub fn find_all(&self, log: &RowLog, keys: &HashedKeys) -> Vec<Option<Slot>> {
+    pub fn find_all(&self, at: &impl Keys, keys: &HashedKeys) -> Vec<Option<Slot>> {
         let mut found = Vec::with_capacity(keys.len());
         for first in (0..keys.len()).step_by(KEYS_AT_ONCE) {
-            self.find_some(log, keys, first, keys.len().min(first + KEYS_AT_ONCE), &mut found);
+            self.find_some(at, keys, first, keys.len().min(first + KEYS_AT_ONCE), &mut found);
         }
         found
     }
 
     /// Makes room for one more row. Called before the row has its slot.
-    pub fn reserve_one(&mut self, log: &RowLog) {
+    pub fn reserve_one(&mut self, at: &impl Keys) {
         if self.slots.len() == self.slots.capacity() {
-            self.slots = with_room(log, (self.slots.len() * 2).max(8));
+            self.slots = with_room(at, (self.slots.len() * 2).max(8));
         }
     }
 
     /// `slot` has a key with this hash, which is not there yet.
-    pub fn insert(&mut self, log: &RowLog, hash: u64, slot: Slot) {
-        self.slots.insert_unique(hash, slot, |slot| log.key(*slot).map_or(0, hash_key));
+    pub fn insert(&mut self, at: &impl Keys, hash: u64, slot: Slot) {
+        self.slots.insert_unique(hash, slot, |slot| at.key(*slot).map_or(0, hash_key));
     }
 
     pub fn remove(&mut self, hash: u64, slot: Slot) {
@@ -86,26 +112,26 @@ impl KeyIndex {
     }
 
     /// Gives back what a much larger table needed.
-    pub fn shrink(&mut self, log: &RowLog) {
+    pub fn shrink(&mut self, at: &impl Keys) {
         if self.slots.capacity() > 64 && self.slots.len() < self.slots.capacity() / 8 {
-            self.slots.shrink_to(self.slots.len() * 2, |slot| log.key(*slot).map_or(0, hash_key));
+            self.slots.shrink_to(self.slots.len() * 2, |slot| at.key(*slot).map_or(0, hash_key));
         }
     }
 }
 
-/// A table of the log's rows with room for `n_rows`.
-fn with_room(log: &RowLog, n_rows: usize) -> HashTable<Slot> {
+/// A table of all keys with room for `n_rows`.
+fn with_room(at: &impl Keys, n_rows: usize) -> HashTable<Slot> {
     let mut table = HashTable::with_capacity(n_rows);
     // It takes the lowest bits for the place, and is full before all places are taken.
     let place_bits = table.capacity().next_power_of_two().trailing_zeros();
-    let mut rows = log.live_slots().map(|(slot, key)| (hash_key(key), slot));
+    let mut rows = at.hashes();
     loop {
         let some: Vec<(u64, Slot)> = rows.by_ref().take(ROWS_AT_ONCE).collect();
         if some.is_empty() {
             return table;
         }
         for (hash, slot) in by_place(some, place_bits) {
-            table.insert_unique(hash, slot, |slot| log.key(*slot).map_or(0, hash_key));
+            table.insert_unique(hash, slot, |slot| at.key(*slot).map_or(0, hash_key));
         }
     }
 }

@@ -41,6 +41,11 @@ impl HashedKeys {
         Self { hashes: bytes.iter().map(|key| key.map_or(0, hash_key)).collect(), bytes }
     }
 
+    /// For who knows the hashes.
+    pub(super) fn with_hashes(bytes: BinaryArray, hashes: Vec<u64>) -> Self {
+        Self { bytes, hashes }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.hashes.len()
     }

@@ -50,7 +50,7 @@ impl KeyHasher {
     }
 
     /// Keys as bytes, with their hashes.
-    pub(super) fn hashed(&self, keys: &[ArrayRef]) -> Result<HashedKeys> {
+    pub fn hashed(&self, keys: &[ArrayRef]) -> Result<HashedKeys> {
         self.0.hashed(keys)
     }
 

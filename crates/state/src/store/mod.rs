@@ -23,6 +23,7 @@ mod frozen;
 mod index;
 mod key;
 mod key_group;
+mod key_numbers;
 mod live_rows;
 mod multi_table;
 mod row_log;
@@ -35,7 +36,9 @@ mod table;
 
 pub use delta::TableDelta;
 pub use frozen::FrozenTable;
+pub use key::HashedKeys;
 pub use key_group::{KEY_GROUPS, KeyHasher, hash_key, key_group, partition_of};
+pub use key_numbers::KeyNumbers;
 pub use multi_table::{KeyedMultiTable, Matches, Pairs, ROW_NUMBER};
 pub use schema::{StoreRows, StoreSchema};
 pub use slices::{of_slices, shown_column, shown_field};

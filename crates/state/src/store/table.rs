@@ -114,7 +114,24 @@ impl KeyedTable {
     /// The row of each key, if there is one. The slots are good until the next delta is taken, or their rows are removed.
     pub fn lookup(&mut self, keys: &[ArrayRef]) -> Result<Vec<Option<Slot>>> {
         let keys = self.codec.hashed(keys)?;
-        self.slots_of(&keys)
+        self.lookup_hashed(&keys)
+    }
+
+    /// As [`KeyedTable::lookup`], for who has keys as bytes.
+    pub fn lookup_hashed(&mut self, keys: &HashedKeys) -> Result<Vec<Option<Slot>>> {
+        self.see_to_index();
+        let mut found = self.index.find_all(&self.log, keys);
+        if !self.is_limited() {
+            return Ok(found);
+        }
+        found.iter().flatten().for_each(|slot| self.log.touch(*slot));
+        let unknown = || keys.bytes().iter().flatten().zip(&found).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key);
+        if !self.bring_in(unknown(), Wanted::Row)?.is_empty() {
+            for (key, slot) in keys.among(0, keys.len()).zip(&mut found).filter(|(_, slot)| slot.is_none()) {
+                *slot = self.index.find(&self.log, key);
+            }
+        }
+        Ok(found)
     }
 
     /// The value columns of the rows of `slots`.
@@ -147,7 +164,7 @@ impl KeyedTable {
 
     fn upsert_hashed(&mut self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
         if self.are_of_fixed_width(values) && self.are_known(keys) {
-            let known = self.slots_of(keys)?;
+            let known = self.lookup_hashed(keys)?;
             return self.put(keys, &known, expiry, values);
         }
         let known = self.known(keys)?;
@@ -192,22 +209,14 @@ impl KeyedTable {
         found.iter().flatten().count() * 2 > n_asked
     }
 
-    /// As [`KeyedTable::upsert`], for who has looked the keys up: `known` are their slots, which must still be good. Only keys
-    /// without one are looked for.
-    pub fn upsert_known(
-        &mut self,
-        keys: &[ArrayRef],
-        known: &[Option<Slot>],
-        expiry: Option<&Int64Array>,
-        values: &[ArrayRef],
-    ) -> Result<()> {
-        let hashed = self.codec.hashed(keys)?;
+    /// As [`KeyedTable::upsert`], for who has looked the keys up: `keys` are those of `rows`, and `known` their slots, which must
+    /// still be good. Only keys without one are looked for.
+    pub fn upsert_known(&mut self, keys: &HashedKeys, known: &[Option<Slot>], rows: &StoreRows) -> Result<()> {
         let is_first = !self.changes.has_upserts();
-        self.put(&hashed, known, expiry, values)?;
-        if is_first && !self.codec.normalises() {
-            let expiry = expiry.filter(|expiry| expiry.null_count() < expiry.len()).cloned();
-            let rows = StoreRows { n_rows: hashed.len(), keys: keys.to_vec(), expiry, values: values.to_vec() };
-            self.changes.are_all_of(rows);
+        self.put(keys, known, rows.expiry.as_ref(), &rows.values)?;
+        if is_first && rows.n_rows == keys.len() && !self.codec.normalises() {
+            let expiry = rows.expiry.clone().filter(|expiry| expiry.null_count() < expiry.len());
+            self.changes.are_all_of(StoreRows { expiry, ..rows.clone() });
         }
         Ok(())
     }
@@ -337,7 +346,7 @@ impl KeyedTable {
             self.discard_expired(t)?;
         }
         if removed.len() > 0 {
-            let slots: Vec<Slot> = self.slots_of(removed)?.into_iter().flatten().collect();
+            let slots: Vec<Slot> = self.lookup_hashed(removed)?.into_iter().flatten().collect();
             self.remove_slots(&slots)?;
         }
         if keys.len() > 0 {
@@ -434,24 +443,7 @@ impl KeyedTable {
     /// What has to be known of keys before rows of theirs are placed: rows on disk come in first.
     fn known(&mut self, keys: &HashedKeys) -> Result<Found> {
         self.see_to_index();
-        Ok(if self.is_limited() { Found::All(self.slots_of(keys)?) } else { Found::AsTheyCome })
-    }
-
-    /// The row of each key; those on disk come in.
-    fn slots_of(&mut self, keys: &HashedKeys) -> Result<Vec<Option<Slot>>> {
-        self.see_to_index();
-        let mut found = self.index.find_all(&self.log, keys);
-        if !self.is_limited() {
-            return Ok(found);
-        }
-        found.iter().flatten().for_each(|slot| self.log.touch(*slot));
-        let unknown = || keys.bytes().iter().flatten().zip(&found).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key);
-        if !self.bring_in(unknown(), Wanted::Row)?.is_empty() {
-            for (key, slot) in keys.among(0, keys.len()).zip(&mut found).filter(|(_, slot)| slot.is_none()) {
-                *slot = self.index.find(&self.log, key);
-            }
-        }
-        Ok(found)
+        Ok(if self.is_limited() { Found::All(self.lookup_hashed(keys)?) } else { Found::AsTheyCome })
     }
 
     /// Brings rows in from disk, and says their slots.

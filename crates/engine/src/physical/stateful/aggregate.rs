@@ -316,7 +316,7 @@ impl Operator for StatefulAggregate {
             merge.add(&mut table, &self.groups.empty_group()?)?;
         }
         Ok(rows_of_run(Run {
-            step: Step::Merge(task.rows_of(input)?, merge),
+            step: Step::Merge(task.rows_of(input)?, Box::new(merge)),
             mode: self.spec.mode,
             gives: self.spec.gives,
             groups: self.groups.clone(),
@@ -342,7 +342,7 @@ struct Run {
 
 enum Step {
     /// The batch's groups are read and merged with the state.
-    Merge(SendableRecordBatchStream, GroupMerge),
+    Merge(SendableRecordBatchStream, Box<GroupMerge>),
     /// What is to be given, one batch of groups at a time.
     Give(std::vec::IntoIter<StoreRows>),
     /// The changes of the batch.
@@ -384,7 +384,7 @@ impl Run {
         let Step::Merge(_, merge) = &mut self.step else { return Err(Error::internal("an aggregation that ended twice")) };
         let mut table = self.task.scope.state.table(&self.report.operator, MAIN_STORE, self.task.partition)?;
         let began = self.task.scope.clock.monotonic();
-        let touched = merge.finish()?;
+        let (touched, keys) = merge.finish()?;
         self.report.n_rows_updated = touched.n_rows as u64;
         let have_rows = self.groups.have_rows(&touched, &self.report.operator)?;
         let changes = match self.gives {
@@ -407,7 +407,7 @@ impl Run {
             _ if touched.n_rows == 0 => touched,
             _ => {
                 // Looking for the keys once more would cost as much again as all of the state's work.
-                table.upsert_known(&touched.keys, merge.slots(), touched.expiry.as_ref(), &touched.values)?;
+                table.upsert_known(&keys, merge.slots(), &touched)?;
                 touched
             }
         };

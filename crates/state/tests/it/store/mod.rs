@@ -4,6 +4,7 @@ mod damage;
 mod durable;
 mod fixture;
 mod job;
+mod key_numbers;
 mod layout;
 mod memory;
 mod model;

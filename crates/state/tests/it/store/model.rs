@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
-use millstream_state::store::{FrozenTable, KeyedMultiTable, KeyedTable, SpillStats, StateMemory, StoreRows, StoreSchema};
+use millstream_state::store::{FrozenTable, KeyHasher, KeyedMultiTable, KeyedTable, SpillStats, StateMemory, StoreRows, StoreSchema};
 use millstream_testkit::Rng;
 
 /// Keys as text, so that NaN has an order: a float and a string, both perhaps null.
@@ -106,7 +106,9 @@ fn one_case(seed: u64, memory: &StateMemory) -> Seen {
                 let ((keys, key_columns), (rows, expiry, values)) = (random_keys(&mut rng, n), random_rows(&mut rng, n, now));
                 if rng.one_in(2) {
                     let known = table.lookup(&key_columns).unwrap();
-                    table.upsert_known(&key_columns, &known, Some(&expiry), &values).unwrap();
+                    let hashed = KeyHasher::new(table.schema().keys()).unwrap().hashed(&key_columns).unwrap();
+                    let rows = StoreRows { n_rows: n, keys: key_columns, expiry: Some(expiry), values };
+                    table.upsert_known(&hashed, &known, &rows).unwrap();
                 } else {
                     table.upsert(&key_columns, Some(&expiry), &values).unwrap();
                 }

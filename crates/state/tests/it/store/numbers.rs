@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type};
-use millstream_state::store::{FrozenTable, KeyedTable, StateMemory, StoreRows, StoreSchema};
+use millstream_state::store::{FrozenTable, KeyHasher, KeyedTable, StateMemory, StoreRows, StoreSchema};
 use millstream_testkit::Rng;
 
 /// Expiry and two numbers.
@@ -85,7 +85,9 @@ fn one_case(seed: u64, memory: &StateMemory) {
                         table.remove_slots(&gone).unwrap();
                         known.iter_mut().for_each(|slot| *slot = slot.filter(|slot| !gone.contains(slot)));
                     }
-                    table.upsert_known(&columns, &known, Some(&expiry), &values).unwrap();
+                    let hashed = KeyHasher::new(table.schema().keys()).unwrap().hashed(&columns).unwrap();
+                    let rows = StoreRows { n_rows: keys.len(), keys: columns, expiry: Some(expiry), values };
+                    table.upsert_known(&hashed, &known, &rows).unwrap();
                 } else {
                     table.upsert(&columns, Some(&expiry), &values).unwrap();
                 }
@@ -150,7 +152,9 @@ fn updates_of_numbers_take_no_more_memory() {
         let rows: Vec<Row> = keys.iter().map(|key| (None, key * n, Some(i128::from(n)))).collect();
         let (columns, _, values) = columns(&keys, &rows);
         let known = table.lookup(&columns).unwrap();
-        table.upsert_known(&columns, &known, None, &values).unwrap();
+        let hashed = KeyHasher::new(table.schema().keys()).unwrap().hashed(&columns).unwrap();
+        let new = StoreRows { n_rows: keys.len(), keys: columns, expiry: None, values };
+        table.upsert_known(&hashed, &known, &new).unwrap();
         let delta = table.take_delta().unwrap().unwrap();
         assert_eq!(read([Ok(delta.upserted)]), keys.iter().copied().zip(rows).collect());
     };

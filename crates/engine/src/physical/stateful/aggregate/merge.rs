@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, new_empty_array};
-use arrow::compute::{concat, take};
-use arrow::datatypes::Schema;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, new_empty_array};
+use arrow::compute::concat;
+use arrow::datatypes::Fields;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use millstream_core::{Error, Result, TimeWindows};
-use millstream_state::store::{KeyedTable, Slot, StoreRows};
+use millstream_state::store::{HashedKeys, KeyNumbers, KeyedTable, Slot, StoreRows};
 
 use super::GroupColumns;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_times_us, expiry_ms};
-use crate::physical::stateful::tables::store_keys;
+use crate::physical::stateful::tables::{store_keys, store_schema};
 use crate::physical::stateful::window_key::latest_ends_us;
 
 /// The accumulators of one batch, one per aggregate.
@@ -70,9 +68,8 @@ pub(in crate::physical::stateful) fn groups_accumulator(aggregate: &Arc<Aggregat
 /// Merges the partial groups of a batch with the state's.
 pub struct GroupMerge {
     n_keys: usize,
-    /// The groups that the batch touches; none for an aggregation without keys, which has one group.
-    touched: Option<Box<dyn GroupValues>>,
-    n_groups: usize,
+    /// The groups that the batch touches.
+    touched: KeyNumbers,
     /// By group: its row of the state, if the state had one when it came up.
     slots: Vec<Option<Slot>>,
     groups_of_rows: Vec<usize>,
@@ -99,69 +96,35 @@ impl GroupExpiry {
 
 impl GroupMerge {
     pub fn new(groups: &GroupColumns, expiry: Option<GroupExpiry>) -> Result<Self> {
-        let n_keys = groups.keys.len();
-        let touched = match n_keys {
-            0 => None,
-            _ => Some(new_group_values(Arc::new(Schema::new(groups.keys.clone())), &GroupOrdering::None).map_err(from_datafusion)?),
-        };
+        let touched = KeyNumbers::new(store_schema(groups.keys.clone(), Fields::empty())?.keys())?;
         let accumulators = Accumulators::new(&groups.aggregates)?;
-        Ok(Self { n_keys, touched, n_groups: 0, slots: Vec::new(), groups_of_rows: Vec::new(), accumulators, expiry })
+        let (n_keys, slots, groups_of_rows) = (groups.keys.len(), Vec::new(), Vec::new());
+        Ok(Self { n_keys, touched, slots, groups_of_rows, accumulators, expiry })
     }
 
     /// Adds partial groups. What the state has of a group comes before what the batch has of it.
     pub fn add(&mut self, state: &mut KeyedTable, partial: &RecordBatch) -> Result<()> {
         let (keys, states) =
             partial.columns().split_at_checked(self.n_keys).ok_or_else(|| Error::internal("partial groups without all keys"))?;
-        let n_before = self.n_groups;
-        match &mut self.touched {
-            Some(touched) => {
-                touched.intern(keys, &mut self.groups_of_rows).map_err(from_datafusion)?;
-                self.n_groups = touched.len();
-            }
-            None => {
-                self.groups_of_rows.clear();
-                self.groups_of_rows.resize(partial.num_rows(), 0);
-                self.n_groups = self.n_groups.max(usize::from(partial.num_rows() > 0));
-            }
+        let n_before = self.slots.len();
+        self.touched.number(&store_keys(keys.to_vec(), partial.num_rows()), &mut self.groups_of_rows)?;
+        let n_groups = self.touched.n_keys();
+        if n_groups > n_before && state.n_rows() > 0 {
+            self.slots.extend(state.lookup_hashed(&self.touched.keys_from(n_before)?)?);
+        } else {
+            self.slots.resize(n_groups, None);
         }
-        self.slots.resize(self.n_groups, None);
-        let (mut groups, slots) = self.found_in_state(state, keys, n_before, partial.num_rows())?;
+        let new_groups = self.slots.iter().enumerate().skip(n_before);
+        let (mut groups, slots): (Vec<usize>, Vec<Slot>) = new_groups.filter_map(|(group, slot)| Some((group, (*slot)?))).unzip();
         if slots.is_empty() {
-            return self.accumulators.merge(states, &self.groups_of_rows, self.n_groups);
-        }
-        for (group, slot) in groups.iter().zip(&slots) {
-            self.slots.get_mut(*group).into_iter().for_each(|known| *known = Some(*slot));
+            return self.accumulators.merge(states, &self.groups_of_rows, n_groups);
         }
         // In one call: accumulators take it that every new group has a row in the call in which it comes up, and call a
         // value seen where they have no nulls.
         groups.extend(&self.groups_of_rows);
         let known = state.gather(&slots)?;
         let both = known.iter().zip(states).map(|(known, new)| Ok(concat(&[known, new])?)).collect::<Result<Vec<_>>>()?;
-        self.accumulators.merge(&both, &groups, self.n_groups)
-    }
-
-    /// The state's rows of the groups that came up for the first time, `n_before` and later: groups and rows.
-    fn found_in_state(&self, state: &mut KeyedTable, keys: &[ArrayRef], n_before: usize, n_rows: usize) -> Result<(Vec<usize>, Vec<Slot>)> {
-        if self.n_groups == n_before || state.n_rows() == 0 {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        // The first row of each new group stands for it.
-        let mut next = n_before;
-        let mut first_rows = Vec::with_capacity(self.n_groups - n_before);
-        for (row, group) in (0_u32..).zip(&self.groups_of_rows) {
-            if *group == next {
-                first_rows.push(row);
-                next += 1;
-            }
-        }
-        let keys: Vec<ArrayRef> = if first_rows.len() == n_rows {
-            keys.to_vec()
-        } else {
-            let rows = UInt32Array::from(first_rows);
-            keys.iter().map(|key| Ok(take(key, &rows, None)?)).collect::<Result<Vec<_>>>()?
-        };
-        let found = state.lookup(&store_keys(keys, self.n_groups - n_before))?;
-        Ok((n_before..).zip(found).filter_map(|(group, slot)| Some((group, slot?))).unzip())
+        self.accumulators.merge(&both, &groups, n_groups)
     }
 
     /// By group: its row of the state, if the state had one when it came up. Good until the state's next delta is taken, or the row
@@ -170,15 +133,11 @@ impl GroupMerge {
         &self.slots
     }
 
-    /// The touched groups as they are now: rows of the state.
-    pub fn finish(&mut self) -> Result<StoreRows> {
-        let keys = match &mut self.touched {
-            Some(touched) => touched.emit(EmitTo::All).map_err(from_datafusion)?,
-            None => Vec::new(),
-        };
+    /// The touched groups as they are now: rows of the state, and their keys as the state finds them.
+    pub fn finish(&mut self) -> Result<(StoreRows, HashedKeys)> {
+        let (hashed, keys) = self.touched.take()?;
         let expiry = self.expiry.as_ref().map(|expiry| expiry.of(&keys)).transpose()?;
-        let values = self.accumulators.states()?;
-        Ok(StoreRows { n_rows: self.n_groups, keys: store_keys(keys, self.n_groups), expiry, values })
+        Ok((StoreRows { n_rows: self.slots.len(), keys, expiry, values: self.accumulators.states()? }, hashed))
     }
 }
 

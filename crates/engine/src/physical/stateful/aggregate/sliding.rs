@@ -229,9 +229,9 @@ impl Run {
             Some(kept) => *kept,
             None => Kept::of(&table, &self.of)?,
         };
-        let touched = merge.finish()?;
+        let (touched, keys) = merge.finish()?;
         if touched.n_rows > 0 {
-            table.upsert_known(&touched.keys, merge.slots(), touched.expiry.as_ref(), &touched.values)?;
+            table.upsert_known(&keys, merge.slots(), &touched)?;
         }
         self.report.n_rows_updated = touched.n_rows as u64;
         let watermarks = self.task.watermarks;
