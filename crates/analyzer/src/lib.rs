@@ -14,6 +14,7 @@
 
 mod analyzer;
 pub mod catalog;
+pub mod computed_once;
 pub mod nested_pruning;
 pub mod nodes;
 pub mod row_facts;
@@ -36,6 +37,7 @@ mod walk;
 
 pub use analyzer::{Analyzed, AnalyzedExpr, Analyzer, OutputColumn, Watermark};
 pub use catalog::{Catalog, Relation, UserFunction};
+pub use computed_once::{ComputedOnceNode, compute_once};
 pub use nested_pruning::prune_nested_fields;
 pub use nodes::EventTimeWatermarkNode;
 pub use plan::by_schema::{AGGREGATE_NUMERIC, FILL_NULLS, KEEP_KNOWN};

@@ -8,13 +8,15 @@
 //! 2. at scans   the narrowed schema is offered to the source                Records: array<struct<a>>
 //! 3. bottom up  the plan is built again over the narrower types
 //! ```
-//! It runs on plans as the analyzer makes them, before DataFusion's optimiser, because there every column is defined in
+//! A column that `from_json` makes is pruned the same way: its schema is what the query uses. It runs on plans as the analyzer makes them, before DataFusion's optimiser, because there every column is defined in
 //! one place: `#n` names one column of the whole plan. Fields are followed through lists (`explode`, `list.field`,
 //! `list[i]`), never through maps. Whatever is not a path of fields counts as a use of the whole: `to_json(r)`, `r = s`,
 //! grouping, unions. Where a plan is not of the analyzer's making the walk ends.
 //!
 //! As with whole columns, what is not read is not checked: a field that does not fit its type makes a record malformed
 //! only for queries that use the field (Spark does the same).
+
+mod parsed;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub fn prune_nested_fields(plan: &LogicalPlan, narrow: Narrow<'_>) -> Result<Log
     let mut uses = Uses::default();
     uses.whole(plan.schema().columns().iter());
     uses.of_plan(plan)?;
-    if !has_narrower_scan(plan, &uses)? {
+    if !has_something_narrower(plan, &uses)? {
         return Ok(plan.clone());
     }
     rebuilt(plan.clone(), &uses, narrow)
@@ -272,13 +274,16 @@ fn cheapest(fields: &Fields) -> Option<FieldRef> {
     flat.or(fields.first()).map(|field| narrowed_field(field, &Use::shape()))
 }
 
-fn has_narrower_scan(plan: &LogicalPlan, uses: &Uses) -> Result<bool> {
+fn has_something_narrower(plan: &LogicalPlan, uses: &Uses) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Projection(projection) = node
-            && let Some(scan) = scan_below(projection)
-        {
-            found |= narrowed_schema(scan, &uses.of_scan(projection)?) != scan.source.schema();
+        if let LogicalPlan::Projection(projection) = node {
+            let columns = projection.expr.iter().zip(projection.schema.fields());
+            found |=
+                columns.into_iter().any(|(expr, field)| uses.0.get(field.name()).is_some_and(|how| parsed::narrowed(expr, how).is_some()));
+            if let Some(scan) = scan_below(projection) {
+                found |= narrowed_schema(scan, &uses.of_scan(projection)?) != scan.source.schema();
+            }
         }
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
@@ -309,7 +314,9 @@ fn rebuilt_here(plan: LogicalPlan, uses: &Uses, narrow: Narrow<'_>) -> Result<Lo
             };
             // A column that nobody uses may name a field that is not read any more.
             let used = projection.expr.into_iter().zip(projection.schema.iter());
-            let exprs: Vec<Expr> = used.filter(|(_, (_, field))| uses.0.contains_key(field.name())).map(|(expr, _)| expr).collect();
+            let exprs: Vec<Expr> = used
+                .filter_map(|(expr, (_, field))| uses.0.get(field.name()).map(|how| parsed::narrowed(&expr, how).unwrap_or(expr)))
+                .collect();
             let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?);
             Ok(plan.map_subqueries(recurse)?.data)
         }

@@ -15,6 +15,7 @@
 //! Each is an [`Operator`], which [`OperatorExec`] shows to DataFusion.
 
 pub mod codec;
+mod computed_once;
 pub mod dead_letters;
 mod event_time;
 pub mod finished_beside_stream;

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::common::DFSchema;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::config::SessionConfig;
@@ -13,16 +14,19 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, TableSource, UserDefinedLogicalNode};
+use datafusion::physical_expr::expressions::col as physical_column;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use millstream_analyzer::nodes::EventTimeWatermarkNode;
-use millstream_analyzer::prune_nested_fields;
 use millstream_analyzer::row_facts::RowFactNode;
 use millstream_analyzer::streaming::{GroupsWithStateNode, JoinSideNode, StreamJoinNode};
+use millstream_analyzer::{ComputedOnceNode, compute_once, prune_nested_fields};
 use millstream_core::Result;
 use millstream_core::stack::{poll_with_room_for_query, with_room_for_query};
 
+use super::computed_once::{ComputedOnce, ComputedOnceExec, without_marks};
 use super::finished_beside_stream::with_finished_names;
 use super::finished_build_side::FinishedBuildSide;
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
@@ -60,14 +64,14 @@ impl PhysicalPlans {
     /// The optimised logical plan, as EXPLAIN shows it.
     pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         let named = name_watermarks(plan)?;
-        with_room_for_query(|| self.state.optimize(&prune_nested_fields(&named, &narrowed)?)).map_err(from_datafusion)
+        with_room_for_query(|| self.state.optimize(&compute_once(prune_nested_fields(&named, &narrowed)?)?)).map_err(from_datafusion)
     }
 
     /// The physical plan of a logical plan.
     pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let optimized = self.optimize(plan)?;
         let planned = self.planner.create_physical_plan(&optimized, &self.state);
-        with_finished_names(poll_with_room_for_query(planned).await.map_err(from_datafusion)?)
+        with_finished_names(without_marks(poll_with_room_for_query(planned).await.map_err(from_datafusion)?)?)
     }
 
     /// The session that DataFusion's planner saw (for codecs and tests).
@@ -113,6 +117,16 @@ fn guarded_from_future(node: &EventTimeWatermarkNode, input: &Arc<dyn ExecutionP
     Ok(Arc::new(FutureGuardExec::new(Arc::clone(input), spec, dead_letters.cloned())))
 }
 
+/// Of an input the columns of a schema.
+fn only_columns(schema: &DFSchema, input: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    if schema.fields().len() == input.schema().fields().len() {
+        return Ok(Arc::clone(input));
+    }
+    let column = |field: &FieldRef| Ok((physical_column(field.name(), &input.schema())?, field.name().clone()));
+    let columns = schema.fields().iter().map(column).collect::<DfResult<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(columns, Arc::clone(input))?))
+}
+
 /// Plans the analyzer's stream nodes.
 struct StreamNodes;
 
@@ -136,6 +150,9 @@ impl ExtensionPlanner for StreamNodes {
         }
         if node.as_any().is::<JoinSideNode>() {
             return Ok(Some(Arc::clone(input)));
+        }
+        if node.as_any().is::<ComputedOnceNode>() {
+            return Ok(Some(Arc::new(ComputedOnceExec::over(ComputedOnce, [only_columns(node.schema(), input)?]))));
         }
         let (props, n_tasks) = (session.execution_props(), session.config().target_partitions());
         if let (Some(join), [left, right]) = (node.as_any().downcast_ref::<StreamJoinNode>(), physical_inputs) {

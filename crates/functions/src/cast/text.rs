@@ -59,8 +59,11 @@ pub(super) fn to_text(array: &ArrayRef, options: &CastOptions) -> Result<ArrayRe
     Ok(Arc::new(builder.finish()))
 }
 
-/// Bytes that are not UTF-8 become the replacement character, since an Arrow string must be valid.
+/// Bytes that are not UTF-8 become the replacement character, since an Arrow string must be valid. Where all are, they are not copied.
 pub(super) fn binary_to_text(array: &BinaryArray) -> Result<ArrayRef> {
+    if let Ok(text) = StringArray::try_from_binary(array.clone()) {
+        return Ok(Arc::new(text));
+    }
     let text: StringArray = array.iter().map(|bytes| bytes.map(String::from_utf8_lossy)).collect();
     Ok(Arc::new(text))
 }

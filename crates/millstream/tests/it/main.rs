@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod changes;
+mod computed_once;
 mod conservation;
 mod crash_points;
 mod depth;

@@ -15,7 +15,8 @@ async fn rows(session: &Session, sql: &str) -> Vec<String> {
 }
 
 async fn physical(session: &Session, sql: &str) -> String {
-    session.sql(sql).await.unwrap().explain_string().await.unwrap()
+    let plans = session.sql(sql).await.unwrap().explain_string().await.unwrap();
+    plans.split("== Physical Plan ==").last().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,4 +69,26 @@ async fn json_and_parquet_read_only_the_fields_that_are_used() {
             assert_eq!(rows(&session, &sql).await, expected, "{sql}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_parsed_once_and_only_the_fields_that_are_used() {
+    let session = Session::new().unwrap();
+    session.sql(r#"CREATE TEMPORARY VIEW t AS SELECT * FROM VALUES ('{"a":1,"b":"x","s":{"p":2,"q":"z"}}'), ('{"a":-1,"b":3}'), ('{"a":'), (NULL) AS t(v)"#).await.unwrap();
+    let parsed = |options: &str| format!("(SELECT v, from_json(v, 'a INT, b STRING, s STRUCT<p: INT, q: STRING>'{options}) AS e FROM t)");
+    for (select, schema, expected) in [
+        ("e.a, e.a + 1 AS next FROM e WHERE e.a > 0", "struct<a:int>", vec!["1|2"]),
+        ("e.s.q, e.b FROM e WHERE e.b IS NOT NULL", "struct<b:string,s:struct<q:string>>", vec!["z|x", "null|3"]),
+        ("count(*) FROM e WHERE e.s IS NULL AND v IS NOT NULL", "struct<s:struct<p:int>>", vec!["2"]),
+        ("to_json(e) FROM e WHERE e.a = -1", "a INT, b STRING, s STRUCT<p: INT, q: STRING>", vec![r#"{"a":-1,"b":"3"}"#]),
+    ] {
+        let sql = format!("SELECT {}", select.replace("FROM e", &format!("FROM {} AS x", parsed(""))));
+        let plan = physical(&session, &sql).await;
+        assert_eq!(plan.matches("spark_from_json").count(), 1, "{sql}\n{plan}");
+        assert!(plan.contains(schema), "{sql}\n{plan}");
+        assert_eq!(rows(&session, &sql).await, expected, "{sql}");
+    }
+    // Whether a record is malformed hangs on all of its fields.
+    let sql = format!("SELECT e.a FROM {} AS x WHERE e.a > 0", parsed(", map('mode', 'FAILFAST')"));
+    assert!(physical(&session, &sql).await.contains("b STRING"));
 }
