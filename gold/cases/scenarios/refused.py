@@ -85,6 +85,11 @@ CASES = [
            "GROUP BY window(ts, '20 seconds'), session_window(ts, '9 seconds')", "each window has its own sessions",
            instead="SELECT w, session_window.start AS s, count(*) AS n FROM "
            f"(SELECT ts, timestamp_seconds(unix_seconds(ts) DIV 20 * 20) AS w FROM {wm()}) GROUP BY w, session_window(ts, '9 seconds')"),
+    *[beyond(f"session-beside-sliding-window-{mode}", "SELECT window(ts, '20 seconds', '10 seconds').start AS w, session_window.start AS s, session_window.end AS e, k, count(*) AS n "
+             f"FROM {wm()} GROUP BY window(ts, '20 seconds', '10 seconds'), session_window(ts, '9 seconds'), k", "each window has its own sessions", mode=mode,
+             instead="SELECT w, session_window.start AS s, session_window.end AS e, k, count(*) AS n FROM (SELECT ts, k, explode(array(at, at - INTERVAL 10 SECONDS)) AS w FROM "
+             f"(SELECT ts, k, timestamp_seconds(unix_seconds(ts) DIV 10 * 10) AS at FROM {wm()})) GROUP BY w, session_window(ts, '9 seconds'), k")
+      for mode in ("append", "complete")],
     beyond("two-windows", f"SELECT window(ts, '5 seconds').start AS a, window(ts, '7 seconds').start AS b, count(*) AS n FROM {wm()} "
            "GROUP BY window(ts, '5 seconds'), window(ts, '7 seconds')", "several windows in one query", mode="update"),
 ]

@@ -159,25 +159,32 @@ pub(super) fn windows_without_watermark(rng: &mut Rng) -> Parts {
     }
 }
 
-/// Sessions of event time.
+/// Sessions of event time, some apart for each window.
 pub(super) fn sessions(rng: &mut Rng) -> Parts {
     let (shape, from, gap) = (Shape::draw(rng), watermarked(rng), *rng.pick(&[1, 3, 5, 20]).unwrap_or(&1));
+    let beside = if rng.one_in(4) { Some(Window::draw(rng)) } else { None };
     let mut keys = vec![
         ("unix_micros(session_window.start)", "min(ts_us)", "starts"),
         ("unix_micros(session_window.end)", "max(ts_us) + gap_us", "ends"),
     ];
+    keys.extend(beside.iter().map(|_| ("unix_micros(window.start)", "w", "w_start")));
     keys.extend(shape.keys.iter().map(|key| (*key, *key, *key)));
     let (ours, duck, columns) = shape.select(&keys);
     let Shape { filter, having, keys, .. } = &shape;
-    let and_keys = keys.iter().map(|key| format!(", {key}")).collect::<String>();
+    let and_keys = |window: Option<String>| {
+        window.iter().map(String::as_str).chain(keys.iter().copied()).map(|key| format!(", {key}")).collect::<String>()
+    };
+    let our_keys = and_keys(beside.as_ref().map(|window| window.ours("ts")));
+    let and_keys = and_keys(beside.as_ref().map(|_| "w".to_owned()));
+    let rows = beside.as_ref().map_or(DUCK.to_owned(), |window| window.duck("ts_us", DUCK));
     let gap_us = gap * 1_000_000;
     let over = format!("over (partition by 1{and_keys} order by ts_us)");
     let duck_filter = if filter.is_empty() { String::new() } else { format!(" and ({})", filter.replacen(" WHERE ", "", 1)) };
     Parts {
-        select: format!("SELECT {ours} FROM {from}{filter} GROUP BY session_window(ts, '{gap} seconds'){and_keys}{having}"),
+        select: format!("SELECT {ours} FROM {from}{filter} GROUP BY session_window(ts, '{gap} seconds'){our_keys}{having}"),
         oracle: format!(
             "select {duck} from (select *, {gap_us} as gap_us, sum(begins) {over} as session_no from \
-             (select *, case when ts_us - lag(ts_us) {over} <= {gap_us} then 0 else 1 end as begins from {DUCK} where ts_us is not null{duck_filter})) \
+             (select *, case when ts_us - lag(ts_us) {over} <= {gap_us} then 0 else 1 end as begins from {rows} where ts_us is not null{duck_filter})) \
              group by session_no, gap_us{and_keys}{having}"
         ),
         columns,

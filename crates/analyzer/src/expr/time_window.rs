@@ -127,9 +127,6 @@ impl Resolver<'_> {
                 let message = "several different windows of time would multiply the rows, which only GROUP BY may ask for";
                 return Err(AnalysisError::invalid("_LEGACY_ERROR_TEMP_1039", message, span));
             }
-            if sliding.is_some() && cx.time_windows.iter().any(TimeWindow::is_session) {
-                return Err(AnalysisError::unsupported("session_window() beside windows that overlap", span));
-            }
             cx.time_windows.push(TimeWindow {
                 typed: typed.clone(),
                 time: time.expr,

@@ -135,7 +135,8 @@ impl fmt::Display for SourceOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.reader.schema().fields().iter().map(|field| shown(field)).collect::<Vec<_>>().join(", ");
         write!(f, "source={}, format={}, columns=[{columns}]", self.name, self.spec.format)?;
-        self.filter.iter().try_for_each(|filter| write!(f, ", filter={filter}"))
+        self.filter.iter().try_for_each(|filter| write!(f, ", filter={filter}"))?;
+        if self.gives_positions { f.write_str(", with positions") } else { Ok(()) }
     }
 }
 

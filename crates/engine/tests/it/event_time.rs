@@ -7,6 +7,7 @@ use arrow::array::{RecordBatch, TimestampMillisecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
@@ -17,7 +18,7 @@ use millstream_core::crash::CRASH;
 use millstream_core::{Clock, CrashPoint, CrashPoints, Error, NoCrash, Options, Result};
 use millstream_engine::physical::late_table::late_rows_schema;
 use millstream_engine::physical::stateful::LateRowsExec;
-use millstream_engine::physical::{LateTable, PlanCodec, SideTable};
+use millstream_engine::physical::{LateTable, PlanCodec, SideTable, SourceExec};
 use millstream_engine::{StreamingQuery, Trigger};
 use millstream_testkit::ManualClock;
 
@@ -106,6 +107,11 @@ async fn operators_of_event_time_can_be_sent_elsewhere() {
     let plan = t.engine.plans().plan(&watermarked(&t, &stream, options).await).await.unwrap();
     let late = SideTable::of("lateRows", &t.sink_of("noop", "late", late_rows_schema()).await, t.engine.registry()).unwrap();
     let late = LateTable::new(late, 3, &plan);
+    let source = |node: Arc<dyn ExecutionPlan>| match node.downcast_ref::<SourceExec>() {
+        Some(source) => Ok(Transformed::yes(Arc::new(source.with_positions(true)) as Arc<dyn ExecutionPlan>)),
+        None => Ok(Transformed::no(node)),
+    };
+    let plan = plan.transform_up(source).unwrap().data;
     let plan: Arc<dyn ExecutionPlan> = Arc::new(LateRowsExec::new(Arc::clone(&plan), "count", "ts", None).with_table(plan, Some(late)));
     let codec = PlanCodec::new(Arc::clone(t.engine.registry()));
     let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &codec).unwrap();
@@ -115,7 +121,11 @@ async fn operators_of_event_time_can_be_sent_elsewhere() {
     let (sent, got) = (plan.downcast_ref::<LateRowsExec>().unwrap(), copy.downcast_ref::<LateRowsExec>().unwrap());
     let (sent, got) = (sent.table().unwrap(), got.table().unwrap());
     assert_eq!((got.writer_no, &got.sources), (3, &sent.sources));
-    let want = ["EventTimeWatermarkExec: ts@a, delay=0 ms", "FutureGuardExec: a, max_skew=60000 ms, dead_letters=a.deadLetters"];
+    let want = [
+        "EventTimeWatermarkExec: ts@a, delay=0 ms",
+        "FutureGuardExec: a, max_skew=60000 ms, dead_letters=a.deadLetters",
+        ", with positions",
+    ];
     let text = text(plan.as_ref());
     assert!(want.iter().all(|want| text.contains(want)), "{text}");
 }
