@@ -14,6 +14,7 @@ type Model = Box<dyn FnMut(&[Row], i64) -> usize>;
 /// Before every time of the input, as the watermark is before the first batch.
 const LONG_AGO: i64 = i64::MIN / 2;
 const GAP_S: i64 = 5;
+const RANGE_S: i64 = 10;
 
 fn watermark(progress: &StreamingQueryProgress) -> i64 {
     match progress.event_time.get("watermark").map(String::as_str) {
@@ -29,13 +30,14 @@ async fn check(name: &str, sql: &str, model: impl Fn() -> Model) {
         let mut rng = Rng::new(3000 + seed);
         let dir = tempfile::tempdir().unwrap();
         let rows = rows(&mut rng, 15, 8);
+        let n_reads = sql.matches("{read}").count();
         let sql = sql.replace("{read}", &format!("STREAM events WATERMARK ts DELAY OF INTERVAL {DELAY_S} SECONDS"));
         let stream = streamed(dir.path(), &rows, &sql, "append", &mut rng).await;
         let late: BTreeSet<i64> = stream.late.iter().copied().collect();
         let (mut model, mut n_seen) = (model(), 0);
         for progress in &stream.progress {
-            // Batches take the rows in their order.
-            let n_new = usize::try_from(progress.num_input_rows).unwrap();
+            // Batches take the rows in their order; a row counts as often as it is read.
+            let n_new = usize::try_from(progress.num_input_rows).unwrap() / n_reads;
             let new: Vec<Row> = rows[n_seen..n_seen + n_new].iter().filter(|row| !late.contains(&row.id)).copied().collect();
             n_seen += n_new;
             let operator = &progress.state_operators[0];
@@ -100,4 +102,38 @@ async fn sessions_are_remembered_until_they_are_final() {
     };
     let sql = format!("SELECT k, count(*) AS n FROM {{read}} GROUP BY session_window(ts, '{GAP_S} seconds'), k");
     check("sessions", &sql, model).await;
+}
+
+/// Both sides of a join are the same stream; of a left row the right ones of the next seconds are wanted.
+async fn check_join(kind: &str) {
+    let is_outer = kind == "LEFT JOIN";
+    let model = || -> Model {
+        let (mut left, mut right, mut n_without_time): (Vec<i64>, Vec<i64>, usize) = Default::default();
+        Box::new(move |new, watermark| {
+            // Rows without a time match nothing. Those of an outer side wait for the end of the stream.
+            n_without_time += new.iter().filter(|row| is_outer && row.ts.is_none()).count();
+            let times = || new.iter().filter_map(|row| row.ts);
+            left.extend(times());
+            right.extend(times());
+            // Of bounds that allow equality rows are kept a millisecond longer, as in Spark.
+            left.retain(|ts| ts + RANGE_S >= watermark);
+            right.retain(|ts| *ts >= watermark);
+            left.len() + right.len() + n_without_time
+        })
+    };
+    let sql = format!(
+        "SELECT l.id, l.k FROM (SELECT * FROM {{read}}) AS l {kind} (SELECT id AS rid, ts AS rts, k AS rk FROM {{read}}) AS r \
+         ON k = rk AND rts BETWEEN ts AND ts + INTERVAL {RANGE_S} SECONDS"
+    );
+    check(kind, &sql, model).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_inner_join_are_remembered_while_others_can_come_for_them() {
+    check_join("JOIN").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_outer_join_are_remembered_while_others_can_come_for_them() {
+    check_join("LEFT JOIN").await;
 }

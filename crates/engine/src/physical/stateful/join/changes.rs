@@ -145,6 +145,8 @@ impl ChangesRun {
         // What can match nothing is given at once and not kept: its number of pairs stays zero.
         let can_match = layout.can_match(&rows);
         rows = self.give_hopeless(side, rows, can_match, kind)?;
+        let has_time = layout.has_time(&rows)?;
+        rows = self.give_hopeless(side, rows, has_time, kind)?;
         let has_keys = layout.has_keys(&rows)?;
         rows = self.give_hopeless(side, rows, has_keys, kind)?;
         if rows.num_rows() == 0 {

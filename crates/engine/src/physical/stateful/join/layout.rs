@@ -157,6 +157,13 @@ impl SideLayout {
         Some(if column.null_count() > 0 { prep_null_mask_filter(column) } else { column.clone() })
     }
 
+    /// Which rows have a time, where the conditions bound it: without one none of them is true. None says all.
+    pub(super) fn has_time(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let Some((idx, _)) = self.expires_by else { return Ok(None) };
+        let times = column(rows, idx)?;
+        Ok(if times.null_count() > 0 { Some(is_not_null(times)?) } else { None })
+    }
+
     /// Which rows have no null where a null equals nothing.
     pub(super) fn has_keys(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
         let mut mask: Option<BooleanArray> = None;

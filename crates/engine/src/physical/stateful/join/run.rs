@@ -106,6 +106,10 @@ impl Run {
             }
             rows = filter_record_batch(&rows, &can_match)?;
         }
+        // Of an outer side they wait for the end of the stream, as in Spark.
+        if let Some(has_time) = layout.has_time(&rows)?.filter(|_| !self.preserves(side)) {
+            rows = filter_record_batch(&rows, &has_time)?;
+        }
         if let Some(has_keys) = layout.has_keys(&rows)?.filter(|mask| mask.true_count() < mask.len()) {
             // They match nothing, but as in Spark they come out with the others of their time.
             if self.preserves(side) {
