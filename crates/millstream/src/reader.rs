@@ -213,7 +213,9 @@ fn derived_name(format: &str, options: &Options) -> String {
         let which = options.iter().filter(|(name, _)| !looks_secret(name)).map(|(name, value)| format!("{name}={value}"));
         return format!("{}:{}", format.to_ascii_lowercase(), which.collect::<Vec<_>>().join(","));
     }
-    let place = options.get("path").or_else(|| options.get("stream")).or_else(|| options.get("port"));
+    // Each format has one of these at most.
+    let place =
+        ["path", "stream", "port", "subscribe", "subscribePattern", "assign", "topic"].into_iter().find_map(|name| options.get(name));
     match place {
         Some(place) => format!("{}:{place}", format.to_ascii_lowercase()),
         None => format.to_ascii_lowercase(),

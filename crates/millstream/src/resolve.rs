@@ -140,6 +140,7 @@ fn leaf(session: &Session, read: &Read) -> Result<Leaf> {
         }
         ReadSource::Function { name, args } => match name.last().to_ascii_lowercase().as_str() {
             "read_files" => read_files(args, options),
+            "read_kafka" => read_kafka(args, options),
             "read_state" => read_state("state", args, options),
             "read_state_metadata" => read_state("state-metadata", args, options),
             _ => Ok(Leaf::Unknown),
@@ -190,7 +191,7 @@ fn options_of(read: &Read) -> Options {
 /// `read_files('path', format => 'json', schema => '...', option => 'value')`
 fn read_files(args: &[Expr], mut options: Options) -> Result<Leaf> {
     let (mut format, mut schema) = ("parquet".to_owned(), None);
-    for (name, text) in path_and_options("read_files", "format => 'json'", args)? {
+    for (name, text) in arguments("read_files", Some("path"), "format => 'json'", args)? {
         match name.to_ascii_lowercase().as_str() {
             "format" => format = text,
             "schema" => schema = Some(parse_schema(&text)?),
@@ -201,21 +202,30 @@ fn read_files(args: &[Expr], mut options: Options) -> Result<Leaf> {
     Ok(Leaf::Source { format, options, schema })
 }
 
+/// `read_kafka(bootstrapServers => 'host:9092', subscribe => 'topic')`
+fn read_kafka(args: &[Expr], mut options: Options) -> Result<Leaf> {
+    for (name, text) in arguments("read_kafka", None, "bootstrapServers => 'host:9092', subscribe => 'topic'", args)? {
+        options.set(name, text);
+    }
+    Ok(Leaf::Source { format: "kafka".to_owned(), options, schema: None })
+}
+
 /// `read_state('checkpoint', operator => 2, version => 41)`, `read_state_metadata('checkpoint')`
 fn read_state(format: &str, args: &[Expr], mut options: Options) -> Result<Leaf> {
-    for (name, text) in path_and_options("read_state", "operator => 2", args)? {
+    for (name, text) in arguments("read_state", Some("path"), "operator => 2", args)? {
         options.set(name, text);
     }
     Ok(Leaf::Source { format: format.to_owned(), options, schema: None })
 }
 
-/// The arguments of a table function that reads: a path, then options by name.
-fn path_and_options(function: &str, example: &str, args: &[Expr]) -> Result<Vec<(String, String)>> {
+/// The arguments of a table function that reads: options by name; `first` may stand without its name.
+fn arguments(function: &str, first: Option<&str>, example: &str, args: &[Expr]) -> Result<Vec<(String, String)>> {
     let argument = |(position, arg): (usize, &Expr)| {
-        let (name, value) = match arg {
-            Expr::NamedArgument { name, value, .. } => (name.name.clone(), value.as_ref()),
-            value if position == 0 => ("path".to_owned(), value),
-            _ => return Err(Error::invalid(format!("{function} takes a path, then named arguments such as {example}"))),
+        let (name, value) = match (arg, first) {
+            (Expr::NamedArgument { name, value, .. }, _) => (name.name.clone(), value.as_ref()),
+            (value, Some(first)) if position == 0 => (first.to_owned(), value),
+            (_, Some(first)) => return Err(Error::invalid(format!("{function} takes a {first}, then named arguments such as {example}"))),
+            (_, None) => return Err(Error::invalid(format!("{function} takes named arguments such as {example}"))),
         };
         let text = literal_text(value).ok_or_else(|| Error::invalid(format!("argument '{name}' of {function} must be a literal")))?;
         Ok((name, text))

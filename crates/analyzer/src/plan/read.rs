@@ -113,7 +113,17 @@ impl Resolver<'_> {
                 .near(
                     nearest(
                         &lower,
-                        ["range", "read_files", "read_state", "read_state_metadata", "explode", "inline", "stack", "posexplode"],
+                        [
+                            "range",
+                            "read_files",
+                            "read_kafka",
+                            "read_state",
+                            "read_state_metadata",
+                            "explode",
+                            "inline",
+                            "stack",
+                            "posexplode",
+                        ],
                     )
                     .map(str::to_owned),
                 )),

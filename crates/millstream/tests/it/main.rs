@@ -11,6 +11,7 @@ mod gold;
 mod groups_with_state;
 mod hashtags;
 mod jobs;
+mod kafka;
 mod materialized_views;
 mod metadata_column;
 mod nested_pruning;
