@@ -17,6 +17,7 @@ use object_store::ObjectStoreExt;
 use super::glob_path::GlobPath;
 use super::names::{BOOKS, is_hidden, parse_partition_folder};
 use super::options::FileSourceOptions;
+use super::quiet::QuietFolder;
 
 /// A folder whose time is this near to the clock may still change without its time changing.
 const SETTLED_US: i64 = 2_000_000;
@@ -76,12 +77,13 @@ impl Lister {
         self.glob.is_glob()
     }
 
-    /// Whether a listing would give nothing, and no sink of ours keeps books there: of a local folder that had nothing but files at its
-    /// last visit, and is as it was. One `stat`, and the folder of the books need not be looked for.
-    pub(super) fn is_quiet(&self) -> bool {
-        let Location::Local { path, .. } = &self.base else { return false };
-        let Some(known) = self.settled.get(path).filter(|known| known.folders.is_empty() && !known.has_books) else { return false };
-        std::fs::metadata(path).is_ok_and(|now| now.is_dir() && modified_us(&now) == known.mtime_us)
+    /// The folder, when a listing would give nothing, and no sink of ours keeps books there: a local one that had nothing but files at
+    /// its last visit, and is as it was. One `stat`, and the folder of the books need not be looked for.
+    pub(super) fn quiet(&self) -> Option<QuietFolder> {
+        let Location::Local { path, .. } = &self.base else { return None };
+        let known = self.settled.get(path).filter(|known| known.folders.is_empty() && !known.has_books)?;
+        let folder = QuietFolder::new(path.clone(), known.mtime_us);
+        (!folder.is_changed()).then_some(folder)
     }
 
     /// All files for whose path `is_wanted` says yes. A local folder that has not changed gives nothing the second time.

@@ -18,6 +18,7 @@ mod metadata;
 mod names;
 mod options;
 mod partition;
+mod quiet;
 mod reader;
 mod schema;
 mod seen;
@@ -59,12 +60,13 @@ const NAME: &str = "file";
 #[derive(Debug)]
 pub struct FileConnector {
     fs: Arc<dyn FileSystem>,
+    quiet: Arc<quiet::QuietFolders>,
 }
 
 impl FileConnector {
     /// Over a local file layer (tests pass one that fails); object stores are reached by URL.
     pub fn new(fs: Arc<dyn FileSystem>) -> Self {
-        Self { fs }
+        Self { fs, quiet: Arc::default() }
     }
 }
 
@@ -102,7 +104,7 @@ impl Connector for FileConnector {
     }
 
     async fn source(&self, request: SourceRequest) -> Result<Box<dyn Source>> {
-        Ok(Box::new(source::FileSource::open(Arc::clone(&self.fs), request).await?))
+        Ok(Box::new(source::FileSource::open(Arc::clone(&self.fs), Arc::clone(&self.quiet), request).await?))
     }
 
     async fn sink(&self, request: SinkRequest) -> Result<Arc<dyn Sink>> {

@@ -22,6 +22,7 @@ use millstream_core::{
 use millstream_formats::datetime::Zone;
 use millstream_state::{FileSystem, Location};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::committed::Committed;
 use super::format::FileFormat;
@@ -29,6 +30,7 @@ use super::listing::{FoundFile, Lister, stat};
 use super::names::OwnName;
 use super::options::{CleanSource, FileSourceOptions};
 use super::partition::partition_values;
+use super::quiet::{QuietFolder, QuietFolders};
 use super::seen::{SeenFiles, name_key};
 use super::{NAME, clean, schema, splits};
 use crate::wire;
@@ -113,12 +115,15 @@ pub(super) struct FileSource {
     is_streaming: bool,
     is_end_fixed: bool,
     last_list: Option<Duration>,
+    /// The folder, while nothing happens in it.
+    quiet: Option<Arc<QuietFolder>>,
+    quiet_folders: Arc<QuietFolders>,
     n_since_snapshot: AtomicU64,
     has_warned_of_columns: bool,
 }
 
 impl FileSource {
-    pub(super) async fn open(fs: Arc<dyn FileSystem>, request: SourceRequest) -> Result<Self> {
+    pub(super) async fn open(fs: Arc<dyn FileSystem>, quiet_folders: Arc<QuietFolders>, request: SourceRequest) -> Result<Self> {
         let format: FileFormat = request.format.parse()?;
         let zone = Zone::parse(&request.time_zone)?;
         let options = FileSourceOptions::parse(format, &request.options, request.is_streaming, zone)?;
@@ -140,6 +145,8 @@ impl FileSource {
             is_streaming: request.is_streaming,
             is_end_fixed: false,
             last_list: None,
+            quiet: None,
+            quiet_folders,
             n_since_snapshot: AtomicU64::new(0),
             has_warned_of_columns: false,
         })
@@ -157,9 +164,13 @@ impl FileSource {
             return Ok(());
         }
         self.last_list = Some(now);
-        if self.committed.is_empty() && self.lister.is_quiet() {
+        if self.committed.is_empty()
+            && let Some(quiet) = self.lister.quiet()
+        {
+            self.quiet = Some(Arc::new(quiet));
             return Ok(());
         }
+        self.quiet = None;
         if !self.lister.is_glob() {
             self.committed = Committed::read(&self.lister.base).await?;
         }
@@ -481,6 +492,12 @@ impl Source for FileSource {
 
     fn snapshot_due(&self) -> bool {
         self.n_since_snapshot.load(Ordering::Relaxed) >= SNAPSHOT_FILES_MIN.max(self.seen.len() as u64 / 4)
+    }
+
+    fn wakeup(&self) -> Option<Arc<Notify>> {
+        // What is there and waits is not told.
+        let quiet = self.quiet.as_ref().filter(|_| self.pending.keys.is_empty())?;
+        Some(self.quiet_folders.changed(quiet, &self.clock))
     }
 
     fn metrics(&self) -> SourceMetrics {

@@ -6,6 +6,7 @@ mod names;
 mod own;
 mod packed;
 mod power;
+mod quiet;
 #[cfg(target_os = "linux")]
 mod seen;
 mod sink;
