@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use millstream_core::options::looks_secret;
-use millstream_core::{Error, Options, Result};
+use millstream_core::{Error, ErrorKind, Options, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::error::{advice, failed};
+use super::error::{failed, of_code};
 
 /// The prefix of options that are librdkafka's.
 const PREFIX: &str = "kafka.";
@@ -131,12 +131,8 @@ impl ClientNews {
     pub(super) fn lasting_trouble(&self) -> Option<Error> {
         let trouble = self.locked();
         let (code, reason) = trouble.as_ref()?;
-        let (kind, hint) = advice((*code)?);
-        let error = Error::new(kind, reason.clone());
-        (kind == millstream_core::ErrorKind::Invalid).then(|| match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        })
+        let error = of_code((*code)?, reason.clone());
+        (error.kind() == ErrorKind::Invalid).then_some(error)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Option<(Option<RDKafkaErrorCode>, String)>> {

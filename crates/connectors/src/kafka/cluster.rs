@@ -13,7 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::client::{ClientNews, bad_config};
-use super::error::{advice, failed};
+use super::error::{failed, of_code};
 use super::offsets::Offsets;
 use super::options::Subscription;
 
@@ -219,9 +219,7 @@ fn list(consumer: &BaseConsumer<ClientNews>, topic: Option<&str>, is_wanted: imp
             if does_not_exist(code) {
                 continue;
             }
-            let (kind, hint) = advice(code);
-            let error = Error::new(kind, format!("topic '{}' cannot be read: {code}", topic.name()));
-            return Err(hint.map_or(error.clone(), |hint| error.hint(hint)));
+            return Err(of_code(code, format!("topic '{}' cannot be read: {code}", topic.name())));
         }
         let mut numbers: Vec<i32> = topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
         numbers.sort_unstable();

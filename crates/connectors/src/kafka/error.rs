@@ -6,20 +6,24 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// An error of a client; `what` says what was tried, such as `offsets of topic 't' cannot be asked for`.
 pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(KafkaError) -> Error {
     let what = what.into();
-    move |error| {
-        let code = error.rdkafka_error_code();
-        let (kind, hint) = code.map_or((ErrorKind::Unavailable, None), advice);
-        let text = code.map_or_else(|| error.to_string(), |code| code.to_string());
-        let ours = Error::new(kind, format!("{what}: {text}")).caused_by(error);
-        match hint {
-            Some(hint) => ours.hint(hint),
-            None => ours,
-        }
+    move |error| match error.rdkafka_error_code() {
+        Some(code) => of_code(code, format!("{what}: {code}")).caused_by(error),
+        None => Error::unavailable(format!("{what}: {error}")).caused_by(error),
+    }
+}
+
+/// An error that a code stands for; `message` says what failed.
+pub(super) fn of_code(code: Code, message: impl Into<String>) -> Error {
+    let (kind, hint) = advice(code);
+    let error = Error::new(kind, message);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 
 /// What a caller can do about a code. What is not named here is the broker's trouble, and may pass.
-pub(super) fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
+fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SSL => {
             (ErrorKind::Invalid, Some("check the options kafka.security.protocol, kafka.sasl.* and kafka.ssl.*"))
