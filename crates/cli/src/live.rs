@@ -36,13 +36,23 @@ pub fn summary(statuses: &[DatasetStatus], totals: &Totals) {
         };
         match status.n_rows {
             _ if matches!(status.state, DatasetState::Waiting) => line(&format!("{}: did not start", status.name)),
-            Some(n_rows) => line(&format!("{}: {state}, {n_rows} rows", status.name)),
+            Some(n_rows) => line(&format!("{}: {state}, {}", status.name, counted(n_rows, ROWS))),
             None => line(&format!(
-                "{}: {state}, {} batches, {} rows in, {} rows out",
-                status.name, total.n_batches, total.n_rows_in, total.n_rows_out
+                "{}: {state}, {}, {} in, {} out",
+                status.name,
+                counted(total.n_batches, ("batch", "batches")),
+                counted(total.n_rows_in, ROWS),
+                counted(total.n_rows_out, ROWS)
             )),
         }
     }
+}
+
+/// How many there are, of one and of many.
+const ROWS: (&str, &str) = ("row", "rows");
+
+fn counted(n: u64, (one, many): (&str, &str)) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 fn draw(lines: &[String], n_drawn: &mut usize) {
@@ -64,9 +74,10 @@ fn live_line(status: &DatasetStatus, total: &Total) -> String {
             // The lag is that of now: an idle query knows it better than its last batch.
             let now = status.query.as_ref().and_then(|query| query.last_progress());
             let standing = Standing::of(last, now.as_ref().unwrap_or(last));
-            format!("{}: {standing}, {} rows in, {} rows out ({state})", status.name, total.n_rows_in, total.n_rows_out)
+            let (rows_in, rows_out) = (counted(total.n_rows_in, ROWS), counted(total.n_rows_out, ROWS));
+            format!("{}: {standing}, {rows_in} in, {rows_out} out ({state})", status.name)
         }
-        (None, Some(n_rows)) => format!("{}: {n_rows} rows ({state})", status.name),
+        (None, Some(n_rows)) => format!("{}: {} ({state})", status.name, counted(n_rows, ROWS)),
         (None, None) => format!("{}: {state}", status.name),
     }
 }

@@ -51,7 +51,7 @@ fn a_run_tells_its_summary_and_appends_its_progress() {
     let told: Vec<&str> = stderr(&output).lines().collect();
     assert!(told[0].starts_with("copy: batch 0 read 1 rows, wrote 1, "), "{told:?}");
     assert!(told[1].starts_with("copy: batch 1 read 1 rows, wrote 1, "), "{told:?}");
-    assert_eq!(told[2..], ["copy: ended, 2 batches, 2 rows in, 2 rows out", "total: ended, 1 rows"]);
+    assert_eq!(told[2..], ["copy: ended, 2 batches, 2 rows in, 2 rows out", "total: ended, 1 row"]);
 
     write(&dir.path().join("in/c.json"), "{\"n\":3}\n");
     ends(&run(dir.path(), &args), 0);
@@ -76,7 +76,7 @@ fn tables_without_a_place_go_to_the_warehouse() {
                CREATE STREAMING TABLE Copy AS SELECT n FROM STREAM numbers;";
     write(&dir.path().join("short.sql"), job);
     let set = format!("spark.sql.warehouse.dir={}/house", dir.path().display());
-    for expected in ["copy: ended, 1 batches, 2 rows in, 2 rows out", "copy: ended, 0 batches, 0 rows in, 0 rows out"] {
+    for expected in ["copy: ended, 1 batch, 2 rows in, 2 rows out", "copy: ended, 0 batches, 0 rows in, 0 rows out"] {
         let output = run(dir.path(), &["run", "short.sql", "--trigger", "available-now", "--set", &set]);
         ends(&output, 0);
         assert_eq!(stderr(&output).trim().to_lowercase(), expected, "its checkpoint is there, too");

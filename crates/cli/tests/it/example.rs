@@ -42,7 +42,7 @@ fn the_example_job_gives_what_the_readme_shows_and_reads_nothing_twice() {
 
     std::fs::copy(data.join("trail-00000.json.gz"), data.join("more.json.gz")).unwrap();
     let more = run(dir, &job);
-    assert_eq!(more[summary], "events_by_day: ended, 1 batches, 1 rows in, 60 rows out", "only the new file is read");
+    assert_eq!(more[summary], "events_by_day: ended, 1 batch, 1 row in, 60 rows out", "only the new file is read");
     // As in the README, but counted: the table is there for any reader, one folder per day.
     let rows = run(dir, &["sql", "--format", "csv", "SELECT count(*) AS n, count(DISTINCT day) AS days FROM parquet.`out/events`"]);
     assert_eq!(rows, ["n,days", "780,5"]);
