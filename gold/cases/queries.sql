@@ -497,3 +497,11 @@ SELECT id FROM people WHERE NOT (deptCode IN (SELECT deptCode FROM depts) OR id 
 SELECT id FROM people WHERE NOT (deptCode IN (SELECT deptCode FROM depts WHERE deptCode IS NOT NULL) AND id > 1);
 SELECT id FROM people WHERE CASE WHEN deptCode IN (SELECT deptCode FROM depts) THEN 1 ELSE 2 END = 2;
 SELECT id FROM people p WHERE EXISTS (SELECT 1 FROM depts d WHERE d.deptCode = p.deptCode) OR id = 3;
+-- section: nullstruct
+SELECT c, s.a, s.b FROM (SELECT c, CASE WHEN c THEN named_struct('a', v, 'b', 'x') END AS s FROM VALUES (1, true), (2, false) AS t(v, c)) ORDER BY c;
+SELECT c, s.n.a FROM (SELECT c, named_struct('n', IF(c, named_struct('a', v), NULL)) AS s FROM VALUES (1, true), (2, false) AS t(v, c)) ORDER BY c;
+SELECT sum(s.a), count(s.a), count(s) FROM (SELECT IF(c, named_struct('a', v), NULL) AS s FROM VALUES (1, true), (2, false) AS t(v, c));
+SELECT v, transform(array(IF(c, named_struct('a', v), NULL)), x -> x.a) AS f FROM VALUES (1, true), (2, false) AS t(v, c) ORDER BY v;
+SELECT v, nullif(named_struct('a', v), named_struct('a', 2)).a AS f FROM VALUES (1, true), (2, false) AS t(v, c) ORDER BY v;
+SELECT v, IF(c, named_struct('a', NULL, 'b', array(v)), NULL).a AS a, IF(c, named_struct('a', NULL, 'b', array(v)), NULL).b AS b FROM VALUES (1, true), (2, false) AS t(v, c) ORDER BY v;
+SELECT v, s FROM (SELECT v, IF(c, named_struct('a', v, 'b', map('k', v)), NULL) AS s FROM VALUES (1, true), (2, false) AS t(v, c)) WHERE s.a IS NULL OR s.b['k'] > 1;

@@ -203,7 +203,7 @@ fn path_of(expr: &Expr) -> Option<Path<'_>> {
         Expr::ScalarFunction(call) => {
             let (base, rest) = call.args.split_first()?;
             match call.name() {
-                "get_field" | "spark_get_array_struct_fields" => {
+                "spark_get_struct_field" | "spark_get_array_struct_fields" => {
                     let mut path = with_room(|| path_of(base))?;
                     for name in rest {
                         let Expr::Literal(ScalarValue::Utf8(Some(name)), _) = name else { return None };

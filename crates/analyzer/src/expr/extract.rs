@@ -79,8 +79,7 @@ impl Resolver<'_> {
 
     /// A known field of a struct.
     pub(crate) fn struct_field(&mut self, child: &Typed, field: &StructField) -> Result<Typed> {
-        let get = datafusion::functions::core::get_field();
-        let call = get.call(vec![child.expr.clone(), text(&field.name)]);
+        let call = crate::registry::field(child.expr.clone(), &field.name);
         let mut out = Typed::new(call, field.data_type.clone(), child.nullable || field.nullable, format!("{}.{}", child.name, field.name));
         out.own_name = Some(field.name.clone());
         Ok(out)

@@ -188,8 +188,7 @@ impl Resolver<'_> {
             ([arg], _) => bound.push((arg.name.clone(), Typed::new(whole, element.clone(), true, SHOWN_VARIABLE))),
             (args, DataType::Struct(fields)) if args.len() == fields.len() => {
                 for (arg, field) in args.iter().zip(fields) {
-                    let name = DfExpr::Literal(ScalarValue::Utf8(Some(field.name.clone())), None);
-                    let get = datafusion::functions::core::get_field().call(vec![whole.clone(), name]);
+                    let get = crate::registry::field(whole.clone(), &field.name);
                     bound.push((arg.name.clone(), Typed::new(get, field.data_type.clone(), field.nullable, SHOWN_VARIABLE)));
                 }
             }

@@ -2,11 +2,10 @@
 //! `GROUP BY` joined the rows (see [`crate::plan`]).
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Expr as DfExpr;
 use millstream_sql::Span;
-use millstream_sql::ir::{DataType, Literal, StructField, UnresolvedFunction};
+use millstream_sql::ir::{DataType, Literal, UnresolvedFunction};
 
-use super::operators::text_arg;
+use super::time_window::struct_of;
 use super::{ExprCx, Typed, literal_of};
 use crate::coerce::is_string;
 use crate::error::{AnalysisError, Result};
@@ -20,6 +19,13 @@ pub(crate) struct SessionBounds {
     pub(crate) meaning: String,
 }
 
+impl SessionBounds {
+    /// The session.
+    pub(crate) fn session(&self) -> Result<Typed> {
+        struct_of("session_window", &self.start.data_type, self.start.expr.clone(), self.end.expr.clone())
+    }
+}
+
 impl Resolver<'_> {
     /// A call of `session_window`.
     pub(crate) fn session_window(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction) -> Result<Typed> {
@@ -31,8 +37,7 @@ impl Resolver<'_> {
             }
             return Ok(made.typed.clone());
         }
-        let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
-        let typed = self.session_struct(&bounds, start.clone(), end, call.span)?;
+        let (start, typed) = (bounds.start.expr.clone(), bounds.session()?);
         // Rows without a time make no session.
         cx.time_windows.push(super::TimeWindow {
             typed: typed.clone(),
@@ -75,18 +80,6 @@ impl Resolver<'_> {
         };
         let end = self.arithmetic("+", start.clone(), gap, span)?;
         Ok(SessionBounds { start, end, meaning })
-    }
-
-    /// `struct(start, end)` of a session.
-    pub(crate) fn session_struct(&mut self, bounds: &SessionBounds, start: DfExpr, end: DfExpr, span: Span) -> Result<Typed> {
-        let data_type = bounds.start.data_type.clone();
-        let bound = |expr: DfExpr| Typed::new(expr, data_type.clone(), true, "");
-        let pairs = vec![text_arg("start"), bound(start), text_arg("end"), bound(end)];
-        let fields = ["start", "end"].map(|name| StructField::new(name, data_type.clone()));
-        let mut typed = self.kernel_typed("named_struct", pairs, span)?.named("session_window").of(DataType::Struct(fields.to_vec()));
-        typed.own_name = Some("session_window".to_owned());
-        typed.nullable = false;
-        Ok(typed)
     }
 
     fn window_length(&mut self, gap: &Typed, span: Span) -> Result<i64> {

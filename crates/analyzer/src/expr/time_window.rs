@@ -11,11 +11,11 @@ use millstream_core::TimeWindows;
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, StructField, UnresolvedFunction};
 
-use super::operators::text_arg;
 use super::{ExprCx, Typed};
 use crate::coerce::is_string;
 use crate::error::{AnalysisError, Result};
 use crate::plan::{projection, unnest};
+use crate::registry::{bounds, field};
 use crate::resolver::Resolver;
 use crate::scope::{column, plan_name};
 use crate::types::arrow_type;
@@ -117,7 +117,7 @@ impl Resolver<'_> {
             _ => self.implicit_cast(time.clone(), &DataType::Timestamp, span)?,
         };
         let (typed, sliding) = match slide == length {
-            true => (self.window_struct(&time, length, slide, offset, 0, span)?, None),
+            true => (window_of(&time, length, slide, offset, 0)?, None),
             false => self.sliding_window(cx, &time, length, slide, offset, span)?,
         };
         let meaning = format!("window({}, {length} us, {slide} us, {offset} us)", time.name);
@@ -154,40 +154,20 @@ impl Resolver<'_> {
         }
         let n_windows = length.saturating_add(slide - 1) / slide;
         // The latest window first, as Spark.
-        let first = self.window_struct(time, length, slide, offset, 0, span)?;
+        let first = window_of(time, length, slide, offset, 0)?;
         let windows = if n_windows > OVERLAP_MAX {
             Err(span)
         } else {
-            let window = |back: i64| Ok(self.window_struct(time, length, slide, offset, back.saturating_mul(slide), span)?.expr);
+            let window = |back: i64| Ok(window_of(time, length, slide, offset, back.saturating_mul(slide))?.expr);
             let windows = (0..n_windows).map(window).collect::<Result<Vec<_>>>()?;
             Ok(self.kernel("array", windows, span)?)
         };
         let id = self.next_id();
-        let is_inside = time.expr.clone().lt(crate::plan::field(column(id), "end"));
-        let is_latest = crate::plan::field(column(id), "end").eq(crate::plan::field(first.expr.clone(), "end"));
+        let is_inside = time.expr.clone().lt(field(column(id), "end"));
+        let is_latest = field(column(id), "end").eq(field(first.expr.clone(), "end"));
         let is_latest = (self.next_id(), is_latest);
         let typed = Typed { expr: column(id), ..first };
         Ok((typed, Some(Sliding { id, windows, is_inside, is_latest })))
-    }
-
-    /// The window that begins `back` before the latest one that holds the time.
-    fn window_struct(&mut self, time: &Typed, length: i64, slide: i64, offset: i64, back: i64, span: Span) -> Result<Typed> {
-        let arrow = arrow_type(&time.data_type)?;
-        let op = |left: DfExpr, op: Operator, right: i64| binary_expr(left, op, lit(right));
-        let micros = cast(time.expr.clone(), arrow::datatypes::DataType::Int64);
-        // The remainder of a time before the epoch is negative, so it is lifted once more.
-        let since = op(micros.clone(), Operator::Minus, offset);
-        let rest = op(op(op(since, Operator::Modulo, slide), Operator::Plus, slide), Operator::Modulo, slide);
-        let latest = binary_expr(micros, Operator::Minus, rest);
-        let start = if back == 0 { latest } else { op(latest, Operator::Minus, back) };
-        let end = op(start.clone(), Operator::Plus, length);
-        let bound = |micros: DfExpr| Typed::new(cast(micros, arrow.clone()), time.data_type.clone(), time.nullable, "");
-        let pairs = vec![text_arg("start"), bound(start), text_arg("end"), bound(end)];
-        let fields = ["start", "end"].map(|name| StructField::new(name, time.data_type.clone()));
-        let mut typed = self.kernel_typed("named_struct", pairs, span)?.named("window").of(DataType::Struct(fields.to_vec()));
-        typed.own_name = Some("window".to_owned());
-        typed.nullable = false;
-        Ok(typed)
     }
 
     /// `window_time(window)`: the last moment that belongs to a window.
@@ -204,7 +184,7 @@ impl Resolver<'_> {
                 span,
             ));
         };
-        let micros = cast(crate::plan::field(window.expr.clone(), "end"), arrow::datatypes::DataType::Int64);
+        let micros = cast(field(window.expr.clone(), "end"), arrow::datatypes::DataType::Int64);
         let last = binary_expr(micros, Operator::Minus, lit(1_i64));
         let typed = Typed::new(cast(last, arrow_type(&end.data_type)?), end.data_type, window.nullable, shown);
         cx.carry_event_time(&window.expr, &typed.expr);
@@ -246,4 +226,26 @@ impl Resolver<'_> {
         }
         Ok(Some(typed))
     }
+}
+
+/// The window that begins `back` before the latest one that holds the time.
+fn window_of(time: &Typed, length: i64, slide: i64, offset: i64, back: i64) -> Result<Typed> {
+    let arrow = arrow_type(&time.data_type)?;
+    let op = |left: DfExpr, op: Operator, right: i64| binary_expr(left, op, lit(right));
+    let micros = cast(time.expr.clone(), arrow::datatypes::DataType::Int64);
+    // The remainder of a time before the epoch is negative, so it is lifted once more.
+    let since = op(micros.clone(), Operator::Minus, offset);
+    let rest = op(op(op(since, Operator::Modulo, slide), Operator::Plus, slide), Operator::Modulo, slide);
+    let latest = binary_expr(micros, Operator::Minus, rest);
+    let start = if back == 0 { latest } else { op(latest, Operator::Minus, back) };
+    let end = op(start.clone(), Operator::Plus, length);
+    struct_of("window", &time.data_type, cast(start, arrow.clone()), cast(end, arrow))
+}
+
+/// A window, or a session, as a value of its own name.
+pub(super) fn struct_of(name: &str, time: &DataType, start: DfExpr, end: DfExpr) -> Result<Typed> {
+    let fields = ["start", "end"].map(|name| StructField::new(name, time.clone()));
+    let mut typed = Typed::new(bounds(start, end)?, DataType::Struct(fields.to_vec()), false, name);
+    typed.own_name = Some(name.to_owned());
+    Ok(typed)
 }

@@ -9,6 +9,7 @@ use super::{projection, with_batch_time};
 use crate::coerce::common_type_of;
 use crate::error::{AnalysisError, Result};
 use crate::expr::{ExprCx, Typed};
+use crate::registry::field;
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, Visibility, column, plan_name};
 
@@ -245,10 +246,6 @@ pub(crate) fn unnest(plan: LogicalPlan, ids: impl Iterator<Item = u64>, outer: b
     let options = UnnestOptions::new().with_null_handling(null_handling);
     let columns = ids.map(|id| Column::new_unqualified(plan_name(id))).collect();
     Ok(LogicalPlanBuilder::from(plan).unnest_columns_with_options(columns, options)?.build()?)
-}
-
-pub(crate) fn field(expr: DfExpr, name: &str) -> DfExpr {
-    datafusion::functions::core::get_field().call(vec![expr, DfExpr::Literal(ScalarValue::Utf8(Some(name.to_owned())), None)])
 }
 
 fn only(args: Vec<Typed>, name: &str, span: Span) -> Result<Typed> {

@@ -17,12 +17,12 @@ use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping};
 
 use super::groups_with_state::named_columns;
+use super::projection;
 use super::session::with_joined_sessions;
 use super::sort::position;
-use super::{field, projection};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, Collected, ExprCx, GroupingKeys, Item, Typed};
-use crate::registry::kernel_call;
+use crate::registry::{field, kernel_call};
 use crate::resolver::Resolver;
 use crate::scope::{Visibility, column, plan_name};
 use crate::streaming::{NamedColumn, StatefulAggregateNode, TimeWindowKey, WholeWindows};

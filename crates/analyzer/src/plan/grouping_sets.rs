@@ -20,10 +20,10 @@ use millstream_sql::Span;
 
 use super::grouping::{Grouped, Key, OnStream, Timing, aggregation, with_computed};
 use super::session::with_joined_sessions;
-use super::{field, projection};
+use super::{projection, with_replaced};
 use crate::error::{AnalysisError, Result};
 use crate::expr::Collected;
-use crate::registry::kernel_call;
+use crate::registry::{bounds, field};
 use crate::resolver::Resolver;
 use crate::scope::{column, plan_name};
 
@@ -145,13 +145,6 @@ impl<'g> Sets<'g> {
         }
     }
 
-    /// The session where the set has one, otherwise null with all its fields, which would keep their values of themselves.
-    fn session_where_had(&self, key: usize, session: DfExpr) -> Result<DfExpr> {
-        let bound = |name: &str| self.where_had(key, field(session.clone(), name), None);
-        let bounds = kernel_call("named_struct", vec![lit("start"), bound("start"), lit("end"), bound("end")])?;
-        Ok(self.where_had(key, bounds, None))
-    }
-
     /// The keys as those of a row's set.
     fn with_keys_of_set(&self, input: LogicalPlan, keys: &[usize], of_set: &[u64]) -> Result<LogicalPlan> {
         let mut exprs: Vec<DfExpr> = input.schema().columns().into_iter().map(DfExpr::Column).collect();
@@ -164,7 +157,6 @@ impl<'g> Sets<'g> {
 
     /// The event times of these keys, null where the set leaves one out.
     fn times_in(&self, keys: &[usize], windows: &[usize]) -> Vec<DfExpr> {
-        // Not of the key as it is in the set: a field of a struct that is null need not be null.
         let time = |key: &usize| Some(self.where_had(*key, self.time_of(*key, windows)?, None));
         keys.iter().filter_map(time).collect()
     }
@@ -185,12 +177,10 @@ impl<'g> Sets<'g> {
             // `least` passes over nulls.
             least(self.times_in(&on_stream.carriers, &on_stream.windows).into_iter().chain([lit(never)]).collect())
         };
-        let of_group = kernel_call("named_struct", vec![lit("start"), final_at(start), lit("end"), final_at(end)])?;
+        let of_group = bounds(final_at(start), final_at(end))?;
         let own = self.where_had(session, column(key.id), Some(of_group));
-        let name = plan_name(*id);
         let columns = plan.schema().columns();
-        let exprs = columns.into_iter().map(|known| if known.name == name { own.clone().alias(&name) } else { DfExpr::Column(known) });
-        projection(exprs.collect(), plan)
+        with_replaced(plan, columns, *id, &own)
     }
 
     /// Of the rows that a row became, the one that becomes late last: that counts when it is. None if there is no such time.
@@ -223,7 +213,7 @@ impl<'g> Sets<'g> {
         let mut exprs = Vec::new();
         for (idx, (key, id)) in self.keys.iter().zip(of_set).enumerate() {
             // What stands for a session in sets without one is not shown.
-            let given = if grouped.session == Some(idx) { self.session_where_had(idx, column(*id))? } else { column(*id) };
+            let given = if grouped.session == Some(idx) { self.where_had(idx, column(*id), None) } else { column(*id) };
             exprs.push(given.alias(plan_name(key.id)));
         }
         if let Some(sets_id) = grouped.sets_id {

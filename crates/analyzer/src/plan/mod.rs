@@ -21,7 +21,7 @@ mod sort;
 mod unpivot;
 mod values;
 
-pub(crate) use generate::{field, unnest};
+pub(crate) use generate::unnest;
 pub(crate) use recursive::Recursion;
 
 use std::sync::Arc;
@@ -368,6 +368,13 @@ pub(crate) fn attribute_of(id: u64, name: &str, typed: &Typed) -> Attribute {
 /// A projection.
 pub(crate) fn projection(exprs: Vec<DfExpr>, input: LogicalPlan) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+}
+
+/// These columns of the input, with another value in the place of one.
+pub(crate) fn with_replaced(input: LogicalPlan, columns: Vec<Column>, id: u64, value: &DfExpr) -> Result<LogicalPlan> {
+    let name = plan_name(id);
+    let exprs = columns.into_iter().map(|known| if known.name == name { value.clone().alias(&name) } else { DfExpr::Column(known) });
+    projection(exprs.collect(), input)
 }
 
 /// The input with a window function as a column more.

@@ -19,10 +19,10 @@ use datafusion::logical_expr::{
 use millstream_sql::ir::{Expr, Grouping, UnresolvedFunction};
 
 use super::sort::position;
-use super::{field, projection, window_plan, with_batch_time};
+use super::{projection, window_plan, with_batch_time, with_replaced};
 use crate::error::Result;
 use crate::expr::{ExprCx, SessionBounds, TimeWindow, Typed};
-use crate::registry::kernel_call;
+use crate::registry::{bounds, field};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, Rel, column, plan_name};
 use crate::walk::visit;
@@ -38,12 +38,10 @@ impl Resolver<'_> {
         let bounds = self.session_bounds(&mut below, call)?;
         let plan = of_some_length(with_batch_time(rel.plan, &below)?, &bounds)?;
         let session = self.next_id();
-        let (start, end) = (bounds.start.expr.clone(), bounds.end.expr.clone());
-        let session_struct = self.session_struct(&bounds, start.clone(), end, call.span)?;
-        if let Some(delay) = below.event_time_delay(&start) {
+        if let Some(delay) = below.event_time_delay(&bounds.start.expr) {
             cx.event_times.push((column(session), delay));
         }
-        with_session(cx, Rel { plan, ..rel }, session, session_struct, bounds.meaning)
+        with_session(cx, Rel { plan, ..rel }, session, bounds.session()?, bounds.meaning)
     }
 }
 
@@ -68,10 +66,7 @@ pub(super) fn with_joined_sessions(resolver: &Resolver<'_>, input: LogicalPlan, 
     let all = || WindowFrame::new(None);
     plan = window_plan(over(min_max::min_udaf(), column(start), of_session.clone(), vec![], all()), least, plan)?;
     plan = window_plan(over(min_max::max_udaf(), column(end), of_session, vec![], all()), last, plan)?;
-    let name = plan_name(session);
-    let joined = kernel_call("named_struct", vec![lit("start"), column(least), lit("end"), column(last)])?;
-    let exprs = columns.into_iter().map(|known| if known.name == name { joined.clone().alias(&name) } else { DfExpr::Column(known) });
-    projection(exprs.collect(), plan)
+    with_replaced(plan, columns, session, &bounds(column(least), column(last))?)
 }
 
 /// The rows with their session as one more column, which is a window of time from here on.

@@ -14,8 +14,9 @@ pub(crate) mod single_row;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use datafusion::logical_expr::{Expr, ScalarUDF};
+use datafusion::logical_expr::{Expr, ScalarUDF, lit};
 use millstream_functions::FunctionDef;
+use millstream_functions::collections::GET_STRUCT_FIELD;
 use millstream_sql::Span;
 
 use crate::error::{AnalysisError, Result};
@@ -45,7 +46,7 @@ const HIGHER_ORDER: [&str; 12] = [
 
 /// Kernels that answer every value of their argument types.
 const NEVER_RAISE: [&str; 40] = [
-    "get_field",
+    "spark_get_struct_field",
     "spark_get_array_struct_fields",
     "spark_get_map_value",
     "spark_upper",
@@ -187,6 +188,16 @@ pub(crate) fn kernel_call(name: &str, args: Vec<Expr>) -> Result<Expr> {
         Some(def) => Ok(udf_of(def).call(args)),
         None => Err(AnalysisError::unsupported(format!("'{name}'"), Span::NONE)),
     }
+}
+
+/// The field of a struct.
+pub(crate) fn field(of: Expr, name: &str) -> Expr {
+    udf_of(&GET_STRUCT_FIELD).call(vec![of, lit(name)])
+}
+
+/// A window of time, or a session: its bounds as one value.
+pub(crate) fn bounds(start: Expr, end: Expr) -> Result<Expr> {
+    kernel_call("named_struct", vec![lit("start"), start, lit("end"), end])
 }
 
 /// The DataFusion function of a kernel; made once per name.

@@ -20,6 +20,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("try_element_at", &[Arg::ArrayOrMap, Arg::KeyOf(0)], Returns::Rule(item_type), |call| element_at(call, true)),
     // `map[key]`.
     FunctionDef::new("get_map_value", &[Arg::Map, Arg::KeyOf(0)], Returns::Rule(item_type), map_value),
+    GET_STRUCT_FIELD,
     // `array.field`: the field of every struct.
     FunctionDef::new("get_array_struct_fields", &[Arg::Array, Arg::LiteralString], Returns::Rule(fields_type), struct_fields),
     FunctionDef::new("size", &[Arg::ArrayOrMap], Returns::Int, size).alias(&["cardinality", "array_size"]),
@@ -70,6 +71,11 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     }),
 ];
 
+/// `struct.field`. DataFusion's `get_field` gives what lies below a NULL struct, which may be anything: what makes a NULL by its mask
+/// alone, as CASE and readers do, leaves the fields as they were.
+pub const GET_STRUCT_FIELD: FunctionDef =
+    FunctionDef::new("get_struct_field", &[Arg::Struct, Arg::LiteralString], Returns::Rule(field_type), struct_field);
+
 /// A column as a list; VOID gives NULL lists.
 pub(crate) fn as_list(array: &ArrayRef) -> Result<ListArray> {
     match array.as_list_opt::<i32>() {
@@ -89,13 +95,22 @@ fn item_type(types: &Types<'_>) -> Result<DataType> {
     }
 }
 
+fn field_type(types: &Types<'_>) -> Result<DataType> {
+    type_of_field(&types.at(0), types)
+}
+
 fn fields_type(types: &Types<'_>) -> Result<DataType> {
-    let DataType::Struct(fields) = element_of(&types.at(0))? else { return Err(internal("expected an array of structs")) };
+    Ok(array_of(type_of_field(&element_of(&types.at(0))?, types)?))
+}
+
+/// The type of the field that the second argument names.
+fn type_of_field(of: &DataType, types: &Types<'_>) -> Result<DataType> {
+    let DataType::Struct(fields) = of else { return Err(internal(format!("expected a struct, got {of}"))) };
     let name = types.text(1).ok_or_else(|| internal("the field name must be a literal"))?;
     let field = fields.iter().find(|field| field.name() == name);
     field
-        .map(|field| array_of(field.data_type().clone()))
-        .ok_or_else(|| invalid("FIELD_NOT_FOUND", format!("there is no field '{name}' in {}", crate::types::type_name(&types.at(0)))))
+        .map(|field| field.data_type().clone())
+        .ok_or_else(|| invalid("FIELD_NOT_FOUND", format!("there is no field '{name}' in {}", crate::types::type_name(of))))
 }
 
 fn entries_type(types: &Types<'_>) -> Result<DataType> {
@@ -183,15 +198,23 @@ fn map_value(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(arrow::compute::take(map.values(), &picks, None)?)
 }
 
+fn struct_field(call: &Call<'_>) -> Result<ArrayRef> {
+    field_of(&call.array(0)?, call.required_text(1)?)
+}
+
+/// A field of each struct, NULL where the struct is.
+fn field_of(structs: &ArrayRef, name: &str) -> Result<ArrayRef> {
+    let structs = structs.as_struct_opt().ok_or_else(|| internal(format!("expected a struct, got {}", structs.data_type())))?;
+    let column = structs.column_by_name(name).ok_or_else(|| internal(format!("no field '{name}'")))?;
+    match structs.nulls() {
+        Some(nulls) if nulls.null_count() > 0 => crate::cast::hide(column, nulls),
+        _ => Ok(Arc::clone(column)),
+    }
+}
+
 fn struct_fields(call: &Call<'_>) -> Result<ArrayRef> {
     let list = as_list(&call.array(0)?)?;
-    let name = call.required_text(1)?;
-    let structs = list.values().as_struct_opt().ok_or_else(|| internal("expected an array of structs"))?;
-    let column = structs.column_by_name(name).ok_or_else(|| internal(format!("no field '{name}'")))?;
-    let column = match structs.nulls() {
-        Some(nulls) if nulls.null_count() > 0 => crate::cast::hide(column, nulls)?,
-        _ => Arc::clone(column),
-    };
+    let column = field_of(list.values(), call.required_text(1)?)?;
     let field = crate::types::element_field(column.data_type().clone());
     Ok(Arc::new(ListArray::try_new(field, list.offsets().clone(), column, list.nulls().cloned())?))
 }

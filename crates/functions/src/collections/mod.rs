@@ -27,6 +27,7 @@ use crate::types::{element_field, map_fields, map_of};
 pub(crate) const TABLES: &[&[FunctionDef]] =
     &[access::FUNCTIONS, build::FUNCTIONS, change::FUNCTIONS, compare::FUNCTIONS, sequence::FUNCTIONS, set::FUNCTIONS];
 
+pub use access::GET_STRUCT_FIELD;
 pub(crate) use access::as_list;
 
 /// The most elements in one array.
