@@ -505,3 +505,10 @@ SELECT v, transform(array(IF(c, named_struct('a', v), NULL)), x -> x.a) AS f FRO
 SELECT v, nullif(named_struct('a', v), named_struct('a', 2)).a AS f FROM VALUES (1, true), (2, false) AS t(v, c) ORDER BY v;
 SELECT v, IF(c, named_struct('a', NULL, 'b', array(v)), NULL).a AS a, IF(c, named_struct('a', NULL, 'b', array(v)), NULL).b AS b FROM VALUES (1, true), (2, false) AS t(v, c) ORDER BY v;
 SELECT v, s FROM (SELECT v, IF(c, named_struct('a', v, 'b', map('k', v)), NULL) AS s FROM VALUES (1, true), (2, false) AS t(v, c)) WHERE s.a IS NULL OR s.b['k'] > 1;
+-- section: emptysets
+SELECT count(*) AS n FROM VALUES (1) AS t(v) WHERE v > 1 GROUP BY GROUPING SETS (());
+SELECT count(*) AS n, grouping_id() AS g FROM VALUES (1) AS t(v) WHERE v > 1 GROUP BY GROUPING SETS (());
+SELECT count(*) AS n FROM VALUES (1) AS t(v) WHERE v > 1 GROUP BY GROUPING SETS ((), ());
+SELECT count(*) AS n FROM VALUES (1) AS t(v) GROUP BY GROUPING SETS ((), ());
+SELECT count(*) AS n FROM VALUES (1) AS t(v) WHERE v > 1 GROUP BY v GROUPING SETS (());
+SELECT count(*) AS n, grouping_id() AS g FROM VALUES (1), (2) AS t(v) GROUP BY GROUPING SETS (()) HAVING count(*) > 1;

@@ -52,6 +52,10 @@ CASES = [
     scenario("global-empty-first-complete", "SELECT count(*) AS n, sum(v) AS s FROM STREAM e", [e(), e(), e((1, "a", 1)), e()], mode="complete"),
     scenario("global-nothing-first", "SELECT count(*) AS n FROM STREAM e", [{}, e((1, "a", 1)), {}], mode="complete"),
     scenario("global-all-filtered", "SELECT count(*) AS n FROM STREAM e WHERE v > 100", [e((1, "a", 1)), e((1, "a", 101))], mode="update"),
+    # The empty set alone is no key; one of several is.
+    *[scenario(f"{name}-empty-first-{mode}", f"SELECT count(*) AS n, sum(v) AS s, grouping_id() AS g FROM STREAM e GROUP BY {text}",
+               [e(), e((1, "a", 1)), e()], mode=mode)
+      for name, text in (("empty-set", "GROUPING SETS (())"), ("empty-sets", "GROUPING SETS ((), ())")) for mode in ("update", "complete")],
     scenario("keyed-empty-first", by_key("count(*) AS n"), [e(), e((1, "a", 1)), e()], mode="complete"),
     scenario("distinct-update", "SELECT DISTINCT k FROM STREAM e", STEPS, mode="update"),
     scenario("distinct-complete", "SELECT DISTINCT k, v % 2 AS odd FROM STREAM e", STEPS, mode="complete"),

@@ -36,7 +36,7 @@ const SETS_MAX: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Grouped {
     pub(super) keys: Vec<Key>,
-    /// The sets, as indices into `keys`; none for a plain `GROUP BY`.
+    /// The sets, as indices into `keys`; none for a plain `GROUP BY`, and for the empty set alone.
     sets: Option<Vec<Vec<usize>>>,
     /// The column of the sets' id.
     pub(super) sets_id: Option<u64>,
@@ -126,9 +126,11 @@ impl Resolver<'_> {
         if !is_plain {
             let id = self.next_id();
             out.sets_id = Some(id);
+            // The empty set alone groups by nothing: it has its row without any input. One beside others has not, as in Spark.
+            let is_total = out.keys.is_empty() && sets.len() == 1;
             out.keys = in_order_of_sets(out.keys, &mut sets);
             cx.grouping = Some(GroupingKeys { keys: out.keys.iter().map(|key| key.expr.clone()).collect(), id });
-            out.sets = Some(sets);
+            out.sets = (!is_total).then_some(sets);
         }
         let is_session = |key: &Key| cx.time_windows.iter().any(|window| window.is_session() && window.typed.expr == key.expr);
         out.session = out.keys.iter().position(is_session);
@@ -368,11 +370,14 @@ impl Grouped {
         });
         let keys: Vec<DfExpr> = keys.iter().map(|key| column(key.id)).collect();
         let Some(sets) = &self.sets else {
-            return aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, timing, window);
+            let plan = aggregation(Aggregate::try_new(Arc::new(input), keys, calls)?, aggregates, on_stream, timing, window)?;
+            let Some(id) = self.sets_id else { return Ok(plan) };
+            let columns = plan.schema().columns().into_iter().map(DfExpr::Column);
+            return projection(columns.chain([lit(0_i64).alias(plan_name(id))]).collect(), plan);
         };
         let n_keys = keys.len();
         let sets: Vec<Vec<DfExpr>> = sets.iter().map(|set| set.iter().filter_map(|idx| keys.get(*idx).cloned()).collect()).collect();
-        let has_total = n_keys > 0 && sets.iter().any(Vec::is_empty);
+        let has_total = sets.iter().any(Vec::is_empty);
         let grouping = vec![DfExpr::GroupingSet(GroupingSet::GroupingSets(sets))];
         let n_rows = resolver.next_id();
         if has_total {
