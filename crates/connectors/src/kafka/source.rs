@@ -290,6 +290,21 @@ impl KafkaSource {
     }
 }
 
+impl Run {
+    /// Partitions that the cluster lists and whose end it does not tell, as while their leader moves, are not gone: they are read later.
+    fn keep_silent(&mut self, start: &Offsets, ends: &mut Offsets) {
+        for (topic, partition, offset) in start.iter() {
+            let is_listed = self.partitions.get(topic).is_some_and(|known| known.contains(&partition));
+            if is_listed && ends.get(topic, partition).is_none() {
+                ends.set(topic, partition, offset);
+                if self.latest.get(topic, partition).is_none() {
+                    self.latest.set(topic, partition, offset);
+                }
+            }
+        }
+    }
+}
+
 fn before_start() -> Error {
     Error::internal("a kafka source was used before its start")
 }
@@ -380,7 +395,9 @@ impl Source for KafkaSource {
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
         let start = Offsets::of_position(from)?;
         let mut ends = self.look_at_ends().await?;
-        if !self.is_streaming {
+        if self.is_streaming {
+            self.run()?.keep_silent(&start, &mut ends);
+        } else {
             let end = self.options.end.clone();
             ends = self.resolve(&end, "ending", true).await?;
         }

@@ -2,6 +2,8 @@
 
 use millstream_core::ErrorKind;
 use millstream_testkit::kafka::TestKafka;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::{Reading, kafka};
 
@@ -129,4 +131,22 @@ async fn a_topic_made_again_with_fewer_records_is_noticed() {
             assert_eq!(reading.next_values().await, ["next"]);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_end_is_not_told_for_a_while_is_not_gone() {
+    // A broker that is told when to fail, as a real one cannot be.
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("moving", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let mut reading = Reading::stream(&kafka, &[("subscribe", "moving"), ("startingOffsets", "earliest"), ("metadataInterval", "0")]);
+    kafka.produce_values("moving", 0, ["0", "1"]).await.unwrap();
+    assert_eq!(reading.next_values().await, ["0", "1"]);
+    kafka.produce_values("moving", 0, ["2"]).await.unwrap();
+    let unknown = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 2];
+    cluster.request_errors(RDKafkaApiKey::ListOffsets, &unknown);
+    assert!(reading.plan().await.unwrap().is_none(), "neither a batch nor an error");
+    cluster.clear_request_errors(RDKafkaApiKey::ListOffsets);
+    assert_eq!(reading.next_values().await, ["2"]);
+    assert_eq!(reading.metric("recordsMissing"), None);
 }
