@@ -17,7 +17,7 @@ const KAFKA_POM: &str = include_str!("../services/kafka/pom.xml");
 /// By its full name: else Maven takes whatever version it knows of.
 const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 const JAVA_MIN: u32 = 17;
-const PYTHON_READERS: &[&str] = &["duckdb==2.0.0", "numpy==2.4.6", "pyarrow==26.0.1"];
+const PYTHON_READERS: &[&str] = &["confluent-kafka==2.16.1", "duckdb==2.0.0", "numpy==2.4.6", "pyarrow==26.0.1"];
 
 /// Where the tools live.
 pub fn dir() -> PathBuf {
@@ -93,7 +93,7 @@ pub fn kafka() -> Outcome<PathBuf> {
     Ok(folder)
 }
 
-/// A Python with the foreign readers (DuckDB, PyArrow).
+/// A Python with the foreign readers (confluent-kafka, DuckDB, PyArrow).
 pub fn python() -> Outcome<PathBuf> {
     venv("venv", PYTHON_READERS)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::lives;
 use super::runs::Runs;
 use super::table::{Table, grouped};
-use super::{Wish, data, measure, millstream, spark_python, work_folder, workdir};
+use super::{Wish, data, measure, millstream, spark_python, target, work_folder, workdir};
 use crate::run::{Outcome, root, shown};
 use crate::tools;
 
@@ -233,9 +233,4 @@ fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish
         let rss = ours.peak_rss_mb();
         println!("peak RSS: {rss:.0} MB, at most {at_most:.0}: {}", if rss <= at_most { "reached" } else { "MISSED" });
     }
-}
-
-fn target(what: &str, value: f64, at_least: f64) {
-    let verdict = if value >= at_least { "reached" } else { "MISSED" };
-    println!("{what}: {}, at least {}: {verdict}", grouped(value), grouped(at_least));
 }

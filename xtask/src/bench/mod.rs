@@ -8,6 +8,7 @@ mod eviction;
 mod files;
 mod floor;
 mod idle_queries;
+mod kafka;
 mod keys;
 mod latency;
 mod lives;
@@ -66,6 +67,7 @@ pub fn run(args: &[String]) -> Outcome {
         "latency" => latency::run(&wish),
         "idle-queries" => idle_queries::run(&wish),
         "window-length" => window_length::run(&wish),
+        name if kafka::names().any(|known| known == name) => kafka::run(&wish),
         name if files::names().any(|known| known == name) => files::run(&wish),
         other => Err(format!("unknown benchmark {other:?}; there are {}", names())),
     }
@@ -98,6 +100,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 
 fn names() -> String {
     files::names()
+        .chain(kafka::names())
         .chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length"])
         .collect::<Vec<_>>()
         .join(", ")
@@ -226,6 +229,12 @@ fn last_json(command: &mut Command) -> Outcome<Value> {
 
 fn number(said: &Value, key: &str) -> f64 {
     said.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+/// A figure beside what it must reach.
+fn target(what: &str, value: f64, at_least: f64) {
+    let verdict = if value >= at_least { "reached" } else { "MISSED" };
+    println!("{what}: {}, at least {}: {verdict}", table::grouped(value), table::grouped(at_least));
 }
 
 /// A figure beside what it must not pass.

@@ -23,6 +23,11 @@ impl Kafka {
         Ok(Self { broker: broker::Broker::start(&jars, &folder)?, jars })
     }
 
+    /// Where it listens.
+    pub fn bootstrap_servers(&self) -> String {
+        self.broker.bootstrap_servers()
+    }
+
     /// What tests and jobs read to find the broker, and to start others that they may kill.
     pub fn env(&self) -> [(&'static str, String); 2] {
         [("MILLSTREAM_TEST_KAFKA", self.broker.bootstrap_servers()), ("MILLSTREAM_TEST_KAFKA_JARS", self.jars.display().to_string())]
