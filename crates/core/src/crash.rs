@@ -22,7 +22,11 @@ pub enum CrashPoint {
     AfterPrepare,
     /// What the batch changed in the state of operators is durable; nothing decides it yet.
     AfterState,
-    /// The prepared record is durable; nothing is committed.
+    /// The batch is proposed to a sink that decides; it has not been asked to commit.
+    AfterProposed,
+    /// The sink that decides has committed; no record says so.
+    AfterDecision,
+    /// The prepared record is durable; nothing is committed, but in a sink that decides.
     AfterPrepared,
     /// All sinks have committed; no record says so.
     AfterCommit,
@@ -36,12 +40,14 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All points, in the order in which a batch passes them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::AfterStart,
         Self::AfterIntent,
         Self::AfterRun,
         Self::AfterPrepare,
         Self::AfterState,
+        Self::AfterProposed,
+        Self::AfterDecision,
         Self::AfterPrepared,
         Self::AfterCommit,
         Self::AfterSourceCommit,
@@ -57,6 +63,8 @@ impl CrashPoint {
             Self::AfterRun => "after-run",
             Self::AfterPrepare => "after-prepare",
             Self::AfterState => "after-state",
+            Self::AfterProposed => "after-proposed",
+            Self::AfterDecision => "after-decision",
             Self::AfterPrepared => "after-prepared",
             Self::AfterCommit => "after-commit",
             Self::AfterSourceCommit => "after-source-commit",

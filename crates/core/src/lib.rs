@@ -28,6 +28,6 @@ pub use ids::{BatchId, IdSource, QueryId, RandomIds, RunEpoch, RunId, TaskId};
 pub use options::{OptionSpec, Options};
 pub use output_mode::OutputMode;
 pub use reject::{ParseMode, RejectedRecord};
-pub use sink::{Delivery, Sink, SinkContext, TaskOutput, TaskWriter, WriterFactory};
+pub use sink::{Delivery, Outcome, RecordedBatch, Sink, SinkContext, TaskOutput, TaskWriter, WriterFactory};
 pub use source::{Admission, Position, RowPlaces, Source, SourceRange, SourceStart, Split, SplitChunk, SplitReader, SplitStream};
 pub use time_windows::{TimeSlice, TimeWindows};

@@ -7,6 +7,13 @@
 //!                                               Sink::commit(batch, prepared) (idempotent, in order of batches)
 //!                                               Sink::abandon(...)            (recorded attempts that lost)
 //! ```
+//! A sink whose staged output does not survive the process, such as an open transaction that nobody can resume, cannot be
+//! rolled forward: there the sink's own commit is the decision ([`Sink::decides`]), and the record follows it.
+//!
+//! ```text
+//!  driver   Sink::prepare ─► PROPOSED record durable ─► Sink::commit (the decision) ─► PREPARED record durable
+//!  restart  Sink::start ─► Sink::recover(last decided, proposed) ─► Committed: PREPARED is written now; RunAgain: same input
+//! ```
 //! Before `commit` nothing a task or `prepare` does may be visible to readers, unless the sink says
 //! [`Delivery::AtLeastOnce`] or [`Sink::needs_intent`]; then the batch's intent is durable before the first task runs.
 
@@ -17,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::connector::WriterSpec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{BatchId, QueryId, RunEpoch, TaskId};
 
 /// What a sink promises; logged at start.
@@ -77,6 +84,24 @@ pub struct TaskOutput {
     pub payload: Bytes,
 }
 
+/// A batch that a record of the log tells of, with what [`Sink::prepare`] said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedBatch<'a> {
+    /// The batch.
+    pub batch: BatchId,
+    /// The sink's own words; `None` if the record has none of this sink.
+    pub prepared: Option<&'a serde_json::Value>,
+}
+
+/// What became of a batch that was proposed to a sink that decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is visible, whole: it is decided, and is not run again.
+    Committed,
+    /// Nothing of it is or ever will be visible: it is run again with the same ranges, clock and settings.
+    RunAgain,
+}
+
 /// The driver's half of a sink. `commit` of batch N may run while tasks write batch N+1.
 #[async_trait]
 pub trait Sink: Send + Sync + fmt::Debug {
@@ -95,6 +120,22 @@ pub trait Sink: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether its commit is what decides a batch: what it stages is lost with the process, so no record can promise that the
+    /// batch will be committed. The batch is then proposed before `commit` and prepared after it, and the next batch runs
+    /// when both are done. A query has one such sink at most; the others commit after it.
+    fn decides(&self) -> bool {
+        false
+    }
+
+    /// Asked of a sink that [decides](Self::decides) at every start, after [`Sink::start`] and before anything runs: what
+    /// became of the `proposed` batch behind the last `decided` one. Makes sure first that no older run can still commit.
+    /// Fails if the sink lacks what was decided, or has more than what was proposed: then it is not the one that belongs
+    /// to this checkpoint. Without a proposed batch the answer says nothing.
+    async fn recover(&self, decided: Option<RecordedBatch<'_>>, proposed: Option<RecordedBatch<'_>>) -> Result<Outcome> {
+        let _ = (decided, proposed);
+        Err(Error::internal(format!("{} decides nothing", self.description())))
+    }
+
     /// How tasks write to it.
     fn writer(&self) -> WriterSpec;
 
@@ -106,7 +147,8 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// goes into the prepared record. Sinks with `needs_intent` may act here.
     async fn prepare(&self, batch: BatchId, outputs: Vec<TaskOutput>) -> Result<serde_json::Value>;
 
-    /// Makes the batch visible. Idempotent: called again after a crash with the value from the record.
+    /// Makes the batch visible. Idempotent: called again after a crash with the value from the record. A sink that
+    /// [decides](Self::decides) is called again behind the prepared record, and has nothing to do then.
     async fn commit(&self, batch: BatchId, prepared: &serde_json::Value) -> Result<()>;
 
     /// The attempt lost or failed: removes what its tasks staged, as far as possible.

@@ -14,6 +14,7 @@ pub mod progress;
 pub mod query;
 mod run_state;
 pub mod start;
+mod start_sinks;
 pub mod state_change;
 pub mod trigger;
 pub mod watermark_tracker;

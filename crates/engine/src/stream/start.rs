@@ -9,7 +9,7 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunEpoch, RunId, Sink, SinkContext, SourceStart};
+use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunEpoch, RunId, Sink, SourceStart};
 use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind, Recovered};
 use millstream_state::store::OperatorState;
@@ -24,6 +24,7 @@ use super::plan_facts::PlanFacts;
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
 use super::run_state::{RunState, operators_of};
+use super::start_sinks::{deciding_sink, start_sinks};
 use super::state_change::{Before, StateComparison, StateFate, compare};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
@@ -56,18 +57,16 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     let (plan, logical) = physical_plan(&engine, &definition, &definition.settings).await?;
     let tables = source_tables(&logical)?;
     let sinks = sinks_of(&definition, &tables)?;
+    deciding_sink(&sinks)?;
     let job = describe(&logical, &sinks)?;
     if job.sources.is_empty() {
         return Err(Error::invalid("the query reads no stream").hint("read it with read_stream, or write it with write"));
     }
     let (operators, facts) = (operators_of(&plan)?, PlanFacts::of(&plan)?);
     let run_id = RunId(engine.ids.new_uuid());
-    let (checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
+    let (mut checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
+    let recovered = start_sinks(&sinks, &mut checkpoint, recovered).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
-    let ctx = SinkContext { query_id: recovered.query_id, epoch: recovered.epoch };
-    for sink in sinks.values() {
-        sink.start(&ctx, decided).await?;
-    }
     let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism, &engine.state_memory()).await?;
     let now = engine.clock.monotonic();
     let live = tables.iter().map(as_source_table).collect::<Result<Vec<_>>>()?.into_iter().filter(|table| table.is_streaming());

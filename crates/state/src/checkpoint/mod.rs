@@ -7,7 +7,7 @@
 //!               sources/<name>/...     snapshots of what sources remember, write-ahead logs of push sources
 //!               state/...              what batches changed in the state of operators, snapshots of it
 //!
-//!  open ─► (compare the job) ─► start ─► append(intent)? ─► append(prepared) ─► ... ─► append(fact) ─► close
+//!  open ─► (compare the job) ─► start ─► decide_proposed? ─► append(intent)? ─► append(proposed)? ─► append(prepared) ─► ... ─► append(fact) ─► close
 //! ```
 //! `append` returns when the record is durable; a failed append poisons the checkpoint, because nobody knows then
 //! whether the record is there: only the next recovery does. Nothing here runs a batch or commits a sink.
@@ -72,7 +72,7 @@ pub struct Recovered {
     pub last_prepared: Option<Record>,
     /// The decided batches that are not known to be committed, oldest first: roll forward with these.
     pub uncommitted: Vec<Record>,
-    /// The intent behind the last prepared record: run this batch again, exactly so.
+    /// The intent behind the last prepared record: run this batch again, exactly so. Or a proposal: first ask the sink.
     pub last_intent: Option<Record>,
     /// The highest batch that all sinks have committed.
     pub committed: Option<BatchId>,
@@ -132,6 +132,8 @@ pub struct Checkpoint {
     order: LogOrder,
     /// What was read, until the run has begun.
     opening: Option<Opening>,
+    /// The same, until it is known what became of the batch that the last run proposed.
+    proposal: Option<Opening>,
     /// The floor that the next record will carry.
     floor_seq: u64,
     /// Taken while an append is under way; `None` otherwise means that an append failed or was cancelled.
@@ -209,6 +211,7 @@ impl Checkpoint {
             state: Arc::default(),
             is_removing: Arc::default(),
             opening: Some(Opening { chain, torn, snapshots }),
+            proposal: None,
             background: JoinSet::new(),
             lock,
         };
@@ -225,11 +228,11 @@ impl Checkpoint {
         let mut is_changed = false;
         for _ in 0..START_TRIES {
             match self.write(record.clone()).await? {
-                Appended::Done if !is_changed => return Ok(opened),
                 Appended::Done => {
-                    let Opening { chain, torn, snapshots } = &opening;
-                    let place = self.location.to_string();
-                    return open::recover(&place, &self.metadata, self.epoch, chain, torn, snapshots);
+                    let recovered = if is_changed { self.recovered(&opening)? } else { opened };
+                    let is_proposed = recovered.last_intent.as_ref().is_some_and(|last| last.kind == RecordKind::Proposed);
+                    self.proposal = is_proposed.then_some(opening);
+                    return Ok(recovered);
                 }
                 Appended::Older(theirs) => {
                     let damaged = |why: String| chain::damaged(&self.location.to_string(), &why);
@@ -245,12 +248,32 @@ impl Checkpoint {
         Err(Error::unavailable(format!("an older run writes faster than this one can take over checkpoint '{}'", self.location)))
     }
 
+    /// The sink has committed the batch that the last record proposes: writes its prepared record. Hands back what the
+    /// checkpoint says now. Comes before any other record of the run.
+    pub async fn decide_proposed(&mut self) -> Result<Recovered> {
+        let (Some(mut proposal), Some(proposed)) = (self.proposal.take(), self.order.intent.clone()) else {
+            return Err(Error::internal("no batch is proposed that a sink could have committed"));
+        };
+        let mut prepared = Record::prepared_from(&proposed);
+        self.number(&mut prepared);
+        self.append(prepared.clone()).await?;
+        proposal.chain.order = self.order.clone();
+        proposal.chain.records.push(prepared);
+        self.recovered(&proposal)
+    }
+
+    fn recovered(&self, opening: &Opening) -> Result<Recovered> {
+        let Opening { chain, torn, snapshots } = opening;
+        open::recover(&self.location.to_string(), &self.metadata, self.epoch, chain, torn, snapshots)
+    }
+
     /// Appends a record; it is durable when this returns. The checkpoint numbers it, and fills in what is committed if
     /// the record says less. After an error, or when the future was dropped, every later call fails.
     pub async fn append(&mut self, record: Record) -> Result<()> {
         if self.opening.is_some() || record.kind == RecordKind::Start {
             return Err(Error::internal(format!("a {} record is not what comes next: call start first, once", record.kind)));
         }
+        self.proposal = None;
         match self.write(record).await? {
             Appended::Done => Ok(()),
             Appended::Older(_) => Err(Error::internal("an append ended like a start")),
@@ -368,15 +391,20 @@ impl Checkpoint {
         while self.background.join_next().await.is_some() {}
     }
 
-    async fn write(&mut self, mut record: Record) -> Result<Appended> {
+    /// Fills in what the checkpoint knows.
+    fn number(&self, record: &mut Record) {
         record.epoch = self.epoch;
         record.seq = self.order.next_seq;
         record.start_seq = if record.kind == RecordKind::Start { record.seq } else { self.order.start_seq };
         record.floor_seq = self.floor_seq;
         record.committed = record.committed.max(self.order.committed);
         if record.kind == RecordKind::Prepared {
-            record.idle = self.order.idle_beside(&record);
+            record.idle = self.order.idle_beside(record);
         }
+    }
+
+    async fn write(&mut self, mut record: Record) -> Result<Appended> {
+        self.number(&mut record);
         if let Some(poison) = &self.poison {
             return Err(poison.clone().context("the checkpoint failed before"));
         }

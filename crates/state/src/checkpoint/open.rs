@@ -221,13 +221,22 @@ pub fn recover(
 pub fn recovered_state(chain: &Chain) -> RecoveredState {
     let operators = chain.last_start().map(|start| start.operators.clone()).unwrap_or_default();
     let mut state = RecoveredState { operators, ..RecoveredState::default() };
+    let mut proposed_in = None;
     for record in &chain.records {
-        let (RecordKind::Prepared, Some(batch)) = (record.kind, record.batch) else { continue };
+        let Some(batch) = record.batch else { continue };
+        if record.kind == RecordKind::Proposed {
+            proposed_in = Some((batch, record.epoch));
+        }
+        if record.kind != RecordKind::Prepared {
+            continue;
+        }
+        // A later run may write down what was decided; the state is of the run that proposed it.
+        let run = proposed_in.filter(|(proposed, _)| *proposed == batch).map_or(record.epoch, |(_, epoch)| epoch);
         state.first_batch = state.first_batch.or(Some(batch));
-        state.first_epoch = state.first_epoch.or(Some(record.epoch));
+        state.first_epoch = state.first_epoch.or(Some(run));
         match state.runs.last_mut() {
-            Some((epoch, last)) if *epoch == record.epoch => *last = batch,
-            _ => state.runs.push((record.epoch, batch)),
+            Some((epoch, last)) if *epoch == run => *last = batch,
+            _ => state.runs.push((run, batch)),
         }
         state.last_batch = Some(batch);
         if let Some(reference) = record.state_delta.clone() {

@@ -1,7 +1,7 @@
 //! The order of records: checked before a record is written and after it was read.
 //!
 //! ```text
-//!  start(e) ─► [ intent N ─► ] prepared N ─► [ intent N+1 ─► ] prepared N+1 ... ─► fact ─► start(e+1) ─► ...
+//!  start(e) ─► [ intent N ─► ] [ proposed N ─► ... ] prepared N ─► [ intent N+1 ─► ] prepared N+1 ... ─► fact ─► start(e+1) ─► ...
 //!  seq without gaps · epochs rise at starts only · batches without gaps · committed never falls, never passes prepared
 //! ```
 //! Pure: no I/O, no clock.
@@ -23,7 +23,7 @@ pub struct LogOrder {
     pub start_seq: u64,
     /// The highest batch with a prepared record.
     pub prepared: Option<BatchId>,
-    /// The intent behind the last prepared record.
+    /// The intent or proposal behind the last prepared record; the last one.
     pub intent: Option<Record>,
     /// The highest batch that all sinks have committed.
     pub committed: Option<BatchId>,
@@ -65,7 +65,7 @@ impl LogOrder {
                 self.batches.push_back((batch, record.seq));
             }
             match record.kind {
-                RecordKind::Intent => self.intent = Some(record.clone()),
+                RecordKind::Intent | RecordKind::Proposed => self.intent = Some(record.clone()),
                 _ => {
                     self.intent = None;
                     self.prepared = Some(batch);
@@ -101,7 +101,7 @@ impl LogOrder {
     }
 
     fn check_batch(&self, record: &Record) -> Result<(), String> {
-        let wants_batch = matches!(record.kind, RecordKind::Intent | RecordKind::Prepared);
+        let wants_batch = matches!(record.kind, RecordKind::Intent | RecordKind::Proposed | RecordKind::Prepared);
         let batch = match (wants_batch, record.batch) {
             (true, Some(batch)) => batch,
             (false, None) => return Ok(()),
@@ -113,7 +113,10 @@ impl LogOrder {
                 return Err(format!("a second intent, of batch {batch}, before the first is prepared"));
             }
             (Some(intent), _) if !intent.same_input(record) => {
-                return Err(format!("batch {batch} is prepared with other ranges, clock, settings or watermarks than its intent"));
+                return Err(format!(
+                    "batch {batch} is {} with other ranges, clock, settings or watermarks than its {}",
+                    record.kind, intent.kind
+                ));
             }
             (Some(intent), _) => intent.batch,
             (None, Some(last)) => Some(last.next()),

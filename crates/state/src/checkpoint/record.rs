@@ -25,6 +25,8 @@ pub enum RecordKind {
     Start,
     /// A batch of a sink whose effects show before its commit is going to run with these ranges, clock and settings.
     Intent,
+    /// All that a prepared record says, before a sink that decides was asked to commit: whether it counts, the sink knows.
+    Proposed,
     /// The batch is decided: recovery rolls forward from here and never runs it again.
     Prepared,
     /// Nothing but [`Record::committed`]; written at a clean stop, as no later record will carry it.
@@ -104,7 +106,7 @@ pub struct Record {
     /// The run (start records).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
-    /// The batch (intent and prepared records).
+    /// The batch (intent, proposed and prepared records).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchId>,
     /// The fact: the highest batch that all sinks have committed. Rides in every record.
@@ -160,9 +162,14 @@ impl Record {
         Self { batch: Some(batch), ..Self::empty(RecordKind::Prepared, clock_us) }
     }
 
-    /// The prepared record of a batch whose intent is in the log: same ranges, clock and settings.
+    /// The prepared record of a batch whose intent or proposal is in the log: same ranges, clock and settings.
     pub fn prepared_from(intent: &Self) -> Self {
         Self { kind: RecordKind::Prepared, ..intent.clone() }
+    }
+
+    /// What is proposed before it is prepared.
+    pub fn proposed_from(prepared: &Self) -> Self {
+        Self { kind: RecordKind::Proposed, ..prepared.clone() }
     }
 
     /// All batches up to this one are committed.
@@ -232,6 +239,7 @@ impl fmt::Display for RecordKind {
         f.write_str(match self {
             Self::Start => "start",
             Self::Intent => "intent",
+            Self::Proposed => "proposed",
             Self::Prepared => "prepared",
             Self::Fact => "fact",
         })

@@ -61,6 +61,55 @@ async fn what_was_appended_is_recovered() {
     assert_eq!(checkpoint.epoch(), RunEpoch(1));
 }
 
+#[tokio::test]
+async fn a_proposed_batch_is_decided_by_a_later_run_as_it_was_proposed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut checkpoint, _) = run(dir.path()).await;
+    checkpoint.append(prepared(0)).await.unwrap();
+    checkpoint.append(Record { committed: Some(BatchId(0)), ..Record::proposed_from(&prepared(1)) }).await.unwrap();
+    assert_eq!(checkpoint.prepared(), Some(BatchId(0)), "a proposal decides nothing");
+    checkpoint.close().await;
+
+    let (mut checkpoint, recovered) = run(dir.path()).await;
+    assert_eq!(recovered.last_prepared.unwrap().batch, Some(BatchId(0)));
+    assert_eq!(recovered.last_intent.map(|last| (last.kind, last.batch)), Some((RecordKind::Proposed, Some(BatchId(1)))));
+    let recovered = checkpoint.decide_proposed().await.unwrap();
+    let last = recovered.last_prepared.unwrap();
+    assert_eq!((last.batch, &last.sinks), (Some(BatchId(1)), &prepared(1).sinks));
+    assert_eq!((recovered.last_intent, recovered.committed), (None, Some(BatchId(0))));
+    assert_eq!(recovered.sources["in"].ranges.len(), 2);
+    // The state is that of the run which proposed it.
+    assert_eq!(recovered.state.runs, [(RunEpoch(0), BatchId(1))]);
+    assert_eq!(checkpoint.decide_proposed().await.unwrap_err().kind(), ErrorKind::Internal);
+    checkpoint.append(Record { committed: Some(BatchId(1)), ..prepared(2) }).await.unwrap();
+    checkpoint.close().await;
+    let (_, recovered) = run(dir.path()).await;
+    assert_eq!(recovered.last_prepared.unwrap().batch, Some(BatchId(2)));
+    assert_eq!(recovered.state.runs, [(RunEpoch(0), BatchId(1)), (RunEpoch(1), BatchId(2))]);
+}
+
+#[tokio::test]
+async fn a_proposed_batch_is_run_again_with_the_same_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut checkpoint, _) = run(dir.path()).await;
+    checkpoint.append(Record::proposed_from(&prepared(0))).await.unwrap();
+    checkpoint.close().await;
+    let (mut checkpoint, _) = run(dir.path()).await;
+    let other_clock = Record { clock_us: 7, ..prepared(0) };
+    let intent = Record { kind: RecordKind::Intent, ..prepared(0) };
+    for wrong in [Record::proposed_from(&other_clock), other_clock, Record::proposed_from(&prepared(1)), prepared(1), intent] {
+        assert_eq!(checkpoint.append(wrong).await.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    let mut again = Record::proposed_from(&prepared(0));
+    again.sinks.insert("out".into(), json!("written again"));
+    checkpoint.append(again.clone()).await.unwrap();
+    checkpoint.append(Record::prepared_from(&again)).await.unwrap();
+    assert_eq!(checkpoint.decide_proposed().await.unwrap_err().kind(), ErrorKind::Internal);
+    checkpoint.close().await;
+    let (_, recovered) = run(dir.path()).await;
+    assert_eq!((recovered.last_prepared.unwrap().sinks, recovered.last_intent), (again.sinks, None));
+}
+
 #[test]
 fn watermarks_are_recorded_in_milliseconds_by_node() {
     let mut record = prepared(3);

@@ -44,7 +44,7 @@ impl Model {
         self.committed = self.committed.max(record.committed);
         match record.kind {
             RecordKind::Start => self.job = record.job,
-            RecordKind::Intent => self.intent = Some(record),
+            RecordKind::Intent | RecordKind::Proposed => self.intent = Some(record),
             RecordKind::Prepared => {
                 self.intent = None;
                 self.decided.insert(record.batch.unwrap().0, record);
@@ -107,7 +107,7 @@ fn is_there(record: &Record, recovered: &Recovered) -> bool {
     let same = |other: &Option<Record>| other.as_ref().is_some_and(|other| content(other) == content(record));
     match record.kind {
         RecordKind::Start => recovered.last_start.as_ref().is_some_and(|start| start.job == record.job),
-        RecordKind::Intent => same(&recovered.last_intent),
+        RecordKind::Intent | RecordKind::Proposed => same(&recovered.last_intent),
         RecordKind::Prepared => same(&recovered.last_prepared),
         _ => recovered.committed >= record.committed,
     }
@@ -125,6 +125,7 @@ async fn live(fs: &PowerLossFs, path: &Path, model: &mut Model, rng: &mut Rng) -
     for _ in 0..rng.below(30) {
         let batch = model.next_batch();
         let mut record = match (&model.intent, rng.below(8)) {
+            (Some(intent), 0 | 1) => Record::proposed_from(intent),
             (Some(intent), _) => Record::prepared_from(intent),
             (None, 0) => intent(batch, rng.next_u64()),
             (None, 1) if batch > 0 => Record::fact(BatchId(batch - 1), 5),

@@ -7,6 +7,8 @@
 //! ```
 //! Before PREPARED N nothing of batch N is visible and it may be cut anew (unless its intent was recorded); after it the
 //! batch is rolled forward from the record and never run again. An error ends the loop: restart recovers.
+//! Where a sink decides, PROPOSED N (all that PREPARED N says) and the sink's own commit come before PREPARED N, and a restart
+//! asks the sink what became of N.
 //!
 //! This file holds the life of a run. `recover` finishes what the last run began; `drive` begins batches by the
 //! trigger; `idle` waits while there is nothing to do; `cut` decides what a batch reads; `run_batch` goes from there to the prepared record; `settle` from the

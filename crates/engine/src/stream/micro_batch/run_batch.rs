@@ -19,6 +19,7 @@ use crate::physical::fill_splits;
 use crate::runner::{MAIN_SINK, RunOutcome};
 use crate::stream::query::QueryShared;
 use crate::stream::run_state::StateChange;
+use crate::stream::start_sinks::deciding_sink;
 
 /// What the commit of a batch must know, by sink.
 pub(super) type Prepared = BTreeMap<String, Value>;
@@ -58,6 +59,16 @@ impl MicroBatchLoop {
         trigger.phase("commitOffsets", self.settle()).await?;
         self.tracker.batch_has_run(cut.watermarks, &staged.report.event_times);
         let record = self.prepared(&cut, &staged.state);
+        if let Some((name, sink)) = deciding_sink(&self.run.sinks)? {
+            let (name, sink) = (name.to_owned(), Arc::clone(sink));
+            let proposed = Record::proposed_from(&record);
+            trigger.phase("walCommit", self.append(proposed, &cut, staged.prepared.clone())).await?;
+            crash_points.reach(CrashPoint::AfterProposed)?;
+            let value = staged.prepared.get(&name).unwrap_or(&Value::Null);
+            let committed = trigger.phase("commitOffsets", sink.commit(cut.batch, value)).await;
+            committed.map_err(|error| error.context(format!("sink '{name}'")))?;
+            crash_points.reach(CrashPoint::AfterDecision)?;
+        }
         trigger.phase("walCommit", self.append(record, &cut, staged.prepared.clone())).await?;
         crash_points.reach(CrashPoint::AfterPrepared)?;
         self.decided(&cut).await?;
