@@ -426,7 +426,7 @@ impl DataStreamWriter {
         match shows {
             true => Ok(Shown::Changes),
             false => Err(Error::unsupported(format!("option 'changes' with the {format} sink"))
-                .hint("console, memory, noop, foreach and foreach_batch take changes")),
+                .hint("console, memory, noop, kafka, foreach and foreach_batch take changes")),
         }
     }
 

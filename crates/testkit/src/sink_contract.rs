@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use millstream_core::sink::WriteAttempt;
-use millstream_core::{BatchId, ConnectorRegistry, QueryId, Result, RunEpoch, Sink, SinkContext, TaskId, TaskOutput};
+use millstream_core::{
+    BatchId, ConnectorRegistry, ErrorKind, Outcome, QueryId, RecordedBatch, Result, RunEpoch, Sink, SinkContext, TaskId, TaskOutput,
+};
 use uuid::Uuid;
 
 use crate::rows::sorted_row_texts;
@@ -43,6 +45,9 @@ pub trait SinkHarness: Send + Sync {
 pub async fn check_sink(harness: &dyn SinkHarness) -> Result<()> {
     let mut script = Script { harness, expected: Vec::new(), next_row: 0, epoch: 1 };
     let sink = script.restart(None).await?;
+    if sink.decides() {
+        return script.check_deciding(sink).await;
+    }
     script.staged_rows_are_invisible_until_commit(&sink, BatchId(0)).await?;
     script.an_abandoned_attempt_leaves_nothing(&sink, BatchId(1)).await?;
     script.an_aborted_writer_leaves_nothing(&sink, BatchId(1)).await?;
@@ -52,6 +57,9 @@ pub async fn check_sink(harness: &dyn SinkHarness) -> Result<()> {
     script.batches_may_be_prepared_while_another_commits(&sink, BatchId(4)).await?;
     sink.stop().await
 }
+
+/// A batch of the log, and what the sink said of it.
+type Recorded<'a> = Option<(BatchId, &'a serde_json::Value)>;
 
 struct Script<'a> {
     harness: &'a dyn SinkHarness,
@@ -69,6 +77,20 @@ impl Script<'_> {
         self.epoch += 1;
         let sink = self.harness.sink().await?;
         sink.start(&self.ctx(), decided).await?;
+        if sink.decides() && decided.is_none() {
+            sink.recover(None, None).await?;
+        }
+        Ok(sink)
+    }
+
+    /// A restart of a sink that decides: what the log has decided and proposed, and what the sink must say of it.
+    async fn restart_asking(&mut self, decided: Recorded<'_>, proposed: Recorded<'_>, expected: Outcome) -> Result<Arc<dyn Sink>> {
+        let sink = self.restart(decided.map(|(batch, _)| batch)).await?;
+        let recorded = |(batch, prepared)| RecordedBatch { batch, prepared: Some(prepared) };
+        let outcome = sink.recover(decided.map(recorded), proposed.map(recorded)).await?;
+        if proposed.is_some() {
+            assert_eq!(outcome, expected, "what became of the proposed batch");
+        }
         Ok(sink)
     }
 
@@ -101,6 +123,71 @@ impl Script<'_> {
             assert_eq!(visible, sorted_row_texts(&self.expected)?, "visible rows {when}");
         }
         Ok(())
+    }
+
+    /// The commit of such a sink is the decision: what was staged dies with the run, and one batch is written at a time.
+    async fn check_deciding(&mut self, sink: Arc<dyn Sink>) -> Result<()> {
+        self.staged_rows_are_invisible_until_commit(&sink, BatchId(0)).await?;
+        self.an_abandoned_attempt_leaves_nothing(&sink, BatchId(1)).await?;
+        self.an_aborted_writer_leaves_nothing(&sink, BatchId(1)).await?;
+        self.empty_batches_commit(&sink, BatchId(1)).await?;
+        let decided = through_json(sink.prepare(BatchId(3), Vec::new()).await?);
+        sink.commit(BatchId(3), &decided).await?;
+        drop(sink);
+        let decided = Some((BatchId(3), &decided));
+        // Staged, then a crash; prepared, then a crash before the proposal; proposed, then a crash before the commit.
+        let sink = self.restart_asking(decided, None, Outcome::RunAgain).await?;
+        let (_lost, _) = self.write(&sink, BatchId(4), 0).await?;
+        drop(sink);
+        let sink = self.restart_asking(decided, None, Outcome::RunAgain).await?;
+        let (outputs, _) = self.write(&sink, BatchId(4), 0).await?;
+        let lost = sink.prepare(BatchId(4), outputs).await?;
+        drop(sink);
+        let sink = self.restart_asking(decided, Some((BatchId(4), &lost)), Outcome::RunAgain).await?;
+        self.check_visible("after crashes before the commit").await?;
+        let (outputs, rows) = self.write(&sink, BatchId(4), 0).await?;
+        let prepared = through_json(sink.prepare(BatchId(4), outputs).await?);
+        sink.commit(BatchId(4), &prepared).await?;
+        drop(sink);
+        self.expected.extend(rows);
+        // Committed, then a crash before the prepared record; then one after it.
+        let sink = self.restart_asking(decided, Some((BatchId(4), &prepared)), Outcome::Committed).await?;
+        sink.commit(BatchId(4), &prepared).await?;
+        drop(sink);
+        let sink = self.restart_asking(Some((BatchId(4), &prepared)), None, Outcome::Committed).await?;
+        sink.commit(BatchId(4), &prepared).await?;
+        self.check_visible("after recovery").await?;
+        // A proposed batch without rows is committed as it is.
+        let empty = through_json(sink.prepare(BatchId(5), Vec::new()).await?);
+        drop(sink);
+        let sink = self.restart_asking(Some((BatchId(4), &prepared)), Some((BatchId(5), &empty)), Outcome::Committed).await?;
+        self.a_zombie_commits_nothing(&sink, Some((BatchId(5), &empty))).await?;
+        sink.stop().await
+    }
+
+    /// An older run that wakes up after its successor began, at any step.
+    async fn a_zombie_commits_nothing(&mut self, sink: &Arc<dyn Sink>, decided: Recorded<'_>) -> Result<()> {
+        let (outputs, _) = self.write(sink, BatchId(6), 0).await?;
+        let lost = sink.prepare(BatchId(6), outputs).await?;
+        let ctx = self.ctx();
+        let successor = self.restart_asking(decided, Some((BatchId(6), &lost)), Outcome::RunAgain).await?;
+        let error = sink.commit(BatchId(6), &lost).await.err();
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Fenced), "the older run stops");
+        self.check_visible("after the older run woke up").await?;
+        let factory = self.harness.registry().writer(&sink.writer())?;
+        let attempt = WriteAttempt { query_id: ctx.query_id, epoch: ctx.epoch, batch_id: BatchId(7), attempt: 0, task_id: TaskId(0) };
+        let mut writer = factory.open(attempt).await?;
+        let written = match writer.write(self.harness.rows(self.next_row, 5)?).await {
+            Ok(()) => sink.prepare(BatchId(7), vec![writer.finish().await?]).await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(written.is_err(), "and writes no more");
+        let (outputs, rows) = self.write(&successor, BatchId(6), 0).await?;
+        let prepared = through_json(successor.prepare(BatchId(6), outputs).await?);
+        successor.commit(BatchId(6), &prepared).await?;
+        self.expected.extend(rows);
+        self.check_visible("after its successor ran the batch again").await?;
+        successor.stop().await
     }
 
     async fn staged_rows_are_invisible_until_commit(&mut self, sink: &Arc<dyn Sink>, batch: BatchId) -> Result<()> {

@@ -22,6 +22,11 @@ pub(super) fn of_code(code: Code, message: impl Into<String>) -> Error {
     }
 }
 
+/// Whether a code says that a newer client has taken over.
+pub(super) fn is_fencing(code: Code) -> bool {
+    advice(code).0 == ErrorKind::Fenced
+}
+
 /// What a caller can do about a code. What is not named here is the broker's trouble, and may pass.
 fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
     match code {

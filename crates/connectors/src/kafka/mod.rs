@@ -8,6 +8,8 @@
 //!                admission.rs and split.rs share out what is there
 //!  reader.rs     the task's half: reads pieces of partitions ── consumers.rs keeps consumers between batches, rows.rs makes
 //!                Arrow rows
+//!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
+//!                task's half), transaction.rs (what both share), producer.rs, marker.rs (which batch is committed)
 //! ```
 //! A batch is a range of offsets per partition, fixed before it is read and kept in the checkpoint: a batch that runs again
 //! reads the same records. The consumer group is told what was committed, for tools that watch lag, and never asked.
@@ -18,18 +20,25 @@ mod cluster;
 mod consumers;
 mod error;
 mod loss;
+mod marker;
 mod offsets;
 mod options;
+mod producer;
 mod reader;
 mod rows;
+mod sink;
+mod sink_columns;
+mod sink_options;
+mod sink_writer;
 mod source;
 mod split;
+mod transaction;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use millstream_core::connector::SourceRequest;
-use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Source, SplitReader};
+use millstream_core::connector::{SinkRequest, SourceRequest};
+use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
 /// Options that source and sink have in common.
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
@@ -41,6 +50,7 @@ const CLIENT_OPTIONS: [OptionSpec; 2] = [
 #[derive(Debug, Default)]
 pub struct KafkaConnector {
     consumers: reader::ConsumerPools,
+    outputs: transaction::Outputs,
 }
 
 #[async_trait]
@@ -66,6 +76,22 @@ impl Connector for KafkaConnector {
 
     fn reader(&self, spec: &ReaderSpec) -> Result<Arc<dyn SplitReader>> {
         Ok(Arc::new(reader::KafkaReader::new(&self.consumers, spec)?))
+    }
+
+    fn takes_changes(&self) -> bool {
+        true
+    }
+
+    fn sink_options(&self, _format: &str) -> Vec<OptionSpec> {
+        sink_options::sink_options()
+    }
+
+    async fn sink(&self, request: SinkRequest) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(sink::KafkaSink::new(request, &self.outputs)?))
+    }
+
+    fn writer(&self, spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {
+        Ok(Arc::new(sink_writer::KafkaWriters::new(&self.outputs, spec)?))
     }
 }
 

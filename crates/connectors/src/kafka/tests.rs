@@ -3,6 +3,7 @@
 mod client;
 mod loss;
 mod options;
+mod sink;
 mod source;
 mod starting;
 mod testkit;

@@ -29,7 +29,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `trigger` | `default`, an interval such as `10 seconds`, `once` or `available-now` |
 | `queryName` | the query's name, and the table of the memory sink |
 | `outputMode` | `append`; `update` and `complete` for sinks other than files |
-| `changes` | `true`: rows come with a first column `_change_type` (`insert`, `update_preimage`, `update_postimage`, `delete`), in append and update mode; for console, memory, noop, foreach and foreach_batch. Update mode needs it where rows of the result may be deleted |
+| `changes` | `true`: rows come with a first column `_change_type` (`insert`, `update_preimage`, `update_postimage`, `delete`), in append and update mode; for console, memory, noop, kafka, foreach and foreach_batch. Update mode needs it where rows of the result may be deleted |
 | `upsertKey` | with `changes`: columns of the result, with commas between them, that tell its rows apart, so that a row that replaces another one is shown as its update; default: the keys of the last aggregation or deduplication, if the result has them all |
 | `commitInterval` | file sinks: under the default trigger at most one batch in this time, default 1 s, 0 = every batch |
 | `maxBytesPerBatch` | input of a batch at most, default 4 GiB; not for `once`. Whole units are taken, at least one: a file (its size as stored), a chunk of a memory stream (its size in memory), what a socket received at once, a second of `rate` (16 bytes a row); `rate-micro-batch` has `rowsPerBatch` |
@@ -41,12 +41,18 @@ would be printed, and stored nowhere. This page is made from what the code check
 | `rowErrors` | rows on which an expression fails: `fail` (default) or `deadLetter` |
 ";
 
-fn table(out: &mut String, title: &str, specs: &[OptionSpec]) {
+const READ_KAFKA: &str = "\
+In SQL also `read_kafka(bootstrapServers => '...', subscribe => '...')`, in batches and after `STREAM`; names with dots in backquotes. On a stream it is called by
+what it reads, and a restart finds it by that name: a list of topics that is to change later stands in a table (`CREATE TABLE t USING kafka`), which has its own.
+
+";
+
+fn table(out: &mut String, title: &str, about: &str, specs: &[OptionSpec]) {
     if specs.is_empty() {
         return;
     }
     // Writing to a String cannot fail.
-    let _ = write!(out, "\n### {title}\n\n| option | meaning |\n|---|---|\n");
+    let _ = write!(out, "\n### {title}\n\n{about}| option | meaning |\n|---|---|\n");
     for spec in specs {
         let secret = if spec.secret { " *(secret)*" } else { "" };
         let _ = writeln!(out, "| `{}` | {}{secret} |", spec.name, spec.doc.replace('|', "\\|"));
@@ -67,14 +73,15 @@ fn page() -> String {
             .into_iter()
             .filter(|spec| FILES.iter().all(|format| options(format, is_source).iter().any(|other| other.name == spec.name)))
             .collect();
-        table(&mut page, "Files of every format", &common);
+        table(&mut page, "Files of every format", "", &common);
         for format in FILES {
             let own: Vec<OptionSpec> =
                 options(format, is_source).into_iter().filter(|spec| common.iter().all(|known| known.name != spec.name)).collect();
-            table(&mut page, format, &own);
+            table(&mut page, format, "", &own);
         }
         for format in registry.formats().filter(|format| !registry.is_file_format(format)) {
-            table(&mut page, format, &options(format, is_source));
+            let about = if is_source && format == "kafka" { READ_KAFKA } else { "" };
+            table(&mut page, format, about, &options(format, is_source));
         }
     }
     page

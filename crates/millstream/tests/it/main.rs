@@ -12,6 +12,7 @@ mod groups_with_state;
 mod hashtags;
 mod jobs;
 mod kafka;
+mod kafka_sink;
 mod materialized_views;
 mod metadata_column;
 mod nested_pruning;

@@ -105,11 +105,15 @@ fn content(record: &Record) -> Record {
 
 fn is_there(record: &Record, recovered: &Recovered) -> bool {
     let same = |other: &Option<Record>| other.as_ref().is_some_and(|other| content(other) == content(record));
+    // Of two proposals that are the same the second may be told by the fact that it carries.
+    if recovered.committed < record.committed {
+        return false;
+    }
     match record.kind {
         RecordKind::Start => recovered.last_start.as_ref().is_some_and(|start| start.job == record.job),
         RecordKind::Intent | RecordKind::Proposed => same(&recovered.last_intent),
         RecordKind::Prepared => same(&recovered.last_prepared),
-        _ => recovered.committed >= record.committed,
+        _ => true,
     }
 }
 

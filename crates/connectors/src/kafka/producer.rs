@@ -1,0 +1,296 @@
+//! A producer of one run: records go into librdkafka's bounded queue, and what became of them comes back by callback. The
+//! first record that was not delivered is kept with its topic and number.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_core::{BatchId, Clock, Error, ErrorKind, Result};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+
+use super::client::{ClientNews, bad_config};
+use super::error::{failed, is_fencing};
+use super::sink_options::SinkOptions;
+
+/// A full queue is looked at again after this long.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+/// A connection is waited for at most so long before transactions are asked for.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise.
+const QUEUE_KBYTES: &str = "65536";
+
+/// One record.
+#[derive(Debug)]
+pub(super) struct OutputRecord<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: Option<i32>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: Option<OwnedHeaders>,
+}
+
+/// What librdkafka tells.
+#[derive(Debug, Default)]
+struct Deliveries {
+    news: ClientNews,
+    first_failure: Mutex<Option<Error>>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
+        self.news.log(level, fac, log_message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.news.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+        let Err((error, message)) = result else { return };
+        let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| not_delivered(error, message.topic(), sequence, message.payload_len()));
+    }
+}
+
+/// Says which record it was.
+fn not_delivered(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usize) -> Error {
+    let ours = failed(format!("record {sequence} of the batch, of {n_bytes} bytes, was not written to topic '{topic}'"))(error.clone());
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
+            ours.hint("raise option kafka.message.max.bytes, and max.message.bytes of the topic on the broker; or write smaller records")
+        }
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+            ours.hint("create the topic first, or let the broker create topics (auto.create.topics.enable)")
+        }
+        Some(Code::UnknownPartition) => ours.hint("the column partition names one that the topic does not have"),
+        _ => ours,
+    }
+}
+
+/// See the [module](self).
+pub(super) struct Producer {
+    inner: ThreadedProducer<Deliveries>,
+    transactional_id: Option<String>,
+    transaction_timeout: Duration,
+    clock: Arc<dyn Clock>,
+    /// When the open transaction began, microseconds of the monotonic clock.
+    begun_us: AtomicU64,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("transactional_id", &self.transactional_id).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Connects. With a transactional id this ends what an older producer of that id has open, and shuts it out.
+    pub(super) async fn connect(options: &SinkOptions, transactional_id: Option<String>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let timeout_ms = options.transaction_timeout.as_millis().to_string();
+        let mut config = options.client.config();
+        let unless_set = |config: &mut rdkafka::ClientConfig, name: &str, value: &str| {
+            if options.client.get(name).is_none() {
+                config.set(name, value);
+            }
+        };
+        // As Kafka's Java client does, so that the same key goes to the same partition whoever writes it.
+        unless_set(&mut config, "partitioner", "murmur2_random");
+        unless_set(&mut config, "queue.buffering.max.kbytes", QUEUE_KBYTES);
+        config.set("enable.idempotence", "true");
+        if let Some(id) = &transactional_id {
+            config.set("transactional.id", id).set("transaction.timeout.ms", &timeout_ms);
+            if options.client.get("message.timeout.ms").or(options.client.get("delivery.timeout.ms")).is_none() {
+                config.set("message.timeout.ms", &timeout_ms);
+            }
+        }
+        let inner = config.create_with_context(Deliveries::default()).map_err(bad_config)?;
+        let transaction_timeout = options.transaction_timeout;
+        let producer = Self { inner, transactional_id, transaction_timeout, clock, begun_us: AtomicU64::new(0) };
+        if producer.transactional_id.is_none() {
+            return Ok(producer);
+        }
+        let servers = options.client.bootstrap_servers().to_owned();
+        blocking(move || {
+            // Asked before a broker is connected, librdkafka looks again after half a second. If none can be had, what
+            // follows says so.
+            producer.inner.client().fetch_cluster_id(CONNECT_WAIT_MAX);
+            match producer.inner.init_transactions(producer.transaction_timeout) {
+                Ok(()) => Ok(producer),
+                Err(error) => Err(producer.cannot_begin(error, &servers)),
+            }
+        })
+        .await
+    }
+
+    fn cannot_begin(&self, error: KafkaError, servers: &str) -> Error {
+        match error.rdkafka_error_code() {
+            Some(Code::InvalidTransactionTimeout) => Error::invalid(format!(
+                "option 'transactionTimeout' is {:?}, which is more than the broker's transaction.max.timeout.ms allows",
+                self.transaction_timeout
+            ))
+            .hint("lower the option, or raise transaction.max.timeout.ms on the brokers")
+            .caused_by(error),
+            Some(Code::UnsupportedFeature | Code::UnsupportedVersion) => {
+                Error::unsupported(format!("the brokers at {servers} have no transactions"))
+                    .hint("set option delivery to at-least-once")
+                    .caused_by(error)
+            }
+            _ => {
+                let trouble = self.inner.context().news.take_trouble();
+                let ours = failed(format!("transactions cannot begin at {servers}"))(error);
+                trouble.map_or(ours.clone(), |trouble| ours.context(trouble))
+            }
+        }
+    }
+
+    pub(super) fn transactional_id(&self) -> Option<&str> {
+        self.transactional_id.as_deref()
+    }
+
+    /// Begins a transaction; nothing goes to the broker yet.
+    pub(super) fn begin(&self) -> Result<()> {
+        self.forget_failure();
+        self.inner.begin_transaction().map_err(|error| self.broken(error, "a transaction cannot begin"))?;
+        self.begun_us.store(self.now_us(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Failures of what was given up are not those of what comes next.
+    pub(super) fn forget_failure(&self) {
+        *self.inner.context().first_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Gives a record to the queue; waits while that is full.
+    pub(super) async fn send(&self, record: OutputRecord<'_>, sequence: usize) -> Result<()> {
+        let mut pauses_left = self.transaction_timeout.as_millis() / QUEUE_PAUSE.as_millis();
+        let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, sequence);
+        (base.partition, base.key, base.payload, base.headers) = (record.partition, record.key, record.value, record.headers);
+        loop {
+            base = match self.inner.send(base) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back,
+                Err((error, _)) => {
+                    let n_bytes = record.value.map_or(0, <[u8]>::len);
+                    // A transaction that is lost takes no records; why it is lost says more.
+                    self.failure()?;
+                    return Err(match error.rdkafka_error_code() {
+                        Some(Code::State | Code::Fatal | Code::Fenced) => self.broken(error, "a record is not taken"),
+                        _ => not_delivered(&error, record.topic, sequence, n_bytes),
+                    });
+                }
+            };
+            self.failure()?;
+            if pauses_left == 0 {
+                let error = Error::exhausted(format!(
+                    "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
+                    record.topic, self.transaction_timeout
+                ));
+                return Err(error.hint("check that the brokers keep up; kafka.queue.buffering.max.kbytes is the size of the queue"));
+            }
+            pauses_left -= 1;
+            tokio::time::sleep(QUEUE_PAUSE).await;
+        }
+    }
+
+    /// The first record that was not delivered.
+    pub(super) fn failure(&self) -> Result<()> {
+        let context = self.inner.context();
+        match &*context.first_failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(failure) => Err(self.explained(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the brokers have every record.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<()> {
+        let producer = Arc::clone(self);
+        blocking(move || {
+            let flushed = producer.inner.flush(producer.transaction_timeout);
+            producer.failure()?;
+            flushed.map_err(|error| match producer.inner.context().news.take_trouble() {
+                Some(trouble) => failed("records are not written")(error).context(trouble),
+                None => failed("records are not written")(error),
+            })
+        })
+        .await
+    }
+
+    /// Makes the transaction visible. After an error nobody knows whether it is: the next run finds out.
+    pub(super) async fn commit(self: &Arc<Self>, batch: BatchId) -> Result<()> {
+        let producer = Arc::clone(self);
+        blocking(move || {
+            loop {
+                match producer.inner.commit_transaction(producer.transaction_timeout) {
+                    Ok(()) => return Ok(()),
+                    Err(KafkaError::Transaction(error)) if error.is_retriable() && !producer.is_overdue() => {}
+                    Err(error) => return Err(producer.broken(error, &format!("the transaction of batch {batch} is not committed"))),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Gives the transaction up: nobody will see its records.
+    pub(super) async fn abort(self: &Arc<Self>) -> Result<()> {
+        let producer = Arc::clone(self);
+        blocking(move || {
+            let aborted = producer.inner.abort_transaction(producer.transaction_timeout);
+            aborted.map_err(|error| producer.broken(error, "a transaction is not aborted"))
+        })
+        .await
+    }
+
+    fn broken(&self, error: KafkaError, what: &str) -> Error {
+        let fatal = self.inner.client().fatal_error().map(|(code, why)| format!("{code}: {why}"));
+        let is_fenced = error.rdkafka_error_code().is_some_and(is_fencing);
+        let ours = failed(what)(error);
+        let ours = fatal.map_or(ours.clone(), |fatal| ours.context(fatal));
+        if is_fenced || self.is_fenced() { self.explained(Error::fenced(ours.to_string())) } else { self.explained(ours) }
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.inner.client().fatal_error().is_some_and(|(code, _)| is_fencing(code))
+    }
+
+    /// Being shut out has two causes: the transaction took too long, or somebody else has taken over.
+    fn explained(&self, error: Error) -> Error {
+        let Some(id) = self.transactional_id.as_ref().filter(|_| error.kind() == ErrorKind::Fenced || self.is_fenced()) else {
+            return error;
+        };
+        if self.is_overdue() {
+            let open = self.open_for();
+            return Error::exhausted(format!(
+                "a transaction was open for {open:?}, longer than option 'transactionTimeout' ({:?}) allows, and the broker has aborted it: {error}",
+                self.transaction_timeout
+            ))
+            .hint("raise transactionTimeout (the broker's transaction.max.timeout.ms is its limit), or make batches smaller");
+        }
+        Error::fenced(format!("a newer run has taken over the transactional id '{id}', so this one must stop: {error}"))
+            .hint("only one run of a query may write; nothing of this run's open batch is visible")
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.open_for() >= self.transaction_timeout
+    }
+
+    fn open_for(&self) -> Duration {
+        Duration::from_micros(self.now_us().saturating_sub(self.begun_us.load(Ordering::Relaxed)))
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Calls of librdkafka wait in the thread that makes them.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(format!("a Kafka call died: {error}")))?
+}
