@@ -11,10 +11,15 @@
   {"do": "whole", "looks": [[ID, ..], ..], "oracle": SQL, "cwd": DIR}
                                               whether each look saw whole batches in order: all rows of the first
                                               input files, none of the others
+  {"do": "topics", "names": [NAME, ..], "partitions": N} {"do": "forget", "prefix": PREFIX}
+                                              makes topics, deletes those of a run
+  {"do": "produce", "topic": NAME, "partitions": N, "file": PATH, "first": N, "how": "plain", "transaction" or "aborted"}
+                                              the lines of a file, to a topic
 
-OUTPUT is {"url": folder or s3://bucket/prefix, "format": "parquet" or "json"}; every row has a unique string `id`.
+OUTPUT is {"url": folder or s3://bucket/prefix, "format": "parquet" or "json"}, or {"url": topic, "format": "kafka"} with rows
+as JSON; every row has a unique string `id`.
 While it watches, these must never be seen: a file that cannot be read to its end, an id twice, an id that was
-there and is gone. Names are judged as DuckDB's glob does, by suffix only: hidden files count.
+there and is gone. Of topics only committed records are read. Names are judged as DuckDB's glob does, by suffix only: hidden files count.
 S3 is reached with the MILLSTREAM_TEST_S3_* variables.
 """
 import functools
@@ -72,7 +77,8 @@ class Watch:
 
     def __init__(self, outputs):
         self.outputs, self.stopped, self.polls, self.wrong = outputs, threading.Event(), 0, None
-        self.seen = [{} for _ in outputs]  # per output: file -> its rows, read once
+        self.seen = [{} for _ in outputs]  # per output: file -> its rows, read once; of a topic: id -> nothing
+        self.topics = {}  # by output: its reader
         self.reordered = 0
         self.thread = threading.Thread(target=self.loop, daemon=True)
         self.thread.start()
@@ -86,7 +92,22 @@ class Watch:
         except Exception as e:  # the campaign must hear of it, whatever it is
             self.wrong = self.wrong or f"the watcher failed: {e!r}"
 
+    def look_at_topic(self, output, seen):
+        import kafka_topics
+        topic = output["url"]
+        if topic not in self.topics:
+            self.topics[topic] = kafka_topics.Committed(topic)
+        self.note(topic, kafka_topics.ids(self.topics[topic].poll(PAUSE_S)), seen)
+
+    def note(self, topic, ids, seen):
+        twice = [i for n, i in enumerate(ids) if i in seen or i in ids[:n]]
+        if twice:
+            self.wrong = self.wrong or f"id twice in topic {topic}: {twice[:3]}"
+        seen.update((i, []) for i in ids)
+
     def look(self, output, seen):
+        if output["format"] == "kafka":
+            return self.look_at_topic(output, seen)
         fs, folder = open_folder(output["url"])
         try:
             there = files_of(fs, folder, output["format"])
@@ -118,6 +139,12 @@ class Watch:
             try:  # a last look at the end, over everything again
                 fresh = [{} for _ in self.outputs]
                 for output, seen, before in zip(self.outputs, fresh, self.seen):
+                    if output["format"] == "kafka":
+                        import kafka_topics
+                        self.note(output["url"], kafka_topics.ids(kafka_topics.committed(output["url"])), seen)
+                        if set(before) - set(seen):
+                            self.wrong = self.wrong or f"records that were visible are gone: {sorted(set(before) - set(seen))[:3]}"
+                        continue
                     self.look(output, seen)
                     for path, rows in before.items():
                         again = seen.get(path, [])
@@ -129,6 +156,8 @@ class Watch:
                 self.seen = fresh
             except Exception as e:
                 self.wrong = f"the watcher failed: {e!r}"
+        for topic in self.topics.values():
+            topic.close()
         return {"polls": self.polls, "files": sum(map(len, self.seen)), "reordered": self.reordered,
                 "ids": [[i for f in sorted(s) for i, _ in s[f]] for s in self.seen], "wrong": self.wrong}
 
@@ -139,7 +168,15 @@ def compare(ask):
     os.chdir(ask["cwd"])
     fs, folder = open_folder(ask["output"]["url"])
     kind, copy = ask["output"]["format"], None
-    if not isinstance(fs, pyarrow.fs.LocalFileSystem):
+    if kind == "kafka":
+        import kafka_topics
+        values = kafka_topics.committed(folder)
+        kind, copy = "json", tempfile.mkdtemp(prefix="millstream-kill-")
+        if values:
+            with open(os.path.join(copy, "records.json"), "wb") as f:
+                f.write(b"".join(value + b"\n" for value in values))
+        folder = copy
+    elif not isinstance(fs, pyarrow.fs.LocalFileSystem):
         copy = tempfile.mkdtemp(prefix="millstream-kill-")
         for path in files_of(fs, folder, kind):
             to = os.path.join(copy, os.path.relpath(path, folder))
@@ -205,6 +242,15 @@ def whole(ask):
     return {"wrong": None}
 
 
+def of_topics(ask):
+    import kafka_topics
+    if ask["do"] == "topics":
+        return kafka_topics.make(ask["names"], ask["partitions"]) or {}
+    if ask["do"] == "forget":
+        return kafka_topics.forget(ask["prefix"]) or {}
+    return {"records": kafka_topics.produce(ask["topic"], ask["partitions"], ask["file"], ask["first"], ask["how"])}
+
+
 def main():
     watch = None
     for line in sys.stdin:
@@ -216,6 +262,8 @@ def main():
                 answer = watch.stop()
             elif ask["do"] == "whole":
                 answer = whole(ask)
+            elif ask["do"] in ("topics", "forget", "produce"):
+                answer = of_topics(ask)
             else:
                 answer = compare(ask)
         except Exception as e:

@@ -10,9 +10,9 @@ use crate::run::{Outcome, Steps, cargo, shown};
 use crate::services::{Kafka, S3};
 use crate::{fuzz, kill, tools};
 
-/// Runs on local files and on S3.
-const CAMPAIGNS: (u64, u64) = (25, 20);
-const CAMPAIGNS_FULL: (u64, u64) = (500, 100);
+/// Runs on local files, on S3 and on Kafka.
+const CAMPAIGNS: (u64, u64, u64) = (25, 20, 20);
+const CAMPAIGNS_FULL: (u64, u64, u64) = (500, 100, 300);
 /// Random queries.
 const QUERIES: u64 = 50;
 const QUERIES_FULL: u64 = 2000;
@@ -63,9 +63,12 @@ pub fn run(args: &[String]) -> Outcome {
     if theirs.is_none() {
         let queries = if ours.is_empty() { QUERIES } else { QUERIES_FULL };
         steps.step("random queries", || fuzz::campaign(&fuzz::Wish::of(queries)));
-        let (local, on_s3) = if ours.is_empty() { CAMPAIGNS } else { CAMPAIGNS_FULL };
-        steps.step("kill campaign", || kill::campaign(&kill::Wish::of(local, false)));
-        steps.step("kill campaign on S3", || kill::campaign(&kill::Wish::of(on_s3, true)));
+        let (local, on_s3, on_kafka) = if ours.is_empty() { CAMPAIGNS } else { CAMPAIGNS_FULL };
+        steps.step("kill campaign", || kill::campaign(&kill::Wish::of(local, kill::Store::Local)));
+        steps.step("kill campaign on S3", || kill::campaign(&kill::Wish::of(on_s3, kill::Store::S3)));
+        if kafka.is_some() {
+            steps.step("kill campaign on Kafka", || kill::campaign(&kill::Wish::of(on_kafka, kill::Store::Kafka)));
+        }
     }
 
     let outcome = steps.finish();

@@ -71,7 +71,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
         Some(bin) => bin.clone(),
         None => debug_build()?,
     };
-    let mut campaign = Campaign { bin, reader: Reader::start(&tools::python()?, None)?, right: Vec::new(), n_rows: 0 };
+    let mut campaign = Campaign { bin, reader: Reader::start(&tools::python()?, None, None)?, right: Vec::new(), n_rows: 0 };
     let start = Instant::now();
     let mut failed = Vec::new();
     for number in wish.from..wish.from + wish.n {

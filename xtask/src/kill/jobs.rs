@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::inputs::Format;
+use super::process::{CRASH_POINTS, CRASH_POINTS_DECIDING};
 
 /// One job.
 pub struct Job {
@@ -67,6 +68,8 @@ impl Output {
     const PARQUET: Self = Self { folder: "out", format: "parquet", columns: &[], oracle: "", json_columns: "", rows: Rows::All };
     /// JSON lines, where every row stays.
     const JSON: Self = Self { format: "json", ..Self::PARQUET };
+    /// A topic of JSON records.
+    const TOPIC: Self = Self { format: "kafka", ..Self::PARQUET };
 }
 
 const JSON_SRC: &str = "read_json('in/*.json', format='newline_delimited', \
@@ -323,6 +326,71 @@ pub const JOBS: &[Job] = &[
     },
 ];
 
+/// All jobs over topics: what comes in files for the others comes as records, which the oracle finds in the files.
+pub const KAFKA_JOBS: &[Job] = &[
+    Job {
+        name: "kafka-to-kafka",
+        program: Program::Sql(include_str!("jobs/kafka-to-kafka.sql")),
+        before: None,
+        input: Format::Json,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("n", "n"), ("text", "text")],
+            oracle: "select id, n + 1 as n, text from {src} where n % 10 <> 3",
+            json_columns: "{id: 'VARCHAR', n: 'BIGINT', text: 'VARCHAR'}",
+            ..Output::TOPIC
+        }],
+    },
+    Job {
+        name: "kafka-windows-to-kafka",
+        program: Program::Sql(include_str!("jobs/kafka-windows-to-kafka.sql")),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("n", "n"), ("v", "v"), ("first", "first")],
+            oracle: "select concat(at10, '/', coalesce(k, '-')) as id, count(*) as n, cast(sum(v) as bigint) as v, min(id) as first \
+                     from {src} as s where ms is not null group by at10, k",
+            json_columns: "{id: 'VARCHAR', n: 'BIGINT', v: 'BIGINT', first: 'VARCHAR'}",
+            ..Output::TOPIC
+        }],
+    },
+    Job {
+        name: "kafka-counts-to-kafka",
+        program: Program::Sql(include_str!("jobs/kafka-counts-to-kafka.sql")),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("k", "k"), ("n", "n"), ("v", "v")],
+            oracle: "select coalesce(k, '-') as k, count(*) as n, cast(sum(v) as bigint) as v from {src} group by coalesce(k, '-')",
+            json_columns: "{id: 'VARCHAR', k: 'VARCHAR', n: 'BIGINT', v: 'BIGINT'}",
+            rows: Rows::LastOf("k", "n"),
+            ..Output::TOPIC
+        }],
+    },
+    Job {
+        name: "kafka-to-parquet",
+        program: Program::Sql(include_str!("jobs/kafka-to-parquet.sql")),
+        before: None,
+        input: Format::Json,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("n", "n"), ("kind", "kind")],
+            oracle: "select id, n, kind from {src}",
+            ..Output::PARQUET
+        }],
+    },
+    Job {
+        name: "kafka-windows-to-parquet",
+        program: Program::Sql(include_str!("jobs/kafka-windows-to-parquet.sql")),
+        before: None,
+        input: Format::Events,
+        outputs: &[Output {
+            columns: &[("id", "id"), ("n", "n"), ("ks", "ks"), ("v", "v")],
+            oracle: "select concat(start, '') as id, count(*) as n, count(distinct k) as ks, max(v) as v \
+                     from (select k, v, unnest([at10, at10 - 10000, at10 - 20000]) as start from {src} where ms is not null) group by start",
+            ..Output::PARQUET
+        }],
+    },
+];
+
 /// Counts of sliding windows, whole or as updates, each row with the batch that gave it.
 const SLIDING: Output = Output {
     columns: &[("key", "key"), ("n", "n"), ("ks", "ks"), ("v", "v")],
@@ -371,9 +439,15 @@ impl Job {
     /// The job file as a batch: one word changed, and no checkpoint.
     pub fn batch_sql(&self, root: &str) -> Option<String> {
         match self.program {
-            Program::Sql(sql) => Some(batch_of(sql).replace("{root}", root)),
-            Program::Example(_) => None,
+            // What is in a topic stays: a batch would add to it.
+            Program::Sql(sql) if !self.outputs.iter().any(Output::is_topic) => Some(batch_of(sql).replace("{root}", root)),
+            Program::Sql(_) | Program::Example(_) => None,
         }
+    }
+
+    /// The steps of the commit protocol at which it may crash.
+    pub fn crash_points(&self) -> &'static [&'static str] {
+        if self.outputs.iter().any(Output::is_topic) { CRASH_POINTS_DECIDING } else { CRASH_POINTS }
     }
 }
 
@@ -389,6 +463,11 @@ pub fn batch_of(sql: &str) -> String {
 }
 
 impl Output {
+    /// Whether it is a Kafka topic.
+    pub fn is_topic(&self) -> bool {
+        self.format == Self::TOPIC.format
+    }
+
     /// As the foreign reader takes it.
     pub fn place(&self, root: &str) -> Value {
         json!({"url": format!("{root}{}", self.folder), "format": self.format})

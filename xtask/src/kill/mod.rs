@@ -16,6 +16,7 @@ pub mod rng;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod topics;
 // Shared by its text: this crate depends on no other of the workspace, so that it builds in seconds.
 #[path = "../../../crates/testkit/src/wal_decoder.rs"]
 mod wal;
@@ -28,13 +29,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::jobs::{EXAMPLE, Ending, JOBS, Job, Program};
+use self::jobs::{EXAMPLE, Ending, JOBS, Job, KAFKA_JOBS, Output, Program};
 use self::looker::Looker;
 use self::process::{End, Moment};
 use self::reader::Reader;
 use self::rng::Rng;
+use self::topics::Topics;
 use crate::run::{Outcome, cargo, status, target_dir};
-use crate::services::{BUCKET, S3};
+use crate::services::{BUCKET, Kafka, S3};
 use crate::tools;
 
 /// No run needs more processes than this; one that does makes no progress.
@@ -46,6 +48,39 @@ const BEFORE: &str = "job-before.sql";
 /// In one of so many runs a Millstream reader looks on.
 const LOOK_ONE_IN: u64 = 3;
 
+/// In one of so many runs on Kafka the broker is killed, too, and comes back, if that is wished.
+const BROKER_DIES_ONE_IN: u64 = 4;
+
+/// Where the jobs of a campaign read and write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Local,
+    S3,
+    Kafka,
+}
+
+impl Store {
+    const ALL: [Self; 3] = [Self::Local, Self::S3, Self::Kafka];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::S3 => "s3",
+            Self::Kafka => "kafka",
+        }
+    }
+
+    /// The jobs that can run there.
+    fn jobs(self) -> Vec<Kind> {
+        let files = |jobs: &'static [Job]| jobs.iter().map(Kind::Files);
+        match self {
+            Self::Local => files(JOBS).chain([Kind::Socket]).collect(),
+            Self::S3 => JOBS.iter().filter(|job| matches!(job.program, Program::Sql(_))).map(Kind::Files).collect(),
+            Self::Kafka => files(KAFKA_JOBS).collect(),
+        }
+    }
+}
+
 /// What a user asked for.
 pub struct Wish {
     pub runs: u64,
@@ -53,24 +88,26 @@ pub struct Wish {
     /// The first run.
     pub from: u64,
     pub results: PathBuf,
-    pub s3: bool,
+    pub store: Store,
     /// Only this job.
     pub job: Option<String>,
+    /// On Kafka: in some runs the broker is killed, too, and comes back.
+    pub kills_broker: bool,
     /// A `millstream` that is built already; else the dev build is made.
     pub bin: Option<PathBuf>,
 }
 
 impl Wish {
     /// So many runs, with the standard seed.
-    pub fn of(runs: u64, s3: bool) -> Self {
+    pub fn of(runs: u64, store: Store) -> Self {
         let results = target_dir().join("kill").join("results.jsonl");
-        Self { runs, seed: 1, from: 0, results, s3, job: None, bin: None }
+        Self { runs, seed: 1, from: 0, results, store, job: None, kills_broker: false, bin: None }
     }
 }
 
 /// Parses the arguments and runs the campaign.
 pub fn run(args: &[String]) -> Outcome {
-    let mut wish = Wish::of(25, false);
+    let mut wish = Wish::of(25, Store::Local);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
@@ -80,8 +117,11 @@ pub fn run(args: &[String]) -> Outcome {
             "--seed" => wish.seed = number()?,
             "--from" => wish.from = number()?,
             "--results" => wish.results = std::env::current_dir().unwrap_or_default().join(value),
-            "--store" if value == "s3" || value == "local" => wish.s3 = value == "s3",
-            "--store" => return Err(format!("unknown store {value:?}; there are local and s3")),
+            "--store" => match Store::ALL.into_iter().find(|store| store.name() == value) {
+                Some(store) => wish.store = store,
+                None => return Err(format!("unknown store {value:?}; there are local, s3 and kafka")),
+            },
+            "--kill-broker" if value == "yes" || value == "no" => wish.kills_broker = value == "yes",
             "--job" => wish.job = Some(value.clone()),
             "--bin" => wish.bin = Some(std::env::current_dir().unwrap_or_default().join(value)),
             _ => return Err(format!("unknown argument {arg:?}")),
@@ -98,29 +138,30 @@ pub fn debug_build() -> Result<PathBuf, String> {
 
 /// Runs the campaign: every run is done, and every divergence told.
 pub fn campaign(wish: &Wish) -> Outcome {
-    let files = JOBS.iter().filter(|j| !wish.s3 || matches!(j.program, Program::Sql(_))).map(Kind::Files);
-    let all = files.chain((!wish.s3).then_some(Kind::Socket));
-    let jobs: Vec<Kind> = all.filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name())).collect();
+    let all = wish.store.jobs();
+    let names = all.iter().map(Kind::name).collect::<Vec<_>>().join(", ");
+    let jobs: Vec<Kind> = all.into_iter().filter(|j| wish.job.as_ref().is_none_or(|n| n == j.name())).collect();
     if jobs.is_empty() {
-        let names: Vec<&str> = JOBS.iter().map(|j| j.name).chain(["socket"]).collect();
-        return Err(format!("no such job; there are {}", names.join(", ")));
+        return Err(format!("no such job on {}; there are {names}", wish.store.name()));
     }
     let bin = match &wish.bin {
         Some(bin) => bin.clone(),
         None => debug_build()?,
     };
     let python = tools::python()?;
-    let s3 = if wish.s3 { Some(S3::start()?) } else { None };
-    let reader = Reader::start(&python, s3.as_ref())?;
-    let mut campaign = Campaign { bin, s3, reader, typical: Duration::from_millis(800) };
+    let s3 = (wish.store == Store::S3).then(S3::start).transpose()?;
+    let kafka = (wish.store == Store::Kafka).then(Kafka::start).transpose()?;
+    let reader = Reader::start(&python, s3.as_ref(), kafka.as_ref())?;
+    let mut campaign = Campaign { bin, s3, kafka, kills_broker: wish.kills_broker, reader, typical: Duration::from_millis(800) };
 
     let start = Instant::now();
     let mut failed = Vec::new();
-    let mut n_kills = 0;
+    let (mut n_kills, mut n_broker_kills) = (0, 0);
     for number in wish.from..wish.from + wish.runs {
         let mut rng = Rng::new(wish.seed, number);
         let Some(job) = jobs.get(usize::try_from(number).unwrap_or(0) % jobs.len()) else { continue };
-        let folder = target_dir().join("kill").join(format!("seed{}-run{number}{}", wish.seed, if wish.s3 { "-s3" } else { "" }));
+        let elsewhere = if wish.store == Store::Local { String::new() } else { format!("-{}", wish.store.name()) };
+        let folder = target_dir().join("kill").join(format!("seed{}-run{number}{elsewhere}", wish.seed));
         drop(fs::remove_dir_all(&folder));
         let began = Instant::now();
         let mut facts = Facts::default();
@@ -130,9 +171,10 @@ pub fn campaign(wish: &Wish) -> Outcome {
             Kind::Socket => socket::run(&mut campaign, &folder, &mut rng, &mut facts),
         };
         n_kills += facts.kills;
+        n_broker_kills += facts.broker_kills;
         let mut line = json!({
-            "seed": wish.seed, "run": number, "job": job.name(), "store": if wish.s3 { "s3" } else { "local" },
-            "kills": facts.kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
+            "seed": wish.seed, "run": number, "job": job.name(), "store": wish.store.name(),
+            "kills": facts.kills, "broker_kills": facts.broker_kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
             "reordered": facts.reordered,
             "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
         });
@@ -150,10 +192,12 @@ pub fn campaign(wish: &Wish) -> Outcome {
         append(&wish.results, &line)?;
     }
     println!(
-        "kill campaign: {} runs (seed {}, from {}), {n_kills} kills, {} divergences, {:.0} s; {}",
+        "kill campaign on {}: {} runs (seed {}, from {}), {n_kills} kills{}, {} divergences, {:.0} s; {}",
+        wish.store.name(),
         wish.runs,
         wish.seed,
         wish.from,
+        if wish.store == Store::Kafka { format!(" and {n_broker_kills} of the broker") } else { String::new() },
         failed.len(),
         start.elapsed().as_secs_f64(),
         wish.results.display()
@@ -184,6 +228,7 @@ impl Kind {
 #[derive(Default)]
 struct Facts {
     kills: u64,
+    broker_kills: u64,
     processes: u32,
     files: u64,
     rows: u64,
@@ -197,6 +242,8 @@ struct Facts {
 struct Campaign {
     bin: PathBuf,
     s3: Option<S3>,
+    kafka: Option<Kafka>,
+    kills_broker: bool,
     reader: Reader,
     /// How long a process lives that nobody kills.
     typical: Duration,
@@ -212,27 +259,37 @@ impl Campaign {
             Some(_) => (format!("s3://{BUCKET}/{name}/"), format!("s3://{BUCKET}/{name}/")),
             None => (String::new(), format!("{cwd}/")),
         };
+        let mut topics = match &self.kafka {
+            Some(kafka) => Some(Topics::make(&mut self.reader, kafka.bootstrap_servers(), &name, job)?),
+            None => None,
+        };
+        let placed = |sql: String| topics.as_ref().map_or(sql.clone(), |topics| topics.placed(&sql));
         for ending in [Ending::Pause, Ending::Flush] {
             if let Some(sql) = job.stream_sql(&root, ending) {
-                write(&folder.join(ending.job_file()), &sql)?;
+                write(&folder.join(ending.job_file()), &placed(sql))?;
             }
         }
+        let batch = job.batch_sql("batch/").map(placed);
+        let place_of = |output: &Output| match output.is_topic() {
+            true => format!("{name}-"),
+            false => seen_root.clone(),
+        };
         if let Some(sql) = job.sql_before(&root) {
             write(&folder.join(BEFORE), &sql)?;
         }
 
-        let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&seen_root)).collect();
+        let places: Vec<Value> = job.outputs.iter().map(|o| o.place(&place_of(o))).collect();
         self.reader.ask(&json!({"do": "watch", "outputs": places}))?;
         // Each look is a process: in some runs it is there, in the others it does not disturb the timing.
         let output = rng.pick(job.outputs).filter(|_| rng.one_in(LOOK_ONE_IN));
         let looker = match output {
-            // A table of groups has no rows of single input files.
-            Some(output) if self.s3.is_none() && !job.is_stateful() => {
+            // A table of groups has no rows of single input files, nor is a batch from a topic one file.
+            Some(output) if self.s3.is_none() && topics.is_none() && !job.is_stateful() => {
                 Some(Looker::start(Command::new(&self.bin), folder, output.folder, output.format, job.replaces_files())?)
             }
             _ => None,
         };
-        let killed = self.kills(job, folder, rng, facts);
+        let killed = self.kills(job, folder, topics.as_mut(), rng, facts);
         let looks = looker.map(Looker::stop);
         let watched = self.reader.ask(&json!({"do": "unwatch"}));
         killed?;
@@ -246,12 +303,22 @@ impl Campaign {
         (facts.polls, facts.reordered) = (watched("polls"), watched("reordered"));
 
         for output in job.outputs {
-            let answer =
-                self.reader.ask(&output.comparison(job.input, &seen_root, &cwd)).map_err(|e| format!("stream against inputs: {e}"))?;
+            let answer = self
+                .reader
+                .ask(&output.comparison(job.input, &place_of(output), &cwd))
+                .map_err(|e| format!("stream against inputs: {e}"))?;
             facts.rows += answer.get("rows").and_then(Value::as_u64).unwrap_or(0);
         }
-        let Some(batch) = job.batch_sql("batch/") else { return Ok(()) };
-        write(&folder.join("batch.sql"), &batch)?;
+        if let Some(batch) = batch {
+            self.batch(job, folder, &batch)?;
+        }
+        topics.map_or(Ok(()), |topics| topics.forget(&mut self.reader))
+    }
+
+    /// The same job as a batch.
+    fn batch(&mut self, job: &Job, folder: &Path, sql: &str) -> Outcome {
+        let cwd = folder.to_string_lossy().into_owned();
+        write(&folder.join("batch.sql"), sql)?;
         let progress = folder.join("progress-batch");
         process::run(&mut self.millstream("batch.sql", &progress, &[]), folder, &progress, &Moment::Never)
             .map_err(|e| format!("batch: {e}"))?;
@@ -264,13 +331,16 @@ impl Campaign {
     }
 
     /// Starts, kills, adds files, starts again; returns when a process with all the input has ended by itself.
-    fn kills(&mut self, job: &Job, folder: &Path, rng: &mut Rng, facts: &mut Facts) -> Outcome {
+    fn kills(&mut self, job: &Job, folder: &Path, mut topics: Option<&mut Topics>, rng: &mut Rng, facts: &mut Facts) -> Outcome {
         let n_files = rng.range(4, 30);
         let mut kills_left = rng.range(2, 12);
         // A flush closes the checkpoint to more input.
         let flush_kills = if job.is_stateful() { rng.range(0, kills_left.min(3)) } else { 0 };
         // From here on the changed query runs; it does not go back.
         let old_kills = if job.before.is_some() { rng.range(flush_kills, kills_left + 1) } else { kills_left };
+        // In which life the broker dies.
+        let broker_dies_in =
+            (self.kills_broker && topics.is_some() && rng.one_in(BROKER_DIES_ONE_IN)).then(|| rng.range(1, kills_left + 1));
         let mut added = 0;
         facts.files = n_files;
         let progress = folder.join("progress");
@@ -278,20 +348,34 @@ impl Campaign {
             let ending = if job.is_stateful() && kills_left <= flush_kills { Ending::Flush } else { Ending::Pause };
             let more = if kills_left <= flush_kills { n_files } else { rng.range(0, n_files - added + 1) };
             for _ in 0..more.min(n_files - added) {
-                add_file(job, folder, added, rng)?;
+                let file = add_file(job, folder, added, rng)?;
+                if let Some(topics) = &mut topics {
+                    topics.feed(&mut self.reader, &file, rng)?;
+                }
                 added += 1;
             }
-            let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical) };
+            let moment = if kills_left == 0 { Moment::Never } else { Moment::draw(rng, self.typical, job.crash_points()) };
             let parallelism = if job.is_stateful() { Some(rng.range(1, 6)) } else { None };
             facts.processes += 1;
             let is_old = job.before.is_some() && ending == Ending::Pause && kills_left > old_kills;
             let file = if is_old { BEFORE } else { ending.job_file() };
-            match process::run(&mut self.program(job, file, &progress, ending, parallelism), folder, &progress, &moment)? {
-                End::Killed => {
+            let mut program = self.program(job, file, &progress, ending, parallelism);
+            let end = match &mut self.kafka {
+                Some(kafka) if broker_dies_in == Some(u64::from(facts.processes)) => {
+                    facts.broker_kills += 1;
+                    let after = Duration::from_micros(rng.range(0, 1_500_000));
+                    topics::while_broker_dies(kafka, after, || process::run_to_any_end(&mut program, folder, &progress, &moment))?
+                }
+                _ => Ok(process::run(&mut program, folder, &progress, &moment)?),
+            };
+            match end {
+                // It stopped with the cause, as it may when the broker is gone.
+                Err(_) => kills_left = kills_left.saturating_sub(1),
+                Ok(End::Killed) => {
                     facts.kills += 1;
                     kills_left -= 1;
                 }
-                End::Done(took) => {
+                Ok(End::Done(took)) => {
                     self.typical = (self.typical * 3 + took) / 4;
                     if kills_left == 0 {
                         return Ok(());
@@ -339,12 +423,14 @@ impl Ending {
     }
 }
 
-/// Writes one more input file: elsewhere first, then renamed, as producers should.
-fn add_file(job: &Job, folder: &Path, idx: u64, rng: &mut Rng) -> Outcome {
+/// Writes one more input file: elsewhere first, then renamed, as producers should. Gives its path.
+fn add_file(job: &Job, folder: &Path, idx: u64, rng: &mut Rng) -> Outcome<PathBuf> {
     let (name, text) = inputs::file(job.input, idx, rng);
     let unfinished = folder.join("unfinished");
     write(&unfinished, &text)?;
-    fs::rename(&unfinished, folder.join("in").join(&name)).map_err(|e| format!("cannot rename {name}: {e}"))
+    let file = folder.join("in").join(&name);
+    fs::rename(&unfinished, &file).map_err(|e| format!("cannot rename {name}: {e}"))?;
+    Ok(file)
 }
 
 fn write(path: &Path, text: &str) -> Outcome {

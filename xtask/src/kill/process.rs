@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::rng::Rng;
@@ -22,8 +22,22 @@ const LOOK_EVERY: Duration = Duration::from_micros(300);
 
 /// The variable that makes the process abort itself.
 const CRASH_AT: &str = "MILLSTREAM_CRASH_AT";
-/// Its points; `after-intent` is for sinks whose effects show early.
-const CRASH_POINTS: &[&str] = &[
+/// Its points where a sink's commit is the decision.
+pub const CRASH_POINTS_DECIDING: &[&str] = &[
+    "after-start",
+    "after-run",
+    "after-prepare",
+    "after-state",
+    "after-proposed",
+    "after-decision",
+    "after-prepared",
+    "after-commit",
+    "after-source-commit",
+    "after-roll-forward",
+    "after-fact",
+];
+/// Its other points; `after-intent` is for sinks whose effects show early.
+pub const CRASH_POINTS: &[&str] = &[
     "after-start",
     "after-run",
     "after-prepare",
@@ -48,13 +62,13 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// Draws a moment; `typical` is how long a whole run takes.
-    pub fn draw(rng: &mut Rng, typical: Duration) -> Self {
+    /// Draws a moment; `typical` is how long a whole run takes, `crash_points` the steps that it has.
+    pub fn draw(rng: &mut Rng, typical: Duration, crash_points: &[&str]) -> Self {
         let micros = u64::try_from(typical.as_micros()).unwrap_or(u64::MAX / 8);
         match rng.range(0, 3) {
             0 => Self::After(Duration::from_micros(rng.range(0, micros + micros / 8))),
             1 => Self::AfterBatches(rng.range(0, 6), Duration::from_micros(rng.range(0, 15_000))),
-            _ => Self::At(format!("{}:{}", rng.pick(CRASH_POINTS).unwrap_or(&""), rng.range(1, 5))),
+            _ => Self::At(format!("{}:{}", rng.pick(crash_points).unwrap_or(&""), rng.range(1, 5))),
         }
     }
 }
@@ -67,8 +81,13 @@ pub enum End {
     Done(Duration),
 }
 
-/// Runs `command` in `folder` and kills it at `moment` unless it ends first. Any other exit code is an error.
+/// Runs `command` in `folder` and kills it at `moment` unless it ends first. An exit code that is not 0 is an error.
 pub fn run(command: &mut Command, folder: &Path, progress: &Path, moment: &Moment) -> Outcome<End> {
+    run_to_any_end(command, folder, progress, moment)?.map_err(|status| format!("the process ended with {status}; see log"))
+}
+
+/// The same, where another exit code is an end, too.
+pub fn run_to_any_end(command: &mut Command, folder: &Path, progress: &Path, moment: &Moment) -> Outcome<Result<End, ExitStatus>> {
     let mut batches = Batches::new(progress);
     let start = Instant::now();
     if let Moment::At(point) = moment {
@@ -84,17 +103,17 @@ pub fn run(command: &mut Command, folder: &Path, progress: &Path, moment: &Momen
         let ended = child.try_wait().map_err(|e| format!("cannot wait for the process: {e}"))?;
         if let Some(status) = ended {
             return if status.success() {
-                Ok(End::Done(start.elapsed()))
+                Ok(Ok(End::Done(start.elapsed())))
             } else if matches!(moment, Moment::At(_)) && status.signal() == Some(SIGABRT) {
-                Ok(End::Killed)
+                Ok(Ok(End::Killed))
             } else {
-                Err(format!("the process ended with {status}; see log"))
+                Ok(Err(status))
             };
         }
         let now = Instant::now();
         if kill_at.is_some_and(|at| now >= at) {
             kill(&mut child)?;
-            return Ok(End::Killed);
+            return Ok(Ok(End::Killed));
         }
         if let (None, Moment::AfterBatches(n, after)) = (kill_at, moment)
             && batches.count() >= *n

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::Value;
 
 use crate::run::{Outcome, root};
-use crate::services::S3;
+use crate::services::{Kafka, S3};
 
 /// A running `foreign_reader.py`.
 pub struct Reader {
@@ -17,11 +17,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts it; with an S3 server it can read from there.
-    pub fn start(python: &Path, s3: Option<&S3>) -> Outcome<Self> {
+    /// Starts it; with an S3 server or a Kafka broker it can read from there.
+    pub fn start(python: &Path, s3: Option<&S3>, kafka: Option<&Kafka>) -> Outcome<Self> {
         let mut command = Command::new(python);
         command.arg(root().join("xtask/py/foreign_reader.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.envs(s3.into_iter().flat_map(S3::env));
+        command.envs(s3.into_iter().flat_map(S3::env)).envs(kafka.into_iter().flat_map(Kafka::env));
         let mut child = command.spawn().map_err(|e| format!("cannot start the foreign reader: {e}"))?;
         let stdin = child.stdin.take().ok_or("the foreign reader has no stdin")?;
         let stdout = BufReader::new(child.stdout.take().ok_or("the foreign reader has no stdout")?);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::feeder::{self, Feeder};
 use super::inputs::{self, Format};
-use super::jobs::{Ending, JOBS};
+use super::jobs::{Ending, JOBS, KAFKA_JOBS};
 use super::rng::Rng;
 use super::wal;
 
@@ -66,7 +66,7 @@ fn events_come_out_of_order_by_less_than_the_delay_and_repeat_near_by() {
 
 #[test]
 fn the_batch_job_has_no_stream_and_no_checkpoint() {
-    for job in JOBS {
+    for job in JOBS.iter().chain(KAFKA_JOBS) {
         let (Some(stream), Some(batch)) = (job.stream_sql("x/", Ending::Pause), job.batch_sql("y/")) else { continue };
         assert!(stream.contains("STREAMING TABLE") && stream.contains("FROM STREAM ") && stream.contains("'x/checkpoint"), "{stream}");
         for word in ["STREAM", "checkpoint", "{root}", "{flush}"] {

@@ -1,6 +1,6 @@
 //! A Kafka broker: Kafka's own jars on the machine's Java.
 
-#[allow(dead_code, reason = "tests restart brokers, checks do not")]
+#[allow(dead_code, reason = "tests also stop brokers in order")]
 #[path = "../../../crates/testkit/src/kafka/broker.rs"]
 mod broker;
 
@@ -23,9 +23,15 @@ impl Kafka {
         Ok(Self { broker: broker::Broker::start(&jars, &folder)?, jars })
     }
 
-    /// Where it listens.
+    /// For option `kafka.bootstrap.servers`.
     pub fn bootstrap_servers(&self) -> String {
         self.broker.bootstrap_servers()
+    }
+
+    /// Kills it, as a power cut does, and starts it again with its data.
+    pub fn kill_and_start_again(&mut self) -> Outcome {
+        self.broker.kill();
+        self.broker.start_again()
     }
 
     /// What tests and jobs read to find the broker, and to start others that they may kill.
