@@ -91,16 +91,15 @@ impl MicroBatchLoop {
     /// A trigger found nothing to do. As in Spark, the query's progress is updated and listeners are told of idleness, but
     /// only once per `noDataProgressEventInterval`; the first trigger of a run updates the progress and tells nobody.
     pub(super) fn report_idle_trigger(&mut self, trigger: TriggerRun) {
-        let now = self.run.engine.clock.monotonic();
         let interval = self.run.definition.idle_event_interval;
         let told_at = self.told_at;
-        if told_at.is_some_and(|at| now.saturating_sub(at) < interval) {
+        if told_at.is_some_and(|at| trigger.started_at.saturating_sub(at) < interval) {
             return;
         }
-        self.told_at = Some(now);
+        self.told_at = Some(trigger.started_at);
         let timestamp = iso_timestamp(trigger.started_us);
         let mut progress = self.progress(Told::NoBatch, &trigger);
-        trigger.finish(&mut progress, now);
+        trigger.finish(&mut progress, self.run.engine.clock.monotonic());
         self.run.shared.remember(progress);
         if told_at.is_some() {
             let (id, run_id) = (self.run.shared.id, self.run.shared.run_id);
