@@ -31,6 +31,7 @@ mod sink_columns;
 mod sink_options;
 mod sink_writer;
 mod source;
+mod spark_checkpoint;
 mod split;
 mod transaction;
 

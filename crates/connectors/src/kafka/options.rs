@@ -27,7 +27,8 @@ const OWN_OPTIONS: [OptionSpec; 26] = [
     OptionSpec::new("startingOffsetsByTimestampStrategy", "if a partition has no record of that time or later: error (default) or latest"),
     OptionSpec::new(
         "startingOffsetsFromSparkCheckpoint",
-        "a local folder of a Spark query's checkpoint: a new query begins where that one has committed",
+        "the checkpoint of a Spark query, a folder or URL: a new stream begins where that query has committed in the topics that both \
+         read, and reads other partitions from their beginning; goes before the other starting options",
     ),
     OptionSpec::new("endingOffsets", "batch only: where it ends: latest (default), or offsets of all partitions with -1 = latest"),
     OptionSpec::new("endingTimestamp", "batch only: end before the first record of this time or later, in ms; without one at the latest"),
@@ -141,6 +142,9 @@ impl KafkaSourceOptions {
             check_stream(options)?;
         } else {
             check_batch(&start, &end)?;
+            if options.get("startingOffsetsFromSparkCheckpoint").is_some() {
+                return Err(Error::invalid("option 'startingOffsetsFromSparkCheckpoint' says where a stream begins, and this is a batch"));
+            }
         }
         let (min_offsets, max_offsets) = (positive(options, "minOffsetsPerTrigger")?, positive(options, "maxOffsetsPerTrigger")?);
         if let (Some(min), Some(max)) = (min_offsets, max_offsets)

@@ -25,6 +25,7 @@ use super::loss::{Cause, Gap, gap_of};
 use super::offsets::Offsets;
 use super::options::{EARLIEST, KafkaSourceOptions, LATEST, Place, Subscription};
 use super::reader::option;
+use super::spark_checkpoint::committed_offsets;
 use super::split::{RECORD_BYTES_GUESS, SplitLimits, splits};
 use crate::wire;
 
@@ -148,7 +149,7 @@ impl KafkaSource {
             )));
         }
         if let Some(dir) = self.options.start_from_spark.clone() {
-            return Err(Error::unsupported(format!("option 'startingOffsetsFromSparkCheckpoint' ('{dir}')")));
+            return committed_offsets(&dir, &self.run()?.partitions).await;
         }
         let start = self.options.start.clone();
         let at_latest = self.options.starts_at_latest_without_match;

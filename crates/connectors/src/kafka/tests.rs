@@ -5,6 +5,7 @@ mod loss;
 mod options;
 mod sink;
 mod source;
+mod spark_checkpoint;
 mod starting;
 mod testkit;
 mod transactions;
