@@ -403,6 +403,15 @@ impl Grouped {
         projection(exprs, plan)
     }
 
+    /// Whether an expression over the groups has a key that a grouping set leaves out, and which is null there.
+    pub(crate) fn may_be_left_out(&self, expr: &DfExpr) -> bool {
+        let Some(sets) = &self.sets else { return false };
+        let used = expr.column_refs();
+        let is_used = |key: &Key| used.iter().any(|column| column.name == plan_name(key.id));
+        let mut keys = self.keys.iter().enumerate().filter(|(_, key)| is_used(key));
+        keys.any(|(idx, _)| !sets.iter().all(|set| set.contains(&idx)))
+    }
+
     /// An expression over the input as one over the groups.
     pub(crate) fn over_groups(&self, expr: DfExpr, name: &str, span: Span) -> Result<DfExpr> {
         let out = expr.transform_down(|node| match self.keys.iter().find(|key| key.expr == node) {

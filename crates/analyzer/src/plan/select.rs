@@ -134,6 +134,9 @@ impl Resolver<'_> {
             };
             for (idx, out) in outs.iter_mut().enumerate() {
                 out.typed.expr = grouped.over_groups(out.typed.expr.clone(), &out.typed.name, place(idx))?;
+                if grouped.may_be_left_out(&out.typed.expr) {
+                    (out.typed.nullable, out.attr.nullable) = (true, true);
+                }
             }
             for key in &mut keys {
                 key.expr = grouped.over_groups(key.expr.clone(), "ORDER BY", block.span)?;

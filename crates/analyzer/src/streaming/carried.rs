@@ -26,6 +26,9 @@ pub(super) struct Changes {
     pub(super) stable: BTreeSet<Column>,
     /// Whether rows may go without others that replace them.
     pub(super) deletes: bool,
+    /// Whether rows of an outer join are among them, which come without a partner first: one that comes with a partner takes the
+    /// place of that, and no column says so.
+    pub(super) completes: bool,
 }
 
 /// A plan, and what is known of its changes if its rows are changes.
@@ -147,7 +150,7 @@ fn projected(projection: &Projection, input: LogicalPlan, changes: &Changes) -> 
     };
     let key = changes.key.as_ref().and_then(|key| key.iter().map(goes_on).collect());
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input)).map_err(internal)?);
-    Ok(Fitted { plan, changes: Some(Changes { key, stable, deletes: changes.deletes }) })
+    Ok(Fitted { plan, changes: Some(Changes { key, stable, ..changes.clone() }) })
 }
 
 /// Which column of its input a projection hands on.
@@ -183,13 +186,13 @@ fn unnested(unnest: &Unnest, input: LogicalPlan, changes: Changes) -> Result<Fit
     let columns = unnest.exec_columns.clone();
     let plan = datafusion::logical_expr::builder::unnest_with_options(input, columns, unnest.options.clone()).map_err(internal)?;
     // A row becomes several, which no key tells apart.
-    Ok(Fitted { plan, changes: Some(Changes { key: None, stable, deletes }) })
+    Ok(Fitted { plan, changes: Some(Changes { key: None, stable, deletes, ..changes }) })
 }
 
 /// Inputs without changes get a column that says that their rows are added.
 fn united(union: &Union, inputs: Vec<Fitted>) -> Result<Fitted> {
     let mut plans = Vec::with_capacity(inputs.len());
-    let mut deletes = false;
+    let (mut deletes, mut completes) = (false, false);
     let n_columns = union.schema.fields().len();
     let mut is_stable = vec![true; n_columns];
     for Fitted { plan, changes } in inputs {
@@ -200,6 +203,7 @@ fn united(union: &Union, inputs: Vec<Fitted>) -> Result<Fitted> {
         let columns: Vec<Column> = plan.schema().columns().into_iter().filter(|column| column.name != CHANGE).collect();
         if let Some(changes) = &changes {
             deletes |= changes.deletes;
+            completes |= changes.completes;
             is_stable.iter_mut().zip(&columns).for_each(|(known, column)| *known &= changes.stable.contains(column));
         }
         let exprs = columns.into_iter().map(Expr::Column).chain([of_changes]).collect::<Vec<_>>();
@@ -207,7 +211,7 @@ fn united(union: &Union, inputs: Vec<Fitted>) -> Result<Fitted> {
     }
     let plan = LogicalPlan::Union(Union::try_new_with_loose_types(plans).map_err(internal)?);
     let stable = plan.schema().columns().into_iter().zip(is_stable).filter_map(|(column, is)| is.then_some(column)).collect();
-    Ok(Fitted { plan, changes: Some(Changes { key: None, stable, deletes }) })
+    Ok(Fitted { plan, changes: Some(Changes { key: None, stable, deletes, completes }) })
 }
 
 /// A join with a finished side: each row of the stream finds its partners by itself.
@@ -238,6 +242,7 @@ fn joined(join: &Join, left: Fitted, right: Fitted) -> Result<Fitted> {
         key: changes.key.filter(|_| gives_one),
         stable: if finds_the_same { known } else { changes.stable },
         deletes: changes.deletes || !finds_the_same,
+        completes: changes.completes,
     };
     let node = LogicalPlan::Join(join.clone());
     let plan = over(&node, node.expressions(), vec![left.plan, right.plan])?;
@@ -248,9 +253,9 @@ impl Changes {
     fn renamed(self, names: &[(Column, Column)]) -> Self {
         let new = |column: &Column| names.iter().find(|(old, _)| old == column).map(|(_, new)| new.clone());
         Self {
-            key: self.key.and_then(|key| key.iter().map(new).collect()),
+            key: self.key.as_ref().and_then(|key| key.iter().map(new).collect()),
             stable: self.stable.iter().filter_map(new).collect(),
-            deletes: self.deletes,
+            ..self
         }
     }
 }

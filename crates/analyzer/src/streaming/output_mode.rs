@@ -72,7 +72,7 @@ pub fn updates(plan: &LogicalPlan) -> Result<Updates> {
         let Fitted { changes, .. } = fitter.fit(&last.input, Above { wants_changes: true, is_result: true })?;
         Ok(match changes {
             None => Updates::Rows,
-            Some(changes) if changes.deletes => Updates::Changes,
+            Some(changes) if check_replaced(&changes, None, OutputMode::Update).is_err() => Updates::Changes,
             Some(changes) => {
                 let is_stable = |expr: &Expr| column_of(expr).is_some_and(|column| changes.stable.contains(column));
                 Updates::Replaced(last.expr.iter().enumerate().filter(|(_, expr)| is_stable(expr)).map(|(at, _)| at).collect())
@@ -190,7 +190,7 @@ impl Fitter {
             let rows_stay = node.aggregate().group_expr.iter().flat_map(Expr::column_refs).all(|column| changes.stable.contains(column));
             n_keys > 0 && (changes.deletes || !rows_stay)
         });
-        let changes = Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes: deletes || grows };
+        let changes = Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes: deletes || grows, completes: false };
         Ok(Fitted { plan: fitted.into_plan(), changes: gives_changes.then_some(changes) })
     }
 
@@ -254,7 +254,7 @@ impl Fitter {
             Some(changes) => {
                 let key: Vec<Column> = node.keys().iter().filter_map(|key| key.try_as_col().cloned()).collect();
                 let deletes = changes.deletes || !key.iter().all(|column| changes.stable.contains(column));
-                Some(Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes })
+                Some(Changes { stable: key.iter().cloned().collect(), key: Some(key), deletes, completes: false })
             }
             None => None,
         };
@@ -310,8 +310,10 @@ fn at_sink(plan: &LogicalPlan, request: &OutputRequest) -> Result<LogicalPlan> {
         (None, false) => None,
         (None, true) => Some(lit("insert").alias(CHANGE_TYPE)),
         (Some(_), true) => Some(Expr::Column(Column::new_unqualified(CHANGE_TYPE))),
-        (Some(changes), false) if changes.deletes => return Err(cannot_delete(*mode)),
-        (Some(_), false) => None,
+        (Some(changes), false) => {
+            check_replaced(changes, upsert_key.as_deref(), *mode)?;
+            None
+        }
     };
     let input = match changes {
         None => input,
@@ -341,10 +343,26 @@ fn column_called(name: &str, named: &[(&str, &Column)]) -> Result<Column> {
     }
 }
 
+/// Whether new rows alone tell what becomes of the result: each takes the place of the row with the same key.
+fn check_replaced(changes: &Changes, upsert_key: Option<&[Column]>, mode: OutputMode) -> Result<()> {
+    if changes.deletes {
+        return Err(cannot_delete(mode));
+    }
+    match upsert_key {
+        Some(key) if key.iter().all(|column| changes.stable.contains(column)) => Ok(()),
+        // A row of this key may go when one of another key comes in its place.
+        Some(_) => Err(cannot_delete(mode)),
+        None if !changes.completes => Ok(()),
+        None => Err(Error::unsupported(format!("{mode} mode for a result whose rows take the place of others, and which has no key to tell them by"))
+            .code("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")
+            .hint("name the columns of its key by option upsertKey, of an outer join those of the side that is always there; or option changes 'true'")),
+    }
+}
+
 fn cannot_delete(mode: OutputMode) -> Error {
     Error::unsupported(format!("{mode} mode for a result whose rows may be deleted: the sink is given new rows only"))
         .code("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")
-        .hint("option changes 'true' shows deletes, too (console, memory, foreach, foreach_batch); complete mode gives the whole result")
+        .hint("option changes 'true' shows deletes, too (console, memory, noop, kafka, foreach, foreach_batch); complete mode gives the whole result")
 }
 
 /// The most stateful aggregations on a way from the sink to a source.

@@ -122,10 +122,12 @@ fn outside_append_mode_unmatched_rows_come_at_once_and_rows_that_may_go_need_a_s
     };
     let of_keys = "(SELECT k, count(*) AS n FROM STREAM l GROUP BY k) JOIN (SELECT k, sum(rv) AS s FROM STREAM r GROUP BY k) USING (k)";
     let (update, complete) = (OutputMode::Update, OutputMode::Complete);
-    let deleted = "whose rows may be deleted";
+    let (deleted, without_key) = ("whose rows may be deleted", "has no key to tell them by");
     let cases = [
-        // A left row is there with or without a right one; in the other kinds rows go without others in their place.
-        ("SELECT lv, rv FROM STREAM l LEFT JOIN STREAM r ON l.k = r.k".to_owned(), update, None),
+        // A left row is there with or without a right one, but which row it was says nobody; in the other kinds rows go without others
+        // in their place.
+        ("SELECT lv, rv FROM STREAM l LEFT JOIN STREAM r ON l.k = r.k".to_owned(), update, Some(without_key)),
+        ("SELECT lv, rv FROM STREAM l RIGHT JOIN STREAM r ON l.k = r.k".to_owned(), update, Some(without_key)),
         ("SELECT lv FROM STREAM l LEFT SEMI JOIN STREAM r ON l.k = r.k".to_owned(), update, None),
         ("SELECT lv, rv FROM STREAM l FULL JOIN STREAM r ON l.k = r.k".to_owned(), update, Some(deleted)),
         ("SELECT lv FROM STREAM l LEFT ANTI JOIN STREAM r ON l.k = r.k".to_owned(), update, Some(deleted)),

@@ -81,8 +81,8 @@ impl<'a> Lives<'a> {
     }
 
     /// The stream whose input comes at once, in one life.
-    pub(super) async fn uncut(&self, folding: &Folding) -> Result<Rows> {
-        let staged = self.place("uncut", usize::MAX)?;
+    pub(super) async fn uncut(&self, folding: &Folding, name: &str) -> Result<Rows> {
+        let staged = self.place(name, usize::MAX)?;
         for table in self.tables {
             table.stage(table.rows.clone(), 0, &staged).await?;
         }

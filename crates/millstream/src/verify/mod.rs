@@ -101,6 +101,9 @@ pub async fn verify(job: &Path, options: &VerifyOptions) -> Result<Vec<DatasetRe
 
 /// Verifies every streaming table of a job's text.
 pub async fn verify_text(text: &str, options: &VerifyOptions) -> Result<Vec<DatasetReport>> {
+    if options.runs == 0 {
+        return Err(Error::invalid("0 streams to compare with").hint("verify with one at least"));
+    }
     let live = JobText::parse(text, Streams::Live)?;
     let finished = JobText::parse(text, Streams::Finished)?;
     let session = one_task()?;
@@ -153,7 +156,7 @@ impl Case<'_> {
         let (doubt, mut foldings) = self.plan(tables).await?;
         let batch_is_stream = doubt.is_some();
         let batch = match foldings.first() {
-            Some(folding) if batch_is_stream => lives.uncut(folding).await?,
+            Some(folding) if batch_is_stream => lives.uncut(folding, "uncut").await?,
             _ => self.batch(tables, "whole").await?,
         };
         self.keep(&batch).await?;
@@ -180,11 +183,14 @@ impl Case<'_> {
             report.n_crashes += stream.n_crashes;
             report.n_late += stream.late.len();
             let without_late;
-            let wanted = if stream.late.is_empty() || batch_is_stream {
+            let wanted = if stream.late.is_empty() {
                 &batch.1
             } else if let Some(late) = stream.late.iter().cloned().collect::<Option<Vec<LateRow>>>() {
                 let tables = tables.iter().map(|table| table.without(&late)).collect::<Result<Vec<_>>>()?;
-                without_late = self.batch(&tables, &format!("whole-without-late{run}")).await?.1;
+                without_late = match batch_is_stream {
+                    true => Lives::new(self, &tables).uncut(folding, &format!("uncut-without-late{run}")).await?.1,
+                    false => self.batch(&tables, &format!("whole-without-late{run}")).await?.1,
+                };
                 &without_late
             } else {
                 let why = format!("of {} rows that came too late in stream {run} some were not rows of a file any more", stream.late.len());

@@ -92,6 +92,33 @@ async fn updates_and_changes_are_folded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_a_set_leaves_out_is_null() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/a.json"), &events(0..60));
+    let sets = "SELECT window, k, count(*) AS n FROM STREAM events WATERMARK ts DELAY OF INTERVAL 60 SECONDS
+        GROUP BY ROLLUP (window(ts, '20 seconds'), k)";
+    let job = format!(
+        "CREATE TABLE events (ts TIMESTAMP, k INT) USING json;
+         CREATE STREAMING TABLE complete OPTIONS (outputMode 'complete') AS {sets};
+         CREATE STREAMING TABLE sessions OPTIONS (outputMode 'complete') AS {};",
+        sets.replace("window(ts, '20 seconds')", "session_window(ts, '1 second')").replace("SELECT window", "SELECT session_window")
+    );
+    all_equal(&verify(dir.path(), &job).await.unwrap(), &["complete", "sessions"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_rows_are_left_out_of_a_stream_that_others_are_compared_with_too() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/a.json"), &events((100..160).chain(0..20)));
+    let job = "CREATE TABLE events (ts TIMESTAMP, k INT) USING json;
+        CREATE STREAMING TABLE first OPTIONS (independentOfCuts 'true') AS SELECT *
+          FROM drop_duplicates_within_watermark(STREAM events WATERMARK ts DELAY OF INTERVAL 1 SECOND, 'ts', 'k');";
+    let reports = verify(dir.path(), job).await.unwrap();
+    all_equal(&reports, &["first"]);
+    assert!(reports[0].n_late > 0, "{reports:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn updates_that_are_not_the_batch_differ() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("sample/a.json"), &events(0..20));
@@ -129,6 +156,10 @@ async fn what_cannot_be_verified_is_refused_by_name() {
     )
     .await;
     assert!(both.message().contains("reads 'e' both as a stream and as finished data"), "{both:?}");
+    let options =
+        VerifyOptions { input: dir.path().join("sample"), seed: 5, runs: 0, settings: Vec::new(), folder: dir.path().join("kept") };
+    let nothing = verify_text("CREATE TABLE e (k INT) USING json; CREATE STREAMING TABLE t AS SELECT k FROM STREAM e;", &options).await;
+    assert!(nothing.unwrap_err().message().contains("0 streams to compare with"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

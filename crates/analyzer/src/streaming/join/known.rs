@@ -27,19 +27,22 @@ pub(in crate::streaming) fn known_of(node: &StreamJoinNode, sides: [&Fitted; 2])
         keys.chain(can_match).all(|column| both.contains(column)) && node.filter().is_none_or(|filter: &Expr| is_stable(filter, &both));
     let key_of = |side: &Fitted| side.changes.as_ref().and_then(|changes| changes.key.clone());
     let [of_left, of_right] = sides;
+    let completes = sides.iter().any(|side| side.changes.as_ref().is_some_and(|changes| changes.completes));
     match node.kind() {
         JoinType::Inner => Changes {
             key: key_of(of_left).zip(key_of(of_right)).map(|(left, right)| left.into_iter().chain(right).collect()),
             stable: if finds_the_same { both } else { BTreeSet::new() },
             deletes: deletes_left || deletes_right || !finds_the_same,
+            completes,
         },
         // A row of the outer side is always there, with or without the other side.
-        JoinType::Left => Changes { key: None, stable: left, deletes: deletes_left },
-        JoinType::Right => Changes { key: None, stable: right, deletes: deletes_right },
+        JoinType::Left => Changes { key: None, stable: left, deletes: deletes_left, completes: true },
+        JoinType::Right => Changes { key: None, stable: right, deletes: deletes_right, completes: true },
         JoinType::LeftSemi => {
-            Changes { key: key_of(of_left), stable: left, deletes: deletes_left || !finds_the_same || of_right.changes.is_some() }
+            let deletes = deletes_left || !finds_the_same || of_right.changes.is_some();
+            Changes { key: key_of(of_left), stable: left, deletes, completes }
         }
-        JoinType::LeftAnti => Changes { key: key_of(of_left), stable: left, deletes: true },
-        _ => Changes { key: None, stable: BTreeSet::new(), deletes: true },
+        JoinType::LeftAnti => Changes { key: key_of(of_left), stable: left, deletes: true, completes },
+        _ => Changes { key: None, stable: BTreeSet::new(), deletes: true, completes: true },
     }
 }

@@ -100,7 +100,9 @@ impl RecoveredState {
         let (spec, n_key_groups) = found.ok_or_else(|| Error::invalid(format!("the query has no {id}")))?;
         let run = self.runs.iter().find(|(_, last)| version <= *last).map(|(epoch, _)| *epoch);
         if run.is_some_and(|run| !spec.history.owns(run)) {
-            let (batch, operator) = (version, &id.operator);
+            let operator = &id.operator;
+            let others = self.runs.iter().filter(|(epoch, _)| !spec.history.owns(*epoch));
+            let batch = others.map(|(_, last)| *last).max().unwrap_or(version);
             return Err(Error::invalid(format!(
                 "operator '{operator}' began afresh behind batch {batch}: what it remembered then was let go"
             ))
