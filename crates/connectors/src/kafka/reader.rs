@@ -236,7 +236,7 @@ impl SplitRead<'_> {
                 return Ok(true);
             }
         }
-        Ok(true)
+        Ok(has_moved)
     }
 
     /// Takes the next record, waiting for it for so long; whether there was one, or the piece ended.

@@ -58,6 +58,23 @@ async fn a_range_of_nothing_but_aborted_records_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_ends_in_aborted_records_ends_beside_others_that_have_ended() {
+    let Some(kafka) = kafka() else { return };
+    for aborted_in in 0..4 {
+        let topic = kafka.create_topic("beside", 4).await.unwrap();
+        let transactions = kafka.transactions(&kafka.unique("tx")).unwrap();
+        // Three offsets each, so that two tasks read two partitions each.
+        for partition in 0..4 {
+            let values: &[&str] = if partition == aborted_in { &["a"] } else { &["a", "b", "c"] };
+            kafka.produce_values(&topic, partition, values.iter().copied()).await.unwrap();
+        }
+        write(&kafka, &transactions, &topic, aborted_in, &["no"], false).await;
+        let mut reading = reading(&kafka, &topic, &[]);
+        assert_eq!(quickly(reading.next_values()).await.len(), 10, "aborted in {aborted_in}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_holds_back_what_is_behind_it() {
     let Some(kafka) = kafka() else { return };
     let topic = kafka.create_topic("open", 1).await.unwrap();
