@@ -30,7 +30,6 @@ usage: cargo xtask COMMAND
   bench NAME [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--kills N] [--bin PATH]
                        what a record costs (CPU-seconds, memory), beside Spark on the same files; `bench` tells the names
   kill [--runs N] [--seed S] [--from RUN] [--results FILE] [--store local|s3|kafka] [--job NAME] [--bin PATH]
-       [--kill-broker yes|no]
                        the kill campaign: SIGKILL at random moments, the output must equal the batch's
   fuzz-queries [--n N] [--seed S] [--from QUERY] [--bin PATH]
                        random stateful queries: the stream must be the batch, and the batch what DuckDB says

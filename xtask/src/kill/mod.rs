@@ -48,8 +48,8 @@ const BEFORE: &str = "job-before.sql";
 /// In one of so many runs a Millstream reader looks on.
 const LOOK_ONE_IN: u64 = 3;
 
-/// In one of so many runs on Kafka the broker is killed, too, and comes back, if that is wished.
-const BROKER_DIES_ONE_IN: u64 = 4;
+/// In one of so many runs on Kafka the broker restarts.
+const BROKER_RESTARTS_ONE_IN: u64 = 4;
 
 /// Where the jobs of a campaign read and write.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,8 +91,6 @@ pub struct Wish {
     pub store: Store,
     /// Only this job.
     pub job: Option<String>,
-    /// On Kafka: in some runs the broker is killed, too, and comes back.
-    pub kills_broker: bool,
     /// A `millstream` that is built already; else the dev build is made.
     pub bin: Option<PathBuf>,
 }
@@ -101,7 +99,7 @@ impl Wish {
     /// So many runs, with the standard seed.
     pub fn of(runs: u64, store: Store) -> Self {
         let results = target_dir().join("kill").join("results.jsonl");
-        Self { runs, seed: 1, from: 0, results, store, job: None, kills_broker: false, bin: None }
+        Self { runs, seed: 1, from: 0, results, store, job: None, bin: None }
     }
 }
 
@@ -121,7 +119,6 @@ pub fn run(args: &[String]) -> Outcome {
                 Some(store) => wish.store = store,
                 None => return Err(format!("unknown store {value:?}; there are local, s3 and kafka")),
             },
-            "--kill-broker" if value == "yes" || value == "no" => wish.kills_broker = value == "yes",
             "--job" => wish.job = Some(value.clone()),
             "--bin" => wish.bin = Some(std::env::current_dir().unwrap_or_default().join(value)),
             _ => return Err(format!("unknown argument {arg:?}")),
@@ -152,11 +149,11 @@ pub fn campaign(wish: &Wish) -> Outcome {
     let s3 = (wish.store == Store::S3).then(S3::start).transpose()?;
     let kafka = (wish.store == Store::Kafka).then(Kafka::start).transpose()?;
     let reader = Reader::start(&python, s3.as_ref(), kafka.as_ref())?;
-    let mut campaign = Campaign { bin, s3, kafka, kills_broker: wish.kills_broker, reader, typical: Duration::from_millis(800) };
+    let mut campaign = Campaign { bin, s3, kafka, reader, typical: Duration::from_millis(800) };
 
     let start = Instant::now();
     let mut failed = Vec::new();
-    let (mut n_kills, mut n_broker_kills) = (0, 0);
+    let (mut n_kills, mut n_broker_restarts) = (0, 0);
     for number in wish.from..wish.from + wish.runs {
         let mut rng = Rng::new(wish.seed, number);
         let Some(job) = jobs.get(usize::try_from(number).unwrap_or(0) % jobs.len()) else { continue };
@@ -171,10 +168,10 @@ pub fn campaign(wish: &Wish) -> Outcome {
             Kind::Socket => socket::run(&mut campaign, &folder, &mut rng, &mut facts),
         };
         n_kills += facts.kills;
-        n_broker_kills += facts.broker_kills;
+        n_broker_restarts += facts.broker_restarts;
         let mut line = json!({
             "seed": wish.seed, "run": number, "job": job.name(), "store": wish.store.name(),
-            "kills": facts.kills, "broker_kills": facts.broker_kills, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
+            "kills": facts.kills, "broker_restarts": facts.broker_restarts, "processes": facts.processes, "files": facts.files, "rows": facts.rows, "polls": facts.polls, "looks": facts.looks,
             "reordered": facts.reordered,
             "ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "outcome": "equal",
         });
@@ -197,7 +194,7 @@ pub fn campaign(wish: &Wish) -> Outcome {
         wish.runs,
         wish.seed,
         wish.from,
-        if wish.store == Store::Kafka { format!(" and {n_broker_kills} of the broker") } else { String::new() },
+        if wish.store == Store::Kafka { format!(" and {n_broker_restarts} restarts of the broker") } else { String::new() },
         failed.len(),
         start.elapsed().as_secs_f64(),
         wish.results.display()
@@ -228,7 +225,7 @@ impl Kind {
 #[derive(Default)]
 struct Facts {
     kills: u64,
-    broker_kills: u64,
+    broker_restarts: u64,
     processes: u32,
     files: u64,
     rows: u64,
@@ -243,7 +240,6 @@ struct Campaign {
     bin: PathBuf,
     s3: Option<S3>,
     kafka: Option<Kafka>,
-    kills_broker: bool,
     reader: Reader,
     /// How long a process lives that nobody kills.
     typical: Duration,
@@ -338,9 +334,8 @@ impl Campaign {
         let flush_kills = if job.is_stateful() { rng.range(0, kills_left.min(3)) } else { 0 };
         // From here on the changed query runs; it does not go back.
         let old_kills = if job.before.is_some() { rng.range(flush_kills, kills_left + 1) } else { kills_left };
-        // In which life the broker dies.
-        let broker_dies_in =
-            (self.kills_broker && topics.is_some() && rng.one_in(BROKER_DIES_ONE_IN)).then(|| rng.range(1, kills_left + 1));
+        // In which life the broker restarts.
+        let broker_restarts_in = (topics.is_some() && rng.one_in(BROKER_RESTARTS_ONE_IN)).then(|| rng.range(1, kills_left + 1));
         let mut added = 0;
         facts.files = n_files;
         let progress = folder.join("progress");
@@ -361,15 +356,15 @@ impl Campaign {
             let file = if is_old { BEFORE } else { ending.job_file() };
             let mut program = self.program(job, file, &progress, ending, parallelism);
             let end = match &mut self.kafka {
-                Some(kafka) if broker_dies_in == Some(u64::from(facts.processes)) => {
-                    facts.broker_kills += 1;
+                Some(kafka) if broker_restarts_in == Some(u64::from(facts.processes)) => {
+                    facts.broker_restarts += 1;
                     let after = Duration::from_micros(rng.range(0, 1_500_000));
-                    topics::while_broker_dies(kafka, after, || process::run_to_any_end(&mut program, folder, &progress, &moment))?
+                    topics::while_broker_restarts(kafka, after, || process::run_to_any_end(&mut program, folder, &progress, &moment))?
                 }
                 _ => Ok(process::run(&mut program, folder, &progress, &moment)?),
             };
             match end {
-                // It stopped with the cause, as it may when the broker is gone.
+                // It stopped with the cause, as it may while the broker is away.
                 Err(_) => kills_left = kills_left.saturating_sub(1),
                 Ok(End::Killed) => {
                     facts.kills += 1;

@@ -1,4 +1,4 @@
-//! What a run on Kafka has besides: topics that are fed with the records of the input files, and a broker that dies.
+//! What a run on Kafka has besides: topics that are fed with the records of the input files, and a broker that restarts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -56,12 +56,13 @@ impl Topics {
     }
 }
 
-/// Runs `life` while the broker is killed, so long `after` its start, and comes back.
-pub fn while_broker_dies<T>(kafka: &mut Kafka, after: Duration, life: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+/// Runs `life` while the broker, so long `after` its start, ends and comes back. It ends in order: one that is killed, and is all
+/// there is, may come back without the marks of transactions that it has said are committed (design 0008).
+pub fn while_broker_restarts<T>(kafka: &mut Kafka, after: Duration, life: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     std::thread::scope(|scope| {
         let broker = scope.spawn(|| {
             std::thread::sleep(after);
-            kafka.kill_and_start_again()
+            kafka.restart()
         });
         let lived = life();
         broker.join().map_err(|_| "the thread of the broker died")??;

@@ -1,6 +1,6 @@
 //! A Kafka broker: Kafka's own jars on the machine's Java.
 
-#[allow(dead_code, reason = "tests also stop brokers in order")]
+#[allow(dead_code, reason = "tests also kill brokers")]
 #[path = "../../../crates/testkit/src/kafka/broker.rs"]
 mod broker;
 
@@ -28,9 +28,9 @@ impl Kafka {
         self.broker.bootstrap_servers()
     }
 
-    /// Kills it, as a power cut does, and starts it again with its data.
-    pub fn kill_and_start_again(&mut self) -> Outcome {
-        self.broker.kill();
+    /// Ends it in order and starts it again with its data.
+    pub fn restart(&mut self) -> Outcome {
+        self.broker.stop()?;
         self.broker.start_again()
     }
 

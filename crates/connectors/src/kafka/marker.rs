@@ -127,7 +127,7 @@ impl MarkerTopic {
             }
             if let (0, Ok((stable, end))) = (tries_left, looked) {
                 return Err(Error::unavailable(format!("a transaction stays open in {}, from offset {stable} of {end} on", self.what()))
-                    .hint("the topic is for one query alone; a transaction of a producer that died ends after its timeout"));
+                    .hint("a transaction of a producer that died ends after its timeout; one that the brokers have forgotten is found and ended with Kafka's kafka-transactions.sh"));
             }
             tries_left -= 1;
             std::thread::sleep(PAUSE);

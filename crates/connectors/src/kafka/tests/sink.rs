@@ -11,7 +11,7 @@ use millstream_core::{
     BatchId, ConnectorRegistry, Delivery, ErrorKind, Outcome, QueryId, RecordedBatch, Result, RunEpoch, Sink, SinkContext, SystemClock,
     TaskId, TaskOutput,
 };
-use millstream_testkit::kafka::{ConsumedRecord, TestKafka, TestRecord};
+use millstream_testkit::kafka::{Broker, ConsumedRecord, TestKafka, TestRecord, broker_jars};
 use millstream_testkit::sink_contract::{SinkHarness, check_sink};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -473,4 +473,47 @@ async fn a_small_queue_holds_the_writer_back_and_loses_nothing() {
     let expected: Vec<String> = (0..2_000).map(|n| n.to_string()).collect();
     writing.batch(&sink, 0, values(expected.clone())).await.unwrap();
     assert_eq!(texts(&kafka.consume_committed(&topic).unwrap()), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_restarts_between_the_steps_costs_and_doubles_nothing() {
+    let Some(jars) = broker_jars() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&jars, &folder.path().join("broker")).unwrap();
+    let kafka = TestKafka::at(&broker.bootstrap_servers()).unwrap();
+    let topic = kafka.create_topic("restarting", 1).await.unwrap();
+    let more = [("topic", topic.as_str()), ("transactionTimeout", "5s")];
+    let mut writing = Writing::new(&kafka, values_schema(), &more);
+    let sink = writing.fresh().await;
+    let zero = writing.batch(&sink, 0, values(["0"])).await.unwrap();
+    // It goes before the records come, and stays away: the batch fails, and names what it could not do.
+    broker.stop().unwrap();
+    let error = writing.batch(&sink, 1, values(["lost"])).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Exhausted), "{error:?}");
+    drop(sink);
+    broker.start_again().unwrap();
+    let sink = writing.started().await.unwrap();
+    sink.recover(recorded(0, &zero), None).await.unwrap();
+    // It goes between the records and the commit, and comes back: nobody can tell from here, the markers can.
+    let outputs = writing.write(&sink, 1, values(["1"])).await.unwrap();
+    let one = sink.prepare(BatchId(1), outputs).await.unwrap();
+    broker.stop().unwrap();
+    let commit = {
+        let (sink, one) = (Arc::clone(&sink), one.clone());
+        tokio::spawn(async move { sink.commit(BatchId(1), &one).await })
+    };
+    broker.start_again().unwrap();
+    let committed = commit.await.unwrap();
+    drop(sink);
+    let sink = writing.started().await.unwrap();
+    let outcome = sink.recover(recorded(0, &zero), recorded(1, &one)).await.unwrap();
+    match outcome {
+        Outcome::Committed => {}
+        Outcome::RunAgain => {
+            assert!(committed.is_err(), "what was said to be committed is");
+            writing.batch(&sink, 1, values(["1"])).await.unwrap();
+        }
+    }
+    assert_eq!(texts(&kafka.consume_committed(&topic).unwrap()), ["0", "1"]);
+    broker.stop().unwrap();
 }
