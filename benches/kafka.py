@@ -1,16 +1,14 @@
 #!/usr/bin/env python3
-"""Fills and reads topics for the benchmarks, by a client that is not ours.
+"""Fills topics for the benchmarks, by a client that is not ours.
 
-  kafka.py load BOOTSTRAP TOPIC PARTITIONS FOLDER [COPIES]
+  kafka.py BOOTSTRAP TOPIC PARTITIONS FOLDER [COPIES]
       makes the topic and sends each line of FOLDER/*.json (COPIES times) as a value, from partition to partition in turn
-  kafka.py dump BOOTSTRAP TOPIC FILE
-      writes the committed values of a topic to FILE, a line each, and says how many there were
 """
 import glob
 import os
 import sys
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 
@@ -42,28 +40,5 @@ def load(bootstrap, topic, partitions, folder, copies="1"):
     print(sent)
 
 
-def dump(bootstrap, topic, path):
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "dump", "isolation.level": "read_committed",
-                         "enable.auto.commit": False, "enable.partition.eof": True})
-    partitions = list(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    ended = set()
-    n = 0
-    with open(path, "wb") as out:
-        while len(ended) < len(partitions):
-            for message in consumer.consume(10_000, timeout=1):
-                error = message.error()
-                if error is None:
-                    ended.discard(message.partition())
-                    out.write((message.value() or b"null") + b"\n")
-                    n += 1
-                elif error.code() == -191:  # the end of a partition
-                    ended.add(message.partition())
-                else:
-                    sys.exit(str(error))
-    consumer.close()
-    print(n)
-
-
 if __name__ == "__main__":
-    {"load": load, "dump": dump}[sys.argv[1]](*sys.argv[2:])
+    load(*sys.argv[1:])

@@ -11,6 +11,7 @@
 
 mod in_process;
 mod read_thread;
+mod type_name;
 pub mod wire;
 
 pub mod console;

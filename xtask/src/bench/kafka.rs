@@ -43,7 +43,7 @@ pub fn run(wish: &Wish) -> Outcome {
     let broker = Kafka::start()?;
     for (topic, data) in [("full", &full), ("tiny", &tiny)] {
         let mut load = Command::new(&python);
-        load.arg(root().join("benches/kafka.py")).args(["load", &broker.bootstrap_servers(), topic, PARTITIONS]);
+        load.arg(root().join("benches/kafka.py")).args([&broker.bootstrap_servers(), topic, PARTITIONS]);
         println!("{topic}: {} records loaded", stdout(load.arg(data.join("events")))?.trim());
     }
     let mut runs = Runs::of("millstream");

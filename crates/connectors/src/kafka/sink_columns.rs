@@ -9,6 +9,9 @@ use std::sync::Arc;
 use millstream_core::{Error, Result};
 use rdkafka::message::{Header, OwnedHeaders};
 
+use crate::file::spark_type;
+use crate::type_name::type_name;
+
 /// The column that says how a row changes the result.
 const CHANGE_TYPE: &str = "_change_type";
 
@@ -41,7 +44,7 @@ impl Columns {
             Some((index, field)) if is_fit(field.data_type()) => Ok(Some(index)),
             Some((_, field)) => Err(Error::invalid(format!(
                 "{name} attribute unsupported type {}. {name} must be a(n) {wanted}",
-                type_name(field.data_type())
+                type_name(&spark_type(field.data_type()))
             ))),
         };
         let topic_column = match topic {
@@ -186,30 +189,5 @@ fn is_headers(found: &DataType) -> bool {
     match fields.iter().map(|field| (field.name().as_str(), field.data_type())).collect::<Vec<_>>()[..] {
         [("key", key), ("value", value)] => is_text(key) && is_binary(value),
         _ => false,
-    }
-}
-
-/// As Spark names a type.
-fn type_name(found: &DataType) -> String {
-    match found {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 => "tinyint".to_owned(),
-        DataType::Int16 => "smallint".to_owned(),
-        DataType::Int32 => "int".to_owned(),
-        DataType::Int64 => "bigint".to_owned(),
-        DataType::Float32 => "float".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
-        DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "timestamp".to_owned(),
-        DataType::Timestamp(_, None) => "timestamp_ntz".to_owned(),
-        text if is_text(text) => "string".to_owned(),
-        bytes if is_binary(bytes) => "binary".to_owned(),
-        DataType::List(element) | DataType::LargeList(element) => format!("array<{}>", type_name(element.data_type())),
-        DataType::Struct(fields) => {
-            let fields: Vec<String> = fields.iter().map(|field| format!("{}:{}", field.name(), type_name(field.data_type()))).collect();
-            format!("struct<{}>", fields.join(","))
-        }
-        other => other.to_string().to_lowercase(),
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::options::{METADATA_FORMAT, metadata_specs, path_of};
 use super::source::no_batch;
 use crate::file::spark_type;
+use crate::type_name::type_name;
 use crate::wire;
 
 /// A store, column by column: Spark's first.
@@ -95,41 +96,8 @@ impl MetadataSource {
 /// As in a struct type: `page: string, n: bigint`.
 fn columns_in_words(fields: &Fields) -> String {
     let column =
-        |field: &arrow::datatypes::FieldRef| format!("{}: {}", field.name(), in_words(&spark_type(shown_field(field).data_type())));
+        |field: &arrow::datatypes::FieldRef| format!("{}: {}", field.name(), type_name(&spark_type(shown_field(field).data_type())));
     fields.iter().map(column).collect::<Vec<_>>().join(", ")
-}
-
-/// Spark's name of a type.
-fn in_words(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Null => "void".to_owned(),
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 => "tinyint".to_owned(),
-        DataType::Int16 => "smallint".to_owned(),
-        DataType::Int32 => "int".to_owned(),
-        DataType::Int64 => "bigint".to_owned(),
-        DataType::Float32 => "float".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Utf8 => "string".to_owned(),
-        DataType::Binary => "binary".to_owned(),
-        DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "timestamp".to_owned(),
-        DataType::Timestamp(_, None) => "timestamp_ntz".to_owned(),
-        DataType::Decimal128(digits, scale) => format!("decimal({digits},{scale})"),
-        DataType::List(item) => format!("array<{}>", in_words(item.data_type())),
-        DataType::Struct(fields) => {
-            let field = |field: &arrow::datatypes::FieldRef| format!("{}:{}", field.name(), in_words(field.data_type()));
-            format!("struct<{}>", fields.iter().map(field).collect::<Vec<_>>().join(","))
-        }
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(pair) => {
-                let types: Vec<String> = pair.iter().map(|field| in_words(field.data_type())).collect();
-                format!("map<{}>", types.join(","))
-            }
-            other => other.to_string(),
-        },
-        other => other.to_string(),
-    }
 }
 
 #[async_trait]
