@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -214,6 +215,9 @@ const ROW_ERRORS: &str = "rowErrors";
 /// The stateful operators that may begin afresh, by name, divided by commas.
 pub(crate) const ALLOW_STATE_DROP: &str = "allowStateDrop";
 
+/// How many key groups state is divided into.
+const STATE_KEY_GROUPS: &str = "stateKeyGroups";
+
 /// The folder of the rows that came too late.
 const LATE_ROWS_PATH: &str = "lateRowsPath";
 
@@ -221,7 +225,7 @@ const LATE_ROWS_PATH: &str = "lateRowsPath";
 pub(crate) const INDEPENDENT_OF_CUTS: &str = "independentOfCuts";
 
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 14] = [
+const ENGINE_OPTIONS: [&str; 15] = [
     "checkpointLocation",
     "outputMode",
     "trigger",
@@ -234,6 +238,7 @@ const ENGINE_OPTIONS: [&str; 14] = [
     "upsertKey",
     LATE_ROWS_PATH,
     ALLOW_STATE_DROP,
+    STATE_KEY_GROUPS,
     INDEPENDENT_OF_CUTS,
     ROW_ERRORS,
 ];
@@ -393,6 +398,7 @@ impl DataStreamWriter {
         let retained = session.get(settings::MIN_BATCHES_TO_RETAIN).and_then(|text| text.parse().ok());
         let allow_state_drop = own.get(ALLOW_STATE_DROP).unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
         Ok(QueryDefinition {
+            key_groups: key_groups(&own)?,
             allow_state_drop: allow_state_drop.map(str::to_owned).collect(),
             name,
             plan: Arc::new(plan),
@@ -497,6 +503,18 @@ fn flushes(own: &Options, trigger: Trigger) -> Result<bool> {
         return Err(Error::invalid("flush applies to trigger 'available-now' only: other input has no end"));
     }
     Ok(flushes)
+}
+
+/// The most key groups; Flink's limit, too.
+const KEY_GROUPS_MAX: u32 = 1 << 15;
+
+/// `stateKeyGroups`: how many tasks can share the state at most.
+fn key_groups(own: &Options) -> Result<Option<NonZeroU32>> {
+    let Some(n) = own.get_u64(STATE_KEY_GROUPS)? else { return Ok(None) };
+    match u32::try_from(n).ok().filter(|n| *n <= KEY_GROUPS_MAX).and_then(NonZeroU32::new) {
+        Some(n) => Ok(Some(n)),
+        None => Err(Error::invalid(format!("option '{STATE_KEY_GROUPS}' is {n}, and must be from 1 to {KEY_GROUPS_MAX}"))),
+    }
 }
 
 /// Under the default trigger file sinks make at most one batch in this time, or millisecond batches would make a flood

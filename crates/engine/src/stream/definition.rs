@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,9 @@ pub struct QueryDefinition {
     pub runs_no_data_batches: bool,
     /// When the input of `available-now` has ended, a last batch makes everything final and closes the checkpoint to new input.
     pub flushes: bool,
+    /// How many key groups state is divided into, which is the most tasks that can share it: decided at the first start, 256 without a
+    /// word. A later start that names another number is refused.
+    pub key_groups: Option<NonZeroU32>,
     /// Stateful operators, by name, that may begin afresh if they cannot go on from what the checkpoint remembers.
     pub allow_state_drop: Vec<String>,
     /// An idle query tells listeners so once in this time (Spark's `spark.sql.streaming.noDataProgressEventInterval`).

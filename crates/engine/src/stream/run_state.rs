@@ -4,6 +4,7 @@
 //! it, a snapshot is begun in the background when one is due. A query without stateful operators has no state log.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
@@ -42,13 +43,14 @@ impl RunState {
             return Ok(Self { tables: Arc::default(), log: None, versions: BTreeMap::new() });
         }
         let specs: Vec<StoreSpec> = operators.iter().flat_map(|(id, operator)| operator.specs(id)).collect();
-        let tasks = Tasks { n_key_groups: KEY_GROUPS, parallelism: u32::try_from(parallelism.max(1)).unwrap_or(u32::MAX) };
+        let n_key_groups = key_groups_of(operators).unwrap_or(KEY_GROUPS);
+        let tasks = Tasks { n_key_groups, parallelism: u32::try_from(parallelism.max(1)).unwrap_or(u32::MAX) };
         let log = checkpoint.open_state(recovered).await?;
         let loaded = log.recover(&specs, tasks, memory).await?;
         let mut versions = recovered.last_prepared.as_ref().map(|record| record.state.clone()).unwrap_or_default();
         // Operators that are gone, or begin afresh, have no version.
         versions.retain(|id, _| operators.get(id).is_some_and(|operator| operator.since != Some(checkpoint.epoch())));
-        Ok(Self { tables: Arc::new(QueryState::new(&specs, loaded.tables)?), log: Some(log), versions })
+        Ok(Self { tables: Arc::new(QueryState::new(&specs, n_key_groups, loaded.tables)?), log: Some(log), versions })
     }
 
     /// Makes what the batch changed durable; nothing of it counts before the batch's prepared record.
@@ -78,11 +80,28 @@ impl RunState {
     }
 }
 
-/// The stateful operators of a plan as the start record describes them.
-pub(super) fn operators_of(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<String, OperatorState>> {
+/// The key groups of these operators' state: one number for all operators of a query.
+fn key_groups_of(operators: &BTreeMap<String, OperatorState>) -> Option<u32> {
+    operators.values().next().map(|operator| operator.n_key_groups)
+}
+
+/// The stateful operators of a plan as the start record describes them. Those of the checkpoint, `before`, have decided the number of key
+/// groups; a first start takes the `wanted` one.
+pub(super) fn operators_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    before: &BTreeMap<String, OperatorState>,
+    wanted: Option<NonZeroU32>,
+) -> Result<BTreeMap<String, OperatorState>> {
+    let n_key_groups = match (key_groups_of(before), wanted.map(NonZeroU32::get)) {
+        (Some(decided), Some(wanted)) if decided != wanted => {
+            return Err(Error::invalid(format!("the checkpoint's state has {decided} key groups, and stateKeyGroups says {wanted}"))
+                .hint("take stateKeyGroups out: the first start has decided the number; or start with a new checkpointLocation"));
+        }
+        (decided, wanted) => decided.or(wanted).unwrap_or(KEY_GROUPS),
+    };
     let mut described = BTreeMap::new();
     for (ordinal, operator) in (0..).zip(stateful_operators_upwards(plan)) {
-        let mut state = OperatorState::new(operator.kind(), KEY_GROUPS, operator.stores()?);
+        let mut state = OperatorState::new(operator.kind(), n_key_groups, operator.stores()?);
         state.detail = operator.detail();
         state.ordinal = Some(ordinal);
         state.values_of = operator.values_of()?;

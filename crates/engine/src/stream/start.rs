@@ -62,9 +62,9 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     if job.sources.is_empty() {
         return Err(Error::invalid("the query reads no stream").hint("read it with read_stream, or write it with write"));
     }
-    let (operators, facts) = (operators_of(&plan)?, PlanFacts::of(&plan)?);
+    let facts = PlanFacts::of(&plan)?;
     let run_id = RunId(engine.ids.new_uuid());
-    let (mut checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &operators, run_id).await?;
+    let (mut checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &plan, run_id).await?;
     let recovered = start_sinks(&sinks, &mut checkpoint, recovered).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism, &engine.state_memory()).await?;
@@ -127,11 +127,11 @@ async fn take_over(
     engine: &Engine,
     definition: &mut QueryDefinition,
     job: &JobDescription,
-    operators: &BTreeMap<String, OperatorState>,
+    plan: &Arc<dyn ExecutionPlan>,
     run_id: RunId,
 ) -> Result<(Checkpoint, Recovered, BTreeMap<String, OperatorState>)> {
     let (mut checkpoint, found) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
-    let mut operators = operators.clone();
+    let mut operators = operators_of(plan, &found.state.operators, definition.key_groups)?;
     if let Some(last_start) = &found.last_start {
         let before = Before {
             operators: &found.state.operators,
@@ -176,7 +176,8 @@ pub async fn compare_with_checkpoint(engine: &Arc<Engine>, definition: &QueryDef
         has_batches: records.iter().any(|record| record.batch.is_some()),
         epoch: RunEpoch(last_start.epoch.0 + 1),
     };
-    compared(&job, last_start, before, &operators_of(&plan)?, &definition.allow_state_drop)
+    let operators = operators_of(&plan, &last_start.operators, definition.key_groups)?;
+    compared(&job, last_start, before, &operators, &definition.allow_state_drop)
 }
 
 /// Refuses a job that reads or writes something else, and says what becomes of the state.

@@ -116,6 +116,7 @@ impl Harness {
 
     pub fn definition(&self, plan: LogicalPlan, sink: Arc<dyn Sink>, trigger: Trigger) -> QueryDefinition {
         QueryDefinition {
+            key_groups: None,
             allow_state_drop: Vec::new(),
             name: None,
             plan: Arc::new(Fixed(plan)),

@@ -13,6 +13,7 @@ mod hashtags;
 mod jobs;
 mod kafka;
 mod kafka_sink;
+mod key_groups;
 mod materialized_views;
 mod metadata_column;
 mod nested_pruning;

@@ -311,7 +311,7 @@ impl Operator for StatefulAggregate {
         let has_event_time = expiry.is_some();
         let mut merge = GroupMerge::new(&self.groups, expiry)?;
         let n_partitions = input.output_partitioning().partition_count();
-        if self.groups.is_signed && self.groups.keys.is_empty() && keeps_only_row(task.partition, n_partitions)? {
+        if self.groups.is_signed && self.groups.keys.is_empty() && keeps_only_row(&task, n_partitions)? {
             let mut table = task.scope.state.table(&self.spec.operator, MAIN_STORE, task.partition)?;
             merge.add(&mut table, &self.groups.empty_group()?)?;
         }

@@ -18,7 +18,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use futures::StreamExt;
 use futures::stream;
 use millstream_core::{Error, Result};
-use millstream_state::store::{KEY_GROUPS, KeyHasher};
+use millstream_state::store::KeyHasher;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::tables::{store_keys, store_schema};
@@ -108,7 +108,7 @@ impl Operator for KeyExchange {
 impl KeyExchange {
     fn start(&self, input: &Arc<dyn ExecutionPlan>, task: &OperatorTask) -> Result<Running> {
         let n_inputs = input.output_partitioning().partition_count();
-        let splitter = Splitter::new(&self.keys, input, self.n_partitions)?;
+        let splitter = Splitter::new(&self.keys, input, task.scope.state.n_key_groups(), self.n_partitions)?;
         let mut pieces: Vec<Vec<UnboundedReceiver<Piece>>> = (0..self.n_partitions).map(|_| Vec::with_capacity(n_inputs)).collect();
         let mut readers = Vec::with_capacity(n_inputs);
         for partition in 0..n_inputs {
@@ -130,16 +130,17 @@ impl KeyExchange {
 struct Splitter {
     columns: Vec<usize>,
     hasher: Arc<KeyHasher>,
+    n_key_groups: u32,
     n_partitions: usize,
 }
 
 impl Splitter {
-    fn new(keys: &[String], input: &Arc<dyn ExecutionPlan>, n_partitions: usize) -> Result<Self> {
+    fn new(keys: &[String], input: &Arc<dyn ExecutionPlan>, n_key_groups: u32, n_partitions: usize) -> Result<Self> {
         let schema = input.schema();
         let columns = keys.iter().map(|key| schema.index_of(key)).collect::<Result<Vec<_>, _>>()?;
         let fields = columns.iter().filter_map(|idx| schema.fields().get(*idx).cloned()).collect();
         let hasher = KeyHasher::new(store_schema(fields, Fields::empty())?.keys())?;
-        Ok(Self { columns, hasher: Arc::new(hasher), n_partitions })
+        Ok(Self { columns, hasher: Arc::new(hasher), n_key_groups, n_partitions })
     }
 
     async fn send(self, mut rows: SendableRecordBatchStream, to: Vec<UnboundedSender<Piece>>) {
@@ -171,7 +172,7 @@ impl Splitter {
         let keys = store_keys(keys, batch.num_rows());
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.n_partitions];
         let n_partitions = u32::try_from(self.n_partitions).unwrap_or(u32::MAX);
-        for (row, partition) in (0..).zip(self.hasher.partitions(&keys, KEY_GROUPS, n_partitions)?) {
+        for (row, partition) in (0..).zip(self.hasher.partitions(&keys, self.n_key_groups, n_partitions)?) {
             if let Some(rows) = rows.get_mut(partition as usize) {
                 rows.push(row);
             }
@@ -184,8 +185,9 @@ impl Splitter {
 }
 
 /// Whether the only row of a store without keys is that of this task.
-pub fn keeps_only_row(task: usize, n_tasks: usize) -> Result<bool> {
+pub fn keeps_only_row(task: &OperatorTask, n_tasks: usize) -> Result<bool> {
     let hasher = KeyHasher::new(store_schema(Fields::empty(), Fields::empty())?.keys())?;
-    let keeper = hasher.partitions(&store_keys(Vec::new(), 1), KEY_GROUPS, u32::try_from(n_tasks.max(1)).unwrap_or(u32::MAX))?;
-    Ok(keeper.first().is_some_and(|keeper| *keeper as usize == task))
+    let n_tasks = u32::try_from(n_tasks.max(1)).unwrap_or(u32::MAX);
+    let keeper = hasher.partitions(&store_keys(Vec::new(), 1), task.scope.state.n_key_groups(), n_tasks)?;
+    Ok(keeper.first().is_some_and(|keeper| *keeper as usize == task.partition))
 }

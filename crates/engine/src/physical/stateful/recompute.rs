@@ -170,8 +170,7 @@ impl Operator<2> for RecomputeAggregate {
     }
 
     fn execute(&self, [input, _]: &[Arc<dyn ExecutionPlan>; 2], task: OperatorTask) -> Result<OperatorRows> {
-        let keeps_group_of_all =
-            self.shape.keys.is_empty() && keeps_only_row(task.partition, input.output_partitioning().partition_count())?;
+        let keeps_group_of_all = self.shape.keys.is_empty() && keeps_only_row(&task, input.output_partitioning().partition_count())?;
         Ok(rows_of_run(Run {
             input: Some(task.rows_of(input)?),
             input_schema: input.schema(),

@@ -12,16 +12,17 @@ use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 use millstream_core::{Error, Result};
 use millstream_state::store::{
-    FrozenTable, KeyedMultiTable, KeyedTable, SpillStats, StoreDescription, StoreId, StoreKind, StoreRows, StoreSchema, StoreSpec,
-    TableDelta,
+    FrozenTable, KEY_GROUPS, KeyedMultiTable, KeyedTable, SpillStats, StoreDescription, StoreId, StoreKind, StoreRows, StoreSchema,
+    StoreSpec, TableDelta,
 };
 
 /// A store's name within its operator; most operators have one store.
 pub const MAIN_STORE: &str = "default";
 
 /// The tables of a query's stateful operators, one per store and task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct QueryState {
+    n_key_groups: u32,
     single: Tables<KeyedTable>,
     multi: Tables<KeyedMultiTable>,
     derived: Mutex<BTreeMap<(String, usize), Box<dyn Any + Send>>>,
@@ -38,10 +39,17 @@ pub struct StateUsage {
 
 type Tables<T> = BTreeMap<StoreId, Vec<Mutex<T>>>;
 
+impl Default for QueryState {
+    /// Of a query without stateful operators.
+    fn default() -> Self {
+        Self { n_key_groups: KEY_GROUPS, single: Tables::default(), multi: Tables::default(), derived: Mutex::default() }
+    }
+}
+
 impl QueryState {
-    /// The tables of each store's tasks, as they were read.
-    pub fn new(stores: &[StoreSpec], mut tables: BTreeMap<StoreId, Vec<KeyedTable>>) -> Result<Self> {
-        let mut state = Self::default();
+    /// The tables of each store's tasks, as they were read; the tasks share `n_key_groups` key groups.
+    pub fn new(stores: &[StoreSpec], n_key_groups: u32, mut tables: BTreeMap<StoreId, Vec<KeyedTable>>) -> Result<Self> {
+        let mut state = Self { n_key_groups, ..Self::default() };
         for StoreSpec { id, kind, schema, .. } in stores {
             let tables = tables.remove(id).ok_or_else(|| Error::internal(format!("{id} was not read")))?;
             match kind {
@@ -55,6 +63,11 @@ impl QueryState {
             }
         }
         Ok(state)
+    }
+
+    /// How many key groups the keys of all stores fall into.
+    pub fn n_key_groups(&self) -> u32 {
+        self.n_key_groups
     }
 
     /// The table of a task, of a store with one row per key.

@@ -13,7 +13,7 @@ use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
 use millstream_analyzer::streaming::{Gives, change_field};
 use millstream_core::{BatchId, QueryId, RunEpoch};
-use millstream_state::store::{KeyedTable, StoreId, StoreSpec};
+use millstream_state::store::{KEY_GROUPS, KeyedTable, StoreId, StoreSpec};
 use millstream_testkit::Rng;
 
 use arrow::array::{Array, TimestampMicrosecondArray};
@@ -140,7 +140,7 @@ impl Running {
         let specs: Vec<StoreSpec> = stores.into_iter().map(spec).collect();
         let table = |spec: &StoreSpec| vec![KeyedTable::new(KeyedMultiTable::row_schema(&spec.schema).unwrap()).unwrap()];
         let tables = specs.iter().map(|spec| (spec.id.clone(), table(spec))).collect();
-        Self { case, state: Arc::new(QueryState::new(&specs, tables).unwrap()), given: Folded::new() }
+        Self { case, state: Arc::new(QueryState::new(&specs, KEY_GROUPS, tables).unwrap()), given: Folded::new() }
     }
 
     /// Runs a batch and folds what it gives.
