@@ -95,14 +95,20 @@ JOBS = {
 MEMORY = {"dedup": "10g", "join": "10g"}
 
 
+def session(name, memory="6g", jars=""):
+    """Two cores, no UI; `jars` are the paths of more jars, with commas between them."""
+    spark = (SparkSession.builder.appName(name).master("local[2]").config("spark.ui.enabled", "false").config("spark.jars", jars)
+             .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
+             .config("spark.driver.memory", memory).config("spark.local.dir", "local").getOrCreate())
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("job", choices=list(JOBS))
     a = p.parse_args()
-    spark = (SparkSession.builder.appName(a.job).master("local[2]").config("spark.ui.enabled", "false")
-             .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
-             .config("spark.driver.memory", MEMORY.get(a.job, "6g")).config("spark.local.dir", "local").getOrCreate())
-    spark.sparkContext.setLogLevel("ERROR")
+    spark = session(a.job, MEMORY.get(a.job, "6g"))
     frame, partitions = JOBS[a.job](spark)
     writer = frame.writeStream.format("parquet").option("path", "out").option("checkpointLocation", "checkpoint")
     query = writer.partitionBy(*partitions).trigger(availableNow=True).start()

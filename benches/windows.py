@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares a table of counts per key and window with what DuckDB counts in the input.
 
-  windows.py JOB DATA OUT     JOB: ysb-json, ysb-parquet, hashtags, hashtags-1s,
+  windows.py JOB DATA OUT     OUT: a folder of Parquet files, or a file of JSON lines; JOB: ysb-json, ysb-parquet, hashtags, hashtags-1s,
                              window-length-x1, window-length-x100
 
 A stream leaves out the windows that its watermark has not passed: rows after the last window that it gave may be
@@ -35,6 +35,12 @@ def counted(job, data):
     return f"select tag as key, ts // {slide_ms} as slide, count(*) as n from {rows} group by all"
 
 
+def results(out):
+    if out.endswith(".json"):
+        return f"read_json('{out}', format='newline_delimited', columns={{campaign_id: 'VARCHAR', window_start: 'TIMESTAMPTZ', n: 'BIGINT'}})"
+    return f"read_parquet('{out}/**/*.parquet')"
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("job", choices=list(LENGTH_S))
@@ -47,7 +53,7 @@ def main():
     db.execute(f"create table want as with slides as ({counted(a.job, a.data)}) select key, (slide - i) * {slide_ms} as w, "
                f"sum(n)::bigint as n from slides, range({n_slides}) r(i) group by all")
     db.execute(f"create table got as select columns(* exclude (window_start, n)) as key, epoch_ms(window_start) as w, n "
-               f"from read_parquet('{a.out}/**/*.parquet')")
+               f"from {results(a.out)}")
     last = db.execute("select max(w) from got").fetchone()[0]
     one = lambda query: db.execute(query).fetchone()[0]
     out = {

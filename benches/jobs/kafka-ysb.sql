@@ -4,7 +4,7 @@ SET spark.sql.session.timeZone = UTC;
 CREATE TABLE campaigns (ad_id STRING, campaign_id STRING) USING csv OPTIONS (path 'data/campaigns');
 
 CREATE TABLE raw USING kafka
-  OPTIONS (kafka.bootstrap.servers '@BOOTSTRAP@', subscribe '@TOPIC@', startingOffsets 'earliest', maxOffsetsPerTrigger '500000');
+  OPTIONS (kafka.bootstrap.servers '@BOOTSTRAP@', subscribe '@FROM@', startingOffsets 'earliest', maxOffsetsPerTrigger '500000');
 
 CREATE STREAMING TABLE counts
   USING parquet LOCATION 'out'

@@ -14,6 +14,9 @@ const CARGO_DENY: &str = "0.20.2";
 const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 const KAFKA: &str = "4.3.1";
 const KAFKA_POM: &str = include_str!("../services/kafka/pom.xml");
+/// The newest connector that there is.
+const SPARK_KAFKA: &str = "4.2.0-preview5";
+const SPARK_KAFKA_POM: &str = include_str!("../services/kafka/spark-connector.pom.xml");
 /// By its full name: else Maven takes whatever version it knows of.
 const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 const JAVA_MIN: u32 = 17;
@@ -80,14 +83,24 @@ pub fn kafka() -> Outcome<PathBuf> {
     if let Some(lacks) = kafka_lacks() {
         return Err(lacks);
     }
-    let folder = dir().join("kafka");
-    installed("kafka", &format!("{KAFKA} {COPY_JARS}"), &folder.join(format!("kafka_2.13-{KAFKA}.jar")), || {
+    jars("kafka", KAFKA, KAFKA_POM)
+}
+
+/// Spark's Kafka connector, in one folder.
+pub fn spark_kafka() -> Outcome<PathBuf> {
+    jars("spark-kafka", SPARK_KAFKA, SPARK_KAFKA_POM)
+}
+
+/// What a Maven project needs at run time, in the folder of that name.
+fn jars(name: &str, version: &str, pom: &str) -> Outcome<PathBuf> {
+    let folder = dir().join(name);
+    let project = folder.join("pom.xml");
+    installed(name, &format!("{version} {COPY_JARS}"), &project, || {
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
-        let pom = folder.join("pom.xml");
-        fs::write(&pom, KAFKA_POM.replace("@VERSION@", KAFKA)).map_err(|e| format!("cannot write {}: {e}", pom.display()))?;
+        fs::write(&project, pom.replace("@VERSION@", version)).map_err(|e| format!("cannot write {}: {e}", project.display()))?;
         let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", "-ntp", "-f"]).arg(&pom).args([COPY_JARS, "-DincludeScope=runtime"]);
+        maven.args(["-q", "-B", "-ntp", "-f"]).arg(&project).args([COPY_JARS, "-DincludeScope=runtime"]);
         status(maven.arg(format!("-DoutputDirectory={}", folder.display())))
     })?;
     Ok(folder)

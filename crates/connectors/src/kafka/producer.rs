@@ -18,6 +18,12 @@ use super::sink_options::SinkOptions;
 
 /// A full queue is looked at again after this long.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+/// What is on its way is counted again after this long.
+const DELIVERY_PAUSE: Duration = Duration::from_millis(1);
+/// How long a record waits for others to go with it. The end of a transaction waits for nothing, so within one large requests are
+/// what counts; and a batch without transaction is through when the last record is.
+const LINGER_MS: &str = "100";
+const LINGER_MS_AT_LEAST_ONCE: &str = "2";
 /// A connection is waited for at most so long before transactions are asked for.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise.
@@ -104,6 +110,13 @@ impl Producer {
         // As Kafka's Java client does, so that the same key goes to the same partition whoever writes it.
         unless_set(&mut config, "partitioner", "murmur2_random");
         unless_set(&mut config, "queue.buffering.max.kbytes", QUEUE_KBYTES);
+        if options.client.get("queue.buffering.max.ms").is_none() {
+            unless_set(&mut config, "linger.ms", if transactional_id.is_some() { LINGER_MS } else { LINGER_MS_AT_LEAST_ONCE });
+        }
+        // Records without a key stay with a partition as long as a request takes to fill.
+        unless_set(&mut config, "sticky.partitioning.linger.ms", LINGER_MS);
+        // That a record was written is known from the count of those that are not.
+        config.set("delivery.report.only.error", "true");
         config.set("enable.idempotence", "true");
         if let Some(id) = &transactional_id {
             config.set("transactional.id", id).set("transaction.timeout.ms", &timeout_ms);
@@ -209,21 +222,25 @@ impl Producer {
         }
     }
 
-    /// Waits until the brokers have every record.
-    pub(super) async fn flush(self: &Arc<Self>) -> Result<()> {
-        let producer = Arc::clone(self);
-        blocking(move || {
-            let flushed = producer.inner.flush(producer.transaction_timeout);
-            producer.failure()?;
-            flushed.map_err(|error| match producer.inner.context().news.take_trouble() {
-                Some(trouble) => failed("records are not written")(error).context(trouble),
-                None => failed("records are not written")(error),
-            })
-        })
-        .await
+    /// Waits until the brokers have every record. (`flush` of the library waits in steps of 100 ms.)
+    pub(super) async fn delivered(&self) -> Result<()> {
+        let begun_us = self.now_us();
+        while self.inner.in_flight_count() > 0 {
+            if Duration::from_micros(self.now_us().saturating_sub(begun_us)) > self.transaction_timeout {
+                let error = Error::exhausted(format!("records are not written within {:?}", self.transaction_timeout));
+                let error = error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for");
+                return Err(match self.inner.context().news.take_trouble() {
+                    Some(trouble) => error.context(trouble),
+                    None => error,
+                });
+            }
+            tokio::time::sleep(DELIVERY_PAUSE).await;
+        }
+        self.failure()
     }
 
-    /// Makes the transaction visible. After an error nobody knows whether it is: the next run finds out.
+    /// Sends what waits, and makes the transaction visible. After an error nobody knows whether it is, unless it can be given up: the
+    /// next run finds out.
     pub(super) async fn commit(self: &Arc<Self>, batch: BatchId) -> Result<()> {
         let producer = Arc::clone(self);
         blocking(move || {
@@ -231,11 +248,22 @@ impl Producer {
                 match producer.inner.commit_transaction(producer.transaction_timeout) {
                     Ok(()) => return Ok(()),
                     Err(KafkaError::Transaction(error)) if error.is_retriable() && !producer.is_overdue() => {}
-                    Err(error) => return Err(producer.broken(error, &format!("the transaction of batch {batch} is not committed"))),
+                    Err(error) => return Err(producer.not_committed(error, batch)),
                 }
             }
         })
         .await
+    }
+
+    /// Gives up what cannot be committed, so that readers of its topics do not wait for it, and says why.
+    fn not_committed(&self, error: KafkaError, batch: BatchId) -> Error {
+        let undelivered = self.failure().err();
+        if matches!(&error, KafkaError::Transaction(error) if error.txn_requires_abort())
+            && let Err(error) = self.inner.abort_transaction(self.transaction_timeout)
+        {
+            tracing::warn!(%error, "a transaction was not aborted; the next run, or its timeout, ends it");
+        }
+        undelivered.unwrap_or_else(|| self.broken(error, &format!("the transaction of batch {batch} is not committed")))
     }
 
     /// Gives the transaction up: nobody will see its records.

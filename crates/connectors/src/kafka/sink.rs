@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!  task     begin with the first record ─► produce ...
-//!  prepare  produce the marker ─► flush: the broker has everything, nobody sees it
-//!  (PROPOSED is durable)
-//!  commit   commit the transaction: readers of committed records see the batch, and its marker
+//!  prepare  produce the marker
+//!  (PROPOSED is durable, while records go to the broker: nobody sees them)
+//!  commit   send what waits, commit the transaction: readers of committed records see the batch, and its marker
 //!  recover  shut out older producers ─► read the markers to the end ─► Committed or RunAgain
 //! ```
 
@@ -173,7 +173,7 @@ impl Sink for KafkaSink {
             records += TaskRecords::from_payload(&output.payload)?.records;
         }
         if !self.options.is_exactly_once {
-            run.producer.flush().await?;
+            run.producer.delivered().await?;
             return Ok(Value::Null);
         }
         let markers = self.markers(&run.ctx);
@@ -199,7 +199,8 @@ impl Sink for KafkaSink {
             };
             run.producer.send(record, usize::try_from(records).unwrap_or(usize::MAX)).await?;
         }
-        run.producer.flush().await?;
+        // What is known to be undeliverable fails here; the rest as the transaction is committed.
+        run.producer.failure()?;
         let producers = run.producer.transactional_id().map(str::to_owned).into_iter().collect();
         let marker_topic = markers.map(|markers| markers.name().to_owned());
         wire::to_value(&Prepared { records, marker: Some(batch), marker_topic, producers })

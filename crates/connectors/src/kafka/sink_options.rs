@@ -22,7 +22,7 @@ const OWN_OPTIONS: [OptionSpec; 6] = [
     ),
     OptionSpec::new(
         "transactionTimeout",
-        "exactly-once: the broker aborts a transaction that is open for longer, default 60s; at most the broker's transaction.max.timeout.ms",
+        "exactly-once: the broker aborts a transaction that is open for longer, default 60s; at most the broker's transaction.max.timeout.ms. At-least-once: how long the last records of a batch are waited for",
     ),
     OptionSpec::new("batchHeaders", "records carry the headers millstream.query, millstream.batch and millstream.sequence, default false"),
     OptionSpec::new("mode", "of batch writes: append or error; both add to the topic"),

@@ -11,6 +11,7 @@ mod testkit;
 mod transactions;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -101,6 +102,17 @@ impl Reading {
 
     async fn plan(&mut self) -> Result<Option<SourceRange>> {
         self.plan_with(&Admission::default()).await
+    }
+
+    /// What is planned once the brokers have told each other what has changed: until then there is nothing to plan.
+    async fn plan_soon(&mut self) -> Result<SourceRange> {
+        for _ in 0..200 {
+            if let Some(range) = self.plan().await? {
+                return Ok(range);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nothing was planned within 10 s");
     }
 
     async fn plan_with(&mut self, admission: &Admission) -> Result<Option<SourceRange>> {

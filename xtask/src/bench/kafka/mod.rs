@@ -1,0 +1,258 @@
+//! The benchmarks over Kafka: topics on a broker of our own, whose work is not counted.
+//!
+//! Here is what reads or writes to the end of its input; [`live`] measures queries that go on. Topics are filled and read by a client
+//! that is not ours (`benches/kafka.py`).
+
+mod live;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::runs::Runs;
+use super::table::{Table, grouped};
+use super::{Cost, Wish, data, link_all, measure, millstream, read_all, spark_python, target, verdict, workdir};
+use crate::run::{Outcome, root, status, stdout};
+use crate::services::Kafka;
+use crate::tools;
+
+const PARTITIONS: &str = "4";
+const FILES: u64 = 20;
+const START_UP_ROWS: u64 = 100;
+/// What `benches/gen.py` makes: the events in one folder, the campaigns in another.
+const KIND: &str = "ysb-json";
+
+/// One job in `benches/jobs`, and what it has to reach.
+struct Job {
+    name: &'static str,
+    n_rows: u64,
+    rows_per_cpu_s: f64,
+    times_the_peer: f64,
+    from: From,
+    to: To,
+}
+
+#[derive(PartialEq)]
+enum From {
+    Topic,
+    Files,
+}
+
+#[derive(PartialEq)]
+enum To {
+    /// The console shows how many records were counted.
+    Console,
+    /// Windows, in Parquet files.
+    Files,
+    /// Windows, in a topic.
+    Topic,
+    /// The values as they came, in a topic.
+    SameInTopic,
+}
+
+const JOBS: &[Job] = &[
+    Job { name: "kafka-read", n_rows: 10_000_000, rows_per_cpu_s: 1_500_000.0, times_the_peer: 5.0, from: From::Topic, to: To::Console },
+    Job { name: "kafka-ysb", n_rows: 4_000_000, rows_per_cpu_s: 600_000.0, times_the_peer: 5.0, from: From::Topic, to: To::Files },
+    Job { name: "kafka-ysb-kafka", n_rows: 4_000_000, rows_per_cpu_s: 600_000.0, times_the_peer: 5.0, from: From::Topic, to: To::Topic },
+    Job {
+        name: "kafka-write",
+        n_rows: 5_000_000,
+        rows_per_cpu_s: 1_000_000.0,
+        times_the_peer: 4.0,
+        from: From::Files,
+        to: To::SameInTopic,
+    },
+];
+
+/// The names of the benchmarks.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    JOBS.iter().map(|job| job.name).chain(live::NAMES)
+}
+
+/// Fills the topics, runs, checks, prints.
+pub fn run(wish: &Wish) -> Outcome {
+    if wish.kills.is_some() {
+        return Err(format!("{} has no kills: cargo xtask kill --store kafka", wish.name));
+    }
+    let Some(job) = JOBS.iter().find(|job| job.name == wish.name) else { return live::run(wish) };
+    let n_files = wish.files.unwrap_or(FILES);
+    let n_rows = wish.rows.unwrap_or(job.n_rows) / n_files.max(1) * n_files;
+    let python = tools::python()?;
+    let mut bench = Bench {
+        job,
+        full: data(&python, KIND, wish.seed, n_files, n_rows)?,
+        tiny: data(&python, KIND, wish.seed, 1, START_UP_ROWS)?,
+        broker: Kafka::start()?,
+        python,
+        n_topics: 0,
+    };
+    bench.load()?;
+    let ours = bench.runs(&Engine::Millstream { program: millstream(wish)? }, wish.reps)?;
+    println!("check: {}", bench.check(&ours, n_rows)?);
+    let theirs = if wish.spark {
+        let theirs = bench.runs(&Engine::Spark { python: spark_python()?, jars: tools::spark_kafka()? }, wish.reps)?;
+        println!("check: {}", bench.check(&theirs, n_rows)?);
+        Some(theirs)
+    } else {
+        None
+    };
+    print(job, n_rows, &ours.runs, theirs.as_ref().map(|theirs| &theirs.runs), wish);
+    Ok(())
+}
+
+/// Who runs a job.
+enum Engine {
+    Millstream { program: PathBuf },
+    Spark { python: PathBuf, jars: PathBuf },
+}
+
+impl Engine {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Millstream { .. } => "millstream",
+            Self::Spark { .. } => "spark",
+        }
+    }
+}
+
+/// What an engine's runs cost, and where its last one left its results.
+struct Ran {
+    runs: Runs,
+    folder: PathBuf,
+    topic: String,
+}
+
+struct Bench {
+    job: &'static Job,
+    full: PathBuf,
+    tiny: PathBuf,
+    broker: Kafka,
+    python: PathBuf,
+    /// Of results, so far: each run writes to a topic of its own.
+    n_topics: u32,
+}
+
+impl Bench {
+    /// The client that is not ours, doing that.
+    fn client(&self, what: &str) -> Command {
+        client(&self.python, &self.broker, what)
+    }
+
+    /// Fills the topics that the job reads.
+    fn load(&self) -> Outcome {
+        if self.job.from == From::Topic {
+            for (topic, data) in [("full", &self.full), ("tiny", &self.tiny)] {
+                let loaded = stdout(self.client("load").args([topic, PARTITIONS]).arg(data.join("events")))?;
+                println!("{topic}: {} records loaded", loaded.trim());
+            }
+        }
+        Ok(())
+    }
+
+    /// All runs of one engine: start-up and full interleaved, so that a noisy minute hits both.
+    fn runs(&mut self, engine: &Engine, n_reps: usize) -> Outcome<Ran> {
+        let mut ran = Ran { runs: Runs::of(engine.name()), folder: PathBuf::new(), topic: String::new() };
+        for rep in 1..=n_reps {
+            let (start_up, _, _) = self.one(engine, "tiny")?;
+            let full;
+            (full, ran.folder, ran.topic) = self.one(engine, "full")?;
+            ran.runs.add(rep, n_reps, start_up, full);
+        }
+        Ok(ran)
+    }
+
+    /// One run over `full` or `tiny`: what it cost, and where its results are.
+    fn one(&mut self, engine: &Engine, size: &str) -> Outcome<(Cost, PathBuf, String)> {
+        let folder = workdir(&format!("{}-{}-{size}", self.job.name, engine.name()), None)?;
+        let data = if size == "full" { &self.full } else { &self.tiny };
+        // What comes through the broker is not in files, and the other way round.
+        match self.job.from {
+            From::Topic => link_all(&data.join("campaigns"), &folder.join("data").join("campaigns"))?,
+            From::Files => {
+                link_all(&data.join("events"), &folder.join("data"))?;
+                read_all(&folder.join("data"))?;
+            }
+        }
+        self.n_topics += 1;
+        let to = format!("{}-{size}-{}", engine.name(), self.n_topics);
+        if matches!(self.job.to, To::Topic | To::SameInTopic) {
+            status(self.client("make").args([&to, PARTITIONS]))?;
+        }
+        let bootstrap = self.broker.bootstrap_servers();
+        let cost = match engine {
+            Engine::Millstream { program } => {
+                write_job(self.job.name, &folder, &[("@BOOTSTRAP@", &bootstrap), ("@FROM@", size), ("@TO@", &to)])?;
+                measure(&self.python, &folder, None, program, &["run", "job.sql"])?
+            }
+            Engine::Spark { python, jars } => {
+                let (script, jars) = (root().join("benches/spark_kafka_job.py"), jars.to_string_lossy());
+                measure(&self.python, &folder, None, python, &[&script.to_string_lossy(), self.job.name, &jars, &bootstrap, size, &to])?
+            }
+        };
+        Ok((cost, folder, to))
+    }
+
+    /// Whether the last run gave what is right.
+    fn check(&self, ran: &Ran, n_rows: u64) -> Outcome<String> {
+        let mut windows = Command::new(&self.python);
+        windows.arg(root().join("benches/windows.py")).arg(KIND).arg(&self.full);
+        match self.job.to {
+            To::Console => counted(&ran.folder.join("log"), n_rows),
+            To::Files => verdict(windows.arg(ran.folder.join("out"))),
+            To::Topic => {
+                let dumped = ran.folder.join("dump.json");
+                status(self.client("dump").arg(&ran.topic).arg(&dumped))?;
+                verdict(windows.arg(dumped))
+            }
+            To::SameInTopic => verdict(self.client("equal").arg(&ran.topic).arg(self.full.join("events"))),
+        }
+    }
+}
+
+/// `benches/kafka.py` doing that on the broker.
+fn client(python: &Path, broker: &Kafka, what: &str) -> Command {
+    let mut client = Command::new(python);
+    client.arg(root().join("benches/kafka.py")).args([what, &broker.bootstrap_servers()]);
+    client
+}
+
+/// The job of that name as `job.sql` in a folder, with these words put in.
+fn write_job(name: &str, folder: &Path, words: &[(&str, &str)]) -> Outcome {
+    let job = root().join("benches/jobs").join(format!("{name}.sql"));
+    let text = fs::read_to_string(&job).map_err(|e| format!("cannot read {}: {e}", job.display()))?;
+    let text = words.iter().fold(text, |text, (word, by)| text.replace(word, by));
+    let job = folder.join("job.sql");
+    fs::write(&job, text).map_err(|e| format!("cannot write {}: {e}", job.display()))
+}
+
+/// What the console showed last.
+fn counted(log: &Path, n_rows: u64) -> Outcome<String> {
+    let text = fs::read_to_string(log).map_err(|e| format!("cannot read {}: {e}", log.display()))?;
+    let mut counts = text.lines().filter_map(|line| line.trim_matches(['|', ' ']).parse::<u64>().ok());
+    match counts.next_back() {
+        Some(n) if n == n_rows => Ok(format!("{n} records counted")),
+        other => Err(format!("{other:?} records were counted, not {n_rows}: {}", log.display())),
+    }
+}
+
+fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish) {
+    #[expect(clippy::cast_precision_loss, reason = "a count of rows, shown with four digits")]
+    let rows = n_rows as f64;
+    let mut table = Table::new(&["engine", "records", "CPU-s", "start-up CPU-s", "records/CPU-s net", "peak RSS MB", "wall s"]);
+    for runs in std::iter::once(ours).chain(theirs) {
+        table.row(&[
+            runs.name.to_owned(),
+            grouped(rows),
+            format!("{:.2}", runs.cpu_s()),
+            format!("{:.2}", runs.start_up_cpu_s()),
+            grouped(rows / runs.net_cpu_s()),
+            format!("{:.0}", runs.peak_rss_mb()),
+            format!("{:.1}", runs.wall_s()),
+        ]);
+    }
+    println!("\n{} (seed {}, median of {} runs)\n\n{table}", job.name, wish.seed, wish.reps);
+    target("records per CPU-second, net", rows / ours.net_cpu_s(), job.rows_per_cpu_s);
+    if let Some(theirs) = theirs {
+        target("records per CPU-second, net, against Spark", theirs.net_cpu_s() / ours.net_cpu_s(), job.times_the_peer);
+    }
+}
