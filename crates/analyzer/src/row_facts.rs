@@ -46,6 +46,11 @@ pub enum Seed {
 }
 
 impl RowFact {
+    /// Whether it is drawn from a seed of the user's.
+    pub(crate) fn has_given_seed(&self) -> bool {
+        matches!(self, Self::Rand(Seed::Given(_)) | Self::Randn(Seed::Given(_)) | Self::Uuid(Seed::Given(_)) | Self::Bits(Seed::Given(_)))
+    }
+
     /// The type of the column.
     pub fn data_type(&self) -> DataType {
         match self {

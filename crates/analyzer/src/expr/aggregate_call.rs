@@ -28,6 +28,17 @@ impl Resolver<'_> {
     }
 
     fn collect_aggregate(&mut self, cx: &mut ExprCx, typed: Typed, name: &str, span: Span) -> Result<Typed> {
+        if let DfExpr::AggregateFunction(call) = &typed.expr
+            && call.params.filter.as_ref().is_some_and(|filter| cx.facts.has_call_in(filter))
+        {
+            let what = format!("the FILTER of {name}() hangs on chance or on where a row stands");
+            return Err(AnalysisError::invalid("INVALID_AGGREGATE_FILTER.NON_DETERMINISTIC", what, span));
+        }
+        if cx.facts.has_call_in(&typed.expr) {
+            let what = format!("an argument of the aggregate {name}() hangs on chance or on where a row stands");
+            let error = AnalysisError::invalid("AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION", what, span);
+            return Err(error.hint("compute it in a subquery"));
+        }
         let mut aggregates = std::mem::replace(&mut cx.aggregates, Collect::Refused(""));
         let column = aggregates.add(self, typed);
         cx.aggregates = aggregates;

@@ -20,6 +20,7 @@ mod special;
 mod subquery;
 mod temporal;
 mod time_window;
+mod used_facts;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr as DfExpr;
@@ -28,7 +29,6 @@ use millstream_sql::ir::{CalendarInterval, DataType, Expr, UnresolvedFunction};
 
 use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
-use crate::row_facts::RowFact;
 use crate::scope::{Attribute, AttributeWatermark, column};
 
 pub(crate) use attribute::Item;
@@ -38,6 +38,7 @@ pub(crate) use operators::text_arg;
 pub(crate) use predicate::call_text;
 pub(crate) use session_window::SessionBounds;
 pub(crate) use time_window::{Sliding, TimeWindow};
+pub(crate) use used_facts::UsedFacts;
 
 /// A resolved expression.
 #[derive(Clone, Debug)]
@@ -169,10 +170,8 @@ pub(crate) struct ExprCx {
     pub(crate) outputs_first: bool,
     pub(crate) aggregates: Collect,
     pub(crate) windows: Collect,
-    /// The column of the batch's time, once it is used.
-    pub(crate) batch_time: Option<u64>,
-    /// Columns that hang on where a row stands (`rand()`), one per call.
-    pub(crate) row_facts: Vec<(u64, RowFact)>,
+    /// Columns that are known only when a row's batch runs.
+    pub(crate) facts: UsedFacts,
     /// Arguments of enclosing lambdas, innermost last.
     pub(crate) lambdas: Vec<(String, Typed)>,
     /// The keys of grouping sets and the column of their id, where `grouping()` is legal.
@@ -212,7 +211,7 @@ fn passes_on_conjuncts(call: &UnresolvedFunction) -> bool {
 impl ExprCx {
     /// Whether expressions use columns that the input does not have by itself.
     pub(crate) fn adds_columns(&self) -> bool {
-        self.batch_time.is_some() || !self.row_facts.is_empty()
+        !self.facts.is_empty()
     }
 
     /// Also knows the input's event times.
@@ -243,8 +242,7 @@ impl ExprCx {
             outputs_first: false,
             aggregates: Collect::Refused(clause),
             windows: Collect::Refused(clause),
-            batch_time: None,
-            row_facts: vec![],
+            facts: UsedFacts::default(),
             lambdas: vec![],
             grouping: None,
             is_inside_aggregate: false,
@@ -343,23 +341,6 @@ impl Resolver<'_> {
             )
             .hint("compare it with something, or ask whether it IS NOT NULL")),
         }
-    }
-
-    /// The batch's time as a column.
-    pub(crate) fn batch_time(&mut self, cx: &mut ExprCx) -> DfExpr {
-        let id = match cx.batch_time {
-            Some(id) => id,
-            None => self.next_id(),
-        };
-        cx.batch_time = Some(id);
-        column(id)
-    }
-
-    /// A column that hangs on where a row stands; every call has its own.
-    pub(crate) fn row_fact(&mut self, cx: &mut ExprCx, make: impl FnOnce(u64) -> RowFact) -> DfExpr {
-        let id = self.next_id();
-        cx.row_facts.push((id, make(id)));
-        column(id)
     }
 
     /// The value of a constant expression.

@@ -77,14 +77,14 @@ impl Resolver<'_> {
             }
             ("rand" | "random" | "randn", [] | [_]) => self.random(cx, name, call.args.first(), span)?,
             ("uuid", []) => {
-                let expr = self.row_fact(cx, |id| RowFact::Uuid(Seed::OfBatch(id)));
+                let expr = self.row_fact(cx, span, |id| RowFact::Uuid(Seed::OfBatch(id)));
                 Typed::new(expr, DataType::String, false, "uuid()")
             }
             ("monotonically_increasing_id", []) => {
-                Typed::new(self.row_fact(cx, |_| RowFact::RowId), DataType::Long, false, "monotonically_increasing_id()")
+                Typed::new(self.row_fact(cx, span, |_| RowFact::RowId), DataType::Long, false, "monotonically_increasing_id()")
             }
             ("spark_partition_id", []) => {
-                Typed::new(self.row_fact(cx, |_| RowFact::PartitionId), DataType::Int, false, "SPARK_PARTITION_ID()")
+                Typed::new(self.row_fact(cx, span, |_| RowFact::PartitionId), DataType::Int, false, "SPARK_PARTITION_ID()")
             }
             ("shuffle", [list] | [list, _]) => {
                 let list = self.expr(cx, list)?;
@@ -95,7 +95,7 @@ impl Resolver<'_> {
                     }
                     None => (None, format!("shuffle({})", list.name)),
                 };
-                let bits = self.row_fact(cx, |id| RowFact::Bits(seed.map_or(Seed::OfBatch(id), Seed::Given)));
+                let bits = self.row_fact(cx, span, |id| RowFact::Bits(seed.map_or(Seed::OfBatch(id), Seed::Given)));
                 let bits = Typed::new(bits, DataType::Long, false, "bits");
                 let Some(def) = millstream_functions::scalar(name) else { return Ok(None) };
                 let data_type = list.data_type.clone();
@@ -165,7 +165,7 @@ impl Resolver<'_> {
             }
             None => (None, format!("{shown}()")),
         };
-        let expr = self.row_fact(cx, |id| {
+        let expr = self.row_fact(cx, span, |id| {
             let seed = given.map_or(Seed::OfBatch(id), Seed::Given);
             if name == "randn" { RowFact::Randn(seed) } else { RowFact::Rand(seed) }
         });

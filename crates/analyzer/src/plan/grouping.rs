@@ -230,6 +230,7 @@ impl Resolver<'_> {
         let aggregates = std::mem::replace(&mut cx.aggregates, Collect::Refused("GROUP BY"));
         let windows = std::mem::replace(&mut cx.windows, Collect::Refused("GROUP BY"));
         let typed = self.expr(cx, expr);
+        cx.facts.are_of_keys();
         cx.aggregates = aggregates;
         cx.windows = windows;
         let typed = match typed {
@@ -401,6 +402,18 @@ impl Grouped {
             });
         }
         projection(exprs, plan)
+    }
+
+    /// The columns of the input that keys and these calls use.
+    pub(crate) fn used_columns(&self, calls: &[Collected]) -> HashSet<String> {
+        let exprs = self.keys.iter().map(|key| &key.expr).chain(calls.iter().map(|call| &call.expr));
+        exprs.flat_map(|expr| expr.column_refs()).map(|column| column.name.clone()).collect()
+    }
+
+    /// Names of columns but for those of keys.
+    pub(crate) fn without_keys(&self, names: HashSet<String>) -> HashSet<String> {
+        let keys: HashSet<String> = self.keys.iter().map(|key| plan_name(key.id)).collect();
+        names.into_iter().filter(|name| !keys.contains(name)).collect()
     }
 
     /// Whether an expression over the groups has a key that a grouping set leaves out, and which is null there.

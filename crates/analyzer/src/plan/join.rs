@@ -49,7 +49,7 @@ impl Resolver<'_> {
                 let typed = self.condition(&mut cx, condition, "JOIN")?;
                 let left = Rel { plan: super::with_batch_time(left.plan, &cx)?, ..left };
                 let out = joined(left, right, *kind, Some(typed.expr))?;
-                if !cx.row_facts.is_empty() {
+                if cx.facts.calls().next().is_some() {
                     return Err(AnalysisError::invalid(
                         "INVALID_NON_DETERMINISTIC_EXPRESSIONS",
                         "a join condition cannot draw random numbers",
@@ -57,7 +57,7 @@ impl Resolver<'_> {
                     ));
                 }
                 // The batch's time may not leave the join.
-                if cx.batch_time.is_some() {
+                if cx.facts.batch_time().is_some() {
                     let exprs = out.attrs.iter().map(Attribute::column).collect();
                     return Ok(Rel { plan: projection(exprs, out.plan.clone())?, ..out });
                 }

@@ -32,7 +32,7 @@ use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Plan};
 
 use crate::error::{AnalysisError, Result};
-use crate::expr::{ExprCx, Sliding, Typed};
+use crate::expr::{ExprCx, Sliding, Typed, UsedFacts};
 use crate::nodes::EventTimeWatermarkNode;
 use crate::resolver::{CteNode, Resolver};
 use crate::row_facts::{RowFact, RowFactNode};
@@ -404,10 +404,7 @@ fn with_row_facts(
     cx: &ExprCx,
     of_windows: impl Fn(LogicalPlan, &Sliding) -> Result<LogicalPlan>,
 ) -> Result<LogicalPlan> {
-    let mut plan = match cx.batch_time {
-        Some(id) => RowFactNode::try_new(input, plan_name(id), RowFact::BatchTime)?.into_plan(),
-        None => input,
-    };
+    let mut plan = with_time_of_batch(input, &cx.facts)?;
     // Rows without a time fall into no window of time.
     for window in &cx.time_windows {
         let known = DfExpr::IsNotNull(Box::new(window.time.clone()));
@@ -416,8 +413,21 @@ fn with_row_facts(
             plan = of_windows(plan, sliding)?;
         }
     }
-    for (id, fact) in &cx.row_facts {
-        plan = RowFactNode::try_new(plan, plan_name(*id), *fact)?.into_plan();
+    with_calls(plan, &cx.facts)
+}
+
+/// The input with facts of its rows, above an aggregation: there are no windows to make any more.
+pub(crate) fn with_facts(input: LogicalPlan, facts: &UsedFacts) -> Result<LogicalPlan> {
+    with_calls(with_time_of_batch(input, facts)?, facts)
+}
+
+fn with_time_of_batch(input: LogicalPlan, facts: &UsedFacts) -> Result<LogicalPlan> {
+    match facts.batch_time() {
+        Some(id) => Ok(RowFactNode::try_new(input, plan_name(id), RowFact::BatchTime)?.into_plan()),
+        None => Ok(input),
     }
-    Ok(plan)
+}
+
+fn with_calls(input: LogicalPlan, facts: &UsedFacts) -> Result<LogicalPlan> {
+    facts.calls().try_fold(input, |plan, (id, fact)| Ok(RowFactNode::try_new(plan, plan_name(id), fact)?.into_plan()))
 }

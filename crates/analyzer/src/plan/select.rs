@@ -7,11 +7,11 @@
 //! input ─ generator ─ batch time ─ [keys] ─ Aggregate ─ Filter (HAVING) ─ Window ─ Filter (QUALIFY) ─ Projection(s) ─ Sort ─ Projection
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr as DfExpr, Filter, LogicalPlan};
+use datafusion::logical_expr::{Expr as DfExpr, Filter, LogicalPlan, SortExpr};
 use millstream_sql::Span;
 use millstream_sql::ir::{Expr, Grouping, Plan};
 
@@ -19,9 +19,9 @@ use super::grouping::Grouped;
 use super::select_block::{Block, take_apart};
 use super::select_list::list_plan;
 use super::sort::Order;
-use super::{window_plan, with_batch_time, with_batch_time_and_whole_rows};
+use super::{window_plan, with_batch_time, with_batch_time_and_whole_rows, with_facts};
 use crate::error::{AnalysisError, Result};
-use crate::expr::{Collect, ExprCx, Item, Typed};
+use crate::expr::{Collect, Collected, ExprCx, Item, Typed, UsedFacts};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, AttributeWatermark, Rel};
 use crate::stream_check;
@@ -108,7 +108,7 @@ impl Resolver<'_> {
         cx.outputs_first = true;
         let having = block.having.iter().map(|expr| self.condition(&mut cx, expr, "HAVING")).collect::<Result<Vec<_>>>()?;
         let qualify = block.qualify.iter().map(|expr| self.condition(&mut cx, expr, "QUALIFY")).collect::<Result<Vec<_>>>()?;
-        let mut keys = match order {
+        let keys = match order {
             Some(order) => self.sort_keys(&mut cx, order.keys, &outs)?,
             None => vec![],
         };
@@ -119,14 +119,10 @@ impl Resolver<'_> {
             .collect();
         let Rel { plan, is_streaming, .. } = rel.clone();
         let on_stream = grouped.as_ref().filter(|_| is_streaming).map(|grouped| grouped.on_stream(&cx));
-        let mut plan = match &on_stream {
-            Some(on_stream) if on_stream.takes_whole_rows() => with_batch_time_and_whole_rows(plan, &cx)?,
-            _ => with_batch_time(plan, &cx)?,
-        };
-        let mut inline: HashMap<String, DfExpr> = HashMap::new();
+        let mut above = Above { having, qualify, keys, windows: cx.windows.items().to_vec() };
+        let mut facts_above = UsedFacts::default();
         let n_outs = outs.len();
         if let Some(grouped) = &grouped {
-            plan = grouped.plan(self, plan, cx.aggregates.items(), on_stream)?;
             // Without stars there is one column for each entry of the list, which the error then points at.
             let place = |idx: usize| match block.exprs.get(idx) {
                 Some(expr) if block.exprs.len() == n_outs => expr.span(),
@@ -138,36 +134,31 @@ impl Resolver<'_> {
                     (out.typed.nullable, out.attr.nullable) = (true, true);
                 }
             }
-            for key in &mut keys {
-                key.expr = grouped.over_groups(key.expr.clone(), "ORDER BY", block.span)?;
-            }
+            above.put_over_groups(grouped, block.span)?;
+            let used: HashSet<String> = outs.iter().flat_map(|out| names_in(&out.typed.expr)).chain(above.names()).collect();
+            facts_above = cx.facts.among(&grouped.without_keys(used));
+            cx.facts = cx.facts.among(&grouped.used_columns(cx.aggregates.items()));
         }
-        for out in &outs {
-            inline.insert(out.attr.plan_name(), out.typed.expr.clone());
-        }
-        let below = |condition: Typed, clause: &str| -> Result<DfExpr> {
-            let expr = match &grouped {
-                Some(grouped) => grouped.over_groups(condition.expr, clause, block.span)?,
-                None => condition.expr,
-            };
-            inlined(expr, &inline)
+        let mut plan = match &on_stream {
+            Some(on_stream) if on_stream.takes_whole_rows() => with_batch_time_and_whole_rows(plan, &cx)?,
+            _ => with_batch_time(plan, &cx)?,
         };
-        for condition in having {
-            plan = LogicalPlan::Filter(Filter::try_new(below(condition, "HAVING")?, Arc::new(plan))?);
+        if let Some(grouped) = &grouped {
+            plan = with_facts(grouped.plan(self, plan, cx.aggregates.items(), on_stream)?, &facts_above)?;
         }
-        let windows = cx.windows.items().to_vec();
+        let inline: HashMap<String, DfExpr> = outs.iter().map(|out| (out.attr.plan_name(), out.typed.expr.clone())).collect();
+        let Above { having, qualify, keys, windows } = above;
+        for condition in having {
+            plan = LogicalPlan::Filter(Filter::try_new(inlined(condition.expr, &inline)?, Arc::new(plan))?);
+        }
         if !windows.is_empty() {
             stream_check::window_function(&rel, block.span)?;
             for window in windows {
-                let expr = match &grouped {
-                    Some(grouped) => grouped.over_groups(window.expr, "OVER", block.span)?,
-                    None => window.expr,
-                };
-                plan = window_plan(inlined(expr, &inline)?, window.id, plan)?;
+                plan = window_plan(inlined(window.expr, &inline)?, window.id, plan)?;
             }
         }
         for condition in qualify {
-            plan = LogicalPlan::Filter(Filter::try_new(below(condition, "QUALIFY")?, Arc::new(plan))?);
+            plan = LogicalPlan::Filter(Filter::try_new(inlined(condition.expr, &inline)?, Arc::new(plan))?);
         }
         if order.is_some() && grouped.is_none() {
             stream_check::sort(&rel, order.map_or(Span::NONE, |order| order.span))?;
@@ -182,6 +173,40 @@ impl Resolver<'_> {
         let attrs: Vec<Attribute> = outs.into_iter().map(|out| out.attr).chain(metadata).collect();
         Ok(Rel { plan, attrs, is_streaming, watermarks })
     }
+}
+
+/// What stands above the aggregation, but for the list.
+struct Above {
+    having: Vec<Typed>,
+    qualify: Vec<Typed>,
+    keys: Vec<SortExpr>,
+    windows: Vec<Collected>,
+}
+
+impl Above {
+    fn exprs(&mut self) -> impl Iterator<Item = (&mut DfExpr, &'static str)> {
+        let having = self.having.iter_mut().map(|condition| (&mut condition.expr, "HAVING"));
+        let qualify = self.qualify.iter_mut().map(|condition| (&mut condition.expr, "QUALIFY"));
+        let keys = self.keys.iter_mut().map(|key| (&mut key.expr, "ORDER BY"));
+        let windows = self.windows.iter_mut().map(|window| (&mut window.expr, "OVER"));
+        keys.chain(having).chain(windows).chain(qualify)
+    }
+
+    fn put_over_groups(&mut self, grouped: &Grouped, span: Span) -> Result<()> {
+        for (expr, clause) in self.exprs() {
+            *expr = grouped.over_groups(std::mem::take(expr), clause, span)?;
+        }
+        Ok(())
+    }
+
+    /// The columns that are used.
+    fn names(&mut self) -> Vec<String> {
+        self.exprs().flat_map(|(expr, _)| names_in(expr)).collect()
+    }
+}
+
+fn names_in(expr: &DfExpr) -> Vec<String> {
+    expr.column_refs().into_iter().map(|column| column.name.clone()).collect()
 }
 
 /// Columns of the list replaced by what they are computed from.
