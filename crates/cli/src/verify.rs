@@ -56,11 +56,15 @@ fn clear(folder: &Path) {
 }
 
 fn describe(report: &DatasetReport, seed: u64, text: &mut String) {
-    let DatasetReport { name, n_runs, n_lives, n_crashes, n_rows, n_late, .. } = report;
+    let DatasetReport { name, n_runs, n_lives, n_crashes, n_rows, n_late, n_partly_late, .. } = report;
     match &report.verdict {
         Verdict::Equal => {
             let late = if *n_late == 0 { String::new() } else { format!(", {n_late} late rows left out") };
-            *text += &format!("{name}: equal, {n_rows} rows ({n_runs} streams, {n_lives} starts, {n_crashes} crashes{late})\n");
+            let partly = match n_partly_late {
+                0 => String::new(),
+                n => format!(", {n} rows that were late for some of their windows left out of stream and batch"),
+            };
+            *text += &format!("{name}: equal, {n_rows} rows ({n_runs} streams, {n_lives} starts, {n_crashes} crashes{late}{partly})\n");
         }
         Verdict::NotComparable(why) => *text += &format!("{name}: not comparable: {why}\n"),
         Verdict::Different { run, difference } => {

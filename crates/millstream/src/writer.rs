@@ -15,7 +15,7 @@ use millstream_connectors::{ForeachBatch, RowWriterFactory, STORE_OPTIONS, forea
 use millstream_core::connector::SinkRequest;
 use millstream_core::options::parse_duration;
 use millstream_core::{BatchId, Error, OptionSpec, Options, OutputMode, Result, Sink};
-use millstream_engine::physical::late_table::late_rows_schema;
+use millstream_engine::physical::late_table::{KeptLateRows, late_rows_schema};
 use millstream_engine::stream::compare_with_checkpoint;
 use millstream_engine::stream::definition::CheckpointLife;
 use millstream_engine::{Engine, QueryDefinition, RowErrors, StateComparison, StreamingQuery, TableGates, Trigger};
@@ -219,7 +219,10 @@ pub(crate) const ALLOW_STATE_DROP: &str = "allowStateDrop";
 const STATE_KEY_GROUPS: &str = "stateKeyGroups";
 
 /// The folder of the rows that came too late.
-const LATE_ROWS_PATH: &str = "lateRowsPath";
+pub(crate) const LATE_ROWS_PATH: &str = "lateRowsPath";
+
+/// Whether rows that are late for some of their windows only go there, too.
+pub(crate) const PARTLY_LATE_ROWS: &str = "partlyLateRows";
 
 /// Says that the result does not hang on how the input is cut, where that cannot be seen: `millstream verify` then compares.
 pub(crate) const INDEPENDENT_OF_CUTS: &str = "independentOfCuts";
@@ -237,6 +240,7 @@ const ENGINE_OPTIONS: [&str; 15] = [
     "changes",
     "upsertKey",
     LATE_ROWS_PATH,
+    PARTLY_LATE_ROWS,
     ALLOW_STATE_DROP,
     STATE_KEY_GROUPS,
     INDEPENDENT_OF_CUTS,
@@ -415,6 +419,7 @@ impl DataStreamWriter {
             runs_no_data_batches,
             flushes: flushes(&own, trigger)?,
             late_rows,
+            kept_late_rows: kept_late_rows(&own)?,
             gates: TableGates::default(),
             idle_event_interval,
         })
@@ -494,6 +499,15 @@ async fn late_rows(session: &Session, own: &Options, written: &Options) -> Resul
         clock: Arc::clone(session.engine().clock()),
     };
     session.engine().registry().for_format(&request.format)?.sink(request).await.map(Some)
+}
+
+/// `partlyLateRows`: which rows go there.
+fn kept_late_rows(own: &Options) -> Result<KeptLateRows> {
+    let also_partly = own.get_bool(PARTLY_LATE_ROWS)?.unwrap_or(false);
+    if also_partly && own.get(LATE_ROWS_PATH).is_none() {
+        return Err(Error::invalid(format!("{PARTLY_LATE_ROWS} needs {LATE_ROWS_PATH}: the folder of the table that the rows go to")));
+    }
+    Ok(if also_partly { KeptLateRows::AlsoPartly } else { KeptLateRows::Late })
 }
 
 /// `flush`: when the input has ended, everything is final.

@@ -22,7 +22,7 @@ use millstream_core::{ConnectorRegistry, Error, Options, ReaderSpec, Result, Tim
 use serde::{Deserialize, Serialize};
 
 use super::future_guard::{FutureGuardExec, FutureGuardSpec};
-use super::late_table::LateTable;
+use super::late_table::{KeptLateRows, LateTable};
 use super::row_guard::RowGuardSpec;
 use super::source_filter::SourceFilter;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
@@ -135,6 +135,7 @@ struct LateTableWire {
     table: DeadLettersWire,
     writer_no: u32,
     sources: String,
+    kept: KeptLateRows,
 }
 
 impl PhysicalExtensionCodec for PlanCodec {
@@ -216,8 +217,8 @@ impl PlanCodec {
     }
 
     fn late_table_of(&self, wire: LateTableWire) -> Result<LateTable> {
-        let LateTableWire { table, writer_no, sources } = wire;
-        Ok(LateTable { table: self.dead_letters_of(table)?, writer_no, sources })
+        let LateTableWire { table, writer_no, sources, kept } = wire;
+        Ok(LateTable { table: self.dead_letters_of(table)?, writer_no, sources, kept })
     }
 
     fn dead_letters_of(&self, wire: DeadLettersWire) -> Result<DeadLetters> {
@@ -324,8 +325,8 @@ fn fact_of(fact: &str, given: Option<i64>, call: u64) -> Result<RowFact> {
 }
 
 fn to_late_table_wire(late: &LateTable) -> Result<LateTableWire> {
-    let LateTable { table, writer_no, sources } = late.clone();
-    Ok(LateTableWire { table: to_dead_letters_wire(&table)?, writer_no, sources })
+    let LateTable { table, writer_no, sources, kept } = late.clone();
+    Ok(LateTableWire { table: to_dead_letters_wire(&table)?, writer_no, sources, kept })
 }
 
 fn to_dead_letters_wire(target: &DeadLetters) -> Result<DeadLettersWire> {

@@ -40,7 +40,7 @@ pub mod watermark;
 pub use codec::PlanCodec;
 pub use dead_letters::DeadLetters;
 pub use future_guard::FutureGuardExec;
-pub use late_table::{LATE_ROWS_SINK, LateTable};
+pub use late_table::{KeptLateRows, LATE_ROWS_SINK, LateTable};
 pub use operator::{Operator, OperatorExec};
 pub use planner::PhysicalPlans;
 pub use read_to_end::{ReadToEndExec, read_streams_to_their_end};

@@ -13,6 +13,7 @@ use millstream_state::Location;
 
 use super::trigger::Trigger;
 use crate::engine::RowErrors;
+use crate::physical::KeptLateRows;
 use crate::table_gate::TableGates;
 
 /// The settings that change a query's results (time zone, ...), by Spark's names; recorded with every batch.
@@ -42,6 +43,8 @@ pub struct QueryDefinition {
     /// Where rows go that come too late ([`late_rows_schema`](crate::physical::late_table::late_rows_schema)); without it
     /// they are only counted.
     pub late_rows: Option<Arc<dyn Sink>>,
+    /// Which rows go there.
+    pub kept_late_rows: KeptLateRows,
     /// The least time between the starts of two batches under the default trigger (file sinks: `commitInterval`).
     pub commit_interval: Duration,
     /// Tables that others replace while the query runs.

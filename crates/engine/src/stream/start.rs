@@ -285,7 +285,10 @@ pub(super) async fn physical_plan(
     let logical = definition.plan.logical_plan(settings).await?;
     let rows = engine.guarded_plan(&logical, definition.row_errors).await?;
     let rows = match &definition.late_rows {
-        Some(sink) => keep_late_rows(&rows, &SideTable::of(LATE_ROWS_SINK, sink, &engine.registry)?, &engine.registry)?,
+        Some(sink) => {
+            let table = SideTable::of(LATE_ROWS_SINK, sink, &engine.registry)?;
+            keep_late_rows(&rows, &table, definition.kept_late_rows, &engine.registry)?
+        }
         None => rows,
     };
     let rows = read_streams_to_their_end(rows)?;

@@ -16,7 +16,7 @@ use millstream_analyzer::EventTimeWatermarkNode;
 use millstream_connectors::MemoryStream;
 use millstream_core::crash::CRASH;
 use millstream_core::{Clock, CrashPoint, CrashPoints, Error, NoCrash, Options, Result};
-use millstream_engine::physical::late_table::late_rows_schema;
+use millstream_engine::physical::late_table::{KeptLateRows, late_rows_schema};
 use millstream_engine::physical::stateful::LateRowsExec;
 use millstream_engine::physical::{LateTable, PlanCodec, SideTable, SourceExec};
 use millstream_engine::{StreamingQuery, Trigger};
@@ -106,7 +106,7 @@ async fn operators_of_event_time_can_be_sent_elsewhere() {
     let options = Options::new().with("maxFutureSkew", "1 minute").with("deadLetterPath", dead.to_string_lossy());
     let plan = t.engine.plans().plan(&watermarked(&t, &stream, options).await).await.unwrap();
     let late = SideTable::of("lateRows", &t.sink_of("noop", "late", late_rows_schema()).await, t.engine.registry()).unwrap();
-    let late = LateTable::new(late, 3, &plan);
+    let late = LateTable::new(late, KeptLateRows::AlsoPartly, 3, &plan);
     let source = |node: Arc<dyn ExecutionPlan>| match node.downcast_ref::<SourceExec>() {
         Some(source) => Ok(Transformed::yes(Arc::new(source.with_positions(true)) as Arc<dyn ExecutionPlan>)),
         None => Ok(Transformed::no(node)),
@@ -120,7 +120,7 @@ async fn operators_of_event_time_can_be_sent_elsewhere() {
     assert_eq!(text(copy.as_ref()), text(plan.as_ref()));
     let (sent, got) = (plan.downcast_ref::<LateRowsExec>().unwrap(), copy.downcast_ref::<LateRowsExec>().unwrap());
     let (sent, got) = (sent.table().unwrap(), got.table().unwrap());
-    assert_eq!((got.writer_no, &got.sources), (3, &sent.sources));
+    assert_eq!((got.writer_no, &got.sources, got.kept), (3, &sent.sources, KeptLateRows::AlsoPartly));
     let want = [
         "EventTimeWatermarkExec: ts@a, delay=0 ms",
         "FutureGuardExec: a, max_skew=60000 ms, dead_letters=a.deadLetters",

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use millstream_connectors::{InProcess, MemoryStream, register_all};
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Clock, ConnectorRegistry, CrashPoints, NoCrash, Options, OutputMode, RandomIds, Result, Sink, SystemClock};
+use millstream_engine::physical::KeptLateRows;
 use millstream_engine::stream::StreamPlan;
 use millstream_engine::stream::definition::{CheckpointLife, Settings};
 use millstream_engine::{
@@ -124,6 +125,7 @@ impl Harness {
             row_errors: RowErrors::Fail,
             sink,
             late_rows: None,
+            kept_late_rows: KeptLateRows::default(),
             gates: TableGates::default(),
             commit_interval: Duration::ZERO,
             trigger,

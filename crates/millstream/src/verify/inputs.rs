@@ -4,6 +4,7 @@
 //! same whatever reads them. They are written as Parquet, which keeps every type.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -138,7 +139,7 @@ impl Inputs {
 }
 
 /// A row that came too late: the table, and its number among the rows of the sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LateRow {
     pub(super) table: String,
     pub(super) row: usize,
@@ -174,10 +175,16 @@ impl Table {
     }
 
     /// The table without rows that came too late.
-    pub(super) fn without(&self, late: &[LateRow]) -> Result<Self> {
+    pub(super) fn without(&self, late: &BTreeSet<LateRow>) -> Result<Self> {
+        Ok(Self { rows: self.piece(0..self.rows.num_rows(), late)?.0, ..self.clone() })
+    }
+
+    /// Some of its rows without those that came too late, and which they are.
+    pub(super) fn piece(&self, range: Range<usize>, late: &BTreeSet<LateRow>) -> Result<(RecordBatch, Vec<usize>)> {
         let late: BTreeSet<usize> = late.iter().filter(|late| late.table == self.name).map(|late| late.row).collect();
-        let kept: BooleanArray = (0..self.rows.num_rows()).map(|row| Some(!late.contains(&row))).collect();
-        Ok(Self { rows: filter_record_batch(&self.rows, &kept)?, ..self.clone() })
+        let kept: BooleanArray = range.clone().map(|row| Some(!late.contains(&row))).collect();
+        let rows = filter_record_batch(&self.rows.slice(range.start, range.len()), &kept)?;
+        Ok((rows, range.filter(|row| !late.contains(row)).collect()))
     }
 
     /// Puts rows into the table's folder, as file number `number`.

@@ -1,6 +1,7 @@
 //! Streams over pieces of the input: cut, restarted, crashed and flushed as a generator draws it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,8 +9,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_core::crash::{CRASH, FailAt};
 use millstream_core::random::SparkRandom;
-use millstream_core::{CrashPoint, CrashPoints, OutputMode, Result};
-use millstream_engine::physical::late_table::late_rows_schema;
+use millstream_core::{CrashPoint, CrashPoints, Error, OutputMode, Result};
+use millstream_engine::physical::late_table::{Missed, late_rows_schema};
 use millstream_engine::{EngineConfig, Trigger};
 use millstream_sql::Streams;
 
@@ -18,6 +19,7 @@ use super::inputs::{LateRow, file_name, with_schema};
 use super::{CHANGES, Case, Rows, Table};
 use crate::commands::to_options;
 use crate::session::Session;
+use crate::writer::{LATE_ROWS_PATH, PARTLY_LATE_ROWS};
 
 /// Pieces of a table at most.
 const PIECES_MAX: usize = 12;
@@ -50,8 +52,20 @@ pub(super) struct Stream {
     pub(super) table: Folded,
     pub(super) n_lives: u32,
     pub(super) n_crashes: u32,
-    /// Rows that came too late; `None` is one that was no row of a file any more.
-    pub(super) late: Vec<Option<LateRow>>,
+    pub(super) late: LateRows,
+}
+
+/// What of its input a stream did not take.
+#[derive(Default)]
+pub(super) struct LateRows {
+    /// Rows that came too late.
+    pub(super) late: BTreeSet<LateRow>,
+    /// How often one did: a row may be late for several operators.
+    pub(super) n_late: usize,
+    /// Rows that were late for some of their windows, and for no operator late as a whole.
+    pub(super) partly: BTreeSet<LateRow>,
+    /// Rows of either kind that were no rows of a file any more.
+    pub(super) n_unknown: usize,
 }
 
 /// One start of the query.
@@ -95,21 +109,30 @@ impl<'a> Lives<'a> {
         Ok((schema.clone(), with_schema(&schema, table.rows)?))
     }
 
-    /// The stream number `run`, cut and crashed at random.
-    pub(super) async fn run(&self, schema: &SchemaRef, folding: &Folding, run: u32, rng: &mut SparkRandom) -> Result<Stream> {
-        let staged = self.place(&format!("run{run}"), 1)?;
-        let (mut waiting, mut starts) = (Vec::new(), BTreeMap::new());
+    /// A stream cut and crashed at random, without some rows of the tables: where it is cut does not hang on them.
+    pub(super) async fn run(
+        &self,
+        schema: &SchemaRef,
+        folding: &Folding,
+        name: &str,
+        left_out: &BTreeSet<LateRow>,
+        rng: &mut SparkRandom,
+    ) -> Result<Stream> {
+        let staged = self.place(name, 1)?;
+        let (mut waiting, mut rows_of_files) = (Vec::new(), BTreeMap::new());
         for table in self.tables {
-            let pieces = if table.is_streaming { cut(&table.rows, rng) } else { vec![table.rows.clone()] };
-            let mut start = 0;
-            for (number, piece) in pieces.iter().enumerate() {
-                starts.insert((table.name.clone(), file_name(number)), start);
-                start += piece.num_rows();
+            let n_rows = table.rows.num_rows();
+            let pieces = if table.is_streaming { cut(n_rows, rng) } else { std::iter::once(0..n_rows).collect() };
+            let mut files = VecDeque::new();
+            for (number, piece) in pieces.into_iter().enumerate() {
+                let (rows, numbers) = table.piece(piece, left_out)?;
+                rows_of_files.insert((table.name.clone(), file_name(number)), numbers);
+                files.push_back((number, rows));
             }
-            waiting.push((table, pieces.into_iter().enumerate().collect::<VecDeque<_>>()));
+            waiting.push((table, files));
         }
         let batches = Batches::default();
-        let mut stream = Stream { table: Folded::default(), n_lives: 0, n_crashes: 0, late: Vec::new() };
+        let mut stream = Stream { table: Folded::default(), n_lives: 0, n_crashes: 0, late: LateRows::default() };
         let n_lives = rng.below(LIVES_MAX);
         // Of the last two one may crash while it flushes.
         for life in 0..n_lives + 2 {
@@ -129,7 +152,7 @@ impl<'a> Lives<'a> {
             stream.n_crashes += u32::from(self.live(&life, &staged.root, &batches).await?);
         }
         stream.table = fold(self.result(schema, &staged.root, &batches).await?, folding)?;
-        stream.late = late_rows(&staged.root.join("late"), &starts).await?;
+        stream.late = late_rows(&staged.root.join("late"), &rows_of_files).await?;
         Ok(stream)
     }
 
@@ -161,7 +184,8 @@ impl<'a> Lives<'a> {
         if life.shows_changes {
             writer = writer.option(CHANGES, true);
         }
-        writer = writer.option("flush", life.flush).option("lateRowsPath", root.join("late").to_string_lossy());
+        writer = writer.option("flush", life.flush).option(LATE_ROWS_PATH, root.join("late").to_string_lossy());
+        writer = writer.option(PARTLY_LATE_ROWS, true);
         let query = if self.case.output_mode()? == OutputMode::Append {
             writer.format("parquet").start_path(root.join("out")).await?
         } else {
@@ -196,28 +220,37 @@ impl<'a> Lives<'a> {
 }
 
 /// Rows in pieces of random lengths, in their order.
-fn cut(rows: &RecordBatch, rng: &mut SparkRandom) -> Vec<RecordBatch> {
-    let n_rows = rows.num_rows();
+fn cut(n_rows: usize, rng: &mut SparkRandom) -> Vec<Range<usize>> {
     let mut ends: Vec<usize> = (0..rng.below(PIECES_MAX)).map(|_| rng.below(n_rows + 1)).chain([n_rows]).collect();
     ends.sort_unstable();
     ends.dedup();
     let starts = std::iter::once(0).chain(ends.clone());
-    starts.zip(ends).filter(|(from, to)| from < to).map(|(from, to)| rows.slice(from, to - from)).collect()
+    starts.zip(ends).filter(|(from, to)| from < to).map(|(from, to)| from..to).collect()
 }
 
-/// The table of late rows, each with its table and its number there, by where the pieces of the tables begin.
-async fn late_rows(folder: &Path, starts: &BTreeMap<(String, String), usize>) -> Result<Vec<Option<LateRow>>> {
+/// The table of late rows, each with its table and its number there, by which rows the files have.
+async fn late_rows(folder: &Path, rows_of_files: &BTreeMap<(String, String), Vec<usize>>) -> Result<LateRows> {
+    let mut out = LateRows::default();
     if !folder.exists() {
-        return Ok(Vec::new());
+        return Ok(out);
     }
     let table = super::one_task()?.read().arrow_schema(late_rows_schema()).parquet(folder).await?;
-    let rows = table.select_expr(["file", "record"])?.text_rows().await?;
-    let row_of = |cells: Vec<String>| {
-        let [file, record] = cells.as_slice() else { return None };
+    let row_of = |file: &str, record: &str| {
         let (folder, file) = file.rsplit_once('/')?;
         let table = folder.rsplit('/').next()?.to_owned();
-        let start = starts.get(&(table.clone(), file.to_owned()))?;
-        Some(LateRow { table, row: start + record.parse::<usize>().ok()? })
+        let row = *rows_of_files.get(&(table.clone(), file.to_owned()))?.get(record.parse::<usize>().ok()?)?;
+        Some(LateRow { table, row })
     };
-    Ok(rows.into_iter().map(row_of).collect())
+    for cells in table.select_expr(["file", "record", "missed_windows"])?.text_rows().await? {
+        let [file, record, missed] = cells.as_slice() else { return Err(Error::internal("a late row of other columns")) };
+        let is_late = missed == Missed::All.name();
+        out.n_late += usize::from(is_late);
+        match row_of(file, record) {
+            Some(row) if is_late => drop(out.late.insert(row)),
+            Some(row) => drop(out.partly.insert(row)),
+            None => out.n_unknown += 1,
+        }
+    }
+    out.partly.retain(|row| !out.late.contains(row));
+    Ok(out)
 }

@@ -180,3 +180,26 @@ async fn a_stream_with_late_rows_is_the_batch_over_the_others() {
     all_equal(&reports, &["counts", "named"]);
     assert!(reports.iter().all(|report| report.n_late > 0), "{reports:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_late_for_some_of_their_windows_are_in_neither_stream_nor_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every fifth row comes 30 seconds late: its windows of a minute have ended in part.
+    let seconds = (0..200).map(|row| if row % 5 == 4 { row + 50 } else { row + 80 });
+    write(&dir.path().join("sample/a.json"), &events(seconds));
+    let of = |name: &str, options: &str, group: &str| {
+        format!(
+            "CREATE STREAMING TABLE {name} {options} AS SELECT k, count(*) AS n, sum(k) AS s
+             FROM STREAM events WATERMARK ts DELAY OF INTERVAL 2 SECONDS GROUP BY {group}, k;"
+        )
+    };
+    let job = [
+        "CREATE TABLE events (ts TIMESTAMP, k INT) USING json;".to_owned(),
+        of("slices", "", "window(ts, '1 minute', '10 seconds')"),
+        of("updates", "OPTIONS (outputMode 'update', changes 'true')", "window(ts, '1 minute', '10 seconds')"),
+        of("several", "", "window(ts, '1 minute', '20 seconds'), window(ts, '1 minute', '30 seconds')"),
+    ];
+    let reports = verify(dir.path(), &job.concat()).await.unwrap();
+    all_equal(&reports, &["slices", "updates", "several"]);
+    assert!(reports.iter().all(|report| report.n_partly_late > 0), "{reports:?}");
+}

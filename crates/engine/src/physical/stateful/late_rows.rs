@@ -4,13 +4,14 @@
 //! A row is late when its event time is at or before the watermark that was in force in the previous batch; a row in a
 //! window when the window's end is (Spark's rule). The test stands below the operator's pre-aggregation, so that rows are
 //! counted and not groups. A row of overlapping windows is late when the latest of them is. Where such a row comes here once
-//! for each of its windows, all of them are tested, but as a late row it counts once.
+//! for each of its windows, all of them are tested, but as a late row it counts once. One that is late for some of its windows
+//! only is no late row; the table has it if it is asked for.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{and, filter, filter_record_batch, not};
+use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::{and, and_not, filter, filter_record_batch, not};
 use arrow::datatypes::Int64Type;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::expressions::Column;
@@ -21,12 +22,12 @@ use futures::StreamExt;
 use millstream_analyzer::streaming::LATE_ROW;
 use millstream_core::{ConnectorRegistry, Error, Result, TimeWindows};
 
-use super::window_key::latest_ends_us;
+use super::window_key::{earliest_ends_us, latest_ends_us};
 use crate::batch::BatchScope;
 use crate::error::from_datafusion;
 use crate::physical::SideTable;
 use crate::physical::event_time::event_times_us;
-use crate::physical::late_table::{LateRowsWriter, LateTable};
+use crate::physical::late_table::{KeptLateRows, LateRowsWriter, LateTable, Missed};
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
 use crate::physical::row_position::{POSITION, carry};
 
@@ -93,33 +94,40 @@ impl LateRowsExec {
 }
 
 /// The same plan, whose late rows go to a table of the query, with their positions where they have one.
-pub fn keep_late_rows(plan: &Arc<dyn ExecutionPlan>, table: &SideTable, registry: &ConnectorRegistry) -> Result<Arc<dyn ExecutionPlan>> {
-    keep(plan, table, registry, &mut 0)
-}
-
-fn keep(
+pub fn keep_late_rows(
     plan: &Arc<dyn ExecutionPlan>,
     table: &SideTable,
+    kept: KeptLateRows,
     registry: &ConnectorRegistry,
-    n_operators: &mut u32,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    keep(plan, &KeptIn { table, kept, registry }, &mut 0)
+}
+
+/// Where late rows go, and which.
+struct KeptIn<'a> {
+    table: &'a SideTable,
+    kept: KeptLateRows,
+    registry: &'a ConnectorRegistry,
+}
+
+fn keep(plan: &Arc<dyn ExecutionPlan>, kept_in: &KeptIn<'_>, n_operators: &mut u32) -> Result<Arc<dyn ExecutionPlan>> {
     let children = plan.children();
     if children.is_empty() {
         return Ok(Arc::clone(plan));
     }
-    let children = children.into_iter().map(|child| keep(child, table, registry, n_operators)).collect::<Result<Vec<_>>>()?;
+    let children = children.into_iter().map(|child| keep(child, kept_in, n_operators)).collect::<Result<Vec<_>>>()?;
     match (plan.downcast_ref::<LateRowsExec>(), children.as_slice()) {
-        (Some(late), [input]) => match carry(input, registry)? {
-            Some(carried) => without_position(keeping(late, carried, table, n_operators)),
-            None => Ok(keeping(late, Arc::clone(input), table, n_operators)),
+        (Some(late), [input]) => match carry(input, kept_in.registry)? {
+            Some(carried) => without_position(keeping(late, carried, kept_in, n_operators)),
+            None => Ok(keeping(late, Arc::clone(input), kept_in, n_operators)),
         },
         _ => replace_children_if_necessary(Arc::clone(plan), children).map_err(from_datafusion),
     }
 }
 
 /// The operator with its table.
-fn keeping(late: &LateRowsExec, input: Arc<dyn ExecutionPlan>, table: &SideTable, n_operators: &mut u32) -> Arc<dyn ExecutionPlan> {
-    let table = LateTable::new(table.clone(), *n_operators, &input);
+fn keeping(late: &LateRowsExec, input: Arc<dyn ExecutionPlan>, kept_in: &KeptIn<'_>, n_operators: &mut u32) -> Arc<dyn ExecutionPlan> {
+    let table = LateTable::new(kept_in.table.clone(), kept_in.kept, *n_operators, &input);
     *n_operators += 1;
     Arc::new(late.with_table(input, Some(table)))
 }
@@ -197,39 +205,58 @@ impl OperatorRun for LateRowsRun {
             }
             return Ok(None);
         };
-        let times = chunk.columns().get(self.event_time_idx).ok_or_else(|| Error::internal("rows without their event time"))?;
+        let event_times = chunk.columns().get(self.event_time_idx).ok_or_else(|| Error::internal("rows without their event time"))?;
         let times = match self.windows {
-            Some(windows) => latest_ends_us(windows, times)?,
-            None => event_times_us(times)?,
+            Some(windows) => latest_ends_us(windows, event_times)?,
+            None => event_times_us(event_times)?,
         };
-        let in_time: BooleanArray = times.iter().map(|us| Some(us.is_none_or(|us| us > self.late_us))).collect();
-        if in_time.false_count() == 0 {
-            return Ok(Some(chunk));
-        }
+        let in_time = self.in_time(&times);
         let mut late = not(&in_time)?;
+        let mut partly = None;
+        if let Some(windows) = self.windows.filter(|windows| !windows.is_tumbling() && self.keeps_partly_late()) {
+            let first_ends = earliest_ends_us(windows, event_times)?;
+            partly = Some((and_not(&in_time, &self.in_time(&first_ends))?, first_ends));
+        }
         if let Some(once_per_row) = self.once_per_row_idx.and_then(|idx| chunk.columns().get(idx)) {
+            if self.keeps_partly_late() {
+                partly = Some((and_not(&late, once_per_row.as_boolean())?, times.clone()));
+            }
             late = and(&late, once_per_row.as_boolean())?;
         }
-        let n_late = late.true_count();
-        if n_late > 0 {
-            self.scope.count_late_rows(&self.operator, n_late as u64);
-            if let Some(writer) = &mut self.writer {
-                let times = filter(&times, &late)?.as_primitive::<Int64Type>().clone();
-                let mut rows = filter_record_batch(&chunk, &late)?;
-                let positions = self.position_idx.map(|idx| rows.remove_column(idx));
-                let rows = match self.late_row_idx.and_then(|idx| rows.columns().get(idx)?.as_struct_opt()) {
-                    Some(late_rows) => late_rows.into(),
-                    None => rows,
-                };
-                writer.write(&rows, &times, positions.as_ref()).await?;
-            }
+        self.scope.count_late_rows(&self.operator, late.true_count() as u64);
+        self.keep(&chunk, &late, Missed::All, &times).await?;
+        if let Some((partly, times)) = partly {
+            self.keep(&chunk, &partly, Missed::Some, &times).await?;
         }
-        Ok(Some(filter_record_batch(&chunk, &in_time)?))
+        if in_time.false_count() == 0 { Ok(Some(chunk)) } else { Ok(Some(filter_record_batch(&chunk, &in_time)?)) }
     }
 
     async fn abort(&mut self) {
         if let Some(writer) = &mut self.writer {
             writer.abort().await;
         }
+    }
+}
+
+impl LateRowsRun {
+    fn in_time(&self, times_us: &Int64Array) -> BooleanArray {
+        times_us.iter().map(|us| Some(us.is_none_or(|us| us > self.late_us))).collect()
+    }
+
+    fn keeps_partly_late(&self) -> bool {
+        self.writer.as_ref().is_some_and(LateRowsWriter::keeps_partly_late)
+    }
+
+    /// Writes those of the rows that `kept` says, if late rows are kept.
+    async fn keep(&mut self, chunk: &RecordBatch, kept: &BooleanArray, missed: Missed, times_us: &Int64Array) -> Result<()> {
+        let Some(writer) = self.writer.as_mut().filter(|_| kept.true_count() > 0) else { return Ok(()) };
+        let times = filter(times_us, kept)?.as_primitive::<Int64Type>().clone();
+        let mut rows = filter_record_batch(chunk, kept)?;
+        let positions = self.position_idx.map(|idx| rows.remove_column(idx));
+        let rows = match self.late_row_idx.and_then(|idx| rows.columns().get(idx)?.as_struct_opt()) {
+            Some(late_rows) => late_rows.into(),
+            None => rows,
+        };
+        writer.write(&rows, missed, &times, positions.as_ref()).await
     }
 }

@@ -46,6 +46,11 @@ pub fn latest_ends_us(windows: TimeWindows, slices: &ArrayRef) -> Result<Int64Ar
     Ok(as_times(slices)?.unary(|start| windows.latest_end(start)))
 }
 
+/// The ends of the first windows that hold slices, by their starts: microseconds.
+pub fn earliest_ends_us(windows: TimeWindows, slices: &ArrayRef) -> Result<Int64Array> {
+    Ok(as_times(slices)?.unary(|start| windows.end(windows.earliest_start(start))))
+}
+
 /// Starts of slices, or of windows.
 pub fn as_times(starts: &ArrayRef) -> Result<&PrimitiveArray<TimestampMicrosecondType>> {
     starts.as_primitive_opt().ok_or_else(|| Error::internal(format!("a window whose start is of type {}", starts.data_type())))
