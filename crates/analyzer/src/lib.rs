@@ -38,6 +38,7 @@ mod walk;
 pub use analyzer::{Analyzed, AnalyzedExpr, Analyzer, OutputColumn, Watermark};
 pub use catalog::{Catalog, Relation, UserFunction};
 pub use computed_once::{ComputedOnceNode, compute_once};
+pub use expr::lists_windows;
 pub use nested_pruning::prune_nested_fields;
 pub use nodes::EventTimeWatermarkNode;
 pub use plan::by_schema::{AGGREGATE_NUMERIC, FILL_NULLS, KEEP_KNOWN};

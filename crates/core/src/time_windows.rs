@@ -49,6 +49,18 @@ impl TimeWindows {
         self.offset_us
     }
 
+    /// How many windows hold a time, at most.
+    pub fn overlap(self) -> i64 {
+        self.length_us.saturating_add(self.slide_us - 1) / self.slide_us
+    }
+
+    /// The starts of the windows that hold a time, the last one first.
+    pub fn starts(self, time_us: i64) -> impl Iterator<Item = i64> {
+        let first = self.earliest_start(time_us);
+        let before = move |start: &i64| start.checked_sub(self.slide_us);
+        std::iter::successors(Some(self.latest_start(time_us)), before).take_while(move |start| *start >= first)
+    }
+
     /// Whether a time is in one window only, which is then its slice.
     pub fn is_tumbling(self) -> bool {
         self.length_us == self.slide_us

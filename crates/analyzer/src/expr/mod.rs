@@ -37,6 +37,7 @@ pub(crate) use literal::literal_of;
 pub(crate) use operators::text_arg;
 pub(crate) use predicate::call_text;
 pub(crate) use session_window::SessionBounds;
+pub use time_window::lists_windows;
 pub(crate) use time_window::{Sliding, TimeWindow};
 pub(crate) use used_facts::UsedFacts;
 

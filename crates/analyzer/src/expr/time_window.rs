@@ -3,11 +3,10 @@
 //! Windows are aligned to 1970-01-01T00:00:00Z, whatever the session's time zone. A row in several windows (windows that
 //! slide by less than their length) is several rows: the plan below unnests a list of its windows.
 
-use std::sync::Arc;
-
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr as DfExpr, Filter, LogicalPlan, Operator, binary_expr, cast, lit};
+use datafusion::logical_expr::{Expr as DfExpr, LogicalPlan, Operator, ScalarUDF, binary_expr, cast, lit};
 use millstream_core::TimeWindows;
+use millstream_functions::datetime::WINDOWS_OF;
 use millstream_sql::Span;
 use millstream_sql::ir::{DataType, StructField, UnresolvedFunction};
 
@@ -15,7 +14,7 @@ use super::{ExprCx, Typed};
 use crate::coerce::is_string;
 use crate::error::{AnalysisError, Result};
 use crate::plan::{projection, unnest};
-use crate::registry::{bounds, field};
+use crate::registry::{bounds, field, kernel_call};
 use crate::resolver::Resolver;
 use crate::scope::{column, plan_name};
 use crate::types::arrow_type;
@@ -47,10 +46,8 @@ impl TimeWindow {
 pub(crate) struct Sliding {
     /// The column of one window, after unnesting.
     pub(crate) id: u64,
-    /// The list of windows that may hold the time, unless it is too long.
-    pub(crate) windows: std::result::Result<DfExpr, Span>,
-    /// Whether the time is in the window, over the unnested column.
-    pub(crate) is_inside: DfExpr,
+    /// The list of windows that hold the time.
+    pub(crate) windows: DfExpr,
     /// A column that says whether the window is the latest one that holds the time, over the unnested column: true for one
     /// row of each that was unnested.
     pub(crate) is_latest: (u64, DfExpr),
@@ -60,15 +57,9 @@ impl Sliding {
     /// The rows with a row for each window that holds their time; with `says_latest` a column says which is the latest.
     pub(crate) fn expanded(&self, plan: LogicalPlan, says_latest: bool) -> Result<LogicalPlan> {
         let columns = |plan: &LogicalPlan| plan.schema().columns().into_iter().map(DfExpr::Column).collect::<Vec<_>>();
-        let too_many = |span| {
-            AnalysisError::unsupported(format!("a row for each of more than {OVERLAP_MAX} windows that hold it"), span)
-                .hint("on a stream, group by one window alone and compute with it in a query around that")
-        };
-        let windows = self.windows.clone().map_err(too_many)?;
         let mut exprs = columns(&plan);
-        exprs.push(windows.alias(plan_name(self.id)));
+        exprs.push(self.windows.clone().alias(plan_name(self.id)));
         let plan = unnest(projection(exprs, plan)?, std::iter::once(self.id), false)?;
-        let plan = LogicalPlan::Filter(Filter::try_new(self.is_inside.clone(), Arc::new(plan))?);
         if !says_latest {
             return Ok(plan);
         }
@@ -80,8 +71,14 @@ impl Sliding {
     }
 }
 
-/// Most windows that one time may fall into.
-const OVERLAP_MAX: i64 = 1000;
+/// Whether the function makes the list of windows that hold a time: of its first argument, with length, slide and offset in
+/// microseconds as the others.
+pub fn lists_windows(function: &ScalarUDF) -> bool {
+    millstream_functions::scalar(WINDOWS_OF).is_some_and(|def| def.udf_name() == function.name())
+}
+
+/// Most windows that one time may fall into: where a row becomes one for each of them, they are in memory together.
+const OVERLAP_MAX: i64 = 10_000_000;
 
 impl Resolver<'_> {
     /// A call of `window`.
@@ -117,7 +114,7 @@ impl Resolver<'_> {
             _ => self.implicit_cast(time.clone(), &DataType::Timestamp, span)?,
         };
         let (typed, sliding) = match slide == length {
-            true => (window_of(&time, length, slide, offset, 0)?, None),
+            true => (window_of(&time, length, slide, offset)?, None),
             false => self.sliding_window(cx, &time, length, slide, offset, span)?,
         };
         let meaning = format!("window({}, {length} us, {slide} us, {offset} us)", time.name);
@@ -152,22 +149,19 @@ impl Resolver<'_> {
         if let Some(known) = cx.time_windows.iter().find(|known| known.time == time.expr && known.windows == windows) {
             return Ok((known.typed.clone(), known.sliding.clone()));
         }
-        let n_windows = length.saturating_add(slide - 1) / slide;
+        if windows.is_none_or(|windows| windows.overlap() > OVERLAP_MAX) {
+            let message = format!("more than {OVERLAP_MAX} windows that hold a row");
+            return Err(AnalysisError::unsupported(message, span).hint("make the slide longer, or the windows shorter"));
+        }
         // The latest window first, as Spark.
-        let first = window_of(time, length, slide, offset, 0)?;
-        let windows = if n_windows > OVERLAP_MAX {
-            Err(span)
-        } else {
-            let window = |back: i64| Ok(window_of(time, length, slide, offset, back.saturating_mul(slide))?.expr);
-            let windows = (0..n_windows).map(window).collect::<Result<Vec<_>>>()?;
-            Ok(self.kernel("array", windows, span)?)
-        };
+        let first = window_of(time, length, slide, offset)?;
+        let micros = [length, slide, offset].map(lit);
+        let windows = kernel_call(WINDOWS_OF, std::iter::once(time.expr.clone()).chain(micros).collect())?;
         let id = self.next_id();
-        let is_inside = time.expr.clone().lt(field(column(id), "end"));
         let is_latest = field(column(id), "end").eq(field(first.expr.clone(), "end"));
         let is_latest = (self.next_id(), is_latest);
         let typed = Typed { expr: column(id), ..first };
-        Ok((typed, Some(Sliding { id, windows, is_inside, is_latest })))
+        Ok((typed, Some(Sliding { id, windows, is_latest })))
     }
 
     /// `window_time(window)`: the last moment that belongs to a window.
@@ -228,16 +222,15 @@ impl Resolver<'_> {
     }
 }
 
-/// The window that begins `back` before the latest one that holds the time.
-fn window_of(time: &Typed, length: i64, slide: i64, offset: i64, back: i64) -> Result<Typed> {
+/// The latest window that holds the time.
+fn window_of(time: &Typed, length: i64, slide: i64, offset: i64) -> Result<Typed> {
     let arrow = arrow_type(&time.data_type)?;
     let op = |left: DfExpr, op: Operator, right: i64| binary_expr(left, op, lit(right));
     let micros = cast(time.expr.clone(), arrow::datatypes::DataType::Int64);
     // The remainder of a time before the epoch is negative, so it is lifted once more.
     let since = op(micros.clone(), Operator::Minus, offset);
     let rest = op(op(op(since, Operator::Modulo, slide), Operator::Plus, slide), Operator::Modulo, slide);
-    let latest = binary_expr(micros, Operator::Minus, rest);
-    let start = if back == 0 { latest } else { op(latest, Operator::Minus, back) };
+    let start = binary_expr(micros, Operator::Minus, rest);
     let end = op(start.clone(), Operator::Plus, length);
     struct_of("window", &time.data_type, cast(start, arrow.clone()), cast(end, arrow))
 }

@@ -27,7 +27,7 @@ use super::row_guard::RowGuardSpec;
 use super::source_filter::SourceFilter;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
-use super::{DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SourceExec};
+use super::{DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SmallChunksExec, SourceExec};
 use crate::error::{from_datafusion, to_datafusion};
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -59,6 +59,9 @@ enum Node {
     },
     RowPosition,
     ReadToEnd,
+    SmallChunks {
+        rows_max: usize,
+    },
     RowFact {
         fact: String,
         given: Option<i64>,
@@ -204,6 +207,7 @@ impl PlanCodec {
             }
             Node::RowPosition => Arc::new(RowPositionExec::new(input)),
             Node::ReadToEnd => Arc::new(ReadToEndExec::new(input)),
+            Node::SmallChunks { rows_max } => Arc::new(SmallChunksExec::new(input, rows_max)),
             Node::Stateful { operator } => operator.over(&[input])?,
             Node::Join { .. } => return Err(Error::internal("a join with one child")),
             Node::LateRows { late: LateRowsWire { operator, event_time, once_per_row, lag_ms, windows }, table } => {
@@ -257,6 +261,9 @@ fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
     }
     if plan.is::<ReadToEndExec>() {
         return Ok(Node::ReadToEnd);
+    }
+    if let Some(chunks) = plan.downcast_ref::<SmallChunksExec>() {
+        return Ok(Node::SmallChunks { rows_max: chunks.rows_max() });
     }
     if let Some(guard) = plan.downcast_ref::<FutureGuardExec>() {
         let dead_letters = guard.dead_letters().map(to_dead_letters_wire).transpose()?;

@@ -33,6 +33,7 @@ use super::future_guard::{FutureGuardExec, FutureGuardSpec};
 use super::row_fact::RowFactExec;
 use super::row_guard::column_names;
 use super::side_table::LAST_WRITER;
+use super::small_chunks::chunks_small_below_windows;
 use super::source_exec::source_execs;
 use super::source_table::{SourceTable, as_source_table, source_tables};
 use super::stateful::{plan_groups_with_state, plan_join, plan_stateful};
@@ -71,7 +72,8 @@ impl PhysicalPlans {
     pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let optimized = self.optimize(plan)?;
         let planned = self.planner.create_physical_plan(&optimized, &self.state);
-        with_finished_names(without_marks(poll_with_room_for_query(planned).await.map_err(from_datafusion)?)?)
+        let planned = without_marks(poll_with_room_for_query(planned).await.map_err(from_datafusion)?)?;
+        with_finished_names(chunks_small_below_windows(planned, self.state.config().batch_size())?)
     }
 
     /// The session that DataFusion's planner saw (for codecs and tests).

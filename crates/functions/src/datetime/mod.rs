@@ -9,6 +9,8 @@ mod fields;
 mod text;
 mod units;
 
+pub use units::WINDOWS_OF;
+
 use crate::def::{Call, FunctionDef};
 
 /// The tables of this module.

@@ -35,6 +35,19 @@ fn a_window_slice_begins_where_a_window_begins_or_ends() {
 }
 
 #[test]
+fn the_windows_of_a_time_are_those_that_hold_it() {
+    let second = |n: i64| S::from(n * 1_000_000);
+    let windows = |text: &str, length: i64| eval("windows_of", vec![ts(text, "UTC"), second(length), second(4), second(1)]);
+    let shown = |starts: &[&str], ends: &[&str]| {
+        let window = |(start, end): (&&str, &&str)| format!("{{1970-01-01 00:00:{start}, 1970-01-01 00:00:{end}}}");
+        format!("[{}]", starts.iter().zip(ends).map(window).collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(windows("1970-01-01 00:00:10", 10), shown(&["09", "05", "01"], &["19", "15", "11"]));
+    assert_eq!(windows("1970-01-01 00:00:11", 10), shown(&["09", "05"], &["19", "15"]));
+    assert_eq!(windows("1970-01-01 00:00:12.999999", 4), shown(&["09"], &["13"]));
+}
+
+#[test]
 fn functions_in_utc() {
     let t = |text: &str| ts(text, "UTC");
     let utc = || s("UTC");

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ListArray, PrimitiveArray, StructArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion::common::Result;
 use millstream_core::{TimeSlice, TimeWindows};
@@ -11,20 +12,25 @@ use millstream_formats::datetime::{Civil, MICROS_PER_DAY, MICROS_PER_SECOND, Zon
 use super::fields::local_micros;
 use super::n_user;
 use crate::arithmetic::zip;
-use crate::def::{Arg, Call, FunctionDef, Returns};
+use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{data, external, internal, invalid};
 use crate::interval_math::{Parts, add_to_timestamp, interval_parts, zone_of};
 use crate::rows::{Memo, number, number_rows, text};
-use crate::types::UTC;
+use crate::types::{UTC, array_of, struct_of};
 
 /// A kernel of ours: by it streams group by windows of time.
 const WINDOW_SLICE: &str = "window_slice";
+
+/// A kernel of ours: the windows that hold a time, where each is needed by itself.
+pub const WINDOWS_OF: &str = "windows_of";
 
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
     FunctionDef::new("timestampadd", &[Arg::LiteralString, Arg::Long, Arg::AnyTimestamp], Returns::Same(2), timestampadd).zoned(),
     FunctionDef::new("timestampdiff", &[Arg::LiteralString, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Long, timestampdiff).zoned(),
     // The start of the slice of a time, for windows of this length, slide and offset in microseconds.
     FunctionDef::new(WINDOW_SLICE, &[Arg::AnyTimestamp, Arg::Long, Arg::Long, Arg::Long], Returns::Same(0), window_slice),
+    // The windows that hold a time, the last one first; windows of this length, slide and offset in microseconds.
+    FunctionDef::new(WINDOWS_OF, &[Arg::AnyTimestamp, Arg::Long, Arg::Long, Arg::Long], Returns::Rule(windows_type), windows_of),
     FunctionDef::new("time_bucket", &[Arg::Interval, Arg::AnyTimestamp, Arg::AnyTimestamp], Returns::Same(1), time_bucket).min(2).zoned(),
     FunctionDef::new("from_utc_timestamp", &[Arg::Timestamp, Arg::String], Returns::Timestamp, |call| {
         shift(call, |us, zone| Some(zone.to_local(us)))
@@ -50,12 +56,40 @@ fn out_of_range() -> datafusion::common::DataFusionError {
     data("DATETIME_OVERFLOW", "the timestamp is out of range")
 }
 
-fn window_slice(call: &Call<'_>) -> Result<ArrayRef> {
+fn windows_in(call: &Call<'_>) -> Result<TimeWindows> {
     let windows = match (call.int(1), call.int(2), call.int(3)) {
         (Some(length), Some(slide), Some(offset)) => TimeWindows::new(length, slide, offset),
         _ => None,
     };
-    let windows = windows.ok_or_else(|| internal("window_slice without windows"))?;
+    windows.ok_or_else(|| internal("a function of windows without windows"))
+}
+
+fn windows_type(types: &Types<'_>) -> Result<DataType> {
+    Ok(array_of(struct_of(["start", "end"].map(|name| (name.to_owned(), types.at(0))))))
+}
+
+fn windows_of(call: &Call<'_>) -> Result<ArrayRef> {
+    let windows = windows_in(call)?;
+    let times = call.primitive::<TimestampMicrosecondType>(0)?;
+    let (mut starts, mut lengths) = (Vec::new(), Vec::with_capacity(times.len()));
+    for time in &times {
+        let n_before = starts.len();
+        starts.extend(time.into_iter().flat_map(|time| windows.starts(time)));
+        lengths.push(starts.len() - n_before);
+    }
+    // Offsets of a list are 32 bits.
+    i32::try_from(starts.len()).map_err(|_| data("COLLECTION_SIZE_LIMIT_EXCEEDED.FUNCTION", "too many windows of the rows of a chunk"))?;
+    let starts = PrimitiveArray::<TimestampMicrosecondType>::from(starts);
+    let ends: PrimitiveArray<TimestampMicrosecondType> = starts.unary(|start| windows.end(start));
+    let DataType::List(field) = call.return_type() else { return Err(internal("expected an array type")) };
+    let DataType::Struct(fields) = field.data_type() else { return Err(internal("expected a struct type")) };
+    let columns = [starts, ends].map(|column| Arc::new(column.with_data_type(times.data_type().clone())) as ArrayRef);
+    let structs = StructArray::try_new(fields.clone(), columns.to_vec(), None)?;
+    Ok(Arc::new(ListArray::try_new(Arc::clone(field), OffsetBuffer::from_lengths(lengths), Arc::new(structs), times.nulls().cloned())?))
+}
+
+fn window_slice(call: &Call<'_>) -> Result<ArrayRef> {
+    let windows = windows_in(call)?;
     let times = call.primitive::<TimestampMicrosecondType>(0)?;
     // Times come mostly in order: the next one is in the same slice, and needs no division.
     let mut slice = TimeSlice { start_us: 0, end_us: 0 };

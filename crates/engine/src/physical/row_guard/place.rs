@@ -24,7 +24,7 @@ use super::steps::{is_fallible, step_of};
 use super::{RowGuardExec, RowGuardSpec};
 use crate::error::from_datafusion;
 use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StreamJoinExec, StreamLimitExec};
-use crate::physical::{DeadLetters, EventTimeWatermarkExec, FutureGuardExec, RowFactExec, SourceExec};
+use crate::physical::{DeadLetters, EventTimeWatermarkExec, FutureGuardExec, RowFactExec, SmallChunksExec, SourceExec};
 
 /// Puts guards into a plan. `guarded`: the names of the sources whose rows are guarded, and what they read; each needs a
 /// dead-letter table.
@@ -129,6 +129,7 @@ fn refuse_what_fails(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
         || plan.is::<RowFactExec>()
         || plan.is::<EventTimeWatermarkExec>()
         || plan.is::<FutureGuardExec>()
+        || plan.is::<SmallChunksExec>()
         || plan.is::<LateRowsExec>()
         || plan.is::<KeyExchangeExec>()
         || plan.is::<DeduplicateExec>()

@@ -21,7 +21,7 @@ use millstream_core::{ConnectorRegistry, Result};
 use super::{POSITION, RowPositionExec, position_field};
 use crate::error::from_datafusion;
 use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, StreamLimitExec};
-use crate::physical::{EventTimeWatermarkExec, FutureGuardExec, RowFactExec, RowGuardExec, SourceExec};
+use crate::physical::{EventTimeWatermarkExec, FutureGuardExec, RowFactExec, RowGuardExec, SmallChunksExec, SourceExec};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -80,6 +80,7 @@ pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> 
     }
     let passes_on = plan.is::<EventTimeWatermarkExec>()
         || plan.is::<FutureGuardExec>()
+        || plan.is::<SmallChunksExec>()
         || plan.is::<KeyExchangeExec>()
         || plan.is::<DeduplicateExec>()
         || plan.is::<StreamLimitExec>()
