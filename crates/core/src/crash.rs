@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 pub enum CrashPoint {
     /// The run's start record is durable.
     AfterStart,
+    /// The first positions of its sources are durable; no batch has been cut.
+    AfterPositions,
     /// The intent is durable, no task has run.
     AfterIntent,
     /// All tasks have staged their output.
@@ -40,8 +42,9 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All points, in the order in which a batch passes them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AfterStart,
+        Self::AfterPositions,
         Self::AfterIntent,
         Self::AfterRun,
         Self::AfterPrepare,
@@ -59,6 +62,7 @@ impl CrashPoint {
     pub fn name(self) -> &'static str {
         match self {
             Self::AfterStart => "after-start",
+            Self::AfterPositions => "after-positions",
             Self::AfterIntent => "after-intent",
             Self::AfterRun => "after-run",
             Self::AfterPrepare => "after-prepare",

@@ -51,6 +51,9 @@ pub struct SourceRange {
 pub enum SourceStart {
     /// The query's first start (and every batch read): the source's options decide.
     Fresh,
+    /// A restart of which no kept range tells: at the position that an earlier start gave and that no batch has left, or
+    /// that was set since the last batch.
+    At(Position),
     /// A restart: the last snapshot of the source's own memory (see [`Source::snapshot`]) and every range decided since
     /// it, in order. The source continues where the last range ends.
     Resume {
@@ -59,6 +62,17 @@ pub enum SourceStart {
         /// The ranges of the batches after the snapshot, oldest first.
         ranges: Vec<(BatchId, SourceRange)>,
     },
+}
+
+impl SourceStart {
+    /// Where the source goes on, if it begins anew in nothing.
+    pub fn position(&self) -> Option<&Position> {
+        match self {
+            Self::Fresh => None,
+            Self::At(position) => Some(position),
+            Self::Resume { ranges, .. } => ranges.last().map(|(_, range)| &range.end),
+        }
+    }
 }
 
 /// How much a batch may take, beside the source's own options (such as `maxFilesPerTrigger`).

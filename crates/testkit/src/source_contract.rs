@@ -29,9 +29,21 @@ pub trait SourceHarness: Send + Sync {
 
 /// Runs the whole suite.
 pub async fn check_source(harness: &dyn SourceHarness) -> Result<()> {
+    a_start_that_no_batch_followed_is_taken_up_again(harness).await?;
     let history = live_through(harness).await?;
     restarts_from_every_batch_continue_with_the_same_rows(harness, &history).await?;
     a_fixed_end_takes_nothing_newer(harness, &history).await
+}
+
+/// The first position is recorded; a run that ends before its first batch leaves nothing else.
+async fn a_start_that_no_batch_followed_is_taken_up_again(harness: &dyn SourceHarness) -> Result<()> {
+    let mut source = harness.source().await?;
+    let first = source.start(SourceStart::Fresh).await?;
+    source.stop().await?;
+    let mut source = harness.source().await?;
+    let again = source.start(SourceStart::At(first.clone())).await?;
+    assert_eq!(again, first, "a restart before the first batch begins where the first start did");
+    source.stop().await
 }
 
 /// What a first run saw.

@@ -45,7 +45,7 @@ fn after_a_crash_at_any_point_the_table_is_the_batchs() {
                 crash(dir, "after-state:2");
             }
             // Passed once in a run, and twice by two.
-            CrashPoint::AfterStart | CrashPoint::AfterFact => {
+            CrashPoint::AfterStart | CrashPoint::AfterPositions | CrashPoint::AfterFact => {
                 write_job(dir, "job.sql", COPY, 1, "out", "");
                 crash(dir, point.name());
             }

@@ -8,6 +8,7 @@ mod commands;
 mod crashes;
 mod example;
 mod guide;
+mod kafka;
 mod process;
 mod rivals;
 mod secrets;

@@ -378,6 +378,10 @@ impl Source for FileSource {
     }
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
+        if let SourceStart::At(position) = &start {
+            let at: LogOffset = wire::from_value(&position.0, "file source position")?;
+            self.offset = at.log_offset;
+        }
         if let SourceStart::Resume { snapshot, ranges } = start {
             if let Some(snapshot) = snapshot {
                 (self.seen, self.offset) = SeenFiles::decode(&snapshot)?;

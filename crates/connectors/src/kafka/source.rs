@@ -382,12 +382,9 @@ impl Source for KafkaSource {
             last_taken_proc_ms: None,
             gaps: Vec::new(),
         });
-        let position = match start {
-            SourceStart::Resume { ranges, .. } if !ranges.is_empty() => {
-                let end = ranges.into_iter().next_back().map(|(_, range)| range.end).unwrap_or_default();
-                Offsets::of_position(&end)?
-            }
-            _ => self.first_position().await?,
+        let position = match start.position() {
+            Some(position) => Offsets::of_position(position)?,
+            None => self.first_position().await?,
         };
         self.run()?.read = position.clone();
         position.to_position()

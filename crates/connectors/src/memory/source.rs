@@ -56,11 +56,7 @@ impl Source for MemorySource {
     }
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
-        let last = match start {
-            SourceStart::Fresh => None,
-            SourceStart::Resume { ranges, .. } => ranges.into_iter().next_back(),
-        };
-        Ok(last.map_or_else(|| Position(serde_json::json!(0)), |(_, range)| range.end))
+        Ok(start.position().cloned().unwrap_or_else(|| Position(serde_json::json!(0))))
     }
 
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {

@@ -90,19 +90,15 @@ impl Source for RateSource {
     }
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
-        let last = match start {
-            SourceStart::Fresh => None,
-            SourceStart::Resume { ranges, .. } => ranges.into_iter().next_back(),
-        };
-        match last {
+        match start.position() {
             None => {
                 self.start_ms = self.clock.now_proc_ms();
                 Ok(Position(wire::to_value(&RatePosition { seconds: 0, start_ms: self.start_ms })?))
             }
-            Some((_, range)) => {
-                let end: RatePosition = wire::from_value(&range.end.0, "rate position")?;
-                self.start_ms = end.start_ms;
-                Ok(range.end)
+            Some(position) => {
+                let at: RatePosition = wire::from_value(&position.0, "rate position")?;
+                self.start_ms = at.start_ms;
+                Ok(position.clone())
             }
         }
     }

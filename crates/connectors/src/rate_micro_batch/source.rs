@@ -95,11 +95,9 @@ impl Source for RateMicroBatchSource {
     }
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
-        match start {
-            SourceStart::Resume { ranges, .. } if !ranges.is_empty() => {
-                Ok(ranges.into_iter().next_back().map(|(_, range)| range.end).unwrap_or_default())
-            }
-            _ => Ok(Position(wire::to_value(&RowsPosition { offset: 0, timestamp: self.start_ms })?)),
+        match start.position() {
+            Some(position) => Ok(position.clone()),
+            None => Ok(Position(wire::to_value(&RowsPosition { offset: 0, timestamp: self.start_ms })?)),
         }
     }
 

@@ -129,10 +129,7 @@ impl Source for SocketSource {
     }
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
-        let last = match start {
-            SourceStart::Fresh => None,
-            SourceStart::Resume { ranges, .. } => ranges.into_iter().next_back().map(|(_, range)| range.end),
-        };
+        let last = start.position().cloned();
         let log = if self.options.has_log { Some(self.open_log().await?) } else { None };
         let (position, shared) = match &log {
             Some((_, log)) => {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use millstream_core::{Admission, BatchId, CrashPoint, Error, Result, RunEpoch, RunId, Sink, SourceStart};
+use millstream_core::{Admission, BatchId, CrashPoint, Error, Position, Result, RunEpoch, RunId, Sink, SourceStart};
 use millstream_state::Location;
-use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind, Recovered};
+use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind, Recovered, RecoveredSource};
 use millstream_state::store::OperatorState;
 use tracing::Instrument;
 
@@ -94,6 +94,9 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     if tracker.is_flushed() {
         refuse_new_input(&mut streams).await?;
     }
+    let begun = streams.iter().filter(|leaf| !recovered.sources.contains_key(&leaf.name));
+    let first_positions = begun.map(|leaf| (leaf.name.clone(), leaf.position.clone())).collect();
+    record_first_positions(&engine, &mut checkpoint, first_positions).await?;
     let clock = Arc::clone(&engine.clock);
     let (name, stop_timeout) = (definition.name.clone(), definition.stop_timeout);
     let shared = Arc::new(QueryShared::new(recovered.query_id, run_id, name, stop_timeout, clock, listeners));
@@ -245,19 +248,21 @@ async fn open_stream(table: &SourceTable, checkpoint: &Location, recovered: &Rec
     let (name, description) = (table.name().to_owned(), table.description().to_owned());
     let mut source = table.open(Some(checkpoint::source_location(checkpoint, &name).to_string())).await?;
     let known = recovered.sources.get(&name);
-    let begun_in = known.and_then(|known| {
-        let first_range = known.ranges.first().map(|(batch, _)| *batch);
-        known.snapshot.as_ref().map(|(batch, _)| *batch).or(first_range)
-    });
-    let from = match known {
-        None => SourceStart::Fresh,
-        Some(known) => {
-            SourceStart::Resume { snapshot: known.snapshot.as_ref().map(|(_, bytes)| bytes.clone()), ranges: known.ranges.clone() }
-        }
-    };
+    let begun_in = known.and_then(RecoveredSource::batch_before);
+    let from = known.map_or(SourceStart::Fresh, RecoveredSource::start);
     let position = source.start(from).await.map_err(|error| error.context(format!("source '{name}'")))?;
     let remembers = source.snapshot()?.is_some();
     Ok(StreamLeaf { name, description, source, position, begun_in, remembers, idle_timeout: table.idle_timeout() })
+}
+
+/// Sources that begin have looked where: at the end of a topic, at the clock. Another look would find another place, so what they
+/// found is durable before the first batch is cut.
+async fn record_first_positions(engine: &Engine, checkpoint: &mut Checkpoint, positions: Vec<(String, Position)>) -> Result<()> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    checkpoint.append(Record::positions(positions, engine.clock.now_proc_us())).await?;
+    engine.crash_points.reach(CrashPoint::AfterPositions)
 }
 
 /// Tells the log and the listeners of the start.

@@ -244,13 +244,14 @@ async fn a_batch_is_proposed_before_the_sink_commits_it_and_prepared_after() {
     s.live().await;
     let kinds = |records: &[checkpoint::Record]| records.iter().map(|record| record.kind).collect::<Vec<_>>();
     let records = checkpoint::show(&s.t.checkpoint()).await.unwrap().records;
-    assert_eq!(kinds(&records), [RecordKind::Start, RecordKind::Proposed]);
+    assert_eq!(kinds(&records), [RecordKind::Start, RecordKind::Positions, RecordKind::Proposed]);
     assert!(s.committed().is_empty());
     *s.armed.0.lock().unwrap() = Some((CrashPoint::AfterDecision, 1));
     s.live().await;
     assert_eq!(s.committed(), [0, 1], "it ran again with what it read before");
     let records = checkpoint::show(&s.t.checkpoint()).await.unwrap().records;
-    assert_eq!(kinds(&records), [RecordKind::Start, RecordKind::Proposed, RecordKind::Start, RecordKind::Proposed]);
+    let both = [RecordKind::Start, RecordKind::Positions, RecordKind::Proposed, RecordKind::Start, RecordKind::Proposed];
+    assert_eq!(kinds(&records), both);
     s.check_whole("after both").await;
     let records = checkpoint::show(&s.t.checkpoint()).await.unwrap().records;
     let decided = kinds(&records).windows(2).any(|two| two == [RecordKind::Start, RecordKind::Prepared]);

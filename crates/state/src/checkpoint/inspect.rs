@@ -182,7 +182,7 @@ fn event_time(event_ms: i64) -> String {
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = DateTime::from_timestamp_micros(self.clock_us).map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
-        write!(f, "{:>8}  {:<8}  epoch {}", self.seq, self.kind, self.epoch)?;
+        write!(f, "{:>8}  {:<9}  epoch {}", self.seq, self.kind, self.epoch)?;
         if let Some(batch) = self.batch {
             write!(f, "  batch {batch}")?;
         }
@@ -199,7 +199,11 @@ impl fmt::Display for Record {
             write!(f, "\n          source {name}: {} -> {}", redacted(&source.range.start.0), redacted(&source.range.end.0))?;
         }
         for (name, idle) in &self.idle {
-            write!(f, "\n          source {name}: nothing, at {} since batch {}", redacted(&idle.end.0), idle.batch)?;
+            let how = if self.kind == RecordKind::Positions { "" } else { "nothing, " };
+            write!(f, "\n          source {name}: {how}at {}", redacted(&idle.end.0))?;
+            if let Some(batch) = idle.batch {
+                write!(f, " since batch {batch}")?;
+            }
         }
         if let Some(marks) = &self.watermarks {
             write!(f, "\n          watermark {}, late at {}", event_time(marks.current_ms), event_time(marks.late_ms))?;

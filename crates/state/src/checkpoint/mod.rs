@@ -3,11 +3,11 @@
 //! ```text
 //!  <checkpoint>/metadata.json          which query, which format; written once
 //!               LOCK                   held by the running process (local disks)
-//!               log/...                start, intent, prepared, fact records
+//!               log/...                start, positions, intent, proposed, prepared, fact records
 //!               sources/<name>/...     snapshots of what sources remember, write-ahead logs of push sources
 //!               state/...              what batches changed in the state of operators, snapshots of it
 //!
-//!  open ─► (compare the job) ─► start ─► decide_proposed? ─► append(intent)? ─► append(proposed)? ─► append(prepared) ─► ... ─► append(fact) ─► close
+//!  open ─► (compare the job) ─► start ─► decide_proposed? ─► append(positions)? ─► append(intent)? ─► append(proposed)? ─► append(prepared) ─► ... ─► append(fact) ─► close
 //! ```
 //! `append` returns when the record is durable; a failed append poisons the checkpoint, because nobody knows then
 //! whether the record is there: only the next recovery does. Nothing here runs a batch or commits a sink.
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use millstream_core::{BatchId, Clock, Error, IdSource, QueryId, Result, RunEpoch, SourceRange};
+use millstream_core::{BatchId, Clock, Error, IdSource, QueryId, Result, RunEpoch, SourceRange, SourceStart};
 use tokio::task::JoinSet;
 
 use crate::fs::blocking;
@@ -90,9 +90,28 @@ pub struct Recovered {
 pub struct RecoveredSource {
     /// Its last snapshot, and the last batch in it.
     pub snapshot: Option<(BatchId, Bytes)>,
-    /// The ranges decided since, oldest first. Without a snapshot: those that the log still has, and if it has none, an
-    /// empty one where the last one ended.
+    /// The ranges decided since, oldest first. Without a snapshot: those that the log still has.
     pub ranges: Vec<(BatchId, SourceRange)>,
+    /// Where it stands if neither tells: it has not given anything yet, the record of what it gave is gone, or it was set to
+    /// another position since.
+    pub stands: Option<IdleSource>,
+}
+
+impl RecoveredSource {
+    /// A batch that read from it, if there was one.
+    pub fn batch_before(&self) -> Option<BatchId> {
+        let of_snapshot = self.snapshot.as_ref().map(|(batch, _)| *batch);
+        let of_ranges = || self.ranges.first().map(|(batch, _)| *batch);
+        of_snapshot.or_else(of_ranges).or_else(|| self.stands.as_ref()?.batch)
+    }
+
+    /// How the source begins its run.
+    pub fn start(&self) -> SourceStart {
+        match &self.stands {
+            Some(stands) if self.snapshot.is_none() => SourceStart::At(stands.end.clone()),
+            _ => SourceStart::Resume { snapshot: self.snapshot.as_ref().map(|(_, bytes)| bytes.clone()), ranges: self.ranges.clone() },
+        }
+    }
 }
 
 /// How a checkpoint is kept; the defaults suit all but tests.
@@ -398,8 +417,14 @@ impl Checkpoint {
         record.start_seq = if record.kind == RecordKind::Start { record.seq } else { self.order.start_seq };
         record.floor_seq = self.floor_seq;
         record.committed = record.committed.max(self.order.committed);
-        if record.kind == RecordKind::Prepared {
-            record.idle = self.order.idle_beside(record);
+        match record.kind {
+            RecordKind::Prepared => record.idle = self.order.idle_beside(record),
+            RecordKind::Positions => {
+                for (name, place) in &mut record.idle {
+                    place.batch = self.order.last_batch_of(name);
+                }
+            }
+            _ => {}
         }
     }
 

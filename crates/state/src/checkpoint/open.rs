@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_core::{BatchId, Result, RunEpoch, SourceRange};
+use millstream_core::{BatchId, Result, RunEpoch};
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
@@ -186,22 +186,25 @@ pub fn recover(
         }
         sources.insert(name.clone(), RecoveredSource { snapshot: Some((*batch, bytes.clone())), ..RecoveredSource::default() });
     }
-    let prepared = || chain.records.iter().filter(|record| record.kind == RecordKind::Prepared);
-    for record in prepared() {
-        for (name, entry) in &record.sources {
+    for record in &chain.records {
+        for (name, entry) in record.sources.iter().filter(|_| record.kind == RecordKind::Prepared) {
             let source = sources.entry(name.clone()).or_default();
             let behind = source.snapshot.as_ref().map(|(batch, _)| *batch);
             let batch = record.batch.filter(|batch| behind.is_none_or(|behind| *batch > behind));
             source.ranges.extend(batch.map(|batch| (batch, entry.range.clone())));
+            source.stands = None;
+        }
+        for (name, place) in record.idle.iter().filter(|_| record.kind == RecordKind::Positions) {
+            sources.entry(name.clone()).or_default().stands = Some(place.clone());
         }
     }
     for (name, end) in &order.ends {
         let source = sources.entry(name.clone()).or_default();
         if source.snapshot.is_none() && source.ranges.is_empty() {
-            let range = SourceRange { start: end.end.clone(), end: end.end.clone(), detail: serde_json::Value::Null };
-            source.ranges.push((end.batch, range));
+            source.stands = Some(end.clone());
         }
     }
+    let prepared = || chain.records.iter().filter(|record| record.kind == RecordKind::Prepared);
     Ok(Recovered {
         query_id: metadata.query_id,
         is_new: chain.last_start().is_none(),

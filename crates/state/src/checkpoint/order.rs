@@ -1,7 +1,7 @@
 //! The order of records: checked before a record is written and after it was read.
 //!
 //! ```text
-//!  start(e) ─► [ intent N ─► ] [ proposed N ─► ... ] prepared N ─► [ intent N+1 ─► ] prepared N+1 ... ─► fact ─► start(e+1) ─► ...
+//!  start(e) ─► [ positions ─► ... ] [ intent N ─► ] [ proposed N ─► ... ] prepared N ─► [ intent N+1 ─► ] prepared N+1 ... ─► fact ─► start(e+1) ─► ...
 //!  seq without gaps · epochs rise at starts only · batches without gaps · committed never falls, never passes prepared
 //! ```
 //! Pure: no I/O, no clock.
@@ -60,6 +60,9 @@ impl LogOrder {
         self.epoch = Some(record.epoch);
         self.start_seq = record.start_seq;
         self.committed = self.committed.max(record.committed);
+        if record.kind == RecordKind::Positions {
+            self.ends.extend(record.idle.iter().map(|(name, place)| (name.clone(), place.clone())));
+        }
         if let Some(batch) = record.batch {
             if self.batches.back().is_none_or(|(last, _)| *last < batch) {
                 self.batches.push_back((batch, record.seq));
@@ -71,7 +74,7 @@ impl LogOrder {
                     self.prepared = Some(batch);
                     self.ends.extend(record.idle.iter().map(|(name, end)| (name.clone(), end.clone())));
                     for (name, entry) in &record.sources {
-                        self.ends.insert(name.clone(), IdleSource { batch, end: entry.range.end.clone() });
+                        self.ends.insert(name.clone(), IdleSource { batch: Some(batch), end: entry.range.end.clone() });
                     }
                 }
             }
@@ -100,8 +103,16 @@ impl LogOrder {
         }
     }
 
+    /// The last batch that read from a source, if the log tells of one.
+    pub fn last_batch_of(&self, source: &str) -> Option<BatchId> {
+        self.ends.get(source)?.batch
+    }
+
     fn check_batch(&self, record: &Record) -> Result<(), String> {
         let wants_batch = matches!(record.kind, RecordKind::Intent | RecordKind::Proposed | RecordKind::Prepared);
+        if record.kind == RecordKind::Positions && record.idle.is_empty() {
+            return Err(format!("positions record {} names no source", record.seq));
+        }
         let batch = match (wants_batch, record.batch) {
             (true, Some(batch)) => batch,
             (false, None) => return Ok(()),

@@ -23,6 +23,8 @@ pub const RECORD_VERSION: u32 = 1;
 pub enum RecordKind {
     /// A run begins: everything that older runs write from here on is void.
     Start,
+    /// Where sources stand from here on, without a batch that read up to there: where they begin, or where they were set.
+    Positions,
     /// A batch of a sink whose effects show before its commit is going to run with these ranges, clock and settings.
     Intent,
     /// All that a prepared record says, before a sink that decides was asked to commit: whether it counts, the sink knows.
@@ -53,9 +55,10 @@ impl SourceEntry {
 /// Where a source stands that gave nothing to a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IdleSource {
-    /// The last batch that read from it.
-    pub batch: BatchId,
-    /// Where that ended.
+    /// The last batch that read from it; none if it has not given anything yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
+    /// Where that ended, where it begins, or where it was set since.
     pub end: Position,
 }
 
@@ -117,7 +120,8 @@ pub struct Record {
     /// What the batch reads, by source name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, SourceEntry>,
-    /// Where the other sources stand, by name (prepared records): the records that read from them may be gone by then.
+    /// Where the other sources stand, by name (prepared records): the records that read from them may be gone by then. In a
+    /// record of positions, where those that it names stand now.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub idle: BTreeMap<String, IdleSource>,
     /// Event time (intent and prepared records of queries with watermarks).
@@ -150,6 +154,12 @@ impl Record {
     /// The first record of a run.
     pub fn start(run_id: RunId, clock_us: i64, job: Value) -> Self {
         Self { run_id: Some(run_id), job: Some(job), ..Self::empty(RecordKind::Start, clock_us) }
+    }
+
+    /// Where sources stand, by name. Their last batch is entered by the checkpoint.
+    pub fn positions(positions: impl IntoIterator<Item = (String, Position)>, clock_us: i64) -> Self {
+        let idle = positions.into_iter().map(|(name, end)| (name, IdleSource { batch: None, end })).collect();
+        Self { idle, ..Self::empty(RecordKind::Positions, clock_us) }
     }
 
     /// A batch that is going to run.
@@ -238,6 +248,7 @@ impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Start => "start",
+            Self::Positions => "positions",
             Self::Intent => "intent",
             Self::Proposed => "proposed",
             Self::Prepared => "prepared",

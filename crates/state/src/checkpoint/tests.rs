@@ -191,3 +191,43 @@ async fn memory_is_bounded_by_retention() {
     assert!(log.n_present() < 30, "{}", log.n_present());
     assert!(checkpoint.background.len() < 3);
 }
+
+#[tokio::test]
+async fn positions_without_a_batch_are_kept_for_as_long_as_no_batch_leaves_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut checkpoint, _) = run(dir.path()).await;
+    let positions = [("in".to_owned(), Position(json!("begin"))), ("quiet".to_owned(), Position(json!(7)))];
+    checkpoint.append(Record::positions(positions, 5)).await.unwrap();
+    checkpoint.close().await;
+
+    let (mut checkpoint, recovered) = run(dir.path()).await;
+    let started = |recovered: &Recovered, name: &str| match recovered.sources[name].start() {
+        SourceStart::At(position) => position.0,
+        other => json!(format!("{other:?}")),
+    };
+    assert_eq!((started(&recovered, "in"), started(&recovered, "quiet")), (json!("begin"), json!(7)));
+    assert_eq!(recovered.sources["in"].batch_before(), None);
+    // The record itself is dropped; what it says of the silent source is not.
+    for batch in 0..5_u64 {
+        checkpoint.append(Record { committed: batch.checked_sub(1).map(BatchId), ..prepared(batch) }).await.unwrap();
+        checkpoint.retain(&Retention { n_batches_min: 1, keep_from: None, remembering: &[] });
+    }
+    checkpoint.close().await;
+    let (mut checkpoint, recovered) = run(dir.path()).await;
+    assert_eq!(started(&recovered, "quiet"), json!(7));
+    assert_eq!(recovered.sources["quiet"].batch_before(), None);
+    let in_source = &recovered.sources["in"];
+    assert!(matches!(in_source.start(), SourceStart::Resume { .. }) && in_source.ranges.last().unwrap().1.end.0 == json!(5));
+
+    // A position that was set goes before the end of the last range, until a batch leaves it.
+    checkpoint.append(Record::positions([("in".to_owned(), Position(json!(2)))], 6)).await.unwrap();
+    checkpoint.close().await;
+    let (mut checkpoint, recovered) = run(dir.path()).await;
+    assert_eq!(started(&recovered, "in"), json!(2));
+    assert!(recovered.sources["in"].batch_before().is_some());
+    checkpoint.append(Record { committed: Some(BatchId(4)), ..prepared(5) }).await.unwrap();
+    checkpoint.close().await;
+    let (mut checkpoint, recovered) = run(dir.path()).await;
+    assert!(matches!(recovered.sources["in"].start(), SourceStart::Resume { .. }));
+    assert_eq!(checkpoint.append(Record::positions([], 7)).await.unwrap_err().kind(), ErrorKind::Internal, "it says nothing");
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millstream_core::BatchId;
-use millstream_state::checkpoint::verify;
+use millstream_state::checkpoint::{IdleSource, verify};
 use millstream_state::{Checkpoint, CheckpointOptions, Location, Retention, SourceEntry};
 use millstream_testkit::PowerLossFs;
 
@@ -103,7 +103,7 @@ async fn a_source_that_gives_nothing_for_long_is_not_forgotten() {
         let recovered;
         (checkpoint, recovered) = run(local(&fs, dir.path()), SMALL).await.unwrap();
         let quiet = &recovered.sources["quiet"];
-        assert_eq!(quiet.ranges.last().map(|(batch, range)| (*batch, range.end.clone())), Some((BatchId(0), range(41, 1).end)));
+        assert_eq!(quiet.stands, Some(IdleSource { batch: Some(BatchId(0)), end: range(41, 1).end }));
         let first = 100 + run_number * 50;
         append(&mut checkpoint, first..first + 50, &KEEP_FIVE).await;
     }
