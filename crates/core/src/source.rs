@@ -148,6 +148,12 @@ pub trait Source: Send + fmt::Debug {
     /// Told when a range is decided (its record is durable): from now on it will not be planned again.
     async fn decided(&mut self, batch: BatchId, range: &SourceRange) -> Result<()>;
 
+    /// Told, with [`Source::decided`], what the tasks of the batch found missing, for its metrics.
+    fn missed(&mut self, batch: BatchId, missed: &[serde_json::Value]) -> Result<()> {
+        let _ = (batch, missed);
+        Ok(())
+    }
+
     /// Told when the batch is committed everywhere: trim logs, archive files, publish offsets. Best effort:
     /// called at least once for most ranges, but not for all after a crash.
     async fn commit(&mut self, batch: BatchId, range: &SourceRange) -> Result<()> {
@@ -221,12 +227,14 @@ pub struct SplitChunk {
     pub rejected: Vec<RejectedRecord>,
     /// Where the rows stand in the source.
     pub places: RowPlaces,
+    /// What was to be read and is gone, where the options let the query go on; the source is told of it ([`Source::missed`]).
+    pub missed: Vec<serde_json::Value>,
 }
 
 impl SplitChunk {
     /// Rows that are all that was read.
     pub fn of(rows: RecordBatch, places: RowPlaces) -> Self {
-        Self { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new(), places }
+        Self { n_records: rows.num_rows() as u64, rows, n_dropped: 0, rejected: Vec::new(), places, missed: Vec::new() }
     }
 }
 

@@ -78,6 +78,8 @@ impl SourceCounts {
 pub struct BatchReport {
     /// Counts per source name.
     pub sources: BTreeMap<String, SourceCounts>,
+    /// What splits were to give and is gone, per source name.
+    pub missed: BTreeMap<String, Vec<serde_json::Value>>,
     /// Event times per watermark node that saw any.
     pub event_times: BTreeMap<String, EventTimeStats>,
     /// Counts per stateful operator, by its id.
@@ -143,6 +145,11 @@ impl BatchScope {
                 report.sources.insert(source.to_owned(), counts);
             }
         }
+    }
+
+    /// Adds what a source was to give and is gone.
+    pub fn missed(&self, source: &str, missed: Vec<serde_json::Value>) {
+        self.report().missed.entry(source.to_owned()).or_default().extend(missed);
     }
 
     /// Adds rows that were set aside because an expression failed on them.

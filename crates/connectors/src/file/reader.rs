@@ -281,7 +281,7 @@ impl PieceSink for Chunks<'_, '_> {
         let n_records = n_dropped + rejected.len() as u64;
         *self.n_given += n_records;
         let rows = RecordBatch::new_empty(Arc::clone(&self.reader.schema));
-        (self.out)(SplitChunk { rows, n_records, n_dropped, rejected, places: RowPlaces::Untold })
+        (self.out)(SplitChunk { rows, n_records, n_dropped, rejected, places: RowPlaces::Untold, missed: Vec::new() })
     }
 }
 

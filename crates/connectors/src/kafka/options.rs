@@ -40,7 +40,8 @@ const OWN_OPTIONS: [OptionSpec; 26] = [
     OptionSpec::new("maxRecordsPerPartition", "offsets per split at most: larger ranges are divided"),
     OptionSpec::new(
         "failOnDataLoss",
-        "whether a query stops when offsets that it has to read are no longer there (default true), or goes on and records the gap",
+        "whether a query stops when offsets that it has to read are no longer there (default true), or goes on and records in the metrics of the batch's progress what is missing: gaps (topic, \
+         partition, offsets wanted and available, n_missing, cause) and recordsMissing",
     ),
     OptionSpec::new("includeHeaders", "add the column headers, default false"),
     OptionSpec::new("groupIdPrefix", "what the group id begins with, default millstream-kafka-source; kafka.group.id goes before"),

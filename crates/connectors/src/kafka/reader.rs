@@ -25,7 +25,7 @@ use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 use super::client::{ClientNews, ClientSettings};
 use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer, Lease};
 use super::error::failed;
-use super::loss::gap_of;
+use super::loss::{Cause, Gap, gap_of};
 use super::rows::Rows;
 use super::split::{KafkaSplit, Piece};
 use crate::read_thread::{Chunks, read_on_thread};
@@ -112,7 +112,7 @@ impl SplitReader for KafkaReader {
         Ok(read_on_thread(CHUNKS_MAX, move |out| {
             let leases = consumers.lease(&split.pieces, split.n_partitions)?;
             let readings = leases.into_iter().zip(split.pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
-            SplitRead { rows, out, poll_timeout, fails_on_data_loss }.run(readings)
+            SplitRead { rows, missed: Vec::new(), out, poll_timeout, fails_on_data_loss }.run(readings)
         }))
     }
 }
@@ -160,6 +160,8 @@ enum Waiting<'q> {
 /// The pieces of a split, read.
 struct SplitRead<'c> {
     rows: Rows,
+    /// Gaps that the driver has not been told of.
+    missed: Vec<Gap>,
     out: &'c Chunks,
     poll_timeout: Duration,
     fails_on_data_loss: bool,
@@ -297,10 +299,11 @@ impl SplitRead<'_> {
     }
 
     fn send(&mut self) -> Result<()> {
-        if !self.rows.is_empty() {
-            let rows = self.rows.take()?;
+        if !self.rows.is_empty() || !self.missed.is_empty() {
+            let missed = self.missed.drain(..).map(|gap| wire::to_value(&gap)).collect::<Result<_>>()?;
+            let chunk = SplitChunk { missed, ..SplitChunk::of(self.rows.take()?, RowPlaces::Untold) };
             // Whoever does not listen any more has a reason of his own.
-            drop(self.out.send(SplitChunk::of(rows, RowPlaces::Untold)));
+            drop(self.out.send(chunk));
         }
         Ok(())
     }
@@ -344,7 +347,7 @@ impl SplitRead<'_> {
     }
 
     /// Whether a silent piece has no more records, though its end was not seen.
-    fn is_at_end(&self, reading: &mut Reading) -> Result<bool> {
+    fn is_at_end(&mut self, reading: &mut Reading) -> Result<bool> {
         if let Some(lasting) = reading.lease.consumer().context().lasting_trouble() {
             return Err(lasting.context(format!("while reading {}", reading.place())));
         }
@@ -377,7 +380,7 @@ impl SplitRead<'_> {
     }
 
     /// What becomes of a piece whose partition answers with an error; whether it has ended.
-    fn recover(&self, reading: &mut Reading, error: KafkaError) -> Result<bool> {
+    fn recover(&mut self, reading: &mut Reading, error: KafkaError) -> Result<bool> {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
                 let is_ended = self.lost(reading)?;
@@ -397,7 +400,7 @@ impl SplitRead<'_> {
     }
 
     /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
-    fn lost(&self, reading: &mut Reading) -> Result<bool> {
+    fn lost(&mut self, reading: &mut Reading) -> Result<bool> {
         let (first, past) = edges(reading).inspect_err(|_| reading.lease.break_off())?;
         let next = reading.lease.next();
         let Some(gap) = gap_of(&reading.piece.topic, reading.piece.partition, next, (first, past), past < reading.piece.end) else {
@@ -409,7 +412,10 @@ impl SplitRead<'_> {
             reading.lease.break_off();
             return Err(gap.error());
         }
-        tracing::warn!(topic = gap.topic, partition = gap.partition, wanted = next, first, past, "offsets are gone, the query goes on");
+        // What is gone behind the piece the next batch will find; within it all was there when the batch was cut.
+        let n_missing_max = u64::try_from(reading.piece.end.saturating_sub(next)).unwrap_or(0);
+        let n_missing = if gap.cause == Cause::Recreated { n_missing_max } else { gap.n_missing.min(n_missing_max) };
+        self.missed.push(Gap { n_missing, ..gap });
         if first > next && first < reading.piece.end && past >= reading.piece.end {
             reading.lease.seek(first)?;
             return Ok(false);

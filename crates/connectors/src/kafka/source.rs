@@ -59,8 +59,10 @@ struct Run {
     fixed_end: Option<Offsets>,
     /// When a batch last took less than there was waited for (`minOffsetsPerTrigger`).
     last_taken_proc_ms: Option<i64>,
-    /// Of all batches of this run.
+    /// Of the batch that was decided last, until the next one is planned.
     gaps: Vec<Gap>,
+    /// Records that all gaps of this run have passed over.
+    n_missing: u64,
 }
 
 /// See [`SourceRange::detail`].
@@ -292,6 +294,14 @@ impl KafkaSource {
 }
 
 impl Run {
+    fn lost(&mut self, gaps: Vec<Gap>) {
+        for gap in &gaps {
+            tracing::error!(?gap, "records were lost before they were read");
+        }
+        self.n_missing += gaps.iter().map(|gap| gap.n_missing).sum::<u64>();
+        self.gaps.extend(gaps);
+    }
+
     /// Partitions that the cluster lists and whose end it does not tell, as while their leader moves, are not gone: they are read later.
     fn keep_silent(&mut self, start: &Offsets, ends: &mut Offsets) {
         for (topic, partition, offset) in start.iter() {
@@ -381,6 +391,7 @@ impl Source for KafkaSource {
             fixed_end: None,
             last_taken_proc_ms: None,
             gaps: Vec::new(),
+            n_missing: 0,
         });
         let position = match start.position() {
             Some(position) => Offsets::of_position(position)?,
@@ -392,6 +403,7 @@ impl Source for KafkaSource {
 
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
         let start = Offsets::of_position(from)?;
+        self.run()?.gaps.clear();
         let mut ends = self.look_at_ends().await?;
         if self.is_streaming {
             self.run()?.keep_silent(&start, &mut ends);
@@ -438,12 +450,15 @@ impl Source for KafkaSource {
         let (end, gaps) = (Offsets::of_position(&range.end)?, detail_of(range)?.gaps);
         let now_ms = self.clock.now_proc_ms();
         let run = self.run()?;
-        for gap in &gaps {
-            tracing::error!(?gap, "records were lost before they were read");
-        }
-        run.gaps.extend(gaps);
+        run.lost(gaps);
         run.read = end;
         run.last_taken_proc_ms = Some(now_ms);
+        Ok(())
+    }
+
+    fn missed(&mut self, _batch: BatchId, missed: &[serde_json::Value]) -> Result<()> {
+        let gaps = missed.iter().map(|gap| wire::from_value(gap, "kafka gap")).collect::<Result<_>>()?;
+        self.run()?.lost(gaps);
         Ok(())
     }
 
@@ -493,6 +508,9 @@ impl Source for KafkaSource {
         }
         if self.options.commits_to_broker && self.is_streaming {
             metrics.values.push(("groupId".to_owned(), self.group_id.clone()));
+        }
+        if run.n_missing > 0 {
+            metrics.values.push(("recordsMissingInRun".to_owned(), run.n_missing.to_string()));
         }
         if !run.gaps.is_empty() {
             let n_missing: u64 = run.gaps.iter().map(|gap| gap.n_missing).sum();

@@ -17,10 +17,10 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use async_trait::async_trait;
 use millstream_core::connector::SourceRequest;
-use millstream_core::{Admission, BatchId, ConnectorRegistry, Position, Result, Source, SourceRange, SourceStart, SplitReader};
+use millstream_core::{Admission, BatchId, ConnectorRegistry, Position, Result, Source, SourceRange, SourceStart, SplitChunk, SplitReader};
 use millstream_testkit::ManualClock;
 use millstream_testkit::kafka::TestKafka;
-use millstream_testkit::source_contract::{SourceHarness, read_range};
+use millstream_testkit::source_contract::{SourceHarness, read_range, read_splits};
 
 use crate::harness::{registry, source_request};
 
@@ -140,6 +140,21 @@ impl Reading {
         let (source, _) = self.run.as_mut().unwrap();
         let spec = source.reader();
         read_range(&self.harness, source.as_mut(), &spec, range, 2).await
+    }
+
+    async fn read_chunks(&mut self, range: &SourceRange) -> Result<Vec<SplitChunk>> {
+        let (source, _) = self.run.as_mut().unwrap();
+        let splits = source.splits(range, 2).await?;
+        read_splits(self.harness.registry(), &source.reader(), &splits).await
+    }
+
+    /// The batch is over; `missed`: what its tasks found missing.
+    async fn decide(&mut self, range: &SourceRange, missed: &[serde_json::Value]) {
+        let (source, position) = self.run.as_mut().unwrap();
+        source.decided(BatchId(self.n_batches), range).await.unwrap();
+        source.missed(BatchId(self.n_batches), missed).unwrap();
+        self.n_batches += 1;
+        *position = range.end.clone();
     }
 
     /// What the next batch has, as `topic-partition@offset=value`, sorted; empty if there is nothing new.

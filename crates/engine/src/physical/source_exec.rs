@@ -273,6 +273,9 @@ impl SplitRun {
             )));
         }
         self.counts.add(SourceCounts { n_records: chunk.n_records, n_rows, n_dropped: chunk.n_dropped, n_rejected });
+        if !chunk.missed.is_empty() {
+            self.scope.missed(&self.name, chunk.missed);
+        }
         if !chunk.rejected.is_empty() {
             self.set_aside(&chunk.rejected).await?;
         }

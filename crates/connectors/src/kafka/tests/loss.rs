@@ -62,15 +62,44 @@ async fn records_deleted_between_planning_and_reading_are_an_error_or_passed_ove
         let options = [("subscribe", topic.as_str()), ("failOnDataLoss", if fails { "true" } else { "false" })];
         let mut reading = Reading::stream(&kafka, &options);
         reading.restart_after(&range).await.unwrap();
-        let read = reading.read(&range).await;
+        let read = reading.read_chunks(&range).await;
         if fails {
             let error = read.unwrap_err();
             let expected = format!("{topic}-0 was to be read from offset 3 on, and has the offsets 7 to 10: ");
             assert!(error.message().starts_with(&expected), "{error}");
-        } else {
-            assert_eq!(super::texts(&read.unwrap()).len(), 3);
+            continue;
         }
+        let chunks = read.unwrap();
+        let missed: Vec<_> = chunks.iter().flat_map(|chunk| chunk.missed.clone()).collect();
+        let rows: Vec<_> = chunks.into_iter().map(|chunk| chunk.rows).collect();
+        assert_eq!(super::texts(&rows).len(), 3);
+        let gap =
+            serde_json::json!({ "topic": topic, "partition": 0, "wanted": 3, "available": [7, 10], "n_missing": 4, "cause": "retention" });
+        assert_eq!(missed, [gap]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_behind_a_batch_is_counted_by_the_next() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.create_topic("behind", 1).await.unwrap();
+    let options =
+        [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("failOnDataLoss", "false"), ("maxOffsetsPerTrigger", "4")];
+    kafka.produce_values(&topic, 0, (0..10).map(|n| n.to_string())).await.unwrap();
+    let mut reading = Reading::stream(&kafka, &options);
+    let range = reading.plan().await.unwrap().unwrap();
+    kafka.delete_records(&topic, 0, 7).await.unwrap();
+    let chunks = reading.read_chunks(&range).await.unwrap();
+    let n_missing = |gaps: &[serde_json::Value]| gaps.iter().map(|gap| gap["n_missing"].as_u64().unwrap()).sum::<u64>();
+    let missed: Vec<_> = chunks.iter().flat_map(|chunk| chunk.missed.clone()).collect();
+    assert_eq!((n_missing(&missed), missed.len()), (4, 1), "of the batch's own range: {missed:?}");
+    reading.decide(&range, &missed).await;
+    assert_eq!(reading.metric("recordsMissing").as_deref(), Some("4"));
+    assert_eq!(reading.next_values().await, ["7", "8", "9"]);
+    assert_eq!(reading.metric("recordsMissing").as_deref(), Some("3"), "of offsets 4 to 6, in the next batch");
+    assert_eq!(reading.metric("recordsMissingInRun").as_deref(), Some("7"));
+    assert!(reading.plan().await.unwrap().is_none());
+    assert_eq!((reading.metric("recordsMissing"), reading.metric("gaps")), (None, None), "a gap is told of once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
