@@ -177,8 +177,7 @@ impl Consumers {
             client.consumer.incremental_assign(&list).map_err(failed("partitions cannot be assigned"))?;
         }
         for (client, list) in to_seek {
-            let done = client.consumer.seek_partitions(list, SEEK_WITHIN).map_err(failed("partitions cannot be sought"))?;
-            done.elements().iter().try_for_each(|element| element.error()).map_err(failed("a partition cannot be sought"))?;
+            seek(&client.consumer, list)?;
         }
         leases.iter_mut().for_each(|lease| lease.is_broken = false);
         Ok(leases)
@@ -239,6 +238,26 @@ impl Drop for Consumers {
     }
 }
 
+/// Takes partitions that a client holds to other offsets.
+fn seek(consumer: &KafkaConsumer, list: TopicPartitionList) -> Result<()> {
+    let sought = consumer.seek_partitions(list.clone(), SEEK_WITHIN).map_err(failed("partitions cannot be sought"))?;
+    for element in sought.elements() {
+        match element.error() {
+            Ok(()) => {}
+            // An offset that is gone has stopped the partition, perhaps while nobody read it: it begins anew, with the same queue.
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {
+                let mut one = TopicPartitionList::new();
+                let wanted = list.find_partition(element.topic(), element.partition()).map_or(Offset::Invalid, |wanted| wanted.offset());
+                one.add_partition_offset(element.topic(), element.partition(), wanted).map_err(failed("an offset cannot be set"))?;
+                consumer.incremental_unassign(&one).map_err(failed("a partition cannot be given up"))?;
+                consumer.incremental_assign(&one).map_err(failed("a partition cannot be assigned"))?;
+            }
+            Err(error) => return Err(failed(format!("{}-{} cannot be sought", element.topic(), element.partition()))(error)),
+        }
+    }
+    Ok(())
+}
+
 fn list_of<'a>(lists: &'a mut Vec<(Arc<PoolClient>, TopicPartitionList)>, client: &Arc<PoolClient>) -> &'a mut TopicPartitionList {
     let nth = match lists.iter().position(|(known, _)| Arc::ptr_eq(known, client)) {
         Some(nth) => nth,
@@ -289,17 +308,7 @@ impl Lease {
         self.is_broken = true;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
-        let consumer = &self.client.consumer;
-        let sought = consumer.seek_partitions(list.clone(), SEEK_WITHIN).map_err(failed("a partition cannot be sought"))?;
-        match sought.elements().iter().try_for_each(|element| element.error()) {
-            Ok(()) => {}
-            // An offset that is gone has stopped the partition: it begins anew, with the same queue.
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {
-                consumer.incremental_unassign(&list).map_err(failed("a partition cannot be given up"))?;
-                consumer.incremental_assign(&list).map_err(failed("a partition cannot be assigned"))?;
-            }
-            Err(error) => return Err(failed("a partition cannot be sought")(error)),
-        }
+        seek(&self.client.consumer, list)?;
         if let Some(held) = &mut self.held {
             (held.early, held.next) = (None, offset);
         }
