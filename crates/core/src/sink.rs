@@ -18,6 +18,7 @@
 //! [`Delivery::AtLeastOnce`] or [`Sink::needs_intent`]; then the batch's intent is durable before the first task runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -125,6 +126,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// when both are done. A query has one such sink at most; the others commit after it.
     fn decides(&self) -> bool {
         false
+    }
+
+    /// Within which time its batches should end unless the query says otherwise: what is open for long may be ended by others.
+    fn batch_duration_target(&self) -> Option<Duration> {
+        None
     }
 
     /// Asked of a sink that [decides](Self::decides) at every start, after [`Sink::start`] and before anything runs: what

@@ -81,17 +81,25 @@ impl SourceStart {
 pub struct Admission {
     /// At most so many bytes of input (at least one unit, such as a file, is always taken).
     pub bytes_max: Option<u64>,
+    /// At most about so many records, of sources that know beforehand how many a range has ([`Source::n_records`]).
+    pub records_max: Option<u64>,
     /// Take all there is, whatever the source's own limit options say (trigger `once`, and batch reads).
     pub ignore_limits: bool,
 }
 
 impl Admission {
     /// Everything there is.
-    pub const ALL: Self = Self { bytes_max: None, ignore_limits: true };
+    pub const ALL: Self = Self { bytes_max: None, records_max: None, ignore_limits: true };
 
     /// At most `bytes_max` bytes and the source's own limits.
     pub fn bytes(bytes_max: Option<u64>) -> Self {
-        Self { bytes_max, ignore_limits: false }
+        Self { bytes_max, records_max: None, ignore_limits: false }
+    }
+
+    /// The same, and at most about `records_max` records.
+    #[must_use]
+    pub fn records(self, records_max: u64) -> Self {
+        Self { records_max: Some(records_max), ..self }
     }
 }
 
@@ -138,6 +146,12 @@ pub trait Source: Send + fmt::Debug {
 
     /// The splits of a range, at most about `n_tasks` pieces of useful size; also of a range from the checkpoint.
     async fn splits(&mut self, range: &SourceRange, n_tasks: usize) -> Result<Vec<Split>>;
+
+    /// About how many records a range has, counted as [`Admission::records_max`] is; `None` of sources that do not heed that.
+    fn n_records(&self, range: &SourceRange) -> Option<u64> {
+        let _ = range;
+        None
+    }
 
     /// Whether a range still is as it was planned, as far as that can be told at little cost; a source that cannot tell says yes.
     async fn is_unchanged(&mut self, range: &SourceRange) -> Result<bool> {

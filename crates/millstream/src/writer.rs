@@ -104,7 +104,7 @@ impl<T> Writer<T> {
 
     /// An option: of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
     /// dead-letter table of their source, which needs `deadLetterPath`); of streams also `checkpointLocation`, `outputMode`,
-    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`, `flush`, `lateRowsPath`.
+    /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`, `targetBatchDuration`, `flush`, `lateRowsPath`.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value.to_string());
@@ -236,6 +236,7 @@ const ENGINE_OPTIONS: [&str; 15] = [
     "stopTimeout",
     "commitInterval",
     "maxBytesPerBatch",
+    "targetBatchDuration",
     "flush",
     "changes",
     "upsertKey",
@@ -414,6 +415,7 @@ impl DataStreamWriter {
             checkpoint,
             checkpoint_life,
             batch_bytes_max: batch_bytes_max(&own)?,
+            target_batch_duration: target_batch_duration(&own)?,
             stop_timeout,
             batches_retained_min: retained.unwrap_or(QueryDefinition::BATCHES_RETAINED_MIN),
             runs_no_data_batches,
@@ -472,6 +474,13 @@ fn batch_bytes_max(own: &Options) -> Result<u64> {
         Some(0) => Err(Error::invalid("option 'maxBytesPerBatch' is 0: expected a positive number")),
         Some(bytes_max) => Ok(bytes_max),
         None => Ok(QueryDefinition::BATCH_BYTES_MAX),
+    }
+}
+
+fn target_batch_duration(own: &Options) -> Result<Option<Duration>> {
+    match own.get_duration("targetBatchDuration")? {
+        Some(Duration::ZERO) => Err(Error::invalid("option 'targetBatchDuration' is 0: expected a positive length of time")),
+        target => Ok(target),
     }
 }
 

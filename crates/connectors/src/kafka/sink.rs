@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
@@ -26,6 +27,9 @@ use super::sink_columns::Columns;
 use super::sink_options::SinkOptions;
 use super::transaction::{Output, Outputs, Run, TaskRecords};
 use crate::wire;
+
+/// Within which time a batch should be written, if the query does not say.
+const BATCH_DURATION_TARGET: Duration = Duration::from_secs(5);
 
 /// The task that the markers of a process are of.
 const TASK: u32 = 0;
@@ -124,6 +128,11 @@ impl Sink for KafkaSink {
 
     fn decides(&self) -> bool {
         self.is_streaming && self.options.is_exactly_once
+    }
+
+    fn batch_duration_target(&self) -> Option<Duration> {
+        // The transaction is open for as long as the batch writes, and what others write behind it is held back from readers.
+        self.decides().then(|| BATCH_DURATION_TARGET.min(self.options.transaction_timeout / 2))
     }
 
     fn writer(&self) -> WriterSpec {

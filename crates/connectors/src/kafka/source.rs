@@ -289,7 +289,7 @@ impl KafkaSource {
             return u64::MAX;
         }
         let by_bytes = admission.bytes_max.map_or(u64::MAX, |bytes| (bytes / RECORD_BYTES_GUESS).max(1));
-        self.options.max_offsets.unwrap_or(u64::MAX).min(by_bytes)
+        [self.options.max_offsets, admission.records_max].into_iter().flatten().min().unwrap_or(u64::MAX).min(by_bytes)
     }
 }
 
@@ -431,16 +431,12 @@ impl Source for KafkaSource {
         Ok(Some(SourceRange { start: from.clone(), end: end.to_position()?, detail }))
     }
 
+    fn n_records(&self, range: &SourceRange) -> Option<u64> {
+        Some(total(&pieces_of(range).ok()?))
+    }
+
     async fn splits(&mut self, range: &SourceRange, n_tasks: usize) -> Result<Vec<Split>> {
-        let (start, end) = (Offsets::of_position(&range.start)?, Offsets::of_position(&range.end)?);
-        let detail = detail_of(range)?;
-        let ranges: Vec<Available> = end
-            .iter()
-            .map(|(topic, partition, end)| {
-                let begin = detail.begin.get(topic, partition).or_else(|| start.get(topic, partition)).unwrap_or(end);
-                Available { topic: topic.to_owned(), partition, begin, end }
-            })
-            .collect();
+        let ranges = pieces_of(range)?;
         let limits =
             SplitLimits { min_partitions: self.options.min_partitions, max_records_per_partition: self.options.max_records_per_partition };
         splits(&ranges, limits, n_tasks)
@@ -529,6 +525,17 @@ impl Source for KafkaSource {
         }
         Ok(())
     }
+}
+
+/// What a range reads of each partition.
+fn pieces_of(range: &SourceRange) -> Result<Vec<Available>> {
+    let (start, end) = (Offsets::of_position(&range.start)?, Offsets::of_position(&range.end)?);
+    let detail = detail_of(range)?;
+    let piece = |(topic, partition, end): (&str, i32, i64)| {
+        let begin = detail.begin.get(topic, partition).or_else(|| start.get(topic, partition)).unwrap_or(end);
+        Available { topic: topic.to_owned(), partition, begin, end }
+    };
+    Ok(end.iter().map(piece).collect())
 }
 
 fn detail_of(range: &SourceRange) -> Result<Detail> {

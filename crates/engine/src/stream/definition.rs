@@ -57,6 +57,8 @@ pub struct QueryDefinition {
     pub checkpoint_life: CheckpointLife,
     /// The most bytes of input that a batch takes when no limit option says less (not for `once`).
     pub batch_bytes_max: u64,
+    /// How long a batch should take: sources that can be told so are given fewer or more records. Without it the sink may say.
+    pub target_batch_duration: Option<Duration>,
     /// How long a stop waits for the running batch; zero is without limit, as in Spark.
     pub stop_timeout: Duration,
     /// Batches whose records are kept (Spark's `spark.sql.streaming.minBatchesToRetain`).

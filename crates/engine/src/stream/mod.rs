@@ -9,6 +9,7 @@ mod lasting_tables;
 pub mod listener;
 pub mod manager;
 pub mod micro_batch;
+mod pace;
 mod plan_facts;
 pub mod progress;
 pub mod query;

@@ -20,6 +20,7 @@ use super::job::{ColumnRule, JobDescription};
 use super::lasting_tables::{check_unchanged, lasting_tables, refuse_refresh};
 use super::listener::{ListenerBus, QueryEvent};
 use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLeaf, Unfinished};
+use super::pace::Pace;
 use super::plan_facts::PlanFacts;
 use super::progress::iso_timestamp;
 use super::query::{QueryShared, StreamingQuery};
@@ -72,11 +73,13 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     let live = tables.iter().map(as_source_table).collect::<Result<Vec<_>>>()?.into_iter().filter(|table| table.is_streaming());
     let stream_names: BTreeSet<String> = live.map(|table| table.name().to_owned()).collect();
     let (mut streams, mut statics) = (Vec::new(), Vec::new());
+    let of_sinks = || sinks.values().filter_map(|sink| sink.batch_duration_target()).min();
+    let pace = definition.target_batch_duration.or_else(of_sinks).map(Pace::new);
     let lasting = lasting_tables(&plan);
     for provider in tables {
         let table = as_source_table(&provider)?;
         if table.is_streaming() {
-            streams.push(open_stream(table, &definition.checkpoint, &recovered).await?);
+            streams.push(open_stream(table, &definition.checkpoint, &recovered, pace.clone()).await?);
         } else {
             let name = finished_name(table.name(), &stream_names);
             let must_stay = lasting.contains(&name);
@@ -244,7 +247,7 @@ pub(super) fn input_behind_flush(source: &str) -> Error {
 }
 
 /// Opens a stream where the checkpoint says it goes on.
-async fn open_stream(table: &SourceTable, checkpoint: &Location, recovered: &Recovered) -> Result<StreamLeaf> {
+async fn open_stream(table: &SourceTable, checkpoint: &Location, recovered: &Recovered, pace: Option<Pace>) -> Result<StreamLeaf> {
     let (name, description) = (table.name().to_owned(), table.description().to_owned());
     let mut source = table.open(Some(checkpoint::source_location(checkpoint, &name).to_string())).await?;
     let known = recovered.sources.get(&name);
@@ -252,7 +255,7 @@ async fn open_stream(table: &SourceTable, checkpoint: &Location, recovered: &Rec
     let from = known.map_or(SourceStart::Fresh, RecoveredSource::start);
     let position = source.start(from).await.map_err(|error| error.context(format!("source '{name}'")))?;
     let remembers = source.snapshot()?.is_some();
-    Ok(StreamLeaf { name, description, source, position, begun_in, remembers, idle_timeout: table.idle_timeout() })
+    Ok(StreamLeaf { name, description, source, position, begun_in, remembers, idle_timeout: table.idle_timeout(), pace })
 }
 
 /// Sources that begin have looked where: at the end of a topic, at the clock. Another look would find another place, so what they

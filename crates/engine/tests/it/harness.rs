@@ -132,6 +132,7 @@ impl Harness {
             checkpoint: self.checkpoint(),
             checkpoint_life: CheckpointLife::Kept,
             batch_bytes_max: QueryDefinition::BATCH_BYTES_MAX,
+            target_batch_duration: None,
             stop_timeout: QueryDefinition::STOP_TIMEOUT,
             batches_retained_min: QueryDefinition::BATCHES_RETAINED_MIN,
             runs_no_data_batches: true,

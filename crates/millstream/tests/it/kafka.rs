@@ -114,3 +114,33 @@ async fn what_cannot_be_reached_is_an_error_that_names_it() {
     let error = session.sql("SELECT * FROM read_kafka('t')").await.unwrap().collect().await.unwrap_err();
     assert!(error.message().starts_with("read_kafka takes named arguments"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_take_as_much_as_a_slow_sink_can_in_the_target_time() {
+    let Some(kafka) = TestKafka::from_env() else { return };
+    const N_RECORDS: u64 = 80_000;
+    const PER_RECORD: Duration = Duration::from_micros(40);
+    let topic = kafka.create_topic("paced", 2).await.unwrap();
+    for partition in 0..2 {
+        kafka.produce_values(&topic, partition, (0..N_RECORDS / 2).map(|n| n.to_string())).await.unwrap();
+    }
+    let session = Session::new().unwrap();
+    let servers = kafka.bootstrap_servers();
+    let sql =
+        format!("SELECT * FROM STREAM read_kafka(bootstrapServers => '{servers}', subscribe => '{topic}', startingOffsets => 'earliest')");
+    let frame = session.sql(&sql).await.unwrap();
+    let writer =
+        frame.write_stream().option("targetBatchDuration", "1s").trigger(Trigger::AvailableNow).foreach_batch(|rows, _| async move {
+            let n_rows = u32::try_from(rows.count().await?).unwrap();
+            tokio::time::sleep(PER_RECORD * n_rows).await;
+            Ok(())
+        });
+    let query = writer.start().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(120), query.await_termination(None)).await.expect("it ends").unwrap();
+    let rows: Vec<u64> = query.recent_progress().iter().map(|progress| progress.num_input_rows).filter(|n| *n > 0).collect();
+    assert_eq!(rows.iter().sum::<u64>(), N_RECORDS);
+    assert_eq!(rows[0], 10_000, "of the first nothing is known");
+    // In a second the sink takes 25,000 records at most; a part is rounded up in each partition.
+    assert!(rows.iter().all(|n| *n <= 25_002), "{rows:?}");
+    assert!(rows.iter().any(|n| *n > 10_000), "{rows:?}");
+}

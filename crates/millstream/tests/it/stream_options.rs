@@ -94,6 +94,7 @@ async fn wrong_values_are_refused_before_the_start() {
         ("maxBytesPerBatch", "lots", "option 'maxBytesPerBatch' is 'lots': expected a number of bytes such as 1048576, 128m or 4g"),
         ("maxBytesPerBatch", "-1", "option 'maxBytesPerBatch' is '-1': expected a number of bytes such as 1048576, 128m or 4g"),
         ("maxBytesPerBatch", "0", "option 'maxBytesPerBatch' is 0: expected a positive number"),
+        ("targetBatchDuration", "0s", "option 'targetBatchDuration' is 0: expected a positive length of time"),
         ("stopTimeout", "soon", "option 'stopTimeout' is 'soon': expected a length of time such as 500 ms, 10s or 5 minutes"),
         ("stopTimeout", "-1s", "option 'stopTimeout' is '-1s': expected a length of time such as 500 ms, 10s or 5 minutes"),
     ] {

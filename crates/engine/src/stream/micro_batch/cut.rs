@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_core::{Admission, BatchId, Result, SourceRange};
+use millstream_core::{BatchId, Result, SourceRange};
 
 use super::report::TriggerRun;
 use super::{MicroBatchLoop, in_source};
@@ -12,7 +12,6 @@ use crate::physical::SplitsBySource;
 use crate::physical::stateful::{has_timed_out, next_timeout_proc_ms};
 use crate::stream::definition::Settings;
 use crate::stream::start::input_behind_flush;
-use crate::stream::trigger::Trigger;
 use crate::table_gate::TablesRead;
 
 /// What a batch reads, when it was cut, and under which settings.
@@ -91,12 +90,10 @@ impl MicroBatchLoop {
     }
 
     async fn plan_ranges(&mut self) -> Result<BTreeMap<String, SourceRange>> {
-        let admission = match self.run.definition.trigger {
-            Trigger::Once => Admission::ALL,
-            _ => Admission::bytes(Some(self.run.definition.batch_bytes_max)),
-        };
+        let (trigger, batch_bytes_max) = (self.run.definition.trigger, self.run.definition.batch_bytes_max);
         let mut ranges = BTreeMap::new();
         for leaf in &mut self.run.streams {
+            let admission = leaf.admission(trigger, batch_bytes_max);
             let planned = leaf.source.plan(&leaf.position, &admission).await;
             if let Some(range) = planned.map_err(in_source(&leaf.name))? {
                 ranges.insert(leaf.name.clone(), range);

@@ -8,6 +8,8 @@ use millstream_core::{Admission, BatchId, Position, Result, Source, SourceRange,
 
 use super::in_source;
 use crate::physical::source_table::as_source_table;
+use crate::stream::pace::Pace;
+use crate::stream::trigger::Trigger;
 
 /// A streaming source of the query.
 pub(in crate::stream) struct StreamLeaf {
@@ -22,6 +24,26 @@ pub(in crate::stream) struct StreamLeaf {
     pub(in crate::stream) remembers: bool,
     /// Silent for so long, its event time holds the query back no more.
     pub(in crate::stream) idle_timeout: Option<Duration>,
+    /// How much it may give to a batch that is to end within a target time.
+    pub(in crate::stream) pace: Option<Pace>,
+}
+
+impl StreamLeaf {
+    /// What the next batch may take of it, beside the options of the source.
+    pub(super) fn admission(&self, trigger: Trigger, batch_bytes_max: u64) -> Admission {
+        let admission = match trigger {
+            Trigger::Once => return Admission::ALL,
+            _ => Admission::bytes(Some(batch_bytes_max)),
+        };
+        self.pace.as_ref().map_or(admission, |pace| admission.records(pace.records_max()))
+    }
+
+    /// A batch that read this range of it took so long.
+    pub(super) fn batch_ran(&mut self, range: &SourceRange, took: Duration) {
+        if let (Some(pace), Some(n_records)) = (&mut self.pace, self.source.n_records(range)) {
+            pace.batch_ran(n_records, took);
+        }
+    }
 }
 
 /// A finished side of a join: its range is fixed at start, recorded with each batch, and resolved again by interval.

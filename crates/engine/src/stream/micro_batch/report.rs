@@ -37,6 +37,11 @@ impl TriggerRun {
         done
     }
 
+    /// How long ago it began.
+    pub(super) fn lasts(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.started_at)
+    }
+
     pub(super) fn add(&mut self, phase: &'static str, time: Duration) {
         *self.took.entry(phase).or_default() += time;
     }

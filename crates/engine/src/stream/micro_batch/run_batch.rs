@@ -71,7 +71,7 @@ impl MicroBatchLoop {
         }
         trigger.phase("walCommit", self.append(record, &cut, staged.prepared.clone())).await?;
         crash_points.reach(CrashPoint::AfterPrepared)?;
-        self.decided(&cut, &staged.report).await?;
+        self.decided(&cut, &staged.report, trigger.lasts()).await?;
         let progress = self.progress_of(&cut, &staged, &trigger);
         self.state_operators.clone_from(&progress.state_operators);
         self.begin_commit(cut, staged.prepared, progress, trigger);
@@ -157,12 +157,13 @@ impl MicroBatchLoop {
     }
 
     /// The batch's record is durable: the sources move on, and their memory is saved when it is worth it.
-    async fn decided(&mut self, cut: &BatchCut, report: &BatchReport) -> Result<()> {
+    async fn decided(&mut self, cut: &BatchCut, report: &BatchReport, took: Duration) -> Result<()> {
         let run = &mut self.run;
         run.state.decided(cut.batch)?;
         for leaf in &mut run.streams {
             let Some(range) = cut.ranges.get(&leaf.name) else { continue };
             leaf.source.decided(cut.batch, range).await?;
+            leaf.batch_ran(range, took);
             if let Some(missed) = report.missed.get(&leaf.name) {
                 leaf.source.missed(cut.batch, missed)?;
             }
