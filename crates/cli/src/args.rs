@@ -16,7 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         millstream sql \"SELECT day, count(*) FROM parquet.`out/events` GROUP BY day\"\n  \
         millstream check job.sql\n  \
         millstream checkpoint show out/_checkpoint\n  \
-        millstream state show out/_checkpoint"
+        millstream state show out/_checkpoint\n  \
+        millstream kafka offsets out/_checkpoint --bootstrap-servers localhost:9092"
 )]
 pub struct Options {
     #[command(flatten)]
@@ -78,6 +79,13 @@ pub enum Command {
             millstream state export out/_checkpoint --operator 0 --output state.parquet"
     )]
     State(StateCommand),
+    /// Show or move the positions of a query in its Kafka topics
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  millstream kafka offsets out/_checkpoint --bootstrap-servers localhost:9092\n  \
+            millstream kafka reset out/_checkpoint --to earliest --bootstrap-servers localhost:9092 --dry-run"
+    )]
+    Kafka(KafkaCommand),
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +197,56 @@ pub enum CheckpointCommand {
         /// The checkpoint folder
         dir: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KafkaCommand {
+    /// Print where the query stands in each partition; it may be running
+    Offsets {
+        /// The checkpoint folder or URL
+        checkpoint: String,
+        #[command(flatten)]
+        broker: BrokerArgs,
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move the stopped query to another place: what lies between is read again, or never
+    #[command(
+        long_about = "Move the stopped query to another place in its topics: what lies between is read again, or never. What it has \
+            written, and what it remembers between batches, stays as it is.\n\nA query that runs on a local checkpoint refuses it. \
+            A checkpoint on an object store has no lock: a query that runs there is stopped by the reset."
+    )]
+    Reset {
+        /// The checkpoint folder or URL
+        checkpoint: String,
+        /// earliest, latest, a time in ms since 1970 (the first record of then or later), or offsets such as
+        /// {"topic":{"0":23,"1":-1}} with -1 = latest and -2 = earliest; partitions that offsets do not name stay
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        /// The query's source, if it reads several
+        #[arg(long, value_name = "NAME")]
+        source: Option<String>,
+        #[command(flatten)]
+        broker: BrokerArgs,
+        /// Say what would be moved, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// One JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How the brokers are reached: a checkpoint does not hold it, as secrets would be in it.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// The brokers
+    #[arg(long, value_name = "SERVERS")]
+    pub bootstrap_servers: Option<String>,
+    /// Another option of the client, such as kafka.security.protocol=ssl
+    #[arg(long = "option", value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod checkpoint;
 mod crash;
+mod kafka;
 mod live;
 mod logging;
 mod print;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             Command::Check(args) => check::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Verify(args) => verify::run(args).await,
             Command::Checkpoint(args) => checkpoint::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Kafka(args) => kafka::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::State(args) => state::run(args).await.map(|()| ExitCode::SUCCESS),
         }
     });

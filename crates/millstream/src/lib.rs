@@ -16,6 +16,7 @@ mod commands;
 mod dataframe;
 pub mod functions;
 pub mod job;
+pub mod kafka;
 mod reader;
 mod resolve;
 mod session;

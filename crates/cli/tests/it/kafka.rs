@@ -4,7 +4,8 @@ use std::path::Path;
 
 use millstream_testkit::kafka::{TestKafka, TestRecord};
 
-use crate::process::{Process, table};
+use crate::command::{millstream, text};
+use crate::process::{Process, local_table, table, was_aborted};
 
 /// A job from a topic to Parquet; the values are ids.
 fn write_job(dir: &Path, kafka: &TestKafka, topic: &str, options: &str) {
@@ -54,4 +55,146 @@ fn the_same_by_time_where_no_record_was_as_late_at_first() {
     // Nor is one at the restart: another look would begin at the end again, which has moved.
     let options = ", startingTimestamp '5000', startingOffsetsByTimestampStrategy 'latest'";
     assert_eq!(begun_where_it_first_started(options), (10..20).collect::<Vec<_>>());
+}
+
+/// A job over a topic of one partition that has read the ids from 0 to 9, with 10 to 12 behind them.
+struct Stopped {
+    kafka: TestKafka,
+    topic: String,
+    dir: tempfile::TempDir,
+}
+
+impl Stopped {
+    fn new() -> Option<Self> {
+        let kafka = TestKafka::from_env()?;
+        let dir = tempfile::tempdir().unwrap();
+        let topic = block_on(kafka.create_topic("moved", 1)).unwrap();
+        produce(&kafka, &topic, 0..10, 1_000);
+        write_job(dir.path(), &kafka, &topic, ", startingOffsets 'earliest'");
+        let stopped = Self { kafka, topic, dir };
+        stopped.run_job();
+        produce(&stopped.kafka, &stopped.topic, 10..13, 2_000);
+        Some(stopped)
+    }
+
+    fn run_job(&self) {
+        let (status, _, said) = Process::run(self.dir.path(), "job.sql", &["--trigger", "available-now"], &[]).end();
+        assert!(status.success(), "{said}");
+    }
+
+    /// `millstream kafka ARGS`: exit code, standard output, and all that was said.
+    fn kafka(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = millstream();
+        command.current_dir(self.dir.path()).arg("kafka").args(args);
+        if args.first() != Some(&"offsets") {
+            command.args(["--bootstrap-servers", self.kafka.bootstrap_servers()]);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), text(&output))
+    }
+
+    /// Position and committed offset, and with the brokers asked the lag.
+    fn stands(&self) -> (i64, Option<i64>, Option<i64>) {
+        let servers = self.kafka.bootstrap_servers();
+        let (code, out, all) = self.kafka(&["offsets", "checkpoint", "--json", "--option", &format!("kafka.bootstrap.servers={servers}")]);
+        assert_eq!(code, Some(0), "{all}");
+        let row: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+        assert_eq!((row["topic"].as_str(), row["partition"].as_i64()), (Some(self.topic.as_str()), Some(0)));
+        (row["position"].as_i64().unwrap(), row["committed"].as_i64(), row["lag"].as_i64())
+    }
+
+    fn reset(&self, to: &str) {
+        let (code, _, all) = self.kafka(&["reset", "checkpoint", "--to", to]);
+        assert_eq!(code, Some(0), "{all}");
+    }
+
+    fn log(&self) -> String {
+        let output = millstream().current_dir(self.dir.path()).args(["checkpoint", "show", "checkpoint", "--json"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn where_a_query_stands_is_shown_with_and_without_brokers() {
+    let Some(t) = Stopped::new() else { return };
+    assert_eq!(t.stands(), (10, Some(10), Some(3)));
+    let (code, out, all) = t.kafka(&["offsets", "checkpoint"]);
+    assert_eq!(code, Some(0), "{all}");
+    let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["SOURCE", "TOPIC", "PARTITION", "POSITION", "COMMITTED", "LATEST", "LAG"]);
+    assert_eq!(lines[1], ["events", &t.topic, "0", "10", "10", "-", "-"]);
+    // Nobody listens there.
+    let (code, out, all) = t.kafka(&["offsets", "checkpoint", "--option", "bootstrapServers=127.0.0.1:1", "--json"]);
+    assert_eq!(code, Some(0), "{all}");
+    assert!(all.contains("lag is not known: ") && out.contains("\"position\":10"), "{all}");
+}
+
+#[test]
+fn a_stopped_query_is_moved_by_offsets_time_and_ends() {
+    let Some(t) = Stopped::new() else { return };
+    let before = t.log();
+    let (code, out, all) = t.kafka(&["reset", "checkpoint", "--to", "earliest", "--dry-run", "--json"]);
+    assert_eq!(code, Some(0), "{all}");
+    let row: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!((row["from"].as_i64(), row["to"].as_i64()), (Some(10), Some(0)));
+    assert_eq!(t.log(), before, "a dry run writes nothing");
+
+    t.reset(&format!("{{\"{}\":{{\"0\":5}}}}", t.topic));
+    assert_eq!(t.stands(), (5, Some(10), Some(8)), "what was committed stays");
+    t.run_job();
+    let mut read: Vec<i64> = (0..10).chain(5..13).collect();
+    read.sort_unstable();
+    assert_eq!(local_table(t.dir.path()), read, "5 to 9 are read again");
+    // Restarts go on behind that.
+    t.run_job();
+    assert_eq!(t.stands(), (13, Some(13), Some(0)));
+
+    for (to, position) in [("earliest", 0), ("1500", 10), ("latest", 13), ("0", 0), ("9999999999999", 13)] {
+        t.reset(to);
+        assert_eq!(t.stands().0, position, "{to}");
+    }
+    produce(&t.kafka, &t.topic, 13..15, 3_000);
+    t.run_job();
+    read.extend([13, 14]);
+    assert_eq!(local_table(t.dir.path()), read, "only what came behind the last place is read");
+}
+
+#[test]
+fn a_reset_is_refused_with_what_is_wrong() {
+    let Some(t) = Stopped::new() else { return };
+    let (there, nowhere) = (format!("{{\"{}\":{{\"0\":99}}}}", t.topic), format!("{{\"{}\":{{\"7\":0}}}}", t.topic));
+    let before = t.log();
+    for (args, what) in [
+        (&["checkpoint", "--to", &there][..], "has the offsets 0 to 13, and 99 is none of them"),
+        (&["checkpoint", "--to", &nowhere], "there is no partition"),
+        (&["checkpoint", "--to", "yesterday"], "'yesterday' is no place in a topic"),
+        (&["checkpoint", "--to", "earliest", "--source", "other"], "the query has no source 'other' of kafka: there is events"),
+        (&["out", "--to", "earliest"], "is no checkpoint"),
+    ] {
+        let args: Vec<&str> = ["reset"].into_iter().chain(args.iter().copied()).collect();
+        let (code, _, all) = t.kafka(&args);
+        assert!(code == Some(2) && all.contains(what), "{args:?}: {all}");
+    }
+    assert_eq!(t.log(), before);
+
+    let running = Process::run(t.dir.path(), "job.sql", &[], &[]);
+    running.wait_for("query started");
+    let (code, _, all) = t.kafka(&["reset", "checkpoint", "--to", "earliest"]);
+    assert!(code == Some(1) && all.contains("has locked") && all.contains(&running.pid().to_string()), "{all}");
+    // It is looked at all the same.
+    t.stands();
+    drop(running);
+
+    // A batch that was begun has its offsets.
+    let job = std::fs::read_to_string(t.dir.path().join("job.sql")).unwrap();
+    let job = job.replace(
+        "USING parquet LOCATION 'out' OPTIONS (commitInterval '0s', checkpointLocation 'checkpoint')",
+        "USING console OPTIONS (checkpointLocation 'begun')",
+    );
+    std::fs::write(t.dir.path().join("begun.sql"), job).unwrap();
+    let crashed =
+        Process::run(t.dir.path(), "begun.sql", &["--trigger", "available-now"], &[("MILLSTREAM_CRASH_AT", "after-intent")]).end();
+    assert!(was_aborted(crashed.0), "{}", crashed.2);
+    let (code, _, all) = t.kafka(&["reset", "begun", "--to", "latest"]);
+    assert!(code == Some(2) && all.contains("batch 0 of checkpoint 'begun' was begun and is not decided"), "{all}");
 }

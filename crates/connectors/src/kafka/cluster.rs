@@ -39,6 +39,7 @@ pub(super) struct Cluster {
     clock: Arc<dyn Clock>,
     n_retries: u64,
     retry_interval: Duration,
+    answer_within: Duration,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -53,7 +54,12 @@ pub(super) type Partitions = BTreeMap<String, Vec<i32>>;
 impl Cluster {
     pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, n_retries: u64, retry_interval: Duration) -> Result<Self> {
         let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
-        Ok(Self { consumer: Arc::new(consumer), clock, n_retries, retry_interval })
+        Ok(Self { consumer: Arc::new(consumer), clock, n_retries, retry_interval, answer_within: ANSWER_WITHIN })
+    }
+
+    /// The same, for who does not wait so long.
+    pub(super) fn answering_within(self, answer_within: Duration) -> Self {
+        Self { answer_within, ..self }
     }
 
     /// Asks on a thread that may block; a failure that may pass is tried again.
@@ -134,8 +140,9 @@ impl Cluster {
         if asked.count() == 0 {
             return Ok(Vec::new());
         }
+        let answer_within = self.answer_within;
         self.ask(move |consumer| {
-            let answered = match consumer.offsets_for_times(asked.clone(), ANSWER_WITHIN) {
+            let answered = match consumer.offsets_for_times(asked.clone(), answer_within) {
                 Ok(answered) => answered,
                 // None of the partitions exists.
                 Err(error) if error.rdkafka_error_code().is_some_and(does_not_exist) => return Ok(Vec::new()),

@@ -8,6 +8,7 @@
 //!                admission.rs and split.rs share out what is there
 //!  reader.rs     the task's half: reads pieces of partitions ── consumers.rs keeps consumers between batches, rows.rs makes
 //!                Arrow rows
+//!  positions.rs  where a query stands, looked at and moved from outside
 //!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
 //!                task's half), transaction.rs (what both share), producer.rs, marker.rs (which batch is committed)
 //! ```
@@ -23,6 +24,7 @@ mod loss;
 mod marker;
 mod offsets;
 mod options;
+mod positions;
 mod producer;
 mod reader;
 mod rows;
@@ -40,6 +42,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
+
+pub use positions::{ByPartition, latest, moved, offsets_of};
 
 /// Options that source and sink have in common.
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
