@@ -228,7 +228,7 @@ pub(crate) const PARTLY_LATE_ROWS: &str = "partlyLateRows";
 pub(crate) const INDEPENDENT_OF_CUTS: &str = "independentOfCuts";
 
 /// The options of a stream writer that are the engine's own; the rest goes to the sink's format.
-const ENGINE_OPTIONS: [&str; 16] = [
+const ENGINE_OPTIONS: &[&str] = &[
     "checkpointLocation",
     "outputMode",
     "trigger",
