@@ -459,7 +459,7 @@ impl DataStreamWriter {
             }
         };
         known.extend_from_slice(STORE_OPTIONS);
-        known.extend(ENGINE_OPTIONS.map(|name| OptionSpec::new(name, "of every streaming write")));
+        known.extend(ENGINE_OPTIONS.iter().map(|name| OptionSpec::new(name, "of every streaming write")));
         self.options.check(&format!("{sink} sink"), &known)
     }
 }
