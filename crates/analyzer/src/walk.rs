@@ -3,6 +3,8 @@
 use millstream_core::stack::with_room;
 use millstream_sql::ir::{Expr, FrameBound, Grouping, Ident, JoinCondition, Plan, Read, ReadSource, UnresolvedFunction, WindowSpec};
 
+use crate::catalog::{Catalog, UserFunction};
+
 /// A relation that a plan reads by name, or a data source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelationRef {
@@ -191,20 +193,29 @@ fn children(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
-/// Whether an aggregate is called outside of `OVER`.
-pub(crate) fn contains_aggregate(expr: &Expr) -> bool {
+/// Whether an aggregate is called outside of `OVER`: one of Spark's, of DataFusion's or of the user's.
+pub(crate) fn contains_aggregate(expr: &Expr, catalog: &dyn Catalog) -> bool {
+    let contains = |expr: &Expr| contains_aggregate(expr, catalog);
     with_room(|| match expr {
         Expr::Window { function, spec, .. } => {
             // The windowed call itself is no aggregation, but its arguments may hold one.
             let args = match function.as_ref() {
-                Expr::UnresolvedFunction(call) => call.args.iter().any(contains_aggregate),
+                Expr::UnresolvedFunction(call) => call.args.iter().any(contains),
                 _ => false,
             };
-            args || spec.partition_by.iter().any(contains_aggregate) || spec.order_by.iter().any(|key| contains_aggregate(&key.expr))
+            args || spec.partition_by.iter().any(contains) || spec.order_by.iter().any(|key| contains(&key.expr))
         }
-        Expr::UnresolvedFunction(call) if crate::registry::is_aggregate(&call.name.to_lowercase()) => true,
-        other => children(other).into_iter().any(contains_aggregate),
+        Expr::UnresolvedFunction(call) if is_aggregate(&call.name.to_lowercase(), catalog) => true,
+        other => children(other).into_iter().any(contains),
     })
+}
+
+/// A user's function comes before Spark's of the same name.
+fn is_aggregate(name: &str, catalog: &dyn Catalog) -> bool {
+    match catalog.function(name) {
+        Some(function) => matches!(function, UserFunction::Aggregate(_)),
+        None => crate::registry::is_aggregate(name),
+    }
 }
 
 /// The generator that an entry of a select list is, with the names given to its columns.

@@ -14,6 +14,7 @@ use millstream_sql::ir::{
 
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, ExprCx, Typed, call_text};
+use crate::registry::aggregates::NTH_VALUE;
 use crate::resolver::Resolver;
 use crate::types::arrow_type;
 
@@ -131,7 +132,7 @@ impl Resolver<'_> {
 
     fn window_function(&mut self, cx: &mut ExprCx, call: &UnresolvedFunction, span: Span) -> Result<Function> {
         let name = call.name.to_lowercase();
-        if crate::registry::is_aggregate(&name) {
+        if crate::registry::is_aggregate(&name) && name != NTH_VALUE {
             if call.is_distinct {
                 return Err(AnalysisError::invalid(
                     "DISTINCT_WINDOW_FUNCTION_UNSUPPORTED",
@@ -156,7 +157,7 @@ impl Resolver<'_> {
                 cast_to: None,
             });
         }
-        if !crate::registry::is_window_only(&name) && name != "nth_value" {
+        if !crate::registry::is_window_only(&name) && name != NTH_VALUE {
             return Err(AnalysisError::invalid(
                 "UNSUPPORTED_EXPR_FOR_WINDOW",
                 format!("{}() is neither an aggregate nor a window function", call.name),

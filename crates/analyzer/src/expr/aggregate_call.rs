@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::{
     AggregateUDF, Expr as DfExpr, Operator, binary_expr, bitwise_and, bitwise_or, bitwise_shift_left, cast, lit,
 };
@@ -112,10 +112,17 @@ impl Resolver<'_> {
 
     /// A call of a user's aggregate.
     pub(crate) fn user_aggregate(&mut self, cx: &mut ExprCx, udaf: Arc<AggregateUDF>, call: &UnresolvedFunction) -> Result<Typed> {
+        if cx.is_inside_aggregate {
+            let message = format!("the aggregate {}() cannot be an argument of another one", call.name);
+            return Err(AnalysisError::invalid("NESTED_AGGREGATE_FUNCTION", message, call.span));
+        }
         let outputs = std::mem::take(&mut cx.outputs);
+        cx.is_inside_aggregate = true;
         let args = self.exprs(cx, &call.args);
+        let order = self.order_in_call(cx, &call.within_group);
+        cx.is_inside_aggregate = false;
         cx.outputs = outputs;
-        let args = args?;
+        let (args, order) = (args?, order?);
         let shown = crate::registry::names::call_name(&call.name, &args);
         let args = self.user_args(udaf.signature(), args, call)?;
         let types = args.iter().map(|arg| crate::types::arrow_type(&arg.data_type)).collect::<Result<Vec<_>>>()?;
@@ -126,7 +133,8 @@ impl Resolver<'_> {
             None => None,
         };
         let args = args.into_iter().map(|arg| arg.expr).collect();
-        let expr = AggregateFunction::new_udf(udaf, args, call.is_distinct, filter, vec![], None);
+        let nulls = call.ignore_nulls.then_some(NullTreatment::IgnoreNulls);
+        let expr = AggregateFunction::new_udf(udaf, args, call.is_distinct, filter, aggregates::sort_exprs(order), nulls);
         let typed = Typed::new(DfExpr::AggregateFunction(expr), data_type, true, shown);
         self.collect_aggregate(cx, typed, &call.name, call.span)
     }

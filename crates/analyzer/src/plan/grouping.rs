@@ -181,7 +181,7 @@ impl Resolver<'_> {
                 for item in items {
                     match item {
                         Item::Column(typed) => all.push(add_key(self, keys, typed)),
-                        Item::Expr(expr) if contains_aggregate(expr) => {}
+                        Item::Expr(expr) if contains_aggregate(expr, self.catalog()) => {}
                         Item::Expr(expr) => all.push(self.key(cx, bare(expr), &[], keys)?),
                     }
                 }
@@ -221,7 +221,7 @@ impl Resolver<'_> {
                     span,
                 )),
                 Some(Item::Column(typed)) => Ok(add_key(self, keys, typed)),
-                Some(Item::Expr(expr)) if contains_aggregate(expr) => {
+                Some(Item::Expr(expr)) if contains_aggregate(expr, self.catalog()) => {
                     Err(AnalysisError::invalid("GROUP_BY_POS_AGGREGATE", format!("GROUP BY position {n} is an aggregate"), span))
                 }
                 Some(Item::Expr(expr)) => self.key(cx, bare(expr), &[], keys),
@@ -236,7 +236,7 @@ impl Resolver<'_> {
         let typed = match typed {
             Err(error) if error.class().is_some_and(|class| class.starts_with("UNRESOLVED_COLUMN")) => {
                 return match self.alias_in_list(expr, items) {
-                    Some(aliased) if contains_aggregate(aliased) => {
+                    Some(aliased) if contains_aggregate(aliased, self.catalog()) => {
                         Err(AnalysisError::invalid("GROUP_BY_AGGREGATE", "a key of GROUP BY cannot be an aggregate", span))
                     }
                     Some(aliased) => self.key(cx, aliased, &[], keys),

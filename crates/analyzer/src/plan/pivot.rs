@@ -38,7 +38,7 @@ impl Resolver<'_> {
             return Err(AnalysisError::unsupported("pivot() without values", span).hint("give the values, or write PIVOT (... IN (...))"));
         }
         for aggregate in pivot.aggregates {
-            if !contains_aggregate(aggregate) {
+            if !contains_aggregate(aggregate, self.catalog()) {
                 return Err(AnalysisError::invalid(
                     "_LEGACY_ERROR_TEMP_1006",
                     "PIVOT needs an aggregate function around every column in front of FOR",

@@ -43,7 +43,7 @@ impl Resolver<'_> {
                 items.extend(self.expand_items(&scope, std::slice::from_ref(expr))?);
                 continue;
             };
-            if block.grouping.is_some() || block.exprs.iter().any(contains_aggregate) {
+            if block.grouping.is_some() || block.exprs.iter().any(|expr| contains_aggregate(expr, self.catalog())) {
                 return Err(AnalysisError::unsupported("a generator beside aggregates", call.span)
                     .hint("aggregate in a subquery and use the generator around it"));
             }

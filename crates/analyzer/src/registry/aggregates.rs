@@ -12,6 +12,7 @@ use datafusion::logical_expr::{AggregateUDF, Case, Expr as DfExpr, SortExpr, lit
 use millstream_sql::Span;
 use millstream_sql::ir::DataType;
 
+use super::datafusion_aggregates::OfDataFusion;
 use crate::coerce::{bounded, is_numeric, is_orderable, is_string};
 use crate::error::{AnalysisError, Result};
 use crate::expr::Typed;
@@ -54,7 +55,20 @@ pub(crate) enum Kind {
     PercentileWithin,
     PercentileApprox,
     Mode,
+    ApproxDistinct,
+    ApproxMedian,
+    ApproxPercentile,
+    NthValue,
 }
+
+/// Names that only DataFusion has for aggregates which Spark has, too.
+const ALIASES: &[(&str, &str)] = &[
+    ("covar", "covar_samp"),
+    ("quantile_cont", "percentile_cont"),
+    ("var", "var_samp"),
+    ("var_sample", "var_samp"),
+    ("var_population", "var_pop"),
+];
 
 /// Name, Spark's name of it, family.
 const AGGREGATES: &[(&str, &str, Kind)] = &[
@@ -116,26 +130,43 @@ const AGGREGATES: &[(&str, &str, Kind)] = &[
     ("percentile", "percentile", Kind::Percentile),
     ("percentile_cont", "percentile_cont", Kind::PercentileWithin),
     ("percentile_disc", "percentile_disc", Kind::PercentileWithin),
+    // DataFusion's own, which Spark has not (of nth_value() only the window function).
+    ("approx_distinct", "approx_distinct", Kind::ApproxDistinct),
+    ("approx_median", "approx_median", Kind::ApproxMedian),
+    ("approx_percentile_cont", "approx_percentile_cont", Kind::ApproxPercentile),
+    ("approx_percentile_cont_with_weight", "approx_percentile_cont_with_weight", Kind::ApproxPercentile),
+    (NTH_VALUE, NTH_VALUE, Kind::NthValue),
 ];
+
+/// A window function of Spark's, and beside it an aggregate of DataFusion's.
+pub(crate) const NTH_VALUE: &str = "nth_value";
+
+/// The name under which an aggregate is known here.
+fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| known)
+}
 
 /// The family of an aggregate and Spark's name for it.
 pub(crate) fn find(name: &str) -> Option<(&'static str, Kind)> {
+    let name = canonical(name);
     AGGREGATES.iter().find(|(known, ..)| *known == name).map(|(_, shown, kind)| (*shown, *kind))
 }
 
 /// All aggregates.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    AGGREGATES.iter().map(|(name, ..)| *name)
+    AGGREGATES.iter().map(|(name, ..)| *name).chain(ALIASES.iter().map(|(alias, _)| *alias))
 }
 
 /// The aggregate's expression over the input, and what remains to be done with its column.
 pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span: Span) -> Result<(Typed, Option<After>)> {
     let Some((shown, kind)) = find(name) else { return Err(AnalysisError::internal(format!("no aggregate {name}"))) };
+    let name = canonical(name);
     check_arity(name, kind, parts.args.len(), span)?;
     let shown = call_text(shown, kind, &parts);
     let Parts { args, is_distinct, filter, ignore_nulls, mut order } = parts;
     // These take what they are of from WITHIN GROUP, and no order of rows.
-    let within = if matches!(kind, Kind::Mode | Kind::PercentileWithin) { std::mem::take(&mut order) } else { vec![] };
+    let takes_key = matches!(kind, Kind::Mode | Kind::PercentileWithin | Kind::ApproxPercentile);
+    let within = if takes_key { std::mem::take(&mut order) } else { vec![] };
     let mut call = Call { args: vec![], is_distinct, filter: filter.map(|f| Box::new(f.expr)), order: sort_exprs(order), ignore_nulls };
     let mut after: Option<After> = None;
     let mut args = args.into_iter();
@@ -193,10 +224,15 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
         Kind::Collect | Kind::CollectSet => {
             let data_type = DataType::Array { element: Box::new(first.data_type.clone()), contains_null: false };
             call.args = vec![first.expr];
-            call.ignore_nulls = true;
             call.is_distinct |= kind == Kind::CollectSet;
             after = Some(Box::new(empty_for_null));
-            (df::array_agg::array_agg_udaf(), data_type, true)
+            if call.is_distinct && call.order.is_empty() {
+                // DataFusion's gives different values in another order in each run.
+                (spark_udaf("list")?, data_type, true)
+            } else {
+                call.ignore_nulls = true;
+                (df::array_agg::array_agg_udaf(), data_type, true)
+            }
         }
         Kind::Boolean => {
             let arg = resolver.implicit_cast(first, &DataType::Boolean, span)?;
@@ -257,6 +293,14 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
                 ScalarValue::Utf8(Some(text)) => lit(text),
                 _ => lit(""),
             };
+            if call.is_distinct && call.order.is_empty() {
+                call.args = vec![value.expr];
+                after = Some(Box::new(move |resolver, typed, span| {
+                    let expr = resolver.kernel("array_join", vec![typed.expr.clone(), delimiter.clone()], span)?;
+                    Ok(Typed { expr, ..typed })
+                }));
+                return Ok((Typed::new(call.build(spark_udaf("list")?), DataType::String, true, shown), after));
+            }
             call.args = vec![value.expr, delimiter];
             (df::string_agg::string_agg_udaf(), DataType::String, true)
         }
@@ -319,6 +363,12 @@ pub(crate) fn build(resolver: &mut Resolver<'_>, name: &str, parts: Parts, span:
                 call.args.push(lit(accuracy));
             }
             (spark_udaf(name)?, data_type, true)
+        }
+        Kind::ApproxDistinct | Kind::ApproxMedian | Kind::ApproxPercentile | Kind::NthValue => {
+            let of = OfDataFusion { name, first, rest, within, ignore_nulls };
+            let made = of.build(resolver, kind, span)?;
+            (call.args, after) = (made.args, made.after);
+            (made.udaf, made.data_type, made.nullable)
         }
         Kind::ExtremeBy => {
             let by = rest.into_iter().next().ok_or_else(|| AnalysisError::internal("max_by without an order"))?;
@@ -413,7 +463,7 @@ fn empty_for_null(_: &mut Resolver<'_>, typed: Typed, _: Span) -> Result<Typed> 
     Ok(Typed { expr: DfExpr::Case(case), nullable: false, ..typed })
 }
 
-fn sort_exprs(order: Vec<(Typed, bool, bool)>) -> Vec<SortExpr> {
+pub(crate) fn sort_exprs(order: Vec<(Typed, bool, bool)>) -> Vec<SortExpr> {
     order.into_iter().map(|(typed, ascending, nulls_first)| SortExpr::new(typed.expr, ascending, nulls_first)).collect()
 }
 
@@ -433,7 +483,7 @@ fn call_text(shown: &str, kind: Kind, parts: &Parts) -> String {
         (Kind::Mode, [value, flag], None) if matches!(flag.literal(), Some(ScalarValue::Boolean(Some(true)))) => {
             out = format!("{shown}() WITHIN GROUP (ORDER BY {} DESC)", value.name);
         }
-        (Kind::PercentileWithin, _, Some((key, ascending, _))) => {
+        (Kind::PercentileWithin | Kind::ApproxPercentile, _, Some((key, ascending, _))) => {
             out.push_str(&format!(" WITHIN GROUP (ORDER BY {}{})", key.name, if *ascending { "" } else { " DESC" }));
         }
         _ => {}
@@ -470,7 +520,8 @@ fn check_arity(name: &str, kind: Kind, n_args: usize, span: Span) -> Result<()> 
         Kind::Percentile => (2, 2),
         Kind::Mode => (0, 2),
         Kind::PercentileApprox => (2, 3),
-        Kind::DoublePair | Kind::ExtremeBy => (2, 2),
+        Kind::DoublePair | Kind::ExtremeBy | Kind::NthValue => (2, 2),
+        Kind::ApproxPercentile => (1, 4),
         _ => (1, 1),
     };
     if (min..=max).contains(&n_args) {

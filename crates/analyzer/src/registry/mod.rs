@@ -4,6 +4,7 @@
 //! functions from DataFusion. Names that are in none of the lists are unknown, whatever DataFusion has under them.
 
 pub(crate) mod aggregates;
+mod datafusion_aggregates;
 pub(crate) mod defaults;
 pub(crate) mod names;
 pub(crate) mod nullability;

@@ -68,6 +68,16 @@ pub fn unordered(input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
     unordered_as(input.schema(), input)
 }
 
+/// Some rows of the input, partition by partition, in their order.
+pub fn in_input_order(input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        input.equivalence_properties().clone(),
+        Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+        input.pipeline_behavior(),
+        input.boundedness(),
+    ))
+}
+
 /// As [`unordered`], with other columns.
 pub fn unordered_as(schema: SchemaRef, input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {
     Arc::new(PlanProperties::new(

@@ -1,4 +1,4 @@
-//! Aggregates that need all values of a group: percentiles, the median, the mode.
+//! Aggregates that need all values of a group: percentiles, the median, the mode, and, with DISTINCT, the different values.
 //!
 //! `percentile_approx` is exact here: it gives the value at the nearest rank, which Spark's sketch approximates. Ties
 //! of `mode` are broken by the smallest value, where Spark leaves them open, or by the largest one. Memory grows with the group.
@@ -30,6 +30,8 @@ pub(super) enum Finish {
     NearestRank,
     Mode,
     ModeLargest,
+    /// The values as a list, in the order in which they came.
+    List,
 }
 
 /// The aggregate function.
@@ -62,6 +64,7 @@ impl AggregateUDFImpl for Buffered {
             Finish::NearestRank => "spark_percentile_approx",
             Finish::Mode => "spark_mode",
             Finish::ModeLargest => "spark_mode_largest",
+            Finish::List => "spark_list",
         }
     }
 
@@ -75,11 +78,12 @@ impl AggregateUDFImpl for Buffered {
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
         let value = match self.finish {
+            Finish::List => return Ok(array_of(type_at_or_null(arg_types))),
             Finish::Percentile | Finish::Median => match arg_types.first() {
                 Some(interval @ (DataType::Duration(_) | DataType::Interval(_))) => interval.clone(),
                 _ => DataType::Float64,
             },
-            Finish::NearestRank | Finish::Mode | Finish::ModeLargest => arg_types.first().cloned().unwrap_or(DataType::Null),
+            Finish::NearestRank | Finish::Mode | Finish::ModeLargest => type_at_or_null(arg_types),
         };
         let many = matches!(self.finish, Finish::Percentile | Finish::NearestRank) && matches!(arg_types.get(1), Some(DataType::List(_)));
         Ok(if many { array_of(value) } else { value })
@@ -94,8 +98,11 @@ impl AggregateUDFImpl for Buffered {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let empty = self.values(&args)?;
-        Ok(Box::new(Sliding::new(move || Ok(Box::new(empty.clone())))))
+        let (empty, is_distinct) = (self.values(&args)?, args.is_distinct);
+        Ok(Box::new(Sliding::new(move || -> Result<Box<dyn Accumulator>> {
+            let values = Box::new(empty.clone());
+            Ok(if is_distinct { Box::new(DistinctAccumulator::new(&empty.data_type, values)?) } else { values })
+        })))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -106,6 +113,10 @@ impl AggregateUDFImpl for Buffered {
         let list = DataType::List(Arc::new(Field::new_list_field(data_type, true)));
         Ok(vec![Arc::new(Field::new(format_state_name(args.name, "values"), list, true))])
     }
+}
+
+fn type_at_or_null(types: &[DataType]) -> DataType {
+    types.first().cloned().unwrap_or(DataType::Null)
 }
 
 /// The literal second argument: one fraction or several.
@@ -176,6 +187,9 @@ impl Accumulator for Values {
         let values = self.all()?;
         if values.is_empty() {
             return ScalarValue::try_from(&self.to);
+        }
+        if self.finish == Finish::List {
+            return self.wrap(values);
         }
         if matches!(self.finish, Finish::Mode | Finish::ModeLargest) {
             return ScalarValue::try_from_array(&values, most_frequent(&values, self.finish)?);

@@ -1,6 +1,6 @@
-//! `DISTINCT` in front of an aggregate's argument: the different values are kept, and fed to the aggregate at the end.
+//! `DISTINCT` in front of an aggregate's argument: the different values are kept, and fed to the aggregate at the end, in the
+//! order in which they came: sums of doubles and lists come out the same in each run.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -9,6 +9,7 @@ use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::utils::format_state_name;
+use indexmap::IndexSet;
 
 use super::arguments::column_at;
 use crate::error::internal;
@@ -23,13 +24,13 @@ pub(super) fn state_fields(name: &str, data_type: &DataType) -> Vec<FieldRef> {
 #[derive(Debug)]
 pub(super) struct DistinctAccumulator {
     data_type: DataType,
-    values: HashSet<ScalarValue>,
+    values: IndexSet<ScalarValue>,
     inner: Box<dyn Accumulator>,
 }
 
 impl DistinctAccumulator {
     pub(super) fn new(data_type: &DataType, inner: Box<dyn Accumulator>) -> Result<Self> {
-        Ok(Self { data_type: data_type.clone(), values: HashSet::new(), inner })
+        Ok(Self { data_type: data_type.clone(), values: IndexSet::new(), inner })
     }
 
     fn array(&self) -> Result<ArrayRef> {

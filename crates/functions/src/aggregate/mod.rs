@@ -10,6 +10,7 @@
 //! | `percentile`, `median` | DOUBLE, a literal DOUBLE or ARRAY of DOUBLE | DOUBLE or ARRAY of DOUBLE |
 //! | `percentile_approx` | any ordered type, the same literal, an accuracy | the type or an ARRAY of it |
 //! | `mode` | any type | the type |
+//! | `list` | any type | an ARRAY of it |
 //! | `max`, `min` | any ordered type | the type |
 //! | `max_by`, `min_by` | a value, an ordered type | the value's type |
 //! | `stddev`.. , `var_..`, `skewness`, `kurtosis` | DOUBLE | DOUBLE |
@@ -51,6 +52,7 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "percentile_approx" | "approx_percentile" => AggregateUDF::from(Buffered::new(Finish::NearestRank)),
         "mode" => AggregateUDF::from(Buffered::new(Finish::Mode)),
         "mode_largest" => AggregateUDF::from(Buffered::new(Finish::ModeLargest)),
+        "list" => AggregateUDF::from(Buffered::new(Finish::List)),
         "max" => AggregateUDF::from(Extreme::new(true)),
         "min" => AggregateUDF::from(Extreme::new(false)),
         "max_by" => AggregateUDF::from(ExtremeBy::new(true)),
@@ -72,6 +74,7 @@ pub fn all_aggregate() -> Vec<Arc<AggregateUDF>> {
         "percentile_approx",
         "mode",
         "mode_largest",
+        "list",
         "max",
         "min",
         "max_by",

@@ -34,4 +34,5 @@ mod static_sides;
 mod stream_joins;
 mod stream_options;
 mod stream_script;
+mod user_aggregates;
 mod verify;

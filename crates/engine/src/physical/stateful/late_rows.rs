@@ -28,7 +28,7 @@ use crate::error::from_datafusion;
 use crate::physical::SideTable;
 use crate::physical::event_time::event_times_us;
 use crate::physical::late_table::{KeptLateRows, LateRowsWriter, LateTable, Missed};
-use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
+use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, in_input_order, rows_of_run};
 use crate::physical::row_position::{POSITION, carry};
 
 /// Drops and counts late rows. See the module's documentation.
@@ -155,7 +155,8 @@ impl Operator for LateRows {
     const NAME: &'static str = "LateRowsExec";
 
     fn properties(&self, [input]: &[Arc<dyn ExecutionPlan>; 1]) -> Arc<PlanProperties> {
-        unordered(input)
+        // What stands above may have asked for an order, which DataFusion makes below: an aggregate with ORDER BY.
+        in_input_order(input)
     }
 
     fn maintains_input_order(&self) -> [bool; 1] {
