@@ -153,6 +153,10 @@ impl ClientContext for ClientNews {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // No trouble: readers ask to be told where a partition ends.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::warn!(target: "librdkafka", "{error}: {reason}");
         *self.locked() = Some((error.rdkafka_error_code(), reason.to_owned()));
     }

@@ -19,6 +19,8 @@ use super::options::Subscription;
 
 /// How long one question may take: a broker that restarts is back by then.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Between two attempts.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Topics that are asked for one by one; more are picked from the list of all.
 const SINGLE_TOPICS_MAX: usize = 8;
 /// Topics of Kafka itself, which patterns leave out.
@@ -37,9 +39,27 @@ pub(super) enum Edge {
 pub(super) struct Cluster {
     consumer: Arc<BaseConsumer<ClientNews>>,
     clock: Arc<dyn Clock>,
-    n_retries: u64,
-    retry_interval: Duration,
+    retries: Retries,
     answer_within: Duration,
+}
+
+/// How a question is asked again after a failure that may pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retries {
+    /// So often at most; without a number for as long as leaders take to change, with pauses that grow.
+    pub(super) n_max: Option<u64>,
+    /// The first pause.
+    pub(super) interval: Duration,
+}
+
+impl Retries {
+    /// The pause before the next attempt; `None`: no more. `n_failed` is how many were made, in the time `since_first`.
+    fn pause(self, n_failed: u32, since_first: Duration) -> Option<Duration> {
+        match self.n_max {
+            Some(n_max) => (u64::from(n_failed) <= n_max).then_some(self.interval),
+            None => (since_first < ANSWER_WITHIN).then(|| self.interval.saturating_mul(1 << n_failed.min(16)).min(RETRY_PAUSE_MAX)),
+        }
+    }
 }
 
 impl std::fmt::Debug for Cluster {
@@ -52,9 +72,9 @@ impl std::fmt::Debug for Cluster {
 pub(super) type Partitions = BTreeMap<String, Vec<i32>>;
 
 impl Cluster {
-    pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, n_retries: u64, retry_interval: Duration) -> Result<Self> {
+    pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, retries: Retries) -> Result<Self> {
         let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
-        Ok(Self { consumer: Arc::new(consumer), clock, n_retries, retry_interval, answer_within: ANSWER_WITHIN })
+        Ok(Self { consumer: Arc::new(consumer), clock, retries, answer_within: ANSWER_WITHIN })
     }
 
     /// The same, for who does not wait so long.
@@ -65,7 +85,7 @@ impl Cluster {
     /// Asks on a thread that may block; a failure that may pass is tried again.
     async fn ask<T: Send + 'static>(&self, question: impl Fn(&BaseConsumer<ClientNews>) -> Result<T> + Send + Sync + 'static) -> Result<T> {
         let question = Arc::new(question);
-        let mut n_failed = 0;
+        let (mut n_failed, begun) = (0_u32, tokio::time::Instant::now());
         loop {
             let (consumer, asked) = (Arc::clone(&self.consumer), Arc::clone(&question));
             let answer = tokio::task::spawn_blocking(move || {
@@ -75,12 +95,13 @@ impl Cluster {
             });
             let answer = answer.await.map_err(|_| Error::internal("a question to Kafka panicked"))?;
             match answer {
-                Err(error) if error.kind() == ErrorKind::Unavailable && n_failed < self.n_retries => {
+                Err(error) => {
+                    n_failed = n_failed.saturating_add(1);
+                    let pause = self.retries.pause(n_failed, begun.elapsed()).filter(|_| error.kind() == ErrorKind::Unavailable);
+                    let Some(pause) = pause else { return Err(self.with_trouble(error)) };
                     tracing::warn!(%error, n_failed, "kafka is asked again");
-                    n_failed += 1;
-                    self.clock.sleep(self.retry_interval).await;
+                    self.clock.sleep(pause).await;
                 }
-                Err(error) => return Err(self.with_trouble(error)),
                 answer => return answer,
             }
         }

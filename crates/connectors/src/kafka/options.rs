@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::CLIENT_OPTIONS;
 use super::client::ClientSettings;
+use super::cluster::Retries;
 use super::offsets::Offsets;
 
 /// What the source knows beside [`CLIENT_OPTIONS`].
@@ -51,8 +52,14 @@ const OWN_OPTIONS: [OptionSpec; 26] = [
     ),
     OptionSpec::new("metadataInterval", "how often topics and partitions are looked for, default 5s"),
     OptionSpec::new("kafkaConsumer.pollTimeoutMs", "how long a task waits for a record that must be there, default 120000"),
-    OptionSpec::new("fetchOffset.numRetries", "how often offsets are asked for again after a failure, default 3"),
-    OptionSpec::new("fetchOffset.retryIntervalMs", "the pause before that, default 10"),
+    OptionSpec::new(
+        "fetchOffset.numRetries",
+        "how often offsets are asked for again after a failure that may pass; default: for 30 s, as a new leader may take that long",
+    ),
+    OptionSpec::new(
+        "fetchOffset.retryIntervalMs",
+        "the pause before that, default 10; without fetchOffset.numRetries it doubles each time, up to a second",
+    ),
     OptionSpec::new("fetchBufferBytes", "fetched records that wait in memory for their task at most, of all partitions, default 256m"),
     OptionSpec::new("topic", "the sink's topic; a table that is written and read reads it, unless one of the three says what else"),
 ];
@@ -115,8 +122,7 @@ pub(super) struct KafkaSourceOptions {
     pub(super) commits_to_broker: bool,
     pub(super) metadata_interval: Duration,
     pub(super) poll_timeout: Duration,
-    pub(super) fetch_retries: u64,
-    pub(super) fetch_retry_interval: Duration,
+    pub(super) fetch_retries: Retries,
     pub(super) fetch_buffer_bytes: u64,
 }
 
@@ -178,8 +184,10 @@ impl KafkaSourceOptions {
             commits_to_broker: options.get_bool("commitOffsetsToBroker")?.unwrap_or(true),
             metadata_interval: options.get_duration("metadataInterval")?.unwrap_or(Duration::from_secs(5)),
             poll_timeout: Duration::from_millis(options.get_u64("kafkaConsumer.pollTimeoutMs")?.unwrap_or(120_000)),
-            fetch_retries: options.get_u64("fetchOffset.numRetries")?.unwrap_or(3),
-            fetch_retry_interval: Duration::from_millis(options.get_u64("fetchOffset.retryIntervalMs")?.unwrap_or(10)),
+            fetch_retries: Retries {
+                n_max: options.get_u64("fetchOffset.numRetries")?,
+                interval: Duration::from_millis(options.get_u64("fetchOffset.retryIntervalMs")?.unwrap_or(10)),
+            },
             fetch_buffer_bytes: options.get_bytes("fetchBufferBytes")?.unwrap_or(256 << 20),
         })
     }

@@ -104,7 +104,7 @@ impl Target {
 fn connect(options: &Options, clock: Arc<dyn Clock>) -> Result<Cluster> {
     let client = ClientSettings::parse(options, "consumer", &[])?;
     let settings = ConsumerSettings { client, group_id: "millstream-kafka-offsets".to_owned(), fetch_buffer_bytes: 0 };
-    Ok(Cluster::connect(&settings.config(), clock, 0, Duration::ZERO)?.answering_within(ANSWER_WITHIN))
+    Ok(Cluster::connect(&settings.config(), clock, Retries { n_max: Some(0), interval: Duration::ZERO })?.answering_within(ANSWER_WITHIN))
 }
 
 fn partitions(offsets: &Offsets) -> impl Iterator<Item = (&str, i32)> {

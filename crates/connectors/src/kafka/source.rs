@@ -379,8 +379,7 @@ impl Source for KafkaSource {
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
         let config = self.consumer_settings().config();
-        let (retries, interval) = (self.options.fetch_retries, self.options.fetch_retry_interval);
-        let cluster = Cluster::connect(&config, Arc::clone(&self.clock), retries, interval)?;
+        let cluster = Cluster::connect(&config, Arc::clone(&self.clock), self.options.fetch_retries)?;
         self.run = Some(Run {
             cluster,
             partitions: Partitions::new(),

@@ -5,7 +5,7 @@ use millstream_testkit::kafka::TestKafka;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::{Reading, kafka};
+use super::{Reading, kafka, texts};
 
 /// A stream that has read three records of a topic of ten, two a batch.
 async fn half_read(kafka: &TestKafka, fails: bool) -> (String, Reading) {
@@ -178,4 +178,23 @@ async fn a_partition_whose_end_is_not_told_for_a_while_is_not_gone() {
     cluster.clear_request_errors(RDKafkaApiKey::ListOffsets);
     assert_eq!(reading.next_values().await, ["2"]);
     assert_eq!(reading.metric("recordsMissing"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_leader_is_waited_for() {
+    let changing = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 12];
+    for (n_retries, is_enough) in [(None, true), (Some("1"), false)] {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("led", 1, 1).unwrap();
+        let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+        let mut options = vec![("subscribe", "led"), ("startingOffsets", "earliest"), ("metadataInterval", "0")];
+        options.extend(n_retries.map(|n| ("fetchOffset.numRetries", n)));
+        let mut reading = Reading::stream(&kafka, &options);
+        kafka.produce_values("led", 0, ["0", "1"]).await.unwrap();
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &changing);
+        match reading.next().await {
+            Ok(rows) => assert!(is_enough && texts(&rows.unwrap()) == ["led-0@0=0", "led-0@1=1"]),
+            Err(error) => assert!(!is_enough && error.message().contains("NotLeaderForPartition"), "{error}"),
+        }
+    }
 }
