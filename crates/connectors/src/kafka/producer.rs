@@ -20,10 +20,10 @@ use super::sink_options::SinkOptions;
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 /// What is on its way is counted again after this long.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(1);
-/// How long a record waits for others to go with it. The end of a transaction waits for nothing, so within one large requests are
-/// what counts; and a batch without transaction is through when the last record is.
-const LINGER_MS: &str = "100";
-const LINGER_MS_AT_LEAST_ONCE: &str = "2";
+/// How long a record waits for others to go with it; the last ones of a batch wait so long, too.
+const LINGER_MS: &str = "2";
+/// Records without a key stay with a partition for so long, that requests may grow large.
+const STICKY_MS: &str = "100";
 /// A connection is waited for at most so long before transactions are asked for.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise.
@@ -111,10 +111,9 @@ impl Producer {
         unless_set(&mut config, "partitioner", "murmur2_random");
         unless_set(&mut config, "queue.buffering.max.kbytes", QUEUE_KBYTES);
         if options.client.get("queue.buffering.max.ms").is_none() {
-            unless_set(&mut config, "linger.ms", if transactional_id.is_some() { LINGER_MS } else { LINGER_MS_AT_LEAST_ONCE });
+            unless_set(&mut config, "linger.ms", LINGER_MS);
         }
-        // Records without a key stay with a partition as long as a request takes to fill.
-        unless_set(&mut config, "sticky.partitioning.linger.ms", LINGER_MS);
+        unless_set(&mut config, "sticky.partitioning.linger.ms", STICKY_MS);
         // That a record was written is known from the count of those that are not.
         config.set("delivery.report.only.error", "true");
         config.set("enable.idempotence", "true");
@@ -239,31 +238,37 @@ impl Producer {
         self.failure()
     }
 
-    /// Sends what waits, and makes the transaction visible. After an error nobody knows whether it is, unless it can be given up: the
-    /// next run finds out.
+    /// Makes the transaction visible, once the brokers have every record. After an error nobody knows whether it is, unless it could be
+    /// given up: the next run finds out.
     pub(super) async fn commit(self: &Arc<Self>, batch: BatchId) -> Result<()> {
+        let delivered = self.delivered().await;
         let producer = Arc::clone(self);
         blocking(move || {
+            if let Err(error) = delivered {
+                producer.leave();
+                return Err(error);
+            }
             loop {
                 match producer.inner.commit_transaction(producer.transaction_timeout) {
                     Ok(()) => return Ok(()),
                     Err(KafkaError::Transaction(error)) if error.is_retriable() && !producer.is_overdue() => {}
-                    Err(error) => return Err(producer.not_committed(error, batch)),
+                    Err(error) => {
+                        if matches!(&error, KafkaError::Transaction(error) if error.txn_requires_abort()) {
+                            producer.leave();
+                        }
+                        return Err(producer.broken(error, &format!("the transaction of batch {batch} is not committed")));
+                    }
                 }
             }
         })
         .await
     }
 
-    /// Gives up what cannot be committed, so that readers of its topics do not wait for it, and says why.
-    fn not_committed(&self, error: KafkaError, batch: BatchId) -> Error {
-        let undelivered = self.failure().err();
-        if matches!(&error, KafkaError::Transaction(error) if error.txn_requires_abort())
-            && let Err(error) = self.inner.abort_transaction(self.transaction_timeout)
-        {
+    /// Gives up what will not be committed, so that readers of its topics do not wait for it.
+    fn leave(&self) {
+        if let Err(error) = self.inner.abort_transaction(self.transaction_timeout) {
             tracing::warn!(%error, "a transaction was not aborted; the next run, or its timeout, ends it");
         }
-        undelivered.unwrap_or_else(|| self.broken(error, &format!("the transaction of batch {batch} is not committed")))
     }
 
     /// Gives the transaction up: nobody will see its records.

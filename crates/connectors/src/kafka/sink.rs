@@ -5,7 +5,7 @@
 //!  task     begin with the first record ─► produce ...
 //!  prepare  produce the marker
 //!  (PROPOSED is durable, while records go to the broker: nobody sees them)
-//!  commit   send what waits, commit the transaction: readers of committed records see the batch, and its marker
+//!  commit   wait until they have all, commit the transaction: readers of committed records see the batch, and its marker
 //!  recover  shut out older producers ─► read the markers to the end ─► Committed or RunAgain
 //! ```
 
