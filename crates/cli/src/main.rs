@@ -18,11 +18,15 @@ mod totals;
 mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use args::{Command, Options};
 use clap::Parser;
 use millstream::{Error, ErrorKind};
 use print::line;
+
+/// How long threads that still work are waited for at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -44,7 +48,10 @@ fn main() -> ExitCode {
             Command::State(args) => state::run(args).await.map(|()| ExitCode::SUCCESS),
         }
     });
-    ended.unwrap_or_else(|error| fail(&error))
+    let code = ended.unwrap_or_else(|error| fail(&error));
+    // All that had to end has ended; a library's call that never returns must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    code
 }
 
 /// One line what, one line where, one line what to do.

@@ -5,14 +5,15 @@
 //! or stream is made; names that only Kafka's Java client has are answered with what to write instead.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use millstream_core::options::looks_secret;
 use millstream_core::{Error, ErrorKind, Options, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 
 use super::error::{failed, of_code};
 
@@ -118,6 +119,8 @@ pub(super) fn bad_config(error: KafkaError) -> Error {
 /// suffers from it is often no more than a timeout.
 #[derive(Debug, Default)]
 pub(super) struct ClientNews {
+    /// Offsets that were sent to be published, less those that were answered for.
+    n_unanswered: AtomicI64,
     trouble: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
 }
 
@@ -133,6 +136,16 @@ impl ClientNews {
         let (code, reason) = trouble.as_ref()?;
         let error = of_code((*code)?, reason.clone());
         (error.kind() == ErrorKind::Invalid).then_some(error)
+    }
+
+    /// Offsets are on their way to be published.
+    pub(super) fn publishes(&self) {
+        self.n_unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether some of them were not answered for.
+    pub(super) fn awaits_publications(&self) -> bool {
+        self.n_unanswered.load(Ordering::Relaxed) > 0
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Option<(Option<RDKafkaErrorCode>, String)>> {
@@ -162,4 +175,11 @@ impl ClientContext for ClientNews {
     }
 }
 
-impl ConsumerContext for ClientNews {}
+impl ConsumerContext for ClientNews {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.n_unanswered.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = result {
+            tracing::warn!(%error, "offsets were not published");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use millstream_core::{Clock, Error, ErrorKind, Result};
@@ -19,6 +20,11 @@ use super::options::Subscription;
 
 /// How long one question may take: a broker that restarts is back by then.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The offsets of the end of a run are published within 2 s, or not at all.
+const PUBLISHED_POLLS: u32 = 100;
+const PUBLISHED_POLL: Duration = Duration::from_millis(20);
+/// How often the thread that closes a client looks whether it is the last to have it.
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Between two attempts.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Topics that are asked for one by one; more are picked from the list of all.
@@ -37,10 +43,28 @@ pub(super) enum Edge {
 
 /// The driver's client.
 pub(super) struct Cluster {
-    consumer: Arc<BaseConsumer<ClientNews>>,
+    client: Client,
     clock: Arc<dyn Clock>,
     retries: Retries,
     answer_within: Duration,
+}
+
+/// Closing a client waits for answers that may never come, so a thread does it that nobody waits for.
+struct Client(Arc<BaseConsumer<ClientNews>>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let last = Arc::clone(&self.0);
+        let close = move || {
+            while Arc::strong_count(&last) > 1 {
+                thread::sleep(CLOSE_PAUSE);
+            }
+            drop(last);
+        };
+        if let Err(error) = thread::Builder::new().name("kafka-close".to_owned()).spawn(close) {
+            tracing::warn!(%error, "a Kafka client is closed by the thread that has it");
+        }
+    }
 }
 
 /// How a question is asked again after a failure that may pass.
@@ -74,7 +98,7 @@ pub(super) type Partitions = BTreeMap<String, Vec<i32>>;
 impl Cluster {
     pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, retries: Retries) -> Result<Self> {
         let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
-        Ok(Self { consumer: Arc::new(consumer), clock, retries, answer_within: ANSWER_WITHIN })
+        Ok(Self { client: Client(Arc::new(consumer)), clock, retries, answer_within: ANSWER_WITHIN })
     }
 
     /// The same, for who does not wait so long.
@@ -87,7 +111,7 @@ impl Cluster {
         let question = Arc::new(question);
         let (mut n_failed, begun) = (0_u32, tokio::time::Instant::now());
         loop {
-            let (consumer, asked) = (Arc::clone(&self.consumer), Arc::clone(&question));
+            let (consumer, asked) = (Arc::clone(&self.client.0), Arc::clone(&question));
             let answer = tokio::task::spawn_blocking(move || {
                 // Errors of the client as a whole come with the events of its main queue.
                 drop(consumer.poll(Duration::ZERO));
@@ -109,7 +133,7 @@ impl Cluster {
 
     /// A timeout says little: what the client has complained of meanwhile says more.
     fn with_trouble(&self, error: Error) -> Error {
-        let news = self.consumer.context();
+        let news = self.client.0.context();
         if let Some(lasting) = news.lasting_trouble() {
             return lasting.context(error.message().to_owned());
         }
@@ -190,23 +214,34 @@ impl Cluster {
 
     /// Publishes offsets for tools that watch lag. The answer comes later, as an event; a failure is told in the log.
     pub(super) fn publish(&self, offsets: &Offsets) -> Result<()> {
-        let published = list_of(offsets)?;
-        // Answers to earlier ones wait among the events.
-        drop(self.consumer.poll(Duration::ZERO));
-        self.consumer.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))
+        publish(&self.client.0, offsets)
     }
 
-    /// Publishes offsets and waits for the answer, but not long: the run is over.
+    /// Publishes offsets and waits for the answer, but not long: the run is over. (The library's call that waits does so for as long as
+    /// there is no broker.)
     pub(super) async fn publish_last(&self, offsets: Offsets) -> Result<()> {
-        let consumer = Arc::clone(&self.consumer);
+        let consumer = Arc::clone(&self.client.0);
         let answer = tokio::task::spawn_blocking(move || {
-            consumer.commit(&list_of(&offsets)?, CommitMode::Sync).map_err(failed("offsets cannot be published"))
+            publish(&consumer, &offsets)?;
+            for _ in 0..PUBLISHED_POLLS {
+                if !consumer.context().awaits_publications() {
+                    return Ok(());
+                }
+                drop(consumer.poll(PUBLISHED_POLL));
+            }
+            Err(Error::unavailable("the broker does not answer"))
         });
-        tokio::select! {
-            answer = answer => answer.map_err(|_| Error::internal("a question to Kafka panicked"))?,
-            () = self.clock.sleep(Duration::from_secs(2)) => Err(Error::unavailable("the broker does not answer")),
-        }
+        answer.await.map_err(|_| Error::internal("a question to Kafka panicked"))?
     }
+}
+
+fn publish(consumer: &BaseConsumer<ClientNews>, offsets: &Offsets) -> Result<()> {
+    let published = list_of(offsets)?;
+    // Answers to earlier ones wait among the events.
+    drop(consumer.poll(Duration::ZERO));
+    consumer.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))?;
+    consumer.context().publishes();
+    Ok(())
 }
 
 /// As librdkafka takes offsets, and times in their place.

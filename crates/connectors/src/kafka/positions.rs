@@ -10,7 +10,7 @@ use std::time::Duration;
 use millstream_core::{Clock, Error, Options, Position, Result};
 
 use super::client::ClientSettings;
-use super::cluster::{Cluster, Edge};
+use super::cluster::{Cluster, Edge, Retries};
 use super::consumers::ConsumerSettings;
 use super::offsets::Offsets;
 use super::options::{EARLIEST, LATEST};

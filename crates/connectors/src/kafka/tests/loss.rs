@@ -1,5 +1,7 @@
 //! Records that are gone before they are read: named exactly, or passed over and recorded.
 
+use std::time::Duration;
+
 use millstream_core::ErrorKind;
 use millstream_testkit::kafka::TestKafka;
 use rdkafka::mocking::MockCluster;
@@ -197,4 +199,18 @@ async fn a_change_of_leader_is_waited_for() {
             Err(error) => assert!(!is_enough && error.message().contains("NotLeaderForPartition"), "{error}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_though_no_broker_is_left_to_publish_to() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("left", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let mut reading = Reading::stream(&kafka, &[("subscribe", "left"), ("startingOffsets", "earliest")]);
+    kafka.produce_values("left", 0, ["0"]).await.unwrap();
+    assert_eq!(reading.next_values().await, ["0"]);
+    drop((cluster, kafka));
+    let (mut source, _) = reading.run.take().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), source.stop()).await.expect("a stop waits for a broker").unwrap();
+    // The runtime of this test ends here, and with it every thread that still asks.
 }
