@@ -26,6 +26,10 @@ use super::split::Piece;
 /// How long a seek may take to be taken up; it waits for no broker.
 const SEEK_WITHIN: Duration = Duration::from_secs(30);
 
+/// Of more partitions a fetch waits, 100 ms at most, until there is something worth it.
+const FEW_PARTITIONS: usize = 100;
+const MANY_PARTITIONS_FETCH_BYTES: usize = 1 << 20;
+
 pub(super) type KafkaConsumer = BaseConsumer<ClientNews>;
 
 /// What a pool's clients are made of.
@@ -54,7 +58,7 @@ impl ConsumerSettings {
     }
 
     /// A fetching client's: each of `n_partitions` has its part of the memory for fetched records.
-    fn fetch_config(&self, n_partitions: usize) -> ClientConfig {
+    pub(super) fn fetch_config(&self, n_partitions: usize) -> ClientConfig {
         let mut config = self.config();
         let share = self.fetch_buffer_bytes / (n_partitions.max(1) as u64);
         // Half of it may wait in the queue when another fetch of the other half begins.
@@ -71,6 +75,10 @@ impl ConsumerSettings {
         set("queued.min.messages", "", "10000000".to_owned());
         // What is fetched at the end of a partition holds up who wants another place of it.
         set("fetch.wait.max.ms", "", "100".to_owned());
+        // A fetch looks at every partition, so of many quiet ones not each record is worth one.
+        if n_partitions > FEW_PARTITIONS {
+            set("fetch.min.bytes", "", MANY_PARTITIONS_FETCH_BYTES.to_string());
+        }
         // A full queue is empty again in milliseconds; by default the next fetch waits for a second.
         set("fetch.queue.backoff.ms", "", "5".to_owned());
         config

@@ -4,6 +4,7 @@ use millstream_core::ErrorKind;
 
 use crate::harness::options;
 use crate::kafka::client::ClientSettings;
+use crate::kafka::consumers::ConsumerSettings;
 
 const SERVERS: (&str, &str) = ("kafka.bootstrap.servers", "127.0.0.1:1");
 
@@ -51,4 +52,16 @@ fn secrets_are_never_shown() {
     let settings = parse(&[SERVERS, ("kafka.sasl.password", "hunter2"), ("kafka.sasl.username", "u")]).unwrap();
     let shown = format!("{settings:?}");
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn many_partitions_are_not_asked_for_each_record() {
+    let fetch = |pairs: &[(&str, &str)], n_partitions| {
+        let client = parse(&[&[SERVERS], pairs].concat()).unwrap();
+        let settings = ConsumerSettings { client, group_id: "g".to_owned(), fetch_buffer_bytes: 64 << 20 };
+        settings.fetch_config(n_partitions).get("fetch.min.bytes").map(str::to_owned)
+    };
+    assert_eq!(fetch(&[], 4), None);
+    assert_eq!(fetch(&[], 1000).as_deref(), Some("1048576"));
+    assert_eq!(fetch(&[("kafka.fetch.min.bytes", "1")], 1000).as_deref(), Some("1"));
 }
