@@ -29,7 +29,13 @@ async fn against(job: &Job, checkpoint: &str, dataset: Option<&str>, options: &R
     if comparison.changes.is_empty() {
         text = "there is no state\n".to_owned();
     }
+    if let Some(refusal) = &comparison.query_refusal {
+        text += &format!("refused   the query: {}\n", refusal.message);
+    }
     print::answer(text.as_bytes())?;
+    if let Some(refusal) = &comparison.query_refusal {
+        return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'")).hint(refusal.hint.clone()));
+    }
     if comparison.is_refused() {
         return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'"))
             .hint("undo the change, or let an operator begin afresh with --allow-state-drop OP, or start with a new checkpointLocation"));

@@ -21,7 +21,7 @@ pub use error::{from_datafusion, to_datafusion};
 pub use physical::SourceTable;
 pub use runner::{LocalRunner, MAIN_SINK, RunOutcome, StageRunner};
 pub use stream::{
-    OperatorChange, QueryDefinition, QueryEvent, StateComparison, StateFate, StreamingQuery, StreamingQueryListener, StreamingQueryManager,
-    StreamingQueryProgress, Trigger,
+    OperatorChange, QueryDefinition, QueryEvent, QueryRefusal, StateComparison, StateFate, StreamingQuery, StreamingQueryListener,
+    StreamingQueryManager, StreamingQueryProgress, Trigger,
 };
 pub use table_gate::{TableGate, TableGates};

@@ -36,8 +36,8 @@ pub use millstream_core::crash;
 pub use millstream_core::{BatchId, Clock, Error, ErrorKind, IdSource, QueryId, Result};
 pub use millstream_engine::stream::StreamingQueryStatus;
 pub use millstream_engine::{
-    EngineConfig, OperatorChange, QueryEvent, StateComparison, StateFate, StreamingQuery, StreamingQueryListener, StreamingQueryManager,
-    StreamingQueryProgress, Trigger,
+    EngineConfig, OperatorChange, QueryEvent, QueryRefusal, StateComparison, StateFate, StreamingQuery, StreamingQueryListener,
+    StreamingQueryManager, StreamingQueryProgress, Trigger,
 };
 pub use millstream_formats::table::TableLayout;
 pub use millstream_state::FileSystem;

@@ -29,8 +29,9 @@ struct StoreRow {
     operator_name: String,
     store_name: String,
     n_key_groups: i32,
-    first_batch: i64,
-    last_batch: i64,
+    /// None of an operator that began afresh and has no batch yet.
+    first_batch: Option<i64>,
+    last_batch: Option<i64>,
     properties: Option<String>,
     kind: String,
     rows_per_key: String,
@@ -74,13 +75,14 @@ impl MetadataSource {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let mut rows = Vec::new();
         for (name, operator) in &state.operators {
+            let kept = kept.of_operator(&state, operator);
             rows.extend(operator.stores.iter().map(|store| StoreRow {
                 operator_id: operator.ordinal.map(i64::from),
                 operator_name: name.clone(),
                 store_name: store.name.clone(),
                 n_key_groups: i32::try_from(operator.n_key_groups).unwrap_or(i32::MAX),
-                first_batch: number(kept.first.0),
-                last_batch: number(kept.last.0),
+                first_batch: kept.map(|kept| number(kept.first.0)),
+                last_batch: kept.map(|kept| number(kept.last.0)),
                 properties: (!operator.detail.is_null()).then(|| operator.detail.to_string()),
                 kind: operator.kind.clone(),
                 rows_per_key: if store.kind == StoreKind::Multi { "many" } else { "one" }.to_owned(),
@@ -175,8 +177,8 @@ impl SplitReader for MetadataReader {
             text(|row| Some(&row.operator_name)),
             text(|row| Some(&row.store_name)),
             Arc::new(rows.iter().map(|row| Some(row.n_key_groups)).collect::<Int32Array>()),
-            number(|row| Some(row.first_batch)),
-            number(|row| Some(row.last_batch)),
+            number(|row| row.first_batch),
+            number(|row| row.last_batch),
             text(|row| row.properties.as_deref()),
             text(|row| Some(&row.kind)),
             text(|row| Some(&row.rows_per_key)),

@@ -1,8 +1,8 @@
 //! The job's description in the checkpoint, and what may change between two starts.
 //!
 //! Allowed: filters, projections with the same output (of a query that remembers also with more), rate limits, new files.
-//! Refused before anything runs: other sources, another sink, other output columns. The answer says what changed and what to
-//! do. Of state `state_change` speaks.
+//! Refused before anything runs: other sources, another sink, other output columns. Who lets an operator begin afresh may have
+//! other columns, too. The answer says what changed and what to do. Of state `state_change` speaks.
 
 use std::collections::BTreeMap;
 
@@ -36,9 +36,15 @@ impl JobDescription {
         let writes_files = self.sinks.values().any(|identity| identity.get(COLUMNS).is_some());
         match rule {
             ColumnRule::Same => describe_changes("sink", &before.sinks, &self.sinks, &mut changes),
-            ColumnRule::MayGrow => describe_changes("sink", &without_columns(&before.sinks), &without_columns(&self.sinks), &mut changes),
+            ColumnRule::MayGrow | ColumnRule::MayChange => {
+                describe_changes("sink", &without_columns(&before.sinks), &without_columns(&self.sinks), &mut changes)
+            }
         }
-        let may_be = rule == ColumnRule::MayGrow && grows(&before.columns, &self.columns, writes_files);
+        let may_be = match rule {
+            ColumnRule::Same => false,
+            ColumnRule::MayGrow => grows(&before.columns, &self.columns, writes_files),
+            ColumnRule::MayChange => !writes_files || keeps_types(&before.columns, &self.columns),
+        };
         if before.columns != self.columns && !may_be {
             changes.push(column_change(&before.columns, &self.columns));
         }
@@ -66,6 +72,8 @@ pub enum ColumnRule {
     /// A query that remembers may give more of what it knows: new columns, another order, wider types. In files a column
     /// keeps its type, as one table is read with one.
     MayGrow,
+    /// They may come and go. In files one that stays keeps its type.
+    MayChange,
 }
 
 /// Where the identity of a sink says which columns it writes.
@@ -87,6 +95,10 @@ fn grows(before: &[(String, String)], now: &[(String, String)], writes_files: bo
     before.iter().all(|(name, from)| {
         now.iter().filter(|(known, _)| known == name).any(|(_, to)| from == to || (!writes_files && is_wider(from, to)))
     })
+}
+
+fn keeps_types(before: &[(String, String)], now: &[(String, String)]) -> bool {
+    before.iter().all(|(name, from)| now.iter().all(|(known, to)| known != name || from == to))
 }
 
 fn describe_changes(what: &str, before: &BTreeMap<String, Value>, now: &BTreeMap<String, Value>, changes: &mut Vec<String>) {

@@ -26,5 +26,5 @@ pub use manager::StreamingQueryManager;
 pub use progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use query::{QueryEnd, StreamingQuery};
 pub use start::compare_with_checkpoint;
-pub use state_change::{OperatorChange, StateComparison, StateFate};
+pub use state_change::{OperatorChange, QueryRefusal, StateComparison, StateFate};
 pub use trigger::Trigger;

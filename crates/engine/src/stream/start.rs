@@ -168,8 +168,8 @@ async fn take_over(
     Ok((checkpoint, recovered, operators))
 }
 
-/// What a changed query would do with the state of a checkpoint, without a start and without its lock. The job must be one that can go
-/// on from it in all else.
+/// What a changed query would do with the state of a checkpoint, without a start and without its lock, and what else of it keeps it
+/// from going on.
 pub async fn compare_with_checkpoint(engine: &Arc<Engine>, definition: &QueryDefinition, checkpoint: &Location) -> Result<StateComparison> {
     let (plan, logical) = physical_plan(engine, definition, &definition.settings).await?;
     let job = describe(&logical, &sinks_of(definition, &source_tables(&logical)?)?)?;
@@ -186,7 +186,7 @@ pub async fn compare_with_checkpoint(engine: &Arc<Engine>, definition: &QueryDef
     compared(&job, last_start, before, &operators, &definition.allow_state_drop)
 }
 
-/// Refuses a job that reads or writes something else, and says what becomes of the state.
+/// Says what becomes of the state, and whether the job reads or writes something else.
 fn compared(
     job: &JobDescription,
     last_start: &Record,
@@ -194,13 +194,27 @@ fn compared(
     now: &BTreeMap<String, OperatorState>,
     may_drop: &[String],
 ) -> Result<StateComparison> {
-    if let Some(described) = last_start.job.clone() {
-        let described: JobDescription = serde_json::from_value(described)
-            .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
-        let rule = if now.is_empty() { ColumnRule::Same } else { ColumnRule::MayGrow };
-        job.check_change(&described, rule)?;
+    let comparison = compare(before, now, may_drop)?;
+    let Some(described) = last_start.job.clone() else { return Ok(comparison) };
+    let described: JobDescription = serde_json::from_value(described)
+        .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
+    let rule = match (now.is_empty() && before.operators.is_empty(), may_drop) {
+        (true, _) => ColumnRule::Same,
+        (false, []) => ColumnRule::MayGrow,
+        (false, [_, ..]) => ColumnRule::MayChange,
+    };
+    let Err(refused) = job.check_change(&described, rule) else { return Ok(comparison) };
+    let would_do = rule == ColumnRule::MayGrow && job.check_change(&described, ColumnRule::MayChange).is_ok();
+    if !would_do {
+        return Ok(comparison.refused_for(&refused));
     }
-    compare(before, now, may_drop)
+    let names: Vec<&str> = comparison.changes.iter().map(|change| change.operator.as_str()).collect();
+    let hint = format!(
+        "undo the change; or have other columns from here on, and let the operator begin afresh where it cannot go on (allowStateDrop '{}'); \
+         or start with a new checkpointLocation (the input is then read from its beginning)",
+        names.join(",")
+    );
+    Ok(comparison.refused_for(&refused.hint(hint)))
 }
 
 /// A query keeps the policy of its first start, as in Spark: under another one its watermark could not go on from where it is.

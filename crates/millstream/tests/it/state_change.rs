@@ -152,6 +152,7 @@ async fn what_cannot_go_on_is_refused_or_begins_afresh_if_the_user_says_so() {
     let by_v = "SELECT v AS k, count(*) AS n, sum(v) AS s, max(v) AS m, min(v) AS low FROM STREAM input GROUP BY v";
     let error = run(dir, "INT", by_v).await.unwrap_err();
     assert!(error.message().contains("the output columns were"), "{error}");
+    assert!(error.message().contains("of its state 'aggregate-k': it is gone from the query; 'aggregate-v': it is new"), "{error}");
     let by_both = "SELECT k, count(*) AS n, sum(v) AS s, max(v) AS m, min(v) AS low FROM STREAM input GROUP BY k, v";
     let error = run(dir, "INT", by_both).await.unwrap_err();
     assert!(error.message().contains("'aggregate-k': it is gone") && error.message().contains("'aggregate-k-v': it is new"), "{error}");
@@ -186,4 +187,59 @@ async fn files_get_the_new_column_and_keep_their_types() {
     let mut rows = all.select(["k", "v", "twice"]).text_rows().await.unwrap();
     rows.sort();
     assert_eq!(rows, [["a", "1", "NULL"], ["a", "1", "NULL"], ["b", "2", "4"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregate_that_goes_with_its_column_is_named_and_goes_if_the_user_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    feed(dir, "a.json", &[("a", 1), ("a", 2)]);
+    run(dir, "INT", "SELECT k, count(*) AS n, sum(v) AS s, max(v) AS m FROM STREAM input GROUP BY k").await.unwrap();
+    let less = "SELECT k, count(*) AS n, max(v) AS m FROM STREAM input GROUP BY k";
+    let place = dir.join("checkpoint").display().to_string();
+    let compared = async |allowed: &str| {
+        let session = session(dir, "INT", &Arc::default()).await;
+        let writer = session.sql(less).await.unwrap().write_stream().format("noop").output_mode("update").option("allowStateDrop", allowed);
+        writer.checkpoint(dir.join("checkpoint")).compare_with(&place).await.unwrap()
+    };
+    let comparison = compared("").await;
+    assert!(comparison.is_refused());
+    assert_eq!(comparison.changes[0].to_string(), "migrated  aggregate-k: sum(v) is gone, and what it kept is forgotten");
+    let refusal = comparison.query_refusal.unwrap();
+    assert!(refusal.message.contains("the output columns were (k Utf8, n Int64, s Int64, m Int32)"), "{refusal:?}");
+    assert!(refusal.hint.contains("allowStateDrop 'aggregate-k'"), "{refusal:?}");
+    let error = run(dir, "INT", less).await.unwrap_err();
+    assert!(error.message().contains("of its state 'aggregate-k': sum(v) is gone"), "{error}");
+    let comparison = compared("aggregate-k").await;
+    assert!(!comparison.is_refused() && comparison.query_refusal.is_none(), "{comparison:?}");
+
+    // What can go on goes on, though it might begin afresh.
+    feed(dir, "b.json", &[("a", 7)]);
+    run_with(dir, "INT", less, &Arc::default(), &[("allowStateDrop", "aggregate-k")]).await.unwrap();
+    let rows = Session::new().unwrap().sql(&format!("SELECT value.`count(1)`, value.`max(v)` FROM read_state('{place}')")).await.unwrap();
+    assert_eq!(rows.text_rows().await.unwrap(), [["3", "7"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_of_an_operator_that_began_afresh_name_the_versions_that_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    feed(dir, "a.json", &[("a", 1)]);
+    run(dir, "INT", "SELECT k, sum(v) AS s FROM STREAM input GROUP BY k").await.unwrap();
+    let other = "SELECT k, sum(v) AS s, max(v) AS m FROM STREAM input GROUP BY k";
+    let dropped = [("allowStateDrop", "aggregate-k")];
+    let place = dir.join("checkpoint").display().to_string();
+    let versions = async || {
+        let metadata = Session::new().unwrap().read().format("state-metadata").load_path(&place).await.unwrap();
+        metadata.select(["minBatchId", "maxBatchId"]).text_rows().await.unwrap()
+    };
+    assert_eq!(versions().await, [["0", "0"]]);
+    // A run without a batch.
+    run_with(dir, "INT", other, &Arc::default(), &dropped).await.unwrap();
+    assert_eq!(versions().await, [["NULL", "NULL"]]);
+    feed(dir, "b.json", &[("a", 2)]);
+    run_with(dir, "INT", other, &Arc::default(), &dropped).await.unwrap();
+    assert_eq!(versions().await, [["1", "1"]]);
+    let read = format!("SELECT value.`max(v)` FROM read_state('{place}', version => 1)");
+    assert_eq!(Session::new().unwrap().sql(&read).await.unwrap().text_rows().await.unwrap(), [["2"]]);
 }

@@ -53,8 +53,20 @@ pub struct OperatorChange {
 pub struct StateComparison {
     /// Each operator of before and of now, by name.
     pub changes: Vec<OperatorChange>,
+    /// Why the query cannot go on although its state could: other sources, another sink, other columns.
+    pub query_refusal: Option<QueryRefusal>,
     /// The operators of now with their past, for the start record.
     operators: BTreeMap<String, OperatorState>,
+}
+
+/// What has changed of the query, beside its state, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueryRefusal {
+    /// What has changed.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
 }
 
 /// The last run's operators, and what else a comparison must know.
@@ -76,7 +88,7 @@ pub(super) fn compare(before: Before<'_>, now: &BTreeMap<String, OperatorState>,
         return Err(Error::invalid(format!("there is no stateful operator '{unknown}' whose state could be dropped"))
             .hint(format!("there are '{}'", names.join("', '"))));
     }
-    let mut comparison = StateComparison { changes: Vec::new(), operators: now.clone() };
+    let mut comparison = StateComparison { changes: Vec::new(), query_refusal: None, operators: now.clone() };
     for (id, old) in before.operators {
         let change = match comparison.operators.get_mut(id) {
             Some(new) => continued(id, old, new, before.epoch),
@@ -161,13 +173,26 @@ fn refused(id: &str, reasons: Vec<String>) -> OperatorChange {
 impl StateComparison {
     /// Whether the query cannot go on.
     pub fn is_refused(&self) -> bool {
-        self.changes.iter().any(|change| change.fate == StateFate::Refused)
+        self.query_refusal.is_some() || self.changes.iter().any(|change| change.fate == StateFate::Refused)
+    }
+
+    /// The query is refused for this, whatever becomes of its state.
+    pub(super) fn refused_for(mut self, error: &Error) -> Self {
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        self.query_refusal = Some(QueryRefusal { message: error.message().to_owned(), hint });
+        self
     }
 
     /// The operators of now with their past; an error if the query cannot go on, saying why of each operator.
     pub(super) fn into_operators(self) -> Result<BTreeMap<String, OperatorState>> {
         if !self.is_refused() {
             return Ok(self.operators);
+        }
+        if let Some(QueryRefusal { message, hint }) = self.query_refusal {
+            let of_state = self.changes.iter().filter(|change| !change.reasons.is_empty());
+            let of_state: Vec<String> = of_state.map(|change| format!("'{}': {}", change.operator, change.reasons.join(", "))).collect();
+            let of_state = if of_state.is_empty() { String::new() } else { format!("; of its state {}", of_state.join("; ")) };
+            return Err(Error::invalid(message + &of_state).hint(hint));
         }
         let refused: Vec<&OperatorChange> = self.changes.iter().filter(|change| change.fate == StateFate::Refused).collect();
         let why = refused.iter().map(|change| format!("the stateful operator '{}': {}", change.operator, change.reasons.join(", ")));

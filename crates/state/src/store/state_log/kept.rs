@@ -7,6 +7,7 @@ use millstream_core::{BatchId, Error, Result};
 
 use super::files::{STATE_DIR, SnapshotName};
 use super::load::{RecoveredState, list_snapshots};
+use super::operator::OperatorState;
 use crate::location::Location;
 
 /// The batches whose state is kept: all from `first` to `last`.
@@ -33,6 +34,14 @@ impl KeptVersions {
             _ => state.first_batch?,
         };
         Some(Self { first: first.min(last), last })
+    }
+
+    /// Those of an operator: it may have begun afresh behind some of the batches. `None` if no batch is decided since.
+    pub fn of_operator(self, state: &RecoveredState, operator: &OperatorState) -> Option<Self> {
+        let Some(since) = operator.since else { return Some(self) };
+        let of_others = state.runs.iter().filter(|(run, _)| *run < since).map(|(_, last)| last.next()).max();
+        let first = of_others.map_or(self.first, |begun| begun.max(self.first));
+        (first <= self.last).then_some(Self { first, ..self })
     }
 
     /// Refuses another batch, saying which there are.
