@@ -327,7 +327,8 @@ fn at_sink(plan: &LogicalPlan, request: &OutputRequest) -> Result<LogicalPlan> {
             let known = changes.key.filter(|key| key.iter().all(|column| columns.contains(column)));
             let exprs = columns.into_iter().map(Expr::Column).chain([Expr::Column(Column::new_unqualified(CHANGE))]).collect();
             let used = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input)).map_err(internal)?);
-            SinkChangesNode::try_new(used, upsert_key.or(known), *shown).map_err(internal)?.into_plan()
+            let node = SinkChangesNode::try_new(used, upsert_key.or(known), *shown).map_err(internal)?;
+            node.declared_as(request.upsert_key.clone()).into_plan()
         }
     };
     let exprs = kind.into_iter().chain(last.expr.iter().cloned()).collect();

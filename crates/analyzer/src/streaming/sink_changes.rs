@@ -30,6 +30,8 @@ pub enum Shown {
 pub struct SinkChangesNode {
     input: LogicalPlan,
     key: Option<Vec<Expr>>,
+    /// What the user calls the key, if it was the user who said that it tells rows apart.
+    declared: Option<Vec<String>>,
     shown: Shown,
     schema: DFSchemaRef,
 }
@@ -39,7 +41,18 @@ impl SinkChangesNode {
     pub fn try_new(input: LogicalPlan, key: Option<Vec<Column>>, shown: Shown) -> Result<Self> {
         let key = key.map(|key| key.into_iter().map(Expr::Column).collect());
         let schema = schema_over(&input, shown)?;
-        Ok(Self { input, key, shown, schema })
+        Ok(Self { input, key, declared: None, shown, schema })
+    }
+
+    /// The key is the user's (`upsertKey`), by these names: it is checked as far as it can be.
+    #[must_use]
+    pub fn declared_as(self, names: Option<Vec<String>>) -> Self {
+        Self { declared: names, ..self }
+    }
+
+    /// See [`Self::declared_as`].
+    pub fn declared(&self) -> Option<&[String]> {
+        self.declared.as_deref()
     }
 
     /// The changes.
@@ -99,7 +112,7 @@ impl UserDefinedLogicalNodeCore for SinkChangesNode {
             return plan_err!("SinkChanges takes one input");
         };
         let schema = schema_over(&input, self.shown)?;
-        Ok(Self { input, key: self.key.as_ref().map(|_| exprs), shown: self.shown, schema })
+        Ok(Self { input, key: self.key.as_ref().map(|_| exprs), declared: self.declared.clone(), shown: self.shown, schema })
     }
 
     // All columns are used, whatever is asked for: which rows cancel hangs on each of them.

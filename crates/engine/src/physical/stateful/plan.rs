@@ -74,7 +74,7 @@ pub fn plan_stateful(
     if let Some(changes) = node.as_any().downcast_ref::<SinkChangesNode>() {
         let key: Option<Vec<String>> = changes.key().map(|key| key.into_iter().map(|column| column.name.clone()).collect());
         let meeting = meeting_columns(&input.schema(), key.as_deref());
-        let changes = SinkChanges { key, shown: changes.shown() };
+        let changes = SinkChanges { key, declared: changes.declared().map(<[String]>::to_vec), shown: changes.shown() };
         return Ok(Some(Arc::new(SinkChangesExec::over(changes, [exchanged(input, meeting, n_tasks)]))));
     }
     Ok(None)

@@ -2,7 +2,8 @@
 //! added, or all of them with Spark's words of change data.
 //!
 //! An update is one row before and one after, told by the key. It needs all changes of a key, and of equal rows, in one
-//! task: an exchange stands below.
+//! task: an exchange stands below. A key that the user says tells rows apart (`upsertKey`) is checked by the rows that meet in a
+//! batch; what went by in earlier batches is not kept for that.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,11 +13,12 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, CHANGE_TYPE, INSERT, Shown};
-use millstream_core::Result;
+use millstream_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::changed::split_change;
@@ -31,6 +33,8 @@ pub type SinkChangesExec = OperatorExec<SinkChanges>;
 pub struct SinkChanges {
     /// The columns by which an added row replaces one that is taken out; none: nothing is known to.
     pub key: Option<Vec<String>>,
+    /// What the user calls the key, if it was the user who said that it tells rows apart.
+    pub declared: Option<Vec<String>>,
     /// What the sink is given.
     pub shown: Shown,
 }
@@ -96,6 +100,11 @@ impl OperatorRun for Run {
             words.push(word);
         };
         for Net { added, taken } in &net {
+            if let Some(names) = &self.of.declared
+                && let ([first, second, ..], _) | (_, [first, second, ..]) = (added.as_slice(), taken.as_slice())
+            {
+                return Err(self.not_unique(names, &rows, [*first, *second])?);
+            }
             let n_updates = if self.of.key.is_some() { added.len().min(taken.len()) } else { 0 };
             let (before, deleted) = taken.split_at_checked(n_updates).unwrap_or((taken, &[]));
             let (after, inserted) = added.split_at_checked(n_updates).unwrap_or((added, &[]));
@@ -127,6 +136,19 @@ struct Net {
 }
 
 impl Run {
+    /// Why a key that has these two rows does not tell rows apart.
+    fn not_unique(&self, names: &[String], rows: &RecordBatch, two: [u32; 2]) -> Result<Error> {
+        let two = take_record_batch(rows, &UInt32Array::from(two.to_vec()))?;
+        let options = FormatOptions::default().with_null("NULL");
+        let mut shown = Vec::new();
+        for (column, name) in self.of.key.iter().flatten().zip(names) {
+            let values = two.column(two.schema().index_of(column)?);
+            shown.push(format!("{name} = {}", ArrayFormatter::try_new(values, &options)?.value(0).try_to_string()?));
+        }
+        let message = format!("option 'upsertKey' ({}) does not tell rows apart: two rows have {}", names.join(", "), shown.join(", "));
+        Ok(Error::data(message).hint("name columns that no two rows of the result share"))
+    }
+
     fn net(&self, rows: &RecordBatch, kinds: &[i8]) -> Result<Vec<Net>> {
         let whole = comparable(rows.columns(), rows.num_rows())?;
         let by = match &self.of.key {

@@ -144,3 +144,19 @@ async fn sinks_and_modes_that_have_no_changes_say_so() {
     let error = refusal("SELECT k AS _change_type FROM STREAM e", "memory", &[("changes", "true")]).await;
     assert!(error.message().contains("_change_type"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_does_not_tell_rows_apart_fails_the_batch_that_shows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = session(dir.path()).await;
+    let query = start(&session, BY_COUNT, "memory", &[("outputMode", "update"), ("changes", "true"), ("upsertKey", "keys")]).await.unwrap();
+    put(dir.path(), 0, "aabbc");
+    query.process_all_available().await.unwrap();
+    let mut rows = table(&session).await;
+    rows.sort();
+    assert_eq!(rows, ["insert|1|1", "insert|2|2"]);
+    // One key has three rows, one two, one has one.
+    put(dir.path(), 1, "a");
+    let error = query.process_all_available().await.unwrap_err();
+    assert!(error.message().contains("option 'upsertKey' (keys) does not tell rows apart: two rows have keys = 1"), "{error}");
+}
