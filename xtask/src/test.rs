@@ -46,7 +46,7 @@ pub fn run(args: &[String]) -> Outcome {
         None => command.arg("--workspace"),
     };
     if !ours.is_empty() {
-        command.env("MILLSTREAM_TEST_POWER_LOSS_JOBS", POWER_LOSS_JOBS_FULL);
+        command.env("MILLSTREAM_TEST_POWER_LOSS_JOBS", POWER_LOSS_JOBS_FULL).env("MILLSTREAM_TEST_FULL", "1");
     }
     if let Some(python) = &python {
         command.env("MILLSTREAM_TEST_PYTHON", python);

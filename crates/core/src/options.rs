@@ -192,8 +192,8 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Options {
 /// Whether an option of this name holds a secret: passwords, tokens, keys, SASL settings, connection credentials.
 pub fn looks_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase().replace(['_', '-', '.'], "");
-    const WORDS: [&str; 10] =
-        ["password", "passwd", "secret", "token", "credential", "accesskey", "apikey", "privatekey", "jaas", "authorization"];
+    const WORDS: [&str; 11] =
+        ["password", "passwd", "secret", "token", "credential", "accesskey", "apikey", "privatekey", "jaas", "authorization", "keypem"];
     WORDS.iter().any(|word| lower.contains(word))
 }
 

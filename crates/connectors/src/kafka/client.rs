@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use millstream_core::options::looks_secret;
-use millstream_core::{Error, ErrorKind, Options, Result};
+use millstream_core::{Error, Options, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 
-use super::error::{failed, of_code};
+use super::error::failed;
 
 /// The prefix of options that are librdkafka's.
 const PREFIX: &str = "kafka.";
@@ -83,9 +83,14 @@ impl ClientSettings {
 
     /// The configuration that the user asks for; what a use needs besides is set upon it.
     pub(super) fn config(&self) -> ClientConfig {
+        self.config_without(&[])
+    }
+
+    /// The same without some options, by their names.
+    pub(super) fn config_without(&self, names: &[&str]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "millstream");
-        for (name, value) in &self.entries {
+        for (name, value) in self.entries.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Warning);
@@ -106,36 +111,56 @@ impl std::fmt::Debug for ClientSettings {
 
 /// A configuration that librdkafka refuses. Values of secrets are not told.
 pub(super) fn bad_config(error: KafkaError) -> Error {
-    let KafkaError::ClientConfig(_, why, name, _) = &error else { return failed("a Kafka client cannot be made")(error) };
-    let lacks_feature = why.contains("not available at build time") || why.contains("not compiled");
-    let why = if looks_secret(name) { "its value is not taken" } else { why.as_str() };
-    if lacks_feature {
-        return Error::unsupported(format!("option 'kafka.{name}': {why}"));
+    let (what, why) = match &error {
+        KafkaError::ClientConfig(_, why, name, _) if looks_secret(name) && !lacks_tls(why) => {
+            (format!("option 'kafka.{name}': its value is not taken"), why)
+        }
+        KafkaError::ClientConfig(_, why, name, _) => (format!("option 'kafka.{name}': {why}"), why),
+        KafkaError::ClientCreation(why) => (format!("a Kafka client cannot be made: {why}"), why),
+        _ => return failed("a Kafka client cannot be made")(error),
+    };
+    if lacks_tls(why) {
+        return Error::unsupported(what).hint(
+            "this Millstream is built without TLS: build it with the feature kafka-tls (cargo install --path crates/cli --features kafka-tls)",
+        );
     }
-    Error::invalid(format!("option 'kafka.{name}': {why}"))
+    if why.contains("not available at build time") || why.contains("No provider for SASL mechanism") {
+        return Error::unsupported(what).hint("option kafka.sasl.mechanism takes PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512");
+    }
+    Error::invalid(what)
 }
 
-/// What a client says beside its answers: log lines become events, and the last trouble is kept, because the answer that
-/// suffers from it is often no more than a timeout.
+/// What librdkafka says of options and mechanisms that need OpenSSL, built without it.
+fn lacks_tls(why: &str) -> bool {
+    let lacks_openssl = (why.starts_with("OpenSSL") || why.contains(": OpenSSL")) && why.contains("not available at build time");
+    lacks_openssl || why.contains("No provider for SASL mechanism SCRAM")
+}
+
+/// What a client says beside its answers: log lines become events, and troubles are kept, because the answer that suffers
+/// from one is often no more than a timeout.
 #[derive(Debug, Default)]
 pub(super) struct ClientNews {
     /// Offsets that were sent to be published, less those that were answered for.
     n_unanswered: AtomicI64,
-    trouble: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
+    troubles: Mutex<Troubles>,
+}
+
+#[derive(Debug, Default)]
+struct Troubles {
+    last: Option<String>,
+    /// The last that does not pass by itself, such as a wrong password.
+    lasting: Option<Error>,
 }
 
 impl ClientNews {
     /// The last trouble since this was asked.
     pub(super) fn take_trouble(&self) -> Option<String> {
-        self.locked().take().map(|(_, reason)| reason)
+        self.locked().last.take()
     }
 
-    /// The last trouble, if it is one that does not pass, such as a wrong password.
+    /// A trouble that does not pass, such as a wrong password: there is no use in waiting.
     pub(super) fn lasting_trouble(&self) -> Option<Error> {
-        let trouble = self.locked();
-        let (code, reason) = trouble.as_ref()?;
-        let error = of_code((*code)?, reason.clone());
-        (error.kind() == ErrorKind::Invalid).then_some(error)
+        self.locked().lasting.clone()
     }
 
     /// Offsets are on their way to be published.
@@ -148,8 +173,13 @@ impl ClientNews {
         self.n_unanswered.load(Ordering::Relaxed) > 0
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<(Option<RDKafkaErrorCode>, String)>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The brokers have answered: what was wrong is so no longer.
+    pub(super) fn forget_troubles(&self) {
+        *self.locked() = Troubles::default();
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,8 +201,35 @@ impl ClientContext for ClientNews {
             return;
         }
         tracing::warn!(target: "librdkafka", "{error}: {reason}");
-        *self.locked() = Some((error.rdkafka_error_code(), reason.to_owned()));
+        let mut troubles = self.locked();
+        if let Some(lasting) = lasting(error.rdkafka_error_code(), reason) {
+            troubles.lasting = Some(lasting);
+        }
+        troubles.last = Some(reason.to_owned());
     }
+}
+
+/// What a trouble means that does not pass by itself, with the options to look at; `None`: it may pass.
+fn lasting(code: Option<RDKafkaErrorCode>, reason: &str) -> Option<Error> {
+    let says = |text: &str| reason.contains(text);
+    let (what, options) = match code? {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            ("the broker refuses the user", "kafka.sasl.username, kafka.sasl.password and kafka.sasl.mechanism")
+        }
+        RDKafkaErrorCode::UnsupportedSASLMechanism | RDKafkaErrorCode::IllegalSASLState => {
+            ("the broker refuses the way of telling who we are", "kafka.sasl.mechanism and kafka.security.protocol")
+        }
+        // In TLS 1.3 the broker judges our certificate after the handshake: what comes is the end of the connection.
+        _ if says("SSL alert") => {
+            ("the broker refuses our certificate", "kafka.ssl.certificate.location, kafka.ssl.key.location or kafka.ssl.keystore.location")
+        }
+        // A broker that restarts breaks handshakes off.
+        RDKafkaErrorCode::SSL if says("Disconnected") => return None,
+        RDKafkaErrorCode::SSL if says("certificate") => ("the broker's certificate is not trusted", "kafka.ssl.ca.location"),
+        RDKafkaErrorCode::SSL => ("TLS cannot be had with the broker", "kafka.security.protocol and kafka.ssl.*"),
+        _ => return None,
+    };
+    Some(Error::invalid(format!("{what} (see option {options}): {reason}")))
 }
 
 impl ConsumerContext for ClientNews {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ const PUBLISHED_POLL: Duration = Duration::from_millis(20);
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Between two attempts.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a connection is waited for before it is looked whether it can ever be had.
+const CONNECT_SLICE: Duration = Duration::from_millis(500);
+/// Events that are heard at once.
+const EVENTS_MAX: usize = 100;
 /// Topics that are asked for one by one; more are picked from the list of all.
 const SINGLE_TOPICS_MAX: usize = 8;
 /// Topics of Kafka itself, which patterns leave out.
@@ -47,6 +52,8 @@ pub(super) struct Cluster {
     clock: Arc<dyn Clock>,
     retries: Retries,
     answer_within: Duration,
+    has_answered: AtomicBool,
+    servers: String,
 }
 
 /// Closing a client waits for answers that may never come, so a thread does it that nobody waits for.
@@ -98,7 +105,9 @@ pub(super) type Partitions = BTreeMap<String, Vec<i32>>;
 impl Cluster {
     pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, retries: Retries) -> Result<Self> {
         let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
-        Ok(Self { client: Client(Arc::new(consumer)), clock, retries, answer_within: ANSWER_WITHIN })
+        let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let (client, has_answered) = (Client(Arc::new(consumer)), AtomicBool::new(false));
+        Ok(Self { client, clock, retries, answer_within: ANSWER_WITHIN, has_answered, servers })
     }
 
     /// The same, for who does not wait so long.
@@ -108,32 +117,65 @@ impl Cluster {
 
     /// Asks on a thread that may block; a failure that may pass is tried again.
     async fn ask<T: Send + 'static>(&self, question: impl Fn(&BaseConsumer<ClientNews>) -> Result<T> + Send + Sync + 'static) -> Result<T> {
+        if !self.has_answered.load(Ordering::Relaxed) {
+            self.wait_for_connection().await?;
+        }
         let question = Arc::new(question);
         let (mut n_failed, begun) = (0_u32, tokio::time::Instant::now());
         loop {
             let (consumer, asked) = (Arc::clone(&self.client.0), Arc::clone(&question));
             let answer = tokio::task::spawn_blocking(move || {
-                // Errors of the client as a whole come with the events of its main queue.
-                drop(consumer.poll(Duration::ZERO));
+                hear(&consumer);
                 asked(&consumer)
             });
             let answer = answer.await.map_err(|_| Error::internal("a question to Kafka panicked"))?;
             match answer {
                 Err(error) => {
                     n_failed = n_failed.saturating_add(1);
-                    let pause = self.retries.pause(n_failed, begun.elapsed()).filter(|_| error.kind() == ErrorKind::Unavailable);
+                    let pause = self.retries.pause(n_failed, begun.elapsed()).filter(|_| self.may_pass(&error));
                     let Some(pause) = pause else { return Err(self.with_trouble(error)) };
                     tracing::warn!(%error, n_failed, "kafka is asked again");
                     self.clock.sleep(pause).await;
                 }
-                answer => return answer,
+                answer => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    self.client.0.context().forget_troubles();
+                    return answer;
+                }
             }
         }
+    }
+
+    fn may_pass(&self, error: &Error) -> bool {
+        hear(&self.client.0);
+        error.kind() == ErrorKind::Unavailable && self.client.0.context().lasting_trouble().is_none()
+    }
+
+    /// A question waits for a connection as long as for its answer: what can never be connected, because the password is wrong, is found here.
+    async fn wait_for_connection(&self) -> Result<()> {
+        let consumer = Arc::clone(&self.client.0);
+        let n_slices = self.answer_within.as_millis().div_ceil(CONNECT_SLICE.as_millis());
+        let connected = tokio::task::spawn_blocking(move || {
+            for _ in 0..n_slices {
+                if consumer.client().fetch_cluster_id(CONNECT_SLICE).is_some() {
+                    break;
+                }
+                hear(&consumer);
+                if let Some(lasting) = consumer.context().lasting_trouble() {
+                    return Err(lasting);
+                }
+            }
+            // If there is none, the question says so.
+            Ok(())
+        });
+        let servers = || format!("while connecting to {}", self.servers);
+        connected.await.map_err(|_| Error::internal("a question to Kafka panicked"))?.map_err(|error| error.context(servers()))
     }
 
     /// A timeout says little: what the client has complained of meanwhile says more.
     fn with_trouble(&self, error: Error) -> Error {
         let news = self.client.0.context();
+        hear(&self.client.0);
         if let Some(lasting) = news.lasting_trouble() {
             return lasting.context(error.message().to_owned());
         }
@@ -238,10 +280,19 @@ impl Cluster {
 fn publish(consumer: &BaseConsumer<ClientNews>, offsets: &Offsets) -> Result<()> {
     let published = list_of(offsets)?;
     // Answers to earlier ones wait among the events.
-    drop(consumer.poll(Duration::ZERO));
+    hear(consumer);
     consumer.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))?;
     consumer.context().publishes();
     Ok(())
+}
+
+/// Errors of the client as a whole come with the events of its main queue, which holds nothing else that anybody wants.
+fn hear(consumer: &BaseConsumer<ClientNews>) {
+    for _ in 0..EVENTS_MAX {
+        if consumer.poll(Duration::ZERO).is_none() {
+            return;
+        }
+    }
 }
 
 /// As librdkafka takes offsets, and times in their place.

@@ -30,7 +30,10 @@ pub(super) fn is_fencing(code: Code) -> bool {
 /// What a caller can do about a code. What is not named here is the broker's trouble, and may pass.
 fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
     match code {
-        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SSL => {
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            (ErrorKind::Invalid, Some("see option kafka.sasl.username, kafka.sasl.password and kafka.sasl.mechanism"))
+        }
+        Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SSL => {
             (ErrorKind::Invalid, Some("check the options kafka.security.protocol, kafka.sasl.* and kafka.ssl.*"))
         }
         Code::TopicAuthorizationFailed

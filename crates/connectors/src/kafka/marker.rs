@@ -167,13 +167,8 @@ impl MarkerTopic {
     }
 
     fn consumer(&self, isolation_level: &str) -> Result<BaseConsumer> {
-        let mut config = rdkafka::ClientConfig::new();
-        for (name, value) in self.client.config().config_map() {
-            // Those of producers would be warned of.
-            if !PRODUCER_ONLY.contains(&name) {
-                config.set(name, value);
-            }
-        }
+        // Options of producers would be warned of.
+        let mut config = self.client.config_without(&PRODUCER_ONLY);
         config.set("group.id", &self.name).set("enable.auto.commit", "false").set("enable.partition.eof", "true");
         config.set("auto.offset.reset", "error").set("isolation.level", isolation_level);
         // The end of the topic is told by an answer without records: the broker need not hold it back.

@@ -47,7 +47,10 @@ pub use positions::{ByPartition, latest, moved, offsets_of};
 
 /// Options that source and sink have in common.
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
-    OptionSpec::new("kafka.*", "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required"),
+    OptionSpec::new(
+        "kafka.*",
+        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
+    ),
     OptionSpec::new("bootstrapServers", "the same as kafka.bootstrap.servers"),
 ];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream_core::{BatchId, Clock, Error, ErrorKind, Result};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
@@ -26,6 +26,9 @@ const LINGER_MS: &str = "2";
 const STICKY_MS: &str = "100";
 /// A connection is waited for at most so long before transactions are asked for.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Calls that wait are cut into pieces: between two it is looked whether there is any use in waiting.
+const SLICE: Duration = Duration::from_millis(500);
+const SLICE_PAUSE: Duration = Duration::from_millis(5);
 /// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise.
 const QUEUE_KBYTES: &str = "65536";
 
@@ -76,6 +79,9 @@ fn not_delivered(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usiz
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
             ours.hint("create the topic first, or let the broker create topics (auto.create.topics.enable)")
         }
+        Some(Code::MessageTimedOut) => ours.hint(
+            "the brokers did not take it within kafka.message.timeout.ms, which is transactionTimeout unless it is set: see that they run and keep up",
+        ),
         Some(Code::UnknownPartition) => ours.hint("the column partition names one that the topic does not have"),
         _ => ours,
     }
@@ -134,12 +140,46 @@ impl Producer {
             // Asked before a broker is connected, librdkafka looks again after half a second. If none can be had, what
             // follows says so.
             producer.inner.client().fetch_cluster_id(CONNECT_WAIT_MAX);
-            match producer.inner.init_transactions(producer.transaction_timeout) {
+            match producer.patiently(|slice| producer.inner.init_transactions(slice)) {
                 Ok(()) => Ok(producer),
                 Err(error) => Err(producer.cannot_begin(error, &servers)),
             }
         })
         .await
+    }
+
+    /// Makes a call that goes on where it was when its time is over, until it is done, `transactionTimeout` has passed, or what is in its
+    /// way will not pass.
+    fn patiently(&self, call: impl Fn(Duration) -> KafkaResult<()>) -> KafkaResult<()> {
+        let begun_us = self.now_us();
+        let waited = || Duration::from_micros(self.now_us().saturating_sub(begun_us));
+        loop {
+            match call(SLICE) {
+                Err(error) if may_go_on(&error) && waited() < self.transaction_timeout && self.lasting_trouble().is_none() => {
+                    std::thread::sleep(SLICE_PAUSE);
+                }
+                Ok(()) => {
+                    self.inner.context().news.forget_troubles();
+                    return Ok(());
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn lasting_trouble(&self) -> Option<Error> {
+        self.inner.context().news.lasting_trouble()
+    }
+
+    /// An error with what the client has complained of meanwhile: the answer itself is often a timeout.
+    fn with_trouble(&self, error: Error) -> Error {
+        if let Some(lasting) = self.lasting_trouble() {
+            return lasting.context(error.message().to_owned());
+        }
+        match self.inner.context().news.take_trouble() {
+            Some(trouble) => error.context(trouble),
+            None => error,
+        }
     }
 
     fn cannot_begin(&self, error: KafkaError, servers: &str) -> Error {
@@ -155,11 +195,7 @@ impl Producer {
                     .hint("set option delivery to at-least-once")
                     .caused_by(error)
             }
-            _ => {
-                let trouble = self.inner.context().news.take_trouble();
-                let ours = failed(format!("transactions cannot begin at {servers}"))(error);
-                trouble.map_or(ours.clone(), |trouble| ours.context(trouble))
-            }
+            _ => self.with_trouble(failed(format!("transactions cannot begin at {servers}"))(error)),
         }
     }
 
@@ -181,14 +217,22 @@ impl Producer {
     }
 
     /// Gives a record to the queue; waits while that is full.
-    pub(super) async fn send(&self, record: OutputRecord<'_>, sequence: usize) -> Result<()> {
+    pub(super) async fn send(self: &Arc<Self>, record: OutputRecord<'_>, sequence: usize) -> Result<()> {
         let mut pauses_left = self.transaction_timeout.as_millis() / QUEUE_PAUSE.as_millis();
         let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, sequence);
         (base.partition, base.key, base.payload, base.headers) = (record.partition, record.key, record.value, record.headers);
+        let mut has_asked = false;
         loop {
             base = match self.inner.send(base) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back,
+                // It may have been added since the client last looked, which it does every few minutes.
+                Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if !has_asked => {
+                    has_asked = true;
+                    self.look_at(record.topic).await?;
+                    base = back;
+                    continue;
+                }
                 Err((error, _)) => {
                     let n_bytes = record.value.map_or(0, <[u8]>::len);
                     // A transaction that is lost takes no records; why it is lost says more.
@@ -200,6 +244,9 @@ impl Producer {
                 }
             };
             self.failure()?;
+            if let Some(lasting) = self.lasting_trouble() {
+                return Err(lasting.context("while records wait to be written"));
+            }
             if pauses_left == 0 {
                 let error = Error::exhausted(format!(
                     "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
@@ -210,6 +257,16 @@ impl Producer {
             pauses_left -= 1;
             tokio::time::sleep(QUEUE_PAUSE).await;
         }
+    }
+
+    /// Has the client see what partitions a topic has now.
+    async fn look_at(self: &Arc<Self>, topic: &str) -> Result<()> {
+        let (producer, topic) = (Arc::clone(self), topic.to_owned());
+        blocking(move || {
+            let looked = producer.inner.client().fetch_metadata(Some(&topic), producer.transaction_timeout);
+            looked.map(drop).map_err(failed(format!("the partitions of topic '{topic}' cannot be asked for")))
+        })
+        .await
     }
 
     /// The first record that was not delivered.
@@ -228,10 +285,10 @@ impl Producer {
             if Duration::from_micros(self.now_us().saturating_sub(begun_us)) > self.transaction_timeout {
                 let error = Error::exhausted(format!("records are not written within {:?}", self.transaction_timeout));
                 let error = error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for");
-                return Err(match self.inner.context().news.take_trouble() {
-                    Some(trouble) => error.context(trouble),
-                    None => error,
-                });
+                return Err(self.with_trouble(error));
+            }
+            if let Some(lasting) = self.lasting_trouble() {
+                return Err(lasting.context("while records wait to be written"));
             }
             tokio::time::sleep(DELIVERY_PAUSE).await;
         }
@@ -248,25 +305,19 @@ impl Producer {
                 producer.leave();
                 return Err(error);
             }
-            loop {
-                match producer.inner.commit_transaction(producer.transaction_timeout) {
-                    Ok(()) => return Ok(()),
-                    Err(KafkaError::Transaction(error)) if error.is_retriable() && !producer.is_overdue() => {}
-                    Err(error) => {
-                        if matches!(&error, KafkaError::Transaction(error) if error.txn_requires_abort()) {
-                            producer.leave();
-                        }
-                        return Err(producer.broken(error, &format!("the transaction of batch {batch} is not committed")));
-                    }
+            producer.patiently(|slice| producer.inner.commit_transaction(slice)).map_err(|error| {
+                if matches!(&error, KafkaError::Transaction(error) if error.txn_requires_abort()) {
+                    producer.leave();
                 }
-            }
+                producer.broken(error, &format!("the transaction of batch {batch} is not committed"))
+            })
         })
         .await
     }
 
     /// Gives up what will not be committed, so that readers of its topics do not wait for it.
     fn leave(&self) {
-        if let Err(error) = self.inner.abort_transaction(self.transaction_timeout) {
+        if let Err(error) = self.patiently(|slice| self.inner.abort_transaction(slice)) {
             tracing::warn!(%error, "a transaction was not aborted; the next run, or its timeout, ends it");
         }
     }
@@ -275,7 +326,7 @@ impl Producer {
     pub(super) async fn abort(self: &Arc<Self>) -> Result<()> {
         let producer = Arc::clone(self);
         blocking(move || {
-            let aborted = producer.inner.abort_transaction(producer.transaction_timeout);
+            let aborted = producer.patiently(|slice| producer.inner.abort_transaction(slice));
             aborted.map_err(|error| producer.broken(error, "a transaction is not aborted"))
         })
         .await
@@ -286,7 +337,13 @@ impl Producer {
         let is_fenced = error.rdkafka_error_code().is_some_and(is_fencing);
         let ours = failed(what)(error);
         let ours = fatal.map_or(ours.clone(), |fatal| ours.context(fatal));
-        if is_fenced || self.is_fenced() { self.explained(Error::fenced(ours.to_string())) } else { self.explained(ours) }
+        if is_fenced || self.is_fenced() {
+            return self.explained(Error::fenced(ours.to_string()));
+        }
+        match self.lasting_trouble() {
+            Some(lasting) => lasting.context(ours.message().to_owned()),
+            None => self.explained(ours),
+        }
     }
 
     fn is_fenced(&self) -> bool {
@@ -320,6 +377,14 @@ impl Producer {
 
     fn now_us(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether a call has only not ended yet.
+fn may_go_on(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        error => error.rdkafka_error_code() == Some(Code::OperationTimedOut),
     }
 }
 

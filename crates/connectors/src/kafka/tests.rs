@@ -1,8 +1,11 @@
 //! Tests of `kafka`, on a real broker where the environment names one.
 
 mod client;
+mod faults;
 mod loss;
 mod options;
+mod scenarios;
+mod secure;
 mod sink;
 mod source;
 mod spark_checkpoint;

@@ -30,18 +30,26 @@ impl Broker {
     /// Starts a broker with an empty `folder` and waits until it takes clients.
     pub fn start(jars: &Path, folder: &Path) -> Result<Self, String> {
         drop(fs::remove_dir_all(folder));
+        Self::start_with(jars, folder, &free_ports(2)?, "", &[])
+    }
+
+    /// The same with two ports (of clients, of the controller), properties more, which go before the usual ones, and arguments more for
+    /// the formatting of its storage.
+    pub fn start_with(jars: &Path, folder: &Path, ports: &[u16], more: &str, format_args: &[&str]) -> Result<Self, String> {
+        let &[port, controller_port, ..] = ports else { return Err("a broker needs two ports".to_owned()) };
         fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
-        let (port, controller_port) = free_ports()?;
         let properties = PROPERTIES
             .replace("@PORT@", &port.to_string())
             .replace("@CPORT@", &controller_port.to_string())
             .replace("@DIR@", &folder.display().to_string());
+        let properties = format!("{properties}{more}\n");
         fs::write(folder.join("server.properties"), properties).map_err(|e| format!("cannot write the broker's properties: {e}"))?;
         let mut broker = Self { process: None, jars: jars.to_owned(), folder: folder.to_owned(), port };
         let mut format = broker.java("format.log")?;
         format
             .args(["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
-            .arg(folder.join("server.properties"));
+            .arg(folder.join("server.properties"))
+            .args(format_args);
         let ended = format.status().map_err(|e| format!("cannot start java: {e}"))?;
         if !ended.success() {
             return Err(format!("the broker's storage cannot be formatted: {}", broker.log("format.log")));
@@ -69,6 +77,13 @@ impl Broker {
         drop(process.kill());
         drop(process.wait());
         Err(format!("the broker did not open port {}: {}", self.port, self.log("broker.log")))
+    }
+
+    /// Adds properties, which go before those that it had, for the next start.
+    pub fn reconfigure(&self, more: &str) -> Result<(), String> {
+        let file = self.folder.join("server.properties");
+        let had = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        fs::write(&file, format!("{had}{more}\n")).map_err(|e| format!("cannot write {}: {e}", file.display()))
     }
 
     /// Where clients find it.
@@ -115,10 +130,10 @@ impl Drop for Broker {
     }
 }
 
-/// Two ports that nobody listens on now: of clients and of the controller.
-fn free_ports() -> Result<(u16, u16), String> {
+/// Ports that nobody listens on now.
+pub fn free_ports(n: usize) -> Result<Vec<u16>, String> {
     let no_port = |e: std::io::Error| format!("no free port on loopback: {e}");
-    let listeners = (TcpListener::bind("127.0.0.1:0").map_err(no_port)?, TcpListener::bind("127.0.0.1:0").map_err(no_port)?);
-    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port()).map_err(no_port);
-    Ok((port(&listeners.0)?, port(&listeners.1)?))
+    // All at once, so that they differ.
+    let listeners = (0..n).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>().map_err(no_port)?;
+    listeners.iter().map(|listener| listener.local_addr().map(|address| address.port()).map_err(no_port)).collect()
 }

@@ -3,15 +3,21 @@
 //! kill a broker start one of their own ([`Broker`]).
 
 mod broker;
+mod cluster;
 mod consume;
 mod produce;
+mod proxy;
+mod secure;
 mod topics;
 
 use std::path::PathBuf;
 
 pub use broker::Broker;
+pub use cluster::Cluster;
 pub use consume::ConsumedRecord;
 pub use produce::{TestRecord, TestTransactions};
+pub use proxy::{ProxiedBroker, Proxy};
+pub use secure::{PLAIN_USER, SCRAM_USER, SecureBroker};
 pub use topics::TestKafka;
 
 /// The jars of a broker that a test starts by itself; `None` where there are none, told on stderr.
@@ -21,6 +27,11 @@ pub fn broker_jars() -> Option<PathBuf> {
         skipped("MILLSTREAM_TEST_KAFKA_JARS");
     }
     jars
+}
+
+/// Whether tests that take long are wanted (`cargo xtask test --full`).
+pub fn takes_its_time() -> bool {
+    std::env::var_os("MILLSTREAM_TEST_FULL").is_some()
 }
 
 fn skipped(variable: &str) {

@@ -62,7 +62,7 @@ impl TestKafka {
     /// Makes a topic with these settings (`cleanup.policy`, ...).
     pub async fn create_topic_named(&self, name: &str, n_partitions: usize, settings: &[(&str, &str)]) -> Result<()> {
         let count = i32::try_from(n_partitions).map_err(|_| Error::invalid("too many partitions"))?;
-        let topic = settings.iter().fold(NewTopic::new(name, count, TopicReplication::Fixed(1)), |topic, (k, v)| topic.set(k, v));
+        let topic = settings.iter().fold(NewTopic::new(name, count, TopicReplication::Fixed(-1)), |topic, (k, v)| topic.set(k, v));
         let done = self.admin.create_topics([&topic], &AdminOptions::new()).await.map_err(failed("topics cannot be made"))?;
         each_done(done)?;
         self.wait_for_partitions(name, n_partitions).await
@@ -93,6 +93,14 @@ impl TestKafka {
     pub fn n_partitions(&self, topic: &str) -> Result<usize> {
         let metadata = self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(failed("no metadata"))?;
         Ok(metadata.topics().iter().filter(|found| found.name() == topic).map(|found| found.partitions().len()).sum())
+    }
+
+    /// The node that leads a partition.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<i32> {
+        let metadata = self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(failed("no metadata"))?;
+        let mut partitions = metadata.topics().iter().flat_map(|found| found.partitions());
+        let found = partitions.find(|found| found.id() == partition).map(|found| found.leader());
+        found.ok_or_else(|| Error::unavailable(format!("there is no {topic}-{partition}")))
     }
 
     async fn wait_for_partitions(&self, topic: &str, n_partitions: usize) -> Result<()> {

@@ -1,9 +1,11 @@
 //! Options of clients: what is passed on, what is refused, what is never shown.
 
 use millstream_core::ErrorKind;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 use crate::harness::options;
-use crate::kafka::client::ClientSettings;
+use crate::kafka::client::{ClientSettings, bad_config};
 use crate::kafka::consumers::ConsumerSettings;
 
 const SERVERS: (&str, &str) = ("kafka.bootstrap.servers", "127.0.0.1:1");
@@ -48,10 +50,49 @@ fn what_cannot_be_passed_on_is_refused() {
 }
 
 #[test]
-fn secrets_are_never_shown() {
-    let settings = parse(&[SERVERS, ("kafka.sasl.password", "hunter2"), ("kafka.sasl.username", "u")]).unwrap();
-    let shown = format!("{settings:?}");
-    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+fn secrets_are_shown_neither_by_settings_nor_by_what_is_made_of_them() {
+    let secrets = ["kafka.sasl.password", "kafka.ssl.key.password", "kafka.ssl.keystore.password", "kafka.ssl.key.pem"];
+    let mut pairs = vec![SERVERS, ("kafka.sasl.username", "u"), ("topic", "t")];
+    pairs.extend(secrets.map(|name| (name, "hunter2")));
+    let settings = parse(&pairs).unwrap();
+    let shown = format!("{settings:?} {:?}", settings.to_options());
+    assert!(shown.matches("***").count() >= 2 * secrets.len() && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_build_without_tls_names_the_feature() {
+    let unsupported = |name: &str, why: &str| {
+        let error = KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, why.to_owned(), name.to_owned(), "v".to_owned());
+        bad_config(error)
+    };
+    // As librdkafka says it, built without OpenSSL.
+    for (name, why) in [
+        (
+            "security.protocol",
+            "Unsupported value \"ssl\" for configuration property \"security.protocol\": OpenSSL not available at build time",
+        ),
+        (
+            "ssl.key.password",
+            "Configuration property \"ssl.key.password\" not supported in this build: OpenSSL not available at build time",
+        ),
+    ] {
+        let error = unsupported(name, why);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let told = format!("{error:?}");
+        assert!(told.contains(&format!("option 'kafka.{name}'")) && told.contains("feature kafka-tls"), "{told}");
+    }
+    let scram = "No provider for SASL mechanism SCRAM-SHA-256: recompile librdkafka with libsasl2 or openssl support.";
+    let error = bad_config(KafkaError::ClientCreation(scram.to_owned()));
+    assert!(error.kind() == ErrorKind::Unsupported && format!("{error:?}").contains("feature kafka-tls"), "{error:?}");
+    let without_mechanism = "No provider for SASL mechanism GSSAPI: recompile librdkafka with libsasl2 or openssl support.";
+    let error = bad_config(KafkaError::ClientCreation(without_mechanism.to_owned()));
+    assert!(
+        error.kind() == ErrorKind::Unsupported && format!("{error:?}").contains("option kafka.sasl.mechanism takes PLAIN"),
+        "{error:?}"
+    );
+    let kerberos =
+        unsupported("sasl.kerberos.keytab", "Configuration property not supported in this build: libsasl2 not available at build time");
+    assert!(kerberos.kind() == ErrorKind::Unsupported && !format!("{kerberos:?}").contains("kafka-tls"), "{kerberos:?}");
 }
 
 #[test]

@@ -19,29 +19,29 @@ use uuid::Uuid;
 use super::kafka;
 use crate::harness::{registry, sink_request};
 
-fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
+pub(super) fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>()))
 }
 
-fn values_schema() -> SchemaRef {
+pub(super) fn values_schema() -> SchemaRef {
     schema(&[("value", DataType::Utf8)])
 }
 
-fn values(texts: impl IntoIterator<Item = impl Into<String>>) -> RecordBatch {
+pub(super) fn values(texts: impl IntoIterator<Item = impl Into<String>>) -> RecordBatch {
     let texts: StringArray = texts.into_iter().map(|text| Some(text.into())).collect();
     RecordBatch::try_new(values_schema(), vec![Arc::new(texts)]).unwrap()
 }
 
 /// A sink of one query, on one broker.
-struct Writing {
+pub(super) struct Writing {
     registry: ConnectorRegistry,
-    request: SinkRequest,
+    pub(super) request: SinkRequest,
     query: QueryId,
     epoch: u64,
 }
 
 impl Writing {
-    fn new(kafka: &TestKafka, schema: SchemaRef, more: &[(&str, &str)]) -> Self {
+    pub(super) fn new(kafka: &TestKafka, schema: SchemaRef, more: &[(&str, &str)]) -> Self {
         let mut request = sink_request("kafka", more, schema);
         request.options.set("kafka.bootstrap.servers", kafka.bootstrap_servers());
         request.clock = Arc::new(SystemClock::default());
@@ -56,7 +56,7 @@ impl Writing {
         self.registry.for_format("kafka")?.sink(self.request.clone()).await
     }
 
-    async fn started(&mut self) -> Result<Arc<dyn Sink>> {
+    pub(super) async fn started(&mut self) -> Result<Arc<dyn Sink>> {
         self.epoch += 1;
         let sink = self.made().await?;
         sink.start(&self.ctx(), None).await?;
@@ -64,7 +64,7 @@ impl Writing {
     }
 
     /// Started as a query does that knows of nothing.
-    async fn fresh(&mut self) -> Arc<dyn Sink> {
+    pub(super) async fn fresh(&mut self) -> Arc<dyn Sink> {
         let sink = self.started().await.unwrap();
         if sink.decides() {
             sink.recover(None, None).await.unwrap();
@@ -72,7 +72,7 @@ impl Writing {
         sink
     }
 
-    async fn write(&self, sink: &Arc<dyn Sink>, batch: u64, rows: RecordBatch) -> Result<Vec<TaskOutput>> {
+    pub(super) async fn write(&self, sink: &Arc<dyn Sink>, batch: u64, rows: RecordBatch) -> Result<Vec<TaskOutput>> {
         let ctx = self.ctx();
         let attempt = WriteAttempt { query_id: ctx.query_id, epoch: ctx.epoch, batch_id: BatchId(batch), attempt: 0, task_id: TaskId(0) };
         let mut writer = self.registry.writer(&sink.writer())?.open(attempt).await?;
@@ -81,7 +81,7 @@ impl Writing {
     }
 
     /// A batch, whole; gives what its record holds.
-    async fn batch(&self, sink: &Arc<dyn Sink>, batch: u64, rows: RecordBatch) -> Result<Value> {
+    pub(super) async fn batch(&self, sink: &Arc<dyn Sink>, batch: u64, rows: RecordBatch) -> Result<Value> {
         let outputs = self.write(sink, batch, rows).await?;
         let prepared = sink.prepare(BatchId(batch), outputs).await?;
         sink.commit(BatchId(batch), &prepared).await?;
@@ -96,11 +96,11 @@ fn unique(kafka: &TestKafka) -> u128 {
     u128::from(hasher.finish())
 }
 
-fn texts(records: &[ConsumedRecord]) -> Vec<String> {
+pub(super) fn texts(records: &[ConsumedRecord]) -> Vec<String> {
     records.iter().map(ConsumedRecord::text).collect()
 }
 
-fn recorded(batch: u64, prepared: &Value) -> Option<RecordedBatch<'_>> {
+pub(super) fn recorded(batch: u64, prepared: &Value) -> Option<RecordedBatch<'_>> {
     Some(RecordedBatch { batch: BatchId(batch), prepared: Some(prepared) })
 }
 
