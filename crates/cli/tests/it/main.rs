@@ -9,6 +9,7 @@ mod crashes;
 mod example;
 mod guide;
 mod kafka;
+mod kafka_examples;
 mod process;
 mod rivals;
 mod secrets;
