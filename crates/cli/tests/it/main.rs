@@ -18,3 +18,4 @@ mod spilling;
 mod sql;
 mod state;
 mod verify;
+mod zombies;

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use millstream_testkit::kafka::TestKafka;
+
 use super::command::{millstream, text, write};
 
 const CANARY: &str = "canary-5up3rs3cr3t";
@@ -110,6 +112,45 @@ fn secrets_are_in_no_message_of_what_is_refused() {
         write(&job, &sql);
         let (passed, printed) = run(&["check", job.to_str().unwrap()]);
         assert!(!passed, "{sql}: {printed}");
+    }
+    scan(dir);
+}
+
+/// Clients of Kafka log what they are made of if they are told to.
+#[test]
+fn secrets_of_kafka_are_in_no_log_error_progress_or_checkpoint() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let d = dir.display();
+    let names = ["kafka.sasl.password", "kafka.ssl.key.password", "kafka.ssl.keystore.password", "kafka.ssl.key.pem"];
+    let mut secrets: String = names.iter().map(|name| format!("'{name}' '{CANARY}', ")).collect();
+    secrets.push_str("'kafka.sasl.username' 'u', 'kafka.debug' 'all'");
+    let job = |servers: &str, from: &str, to: &str, name: &str| {
+        let text = format!(
+            "CREATE TABLE src USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', subscribe '{from}', startingOffsets 'earliest', {secrets});
+             CREATE STREAMING TABLE result USING kafka
+               OPTIONS (kafka.bootstrap.servers '{servers}', topic '{to}', checkpointLocation '{d}/{name}', transactionTimeout '2s', {secrets})
+               AS SELECT value FROM STREAM src;"
+        );
+        write(&dir.join("job.sql"), text);
+        let (job, progress) = (format!("{d}/job.sql"), format!("{d}/progress.jsonl"));
+        let more = ["--trigger", "available-now", "--log-level", "trace", "--verbose", "--progress-file", &progress];
+        let mut args = vec!["run", job.as_str()];
+        args.extend(more);
+        run(&args)
+    };
+    // Nobody listens there.
+    let (passed, said) = job("127.0.0.1:1", "t", "t", "refused");
+    assert!(!passed && said.contains("127.0.0.1:1"), "{said}");
+    if let Some(kafka) = TestKafka::from_env() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let create = |name: &str| runtime.block_on(kafka.create_topic(name, 1)).unwrap();
+        let (from, to) = (create("secret-from"), create("secret-to"));
+        runtime.block_on(kafka.produce_values(&from, 0, ["a"])).unwrap();
+        let (passed, said) = job(kafka.bootstrap_servers(), &from, &to, "checkpoint");
+        assert!(passed && said.contains("librdkafka"), "{said}");
+        assert_eq!(kafka.consume_committed(&to).unwrap().len(), 1);
+        assert!(run(&["checkpoint", "show", &format!("{d}/checkpoint"), "--json"]).0);
     }
     scan(dir);
 }

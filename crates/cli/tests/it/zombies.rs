@@ -1,0 +1,105 @@
+//! A process that sleeps while another one takes its query over, and wakes up: what it has open in Kafka is not committed, it says
+//! why it stops, and the output is right. Two machines share a checkpoint only on an object store, so this one is on the S3 server
+//! that `cargo xtask test` starts.
+
+use std::path::Path;
+
+use millstream_testkit::kafka::{ConsumedRecord, TestKafka};
+
+use crate::process::{Process, wait_until};
+
+/// Records of the open transaction are produced, they are flushed and proposed, they are committed and no record says so.
+const POINTS: [&str; 3] = ["after-run", "after-proposed", "after-decision"];
+
+struct Bench {
+    kafka: TestKafka,
+    runtime: tokio::runtime::Runtime,
+    dir: tempfile::TempDir,
+    env: Vec<(&'static str, String)>,
+    from: String,
+    to: String,
+    n_produced: usize,
+}
+
+impl Bench {
+    fn new(point: &str) -> Option<Self> {
+        let var = |name: &str| std::env::var(format!("MILLSTREAM_TEST_S3_{name}")).ok();
+        let (kafka, endpoint, key, secret, bucket) =
+            (TestKafka::from_env()?, var("ENDPOINT")?, var("KEY")?, var("SECRET")?, var("BUCKET")?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let create = |name: &str| runtime.block_on(kafka.create_topic(name, 2)).unwrap();
+        let (from, to, dir) = (create("zombie-from"), create("zombie-to"), tempfile::tempdir().unwrap());
+        let servers = kafka.bootstrap_servers();
+        let job = format!(
+            "CREATE TABLE src USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', subscribe '{from}', startingOffsets 'earliest');
+             CREATE STREAMING TABLE result USING kafka
+               OPTIONS (kafka.bootstrap.servers '{servers}', topic '{to}', checkpointLocation 's3://{bucket}/zombies/{to}-{point}')
+               AS SELECT value FROM STREAM src;"
+        );
+        std::fs::write(dir.path().join("job.sql"), job).unwrap();
+        let env = vec![
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", key),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ];
+        Some(Self { kafka, runtime, dir, env, from, to, n_produced: 0 })
+    }
+
+    fn start(&self, pause_at: Option<&str>) -> Process {
+        let mut env: Vec<(&str, &str)> = self.env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        env.extend(pause_at.map(|point| ("MILLSTREAM_PAUSE_AT", point)));
+        Process::run(self.dir.path(), "job.sql", &[], &env)
+    }
+
+    fn produce(&mut self) {
+        let numbers = self.n_produced..self.n_produced + 20;
+        for partition in 0..2 {
+            let values = numbers.clone().filter(|n| n % 2 == partition).map(|n| n.to_string());
+            self.runtime.block_on(self.kafka.produce_values(&self.from, i32::try_from(partition).unwrap(), values)).unwrap();
+        }
+        self.n_produced += 20;
+    }
+
+    fn written(&self) -> Vec<usize> {
+        let read = self.kafka.consume_committed(&self.to).unwrap();
+        let mut numbers: Vec<usize> = read.iter().map(|record: &ConsumedRecord| record.text().parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn wait_until_written(&self, by: &Process) {
+        wait_until(|| self.written().len() >= self.n_produced, || by.said());
+    }
+}
+
+/// Whether a process is stopped (T in /proc/PID/stat, behind the name in brackets).
+fn is_stopped(process: &Process) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(process.pid().to_string()).join("stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, behind)| behind.trim_start().starts_with('T'))
+}
+
+#[test]
+fn a_zombie_is_shut_out_and_says_so() {
+    for point in POINTS {
+        let Some(mut t) = Bench::new(point) else { return };
+        t.produce();
+        let older = t.start(Some(point));
+        wait_until(|| is_stopped(&older), || format!("{point}: {}", older.said()));
+        let newer = t.start(None);
+        t.produce();
+        t.wait_until_written(&newer);
+        older.signal("CONT");
+        let (status, _, said) = older.end();
+        assert_eq!(status.code(), Some(1), "{point}: {said}");
+        assert!(said.contains("has taken over"), "{point}: {said}");
+        // The successor goes on.
+        t.produce();
+        t.wait_until_written(&newer);
+        newer.signal("TERM");
+        let (status, _, said) = newer.end();
+        assert!(status.success(), "{point}: {said}");
+        assert_eq!(t.written(), (0..t.n_produced).collect::<Vec<_>>(), "{point}");
+    }
+}
