@@ -121,8 +121,25 @@ async fn a_network_that_is_cut_for_a_while_costs_time_and_no_record() {
     let range = reading.plan().await.unwrap().unwrap();
     assert_eq!(super::texts(&t.without_network(reading.read(&range)).await.unwrap()).len(), 1);
     sink.stop().await.unwrap();
+    a_task_that_waits_for_too_long(&t).await;
     longer_than_a_transaction(&t).await;
     a_queue_that_stays_full(&t).await;
+}
+
+/// Records that must be there and do not come: the option that bounds the wait is named, and a later attempt reads them.
+async fn a_task_that_waits_for_too_long(t: &Cut) {
+    let options = [("subscribe", t.topic.as_str()), ("startingOffsets", "earliest"), ("kafkaConsumer.pollTimeoutMs", "500")];
+    let mut reading = Reading::of(&t.servers(), &options, true);
+    let range = reading.plan().await.unwrap().unwrap();
+    t.network.proxy.cut();
+    let error = reading.read(&range).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(format!("{error:?}").contains("raise option kafkaConsumer.pollTimeoutMs"), "{error:?}");
+    t.network.proxy.mend();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut again = t.reading();
+    again.restart_after(&range).await.unwrap();
+    assert_eq!(super::texts(&again.read(&range).await.unwrap()).len(), t.committed().len());
 }
 
 /// The broker ends the transaction: the query stops, its next run writes the batch again, and nothing was there twice.
