@@ -29,6 +29,9 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection, TableSca
 use millstream_core::connector::HIDDEN_FIELD;
 use millstream_core::stack::with_room;
 
+use crate::nodes::EventTimeWatermarkNode;
+use crate::streaming::node_of;
+
 /// A source that gives only the fields of `schema`, or none if it cannot.
 pub type Narrow<'a> = &'a dyn Fn(&Arc<dyn TableSource>, SchemaRef) -> Result<Option<Arc<dyn TableSource>>>;
 
@@ -99,6 +102,9 @@ impl Uses {
             }
             LogicalPlan::Unnest(Unnest { exec_columns, .. }) => {
                 exec_columns.iter().for_each(|column| self.add(&column.name, &[], &Use::shape()));
+            }
+            LogicalPlan::Extension(_) if node_of::<EventTimeWatermarkNode>(plan).is_some_and(EventTimeWatermarkNode::sets_rows_aside) => {
+                self.whole(plan.schema().columns().iter());
             }
             LogicalPlan::Filter(_)
             | LogicalPlan::Sort(_)

@@ -18,6 +18,7 @@ pub struct EventTimeWatermarkNode {
     delay_us: i64,
     id: Option<String>,
     number: u32,
+    sets_rows_aside: bool,
 }
 
 impl EventTimeWatermarkNode {
@@ -26,7 +27,7 @@ impl EventTimeWatermarkNode {
         if input.schema().maybe_index_of_column(&event_time).is_none() {
             return plan_err!("the watermark's column {event_time} is not in its input");
         }
-        Ok(Self { input, event_time: Expr::Column(event_time), name: name.into(), delay_us, id: None, number: 0 })
+        Ok(Self { input, event_time: Expr::Column(event_time), name: name.into(), delay_us, id: None, number: 0, sets_rows_aside: false })
     }
 
     /// The same node with the name by which a checkpoint knows it, and its number in the plan.
@@ -56,6 +57,17 @@ impl EventTimeWatermarkNode {
             Expr::Column(column) => Ok(column),
             other => Err(DataFusionError::Plan(format!("the watermark's event time became {other}"))),
         }
+    }
+
+    /// Rows may be set aside here, and are kept whole: all columns are read, used or not.
+    #[must_use]
+    pub fn setting_rows_aside(self) -> Self {
+        Self { sets_rows_aside: true, ..self }
+    }
+
+    /// See [`Self::setting_rows_aside`].
+    pub fn sets_rows_aside(&self) -> bool {
+        self.sets_rows_aside
     }
 
     /// What the user calls the event time.
@@ -108,6 +120,9 @@ impl UserDefinedLogicalNodeCore for EventTimeWatermarkNode {
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        if self.sets_rows_aside {
+            return Some(vec![(0..self.input.schema().fields().len()).collect()]);
+        }
         let Expr::Column(column) = &self.event_time else { return None };
         let event_time = self.input.schema().maybe_index_of_column(column)?;
         let mut needed = output_columns.to_vec();

@@ -1,7 +1,7 @@
 //! Where rows come from: a column of positions beside the rows of a stream, from the source up to who asks for it.
 //!
 //! ```text
-//!   LateRowsExec          asks (`lateRowsPath`); above it the column is cut off
+//!   LateRowsExec          asks (`lateRowsPath`), and so does FutureGuardExec with a table; above it the column is cut off
 //!     ... operators that pass rows on: the column goes with them ([`carry`])
 //!       RowPositionExec   counts the rows of each block of a file     or   SourceExec   asks the reader (`RowPlaces`)
 //!         SourceExec      reads `_metadata`, too
@@ -17,6 +17,8 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder, StructArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_core::{Error, Result, RowPlaces};
@@ -47,6 +49,18 @@ pub fn position_fields() -> &'static Fields {
 /// The column.
 pub(super) fn position_field() -> Field {
     Field::new(POSITION, DataType::Struct(FIELDS.clone()), true)
+}
+
+/// The same rows without their last column.
+pub fn without_position(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(idx, field)| ProjectionExpr { expr: Arc::new(Column::new(field.name(), idx)), alias: field.name().clone() });
+    let n_columns = schema.fields().len().saturating_sub(1);
+    Ok(Arc::new(ProjectionExec::try_new(columns.take(n_columns).collect::<Vec<_>>(), plan).map_err(from_datafusion)?))
 }
 
 /// The positions of rows that are not of files.

@@ -30,6 +30,7 @@ use super::state_change::{Before, StateComparison, StateFate, compare};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
 use crate::engine::Engine;
 use crate::physical::finished_beside_stream::finished_name;
+use crate::physical::future_guard::keep_positions_of_future_rows;
 use crate::physical::source_table::{as_source_table, source_tables};
 use crate::physical::stateful::keep_late_rows;
 use crate::physical::watermark::watermark_execs;
@@ -313,6 +314,7 @@ pub(super) async fn physical_plan(
         }
         None => rows,
     };
+    let rows = keep_positions_of_future_rows(rows, &engine.registry)?;
     let rows = read_streams_to_their_end(rows)?;
     let spec = definition.sink.writer();
     let writers = engine.registry.writer(&spec)?;

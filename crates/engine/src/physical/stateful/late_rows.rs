@@ -14,9 +14,7 @@ use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{and, and_not, filter, filter_record_batch, not};
 use arrow::datatypes::Int64Type;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
-use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::LATE_ROW;
@@ -29,7 +27,7 @@ use crate::physical::SideTable;
 use crate::physical::event_time::event_times_us;
 use crate::physical::late_table::{KeptLateRows, LateRowsWriter, LateTable, Missed};
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, in_input_order, rows_of_run};
-use crate::physical::row_position::{POSITION, carry};
+use crate::physical::row_position::{POSITION, carry, without_position};
 
 /// Drops and counts late rows. See the module's documentation.
 pub type LateRowsExec = OperatorExec<LateRows>;
@@ -130,18 +128,6 @@ fn keeping(late: &LateRowsExec, input: Arc<dyn ExecutionPlan>, kept_in: &KeptIn<
     let table = LateTable::new(kept_in.table.clone(), kept_in.kept, *n_operators, &input);
     *n_operators += 1;
     Arc::new(late.with_table(input, Some(table)))
-}
-
-/// The same rows without their last column.
-fn without_position(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = plan.schema();
-    let columns = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(idx, field)| ProjectionExpr { expr: Arc::new(Column::new(field.name(), idx)), alias: field.name().clone() });
-    let n_columns = schema.fields().len().saturating_sub(1);
-    Ok(Arc::new(ProjectionExec::try_new(columns.take(n_columns).collect::<Vec<_>>(), plan).map_err(from_datafusion)?))
 }
 
 impl fmt::Display for LateRows {

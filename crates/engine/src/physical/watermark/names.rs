@@ -24,9 +24,19 @@ pub fn name_watermarks(plan: &LogicalPlan) -> Result<LogicalPlan> {
         *n_before += 1;
         let name = if *n_before == 1 { name } else { format!("{name}/{n_before}") };
         n_nodes += 1;
-        Ok(Transformed::yes(watermark.clone().called(name, n_nodes - 1).into_plan()))
+        let named = watermark.clone().called(name, n_nodes - 1);
+        let sets_rows_aside = sets_rows_aside(watermark).map_err(crate::error::to_datafusion)?;
+        Ok(Transformed::yes(if sets_rows_aside { named.setting_rows_aside() } else { named }.into_plan()))
     });
     named.data().map_err(from_datafusion)
+}
+
+/// Whether rows from the future go to a table, which has them whole.
+fn sets_rows_aside(node: &EventTimeWatermarkNode) -> Result<bool> {
+    let providers = source_tables(node.input())?;
+    let tables = providers.iter().map(as_source_table).collect::<Result<Vec<_>>>()?;
+    let streams = || tables.iter().filter(|table| table.is_streaming());
+    Ok(streams().any(|table| table.max_future_skew().is_some()) && streams().any(|table| table.dead_letter_sink().is_some()))
 }
 
 fn name_of(node: &EventTimeWatermarkNode) -> Result<String> {
