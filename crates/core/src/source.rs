@@ -195,6 +195,12 @@ pub trait Source: Send + fmt::Debug {
         None
     }
 
+    /// May be told when there could be something new. Unlike [`Source::wakeup`] it promises nothing: the source is asked now and
+    /// then all the same, and may have nothing when it is asked for this.
+    fn nudge(&self) -> Option<Arc<Notify>> {
+        None
+    }
+
     /// Counters for progress.
     fn metrics(&self) -> SourceMetrics {
         SourceMetrics::default()

@@ -6,18 +6,20 @@
 //! ```
 //! A client of librdkafka holds a partition at one position, with a queue of its own; one connection per broker and client
 //! fetches for all of them. A task leases partitions, one at a time has each. A lease that continues where the last one ended
-//! finds the records that were fetched meanwhile; any other seeks. No offset is ever taken from the consumer group.
+//! finds the records that were fetched meanwhile; any other seeks. What comes for a partition that nobody has leased is told to
+//! the driver, which then need not ask the brokers again and again whether there is anything. No offset is ever taken from the consumer group.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use millstream_core::{Error, Result};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::Notify;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
 use super::error::failed;
@@ -90,6 +92,26 @@ impl ConsumerSettings {
 pub(super) struct Consumers {
     settings: ConsumerSettings,
     clients: Mutex<Vec<Arc<PoolClient>>>,
+    news: Arc<News>,
+}
+
+/// Who is told when an empty queue has something: a record, the end of a partition, an error.
+#[derive(Debug, Default)]
+struct News(Mutex<Vec<Weak<Notify>>>);
+
+impl News {
+    fn listener(&self) -> Arc<Notify> {
+        let listener = Arc::default();
+        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(Arc::downgrade(&listener));
+        listener
+    }
+
+    fn tell(&self) {
+        let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.iter().filter_map(Weak::upgrade).for_each(|listener| listener.notify_one());
+    }
 }
 
 struct PoolClient {
@@ -121,8 +143,27 @@ struct Held {
     queue: Arc<PartitionQueue<ClientNews>>,
     /// A record that was taken off the queue too early.
     early: Option<OwnedMessage>,
+    /// The client said that the partition has no more, when nobody had it.
+    saw_end: bool,
     /// The offset at which `early` and the queue go on.
     next: i64,
+}
+
+impl Held {
+    /// `false`: there is an error, which its next reader gets anew when it takes the partition up again.
+    fn listen(&mut self) -> bool {
+        while self.early.is_none() {
+            match self.queue.poll(Duration::ZERO) {
+                None => return true,
+                Some(Err(KafkaError::PartitionEOF(_))) => self.saw_end = true,
+                Some(Err(_)) => return false,
+                // One fetched before a seek is none of this reader's.
+                Some(Ok(message)) if message.offset() < self.next => {}
+                Some(Ok(message)) => self.early = Some(message.detach()),
+            }
+        }
+        true
+    }
 }
 
 /// A partition of a client, for one task. Dropped, it goes back; a [broken](Lease::break_off) one is given up.
@@ -137,7 +178,34 @@ pub(super) struct Lease {
 
 impl Consumers {
     pub(super) fn new(settings: ConsumerSettings) -> Self {
-        Self { settings, clients: Mutex::default() }
+        Self { settings, clients: Mutex::default(), news: Arc::default() }
+    }
+
+    /// Told when there may be records for partitions that nobody has leased. A queue tells only when it was empty: who was told and
+    /// finds nothing to read [listens again](Self::listen).
+    pub(super) fn news(&self) -> Arc<Notify> {
+        self.news.listener()
+    }
+
+    /// Takes what stands before the next record off the queues of partitions that nobody has.
+    pub(super) fn listen(&self) {
+        let clients: Vec<_> = self.clients.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for client in clients {
+            let mut broken = TopicPartitionList::new();
+            client.slots().retain(|(topic, partition), slot| {
+                let Slot::Idle(held) = slot else { return true };
+                let is_whole = held.listen();
+                if !is_whole {
+                    broken.add_partition(topic, *partition);
+                }
+                is_whole
+            });
+            if broken.count() > 0
+                && let Err(error) = client.consumer.incremental_unassign(&broken)
+            {
+                tracing::debug!(%error, "partitions cannot be given up");
+            }
+        }
     }
 
     /// Leases the partitions of `pieces`, each at its piece's begin. Blocks, but not for long.
@@ -161,15 +229,17 @@ impl Consumers {
             let held = match held {
                 Some(mut held) => {
                     if held.next != piece.begin {
-                        (held.next, held.early) = (piece.begin, None);
+                        (held.next, held.early, held.saw_end) = (piece.begin, None, false);
                     }
                     held
                 }
                 None => {
                     // Before it is assigned, so that no record goes to the client's common queue.
                     let queue = client.consumer.split_partition_queue(&piece.topic, piece.partition);
-                    let queue = queue.ok_or_else(|| Error::invalid(format!("'{}' is no name of a topic", piece.topic)))?;
-                    Held { queue: Arc::new(queue), early: None, next: piece.begin }
+                    let mut queue = queue.ok_or_else(|| Error::invalid(format!("'{}' is no name of a topic", piece.topic)))?;
+                    let news = Arc::clone(&self.news);
+                    queue.set_nonempty_callback(move || news.tell());
+                    Held { queue: Arc::new(queue), early: None, saw_end: false, next: piece.begin }
                 }
             };
             leases.push(Lease {
@@ -289,6 +359,11 @@ impl Lease {
         Ok(Arc::clone(&held.queue))
     }
 
+    /// Whether the client had said, before this lease, that the partition has no more.
+    pub(super) fn saw_end(&mut self) -> bool {
+        self.held.as_mut().is_some_and(|held| std::mem::take(&mut held.saw_end))
+    }
+
     /// The record that was taken off the queue too early, if it is due before `end`.
     pub(super) fn take_early(&mut self, end: i64) -> Option<OwnedMessage> {
         self.held.as_mut()?.early.take_if(|message| message.offset() < end)
@@ -318,7 +393,7 @@ impl Lease {
         list.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
         seek(&self.client.consumer, list)?;
         if let Some(held) = &mut self.held {
-            (held.early, held.next) = (None, offset);
+            (held.early, held.saw_end, held.next) = (None, false, offset);
         }
         self.is_broken = false;
         Ok(())

@@ -79,7 +79,7 @@ impl Connector for KafkaConnector {
         if request.schema.is_some() {
             return Err(Error::invalid("Kafka source has a fixed schema and cannot be set with a custom one").hint("leave the schema out"));
         }
-        Ok(Box::new(source::KafkaSource::new(&request)?))
+        Ok(Box::new(source::KafkaSource::new(&request, &self.consumers)?))
     }
 
     fn reader(&self, spec: &ReaderSpec) -> Result<Arc<dyn SplitReader>> {

@@ -55,10 +55,11 @@ pub(super) mod option {
 pub(super) struct ConsumerPools(Mutex<HashMap<String, Weak<Consumers>>>);
 
 impl ConsumerPools {
-    fn of(&self, settings: ConsumerSettings) -> Arc<Consumers> {
+    pub(super) fn of(&self, settings: ConsumerSettings) -> Arc<Consumers> {
         // Secrets are part of what tells clients apart; the key stays in this map.
         let key: Vec<String> = settings.client.to_options().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let key = format!("{}\n{}\n{}", settings.group_id, settings.fetch_buffer_bytes, key.join("\n"));
+        // A group that the user names is among them; one that we name is of no use to who assigns partitions itself.
+        let key = format!("{}\n{}", settings.fetch_buffer_bytes, key.join("\n"));
         let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|_, pool| pool.strong_count() > 0);
         if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
@@ -133,8 +134,9 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(lease: Lease, piece: Piece) -> Self {
-        Self { lease, piece, silent: Duration::ZERO, saw_end: false, is_sought: false, is_ended: false }
+    fn new(mut lease: Lease, piece: Piece) -> Self {
+        let saw_end = lease.saw_end();
+        Self { lease, piece, silent: Duration::ZERO, saw_end, is_sought: false, is_ended: false }
     }
 
     fn place(&self) -> String {

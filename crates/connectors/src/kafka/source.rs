@@ -17,14 +17,15 @@ use millstream_core::connector::SourceRequest;
 use millstream_core::source::SourceMetrics;
 use millstream_core::{Admission, BatchId, Clock, Error, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::admission::{Available, share_out, total};
 use super::cluster::{Cluster, Edge, Partitions};
-use super::consumers::ConsumerSettings;
+use super::consumers::{ConsumerSettings, Consumers};
 use super::loss::{Cause, Gap, gap_of};
 use super::offsets::Offsets;
 use super::options::{EARLIEST, KafkaSourceOptions, LATEST, Place, Subscription};
-use super::reader::option;
+use super::reader::{ConsumerPools, option};
 use super::spark_checkpoint::committed_offsets;
 use super::split::{RECORD_BYTES_GUESS, SplitLimits, splits};
 use crate::wire;
@@ -39,6 +40,8 @@ pub(super) struct KafkaSource {
     time_zone: String,
     is_streaming: bool,
     clock: Arc<dyn Clock>,
+    /// Those that read this source's splits in this process, for as long as it runs: they hear of new records first.
+    consumers: Option<(Arc<Consumers>, Arc<Notify>)>,
     run: Option<Run>,
 }
 
@@ -51,6 +54,9 @@ struct Run {
     looked_at: Option<Duration>,
     /// Where each partition ended when the source was last asked.
     latest: Offsets,
+    /// Where each partition began when that was last asked, and when all of those with news were asked.
+    first: Offsets,
+    first_at: Option<Duration>,
     /// Where the batches decided so far end.
     read: Offsets,
     /// What was published last.
@@ -76,13 +82,19 @@ struct Detail {
 }
 
 impl KafkaSource {
-    pub(super) fn new(request: &SourceRequest) -> Result<Self> {
+    pub(super) fn new(request: &SourceRequest, pools: &ConsumerPools) -> Result<Self> {
         let options = KafkaSourceOptions::parse(&request.options, request.is_streaming)?;
         let group_id = match options.client.get("group.id") {
             Some(group_id) => group_id.to_owned(),
             None => format!("{}-{}", options.group_id_prefix, group_suffix(request)),
         };
+        let listened_to = || {
+            let consumers = pools.of(consumer_settings(&options, &group_id));
+            let news = consumers.news();
+            (consumers, news)
+        };
         Ok(Self {
+            consumers: request.is_streaming.then(listened_to),
             options,
             group_id,
             time_zone: request.time_zone.clone(),
@@ -90,14 +102,6 @@ impl KafkaSource {
             clock: Arc::clone(&request.clock),
             run: None,
         })
-    }
-
-    fn consumer_settings(&self) -> ConsumerSettings {
-        ConsumerSettings {
-            client: self.options.client.clone(),
-            group_id: self.group_id.clone(),
-            fetch_buffer_bytes: self.options.fetch_buffer_bytes,
-        }
     }
 
     fn run(&mut self) -> Result<&mut Run> {
@@ -234,11 +238,24 @@ impl KafkaSource {
 
     /// What there is to read behind `start`, up to `ends`, and what is missing of it.
     async fn available(&mut self, start: &Offsets, ends: &Offsets) -> Result<(Vec<Available>, Detail)> {
-        let fails = self.options.fails_on_data_loss;
+        let (fails, interval, now) = (self.options.fails_on_data_loss, self.options.metadata_interval, self.clock.monotonic());
         let run = self.run()?;
-        let has_news = |topic: &str, partition: i32, end: i64| start.get(topic, partition) != Some(end);
-        let asked = ends.iter().filter(|(topic, partition, end)| has_news(topic, *partition, *end));
-        let first = run.cluster.edges(asked.map(|(topic, partition, _)| (topic, partition)), Edge::Earliest).await?;
+        // What retention takes between two looks is missed by the reader, which tells of it in the same way.
+        let is_old = run.first_at.is_none_or(|at| now.saturating_sub(at) >= interval);
+        let must_ask = |topic: &str, partition: i32, end: i64| match start.get(topic, partition) {
+            Some(known) => known != end && (is_old || run.first.get(topic, partition).is_none()),
+            // It may be of another topic of the same name than the one that is remembered.
+            None => true,
+        };
+        let asked = ends.iter().filter(|(topic, partition, end)| must_ask(topic, *partition, *end));
+        let asked: Vec<(&str, i32)> = asked.map(|(topic, partition, _)| (topic, partition)).collect();
+        let answered = run.cluster.edges(asked.into_iter(), Edge::Earliest).await?;
+        if is_old {
+            (run.first, run.first_at) = (answered, Some(now));
+        } else {
+            answered.iter().for_each(|(topic, partition, first)| run.first.set(topic, partition, first));
+        }
+        let first = &run.first;
         let mut detail = Detail::default();
         let mut available = Vec::with_capacity(ends.len());
         for (topic, partition, end) in ends.iter() {
@@ -316,6 +333,10 @@ impl Run {
     }
 }
 
+fn consumer_settings(options: &KafkaSourceOptions, group_id: &str) -> ConsumerSettings {
+    ConsumerSettings { client: options.client.clone(), group_id: group_id.to_owned(), fetch_buffer_bytes: options.fetch_buffer_bytes }
+}
+
 fn before_start() -> Error {
     Error::internal("a kafka source was used before its start")
 }
@@ -378,13 +399,15 @@ impl Source for KafkaSource {
     }
 
     async fn start(&mut self, start: SourceStart) -> Result<Position> {
-        let config = self.consumer_settings().config();
+        let config = consumer_settings(&self.options, &self.group_id).config();
         let cluster = Cluster::connect(&config, Arc::clone(&self.clock), self.options.fetch_retries)?;
         self.run = Some(Run {
             cluster,
             partitions: Partitions::new(),
             looked_at: None,
             latest: Offsets::default(),
+            first: Offsets::default(),
+            first_at: None,
             read: Offsets::default(),
             published: Offsets::default(),
             fixed_end: None,
@@ -411,6 +434,9 @@ impl Source for KafkaSource {
             ends = self.resolve(&end, "ending", true).await?;
         }
         if ends == start {
+            if let Some((consumers, _)) = &self.consumers {
+                consumers.listen();
+            }
             return Ok(None);
         }
         let (available, detail) = self.available(&start, &ends).await?;
@@ -482,6 +508,10 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    fn nudge(&self) -> Option<Arc<Notify>> {
+        self.consumers.as_ref().map(|(_, news)| Arc::clone(news))
+    }
+
     fn metrics(&self) -> SourceMetrics {
         let mut metrics = SourceMetrics::default();
         let Some(run) = &self.run else { return metrics };
@@ -516,6 +546,7 @@ impl Source for KafkaSource {
     }
 
     async fn stop(&mut self) -> Result<()> {
+        self.consumers = None;
         let Some(run) = self.run.take() else { return Ok(()) };
         if !run.published.is_empty()
             && let Err(error) = run.cluster.publish_last(run.published).await

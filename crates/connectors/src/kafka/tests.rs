@@ -170,6 +170,10 @@ impl Reading {
         self.next_texts().await.iter().map(|text| text.split_once('=').unwrap().1.to_owned()).collect()
     }
 
+    fn nudge(&self) -> Arc<tokio::sync::Notify> {
+        self.run.as_ref().unwrap().0.nudge().unwrap()
+    }
+
     fn metric(&self, name: &str) -> Option<String> {
         let (source, _) = self.run.as_ref()?;
         source.metrics().values.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)

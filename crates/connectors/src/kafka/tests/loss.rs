@@ -85,8 +85,13 @@ async fn records_deleted_between_planning_and_reading_are_an_error_or_passed_ove
 async fn what_is_gone_behind_a_batch_is_counted_by_the_next() {
     let Some(kafka) = kafka() else { return };
     let topic = kafka.create_topic("behind", 1).await.unwrap();
-    let options =
-        [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("failOnDataLoss", "false"), ("maxOffsetsPerTrigger", "4")];
+    let options = [
+        ("subscribe", topic.as_str()),
+        ("startingOffsets", "earliest"),
+        ("failOnDataLoss", "false"),
+        ("maxOffsetsPerTrigger", "4"),
+        ("metadataInterval", "0"),
+    ];
     kafka.produce_values(&topic, 0, (0..10).map(|n| n.to_string())).await.unwrap();
     let mut reading = Reading::stream(&kafka, &options);
     let range = reading.plan().await.unwrap().unwrap();

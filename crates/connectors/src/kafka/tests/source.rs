@@ -340,3 +340,26 @@ async fn hundreds_of_topics_are_one_range() {
     values.sort_by_key(|value| value.parse::<u32>().unwrap());
     assert_eq!(values, (0..60).map(|nth| nth.to_string()).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_stream_is_told_of_new_records_again_and_again() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.create_topic("told", 2).await.unwrap();
+    let mut reading = Reading::stream(&kafka, &[("subscribe", &topic), ("startingOffsets", "earliest")]);
+    for round in ["a", "b", "c"] {
+        for partition in 0..2 {
+            kafka.produce_values(&topic, partition, [round]).await.unwrap();
+        }
+        assert_eq!(reading.next_values().await, [round, round]);
+        // The ends of the partitions are told, too, each once.
+        let nudge = reading.nudge();
+        for _ in 0..20 {
+            assert!(reading.plan().await.unwrap().is_none());
+            drop(tokio::time::timeout(Duration::from_millis(50), nudge.notified()).await);
+        }
+        assert!(tokio::time::timeout(Duration::from_millis(300), nudge.notified()).await.is_err(), "nothing comes, and nothing is told");
+        kafka.produce_values(&topic, 1, ["told"]).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), nudge.notified()).await.expect("it is told of the record");
+        assert_eq!(reading.next_values().await, ["told"]);
+    }
+}

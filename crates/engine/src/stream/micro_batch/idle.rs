@@ -1,6 +1,7 @@
 //! What the loop does under the default trigger while there is nothing to do.
 //!
-//! Sources that tell of data (memory, sockets) wake it. Those that must be asked are looked at: soon after the last data, then less
+//! Sources that tell of data (memory, sockets) wake it. Those that must be asked are looked at, at once when they say that there may
+//! be something (topics that are being fetched), else soon after the last data, then less
 //! and less often, in the end at the multiples of [`LOOK_EVERY`] on the clock. So all idle queries of a process look at the
 //! same moments, and a hundred of them wake its threads twice a second and not two hundred times. What else is due without
 //! data, and nobody waits for to the millisecond, is done at a look, too; a query whose sources all tell of data takes only
@@ -50,10 +51,12 @@ impl MicroBatchLoop {
             Some(until) => wait.min(until).min(until_look(now, Duration::ZERO)),
             None => wait,
         };
-        if wakeups.is_empty() {
+        let nudges = streams.iter().filter_map(|leaf| leaf.source.nudge());
+        let told: Vec<_> = wakeups.into_iter().chain(nudges).collect();
+        if told.is_empty() {
             self.pause(wait).await;
         } else {
-            let told = select_all(wakeups.iter().map(|wakeup| Box::pin(wakeup.notified())));
+            let told = select_all(told.iter().map(|told| Box::pin(told.notified())));
             tokio::select! {
                 _ = told => {}
                 () = self.pause(wait) => {}
