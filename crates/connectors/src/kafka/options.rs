@@ -60,7 +60,7 @@ const OWN_OPTIONS: [OptionSpec; 26] = [
         "fetchOffset.retryIntervalMs",
         "the pause before that, default 10; without fetchOffset.numRetries it doubles each time, up to a second",
     ),
-    OptionSpec::new("fetchBufferBytes", "fetched records that wait in memory for their task at most, of all partitions, default 256m"),
+    OptionSpec::new("fetchBufferBytes", "fetched records that wait in memory for their task at most, of all partitions, default 32m"),
     OptionSpec::new("topic", "the sink's topic; a table that is written and read reads it, unless one of the three says what else"),
 ];
 
@@ -188,7 +188,7 @@ impl KafkaSourceOptions {
                 n_max: options.get_u64("fetchOffset.numRetries")?,
                 interval: Duration::from_millis(options.get_u64("fetchOffset.retryIntervalMs")?.unwrap_or(10)),
             },
-            fetch_buffer_bytes: options.get_bytes("fetchBufferBytes")?.unwrap_or(256 << 20),
+            fetch_buffer_bytes: options.get_bytes("fetchBufferBytes")?.unwrap_or(32 << 20),
         })
     }
 }
