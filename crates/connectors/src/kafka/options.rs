@@ -64,6 +64,9 @@ const OWN_OPTIONS: [OptionSpec; 26] = [
     OptionSpec::new("topic", "the sink's topic; a table that is written and read reads it, unless one of the three says what else"),
 ];
 
+/// Of all partitions; with more, fetched records only wait longer, and pages are touched that others were in before.
+const FETCH_BUFFER_BYTES: u64 = 32 << 20;
+
 /// Options of Kafka's consumer that would break the source's own bookkeeping, with the rest of the sentence.
 const REFUSED: [(&str, &str); 6] = [
     ("auto.offset.reset", ": set option 'startingOffsets' to 'earliest' or 'latest' to say where a new query begins"),
@@ -188,7 +191,7 @@ impl KafkaSourceOptions {
                 n_max: options.get_u64("fetchOffset.numRetries")?,
                 interval: Duration::from_millis(options.get_u64("fetchOffset.retryIntervalMs")?.unwrap_or(10)),
             },
-            fetch_buffer_bytes: options.get_bytes("fetchBufferBytes")?.unwrap_or(32 << 20),
+            fetch_buffer_bytes: options.get_bytes("fetchBufferBytes")?.unwrap_or(FETCH_BUFFER_BYTES),
         })
     }
 }

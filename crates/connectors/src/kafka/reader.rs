@@ -84,10 +84,11 @@ pub(super) struct KafkaReader {
 impl KafkaReader {
     pub(super) fn new(pools: &ConsumerPools, spec: &ReaderSpec) -> Result<Self> {
         let options = &spec.options;
+        let buffer_bytes = options.get_u64(option::FETCH_BUFFER_BYTES)?;
         let settings = ConsumerSettings {
             client: ClientSettings::parse(options, "consumer", &[])?,
             group_id: options.require(option::GROUP_ID)?.to_owned(),
-            fetch_buffer_bytes: options.get_u64(option::FETCH_BUFFER_BYTES)?.unwrap_or(256 << 20),
+            fetch_buffer_bytes: buffer_bytes.ok_or_else(|| Error::internal("a reader of kafka without the size of its buffer"))?,
         };
         Ok(Self {
             consumers: pools.of(settings),
