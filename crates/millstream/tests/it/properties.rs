@@ -242,3 +242,32 @@ async fn the_state_holds_the_groups_that_are_not_final_and_nothing_else() {
         assert_eq!(last.state_operators[0].num_rows_total, 0, "seed {seed}");
     }
 }
+
+/// Aggregates that can take rows out again do so; beside one that cannot, they are computed anew from the rows of a group.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_rows_out_again_is_what_is_computed_anew() {
+    let calls =
+        "n % 3 AS r, count(*) AS keys, sum(n) AS total, sum(k) AS of_keys, CAST(avg(CAST(n AS DECIMAL(10, 2))) * 1000 AS BIGINT) AS mean";
+    let from = "FROM (SELECT id % 17 AS g, k, count(*) AS n FROM STREAM events GROUP BY id % 17, k) GROUP BY n % 3";
+    for seed in 0..SEEDS {
+        let rows = rows(&mut Rng::new(seed), 15, 5);
+        let mut results = Vec::new();
+        for (more, keeps_rows) in [("", false), (", max(n) AS forced", true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let sql = format!("SELECT {calls}{more} {from}");
+            let stream = streamed(dir.path(), &rows, &sql, "complete", &mut Rng::new(seed + 100)).await;
+            let checkpoint = dir.path().join("checkpoint").display().to_string();
+            let metadata = Session::new().unwrap().read().format("state-metadata").load_path(&checkpoint).await.unwrap();
+            let stores = metadata.select(["stateStoreName"]).text_rows().await.unwrap();
+            assert_eq!(stores.iter().any(|store| store[0] == "inputs"), keeps_rows, "{stores:?}");
+            let mut batches = stream.batches;
+            for rows in batches.values_mut() {
+                rows.iter_mut().for_each(|row| row.truncate(5));
+                rows.sort_unstable();
+            }
+            assert!(batches.values().any(|rows| rows.len() > 1), "seed {seed}");
+            results.push(batches);
+        }
+        assert_eq!(results[0], results[1], "seed {seed}");
+    }
+}
