@@ -5,15 +5,14 @@
 //! or stream is made; names that only Kafka's Java client has are answered with what to write instead.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use millstream_core::options::looks_secret;
 use millstream_core::{Error, Options, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 
 use super::error::failed;
 
@@ -140,8 +139,6 @@ fn lacks_tls(why: &str) -> bool {
 /// from one is often no more than a timeout.
 #[derive(Debug, Default)]
 pub(super) struct ClientNews {
-    /// Offsets that were sent to be published, less those that were answered for.
-    n_unanswered: AtomicI64,
     troubles: Mutex<Troubles>,
 }
 
@@ -161,16 +158,6 @@ impl ClientNews {
     /// A trouble that does not pass, such as a wrong password: there is no use in waiting.
     pub(super) fn lasting_trouble(&self) -> Option<Error> {
         self.locked().lasting.clone()
-    }
-
-    /// Offsets are on their way to be published.
-    pub(super) fn publishes(&self) {
-        self.n_unanswered.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether some of them were not answered for.
-    pub(super) fn awaits_publications(&self) -> bool {
-        self.n_unanswered.load(Ordering::Relaxed) > 0
     }
 
     /// The brokers have answered: what was wrong is so no longer.
@@ -232,11 +219,4 @@ fn lasting(code: Option<RDKafkaErrorCode>, reason: &str) -> Option<Error> {
     Some(Error::invalid(format!("{what} (see option {options}): {reason}")))
 }
 
-impl ConsumerContext for ClientNews {
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.n_unanswered.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = result {
-            tracing::warn!(%error, "offsets were not published");
-        }
-    }
-}
+impl ConsumerContext for ClientNews {}

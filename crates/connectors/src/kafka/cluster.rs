@@ -13,6 +13,7 @@ use millstream_core::{Clock, Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::oneshot;
 
 use super::client::{ClientNews, bad_config};
 use super::error::{failed, of_code};
@@ -21,9 +22,8 @@ use super::options::Subscription;
 
 /// How long one question may take: a broker that restarts is back by then.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// The offsets of the end of a run are published within 2 s, or not at all.
-const PUBLISHED_POLLS: u32 = 100;
-const PUBLISHED_POLL: Duration = Duration::from_millis(20);
+/// The offsets of the end of a run are published within this time, or nobody hears whether they were.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the thread that closes a client looks whether it is the last to have it.
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Between two attempts.
@@ -254,36 +254,29 @@ impl Cluster {
         .await
     }
 
-    /// Publishes offsets for tools that watch lag. The answer comes later, as an event; a failure is told in the log.
+    /// Publishes offsets for tools that watch lag, and waits for no answer: the library gives none to who does not wait for it.
     pub(super) fn publish(&self, offsets: &Offsets) -> Result<()> {
-        publish(&self.client.0, offsets)
+        let published = list_of(offsets)?;
+        hear(&self.client.0);
+        self.client.0.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))
     }
 
-    /// Publishes offsets and waits for the answer, but not long: the run is over. (The library's call that waits does so for as long as
-    /// there is no broker.)
+    /// Publishes offsets and waits for the answer, but not long: the run is over. The library waits for as long as there is no broker, so a
+    /// thread does that nobody waits for.
     pub(super) async fn publish_last(&self, offsets: Offsets) -> Result<()> {
-        let consumer = Arc::clone(&self.client.0);
-        let answer = tokio::task::spawn_blocking(move || {
-            publish(&consumer, &offsets)?;
-            for _ in 0..PUBLISHED_POLLS {
-                if !consumer.context().awaits_publications() {
-                    return Ok(());
-                }
-                drop(consumer.poll(PUBLISHED_POLL));
-            }
-            Err(Error::unavailable("the broker does not answer"))
-        });
-        answer.await.map_err(|_| Error::internal("a question to Kafka panicked"))?
+        let (consumer, published) = (Arc::clone(&self.client.0), list_of(&offsets)?);
+        let (answer, answered) = oneshot::channel();
+        let ask = move || {
+            // Nobody may wait any more.
+            _ = answer.send(consumer.commit(&published, CommitMode::Sync));
+        };
+        thread::Builder::new().name("kafka-publish".to_owned()).spawn(ask).map_err(Error::from)?;
+        match tokio::time::timeout(PUBLISHED_WITHIN, answered).await {
+            Ok(Ok(answer)) => answer.map_err(failed("offsets cannot be published")),
+            Ok(Err(_)) => Err(Error::internal("a question to Kafka panicked")),
+            Err(_) => Err(Error::unavailable("the broker does not answer")),
+        }
     }
-}
-
-fn publish(consumer: &BaseConsumer<ClientNews>, offsets: &Offsets) -> Result<()> {
-    let published = list_of(offsets)?;
-    // Answers to earlier ones wait among the events.
-    hear(consumer);
-    consumer.commit(&published, CommitMode::Async).map_err(failed("offsets cannot be published"))?;
-    consumer.context().publishes();
-    Ok(())
 }
 
 /// Errors of the client as a whole come with the events of its main queue, which holds nothing else that anybody wants.
