@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::lives;
-use super::runs::Runs;
-use super::table::{Table, grouped};
+use super::runs::{self, Runs};
 use super::{Wish, data, measure, millstream, spark_python, target, work_folder, workdir};
 use crate::run::{Outcome, root, shown};
 use crate::tools;
@@ -205,19 +204,7 @@ fn expected_rows(python: &Path, job: &Job, data: &Path, n_rows: u64) -> Outcome<
 fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish) {
     #[expect(clippy::cast_precision_loss, reason = "a count of rows, shown with four digits")]
     let rows = n_rows as f64;
-    let mut table = Table::new(&["engine", "rows", "CPU-s", "start-up CPU-s", "rows/CPU-s", "rows/CPU-s net", "peak RSS MB", "wall s"]);
-    for runs in std::iter::once(ours).chain(theirs) {
-        table.row(&[
-            runs.name.to_owned(),
-            grouped(rows),
-            format!("{:.2}", runs.cpu_s()),
-            format!("{:.2}", runs.start_up_cpu_s()),
-            grouped(rows / runs.cpu_s()),
-            grouped(rows / runs.net_cpu_s()),
-            format!("{:.0}", runs.peak_rss_mb()),
-            format!("{:.1}", runs.wall_s()),
-        ]);
-    }
+    let table = runs::table(rows, std::iter::once(ours).chain(theirs));
     println!("\n{} (seed {}, median of {} runs)\n\n{table}", job.name, wish.seed, wish.reps);
     if let Some(theirs) = theirs {
         let net = theirs.net_cpu_s() / ours.net_cpu_s();

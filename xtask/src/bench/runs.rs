@@ -1,5 +1,6 @@
 //! What several runs of one thing cost: over all rows, and over few, which is what starting costs.
 
+use super::table::{Table, grouped};
 use super::{Cost, median};
 
 /// The runs so far.
@@ -48,4 +49,22 @@ impl Runs {
     fn of_full(&self, figure: fn(&Cost) -> f64) -> f64 {
         median(self.full.iter().map(figure))
     }
+}
+
+/// The engines' runs over so many rows, for people and for docs/benchmarks.md.
+pub fn table<'a>(rows: f64, engines: impl IntoIterator<Item = &'a Runs>) -> Table {
+    let mut table = Table::new(&["engine", "rows", "CPU-s", "start-up CPU-s", "rows/CPU-s", "rows/CPU-s net", "peak RSS MB", "wall s"]);
+    for runs in engines {
+        table.row(&[
+            runs.name.to_owned(),
+            grouped(rows),
+            format!("{:.2}", runs.cpu_s()),
+            format!("{:.2}", runs.start_up_cpu_s()),
+            grouped(rows / runs.cpu_s()),
+            grouped(rows / runs.net_cpu_s()),
+            format!("{:.0}", runs.peak_rss_mb()),
+            format!("{:.1}", runs.wall_s()),
+        ]);
+    }
+    table
 }

@@ -9,8 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::runs::Runs;
-use super::table::{Table, grouped};
+use super::runs::{self, Runs};
 use super::{Cost, Wish, data, link_all, measure, millstream, read_all, spark_python, target, verdict, workdir};
 use crate::run::{Outcome, root, status, stdout};
 use crate::services::Kafka;
@@ -238,18 +237,7 @@ fn counted(log: &Path, n_rows: u64) -> Outcome<String> {
 fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish) {
     #[expect(clippy::cast_precision_loss, reason = "a count of rows, shown with four digits")]
     let rows = n_rows as f64;
-    let mut table = Table::new(&["engine", "records", "CPU-s", "start-up CPU-s", "records/CPU-s net", "peak RSS MB", "wall s"]);
-    for runs in std::iter::once(ours).chain(theirs) {
-        table.row(&[
-            runs.name.to_owned(),
-            grouped(rows),
-            format!("{:.2}", runs.cpu_s()),
-            format!("{:.2}", runs.start_up_cpu_s()),
-            grouped(rows / runs.net_cpu_s()),
-            format!("{:.0}", runs.peak_rss_mb()),
-            format!("{:.1}", runs.wall_s()),
-        ]);
-    }
+    let table = runs::table(rows, std::iter::once(ours).chain(theirs));
     println!("\n{} (seed {}, median of {} runs)\n\n{table}", job.name, wish.seed, wish.reps);
     target("records per CPU-second, net", rows / ours.net_cpu_s(), job.rows_per_cpu_s);
     if let Some(theirs) = theirs {
