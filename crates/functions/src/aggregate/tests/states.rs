@@ -180,6 +180,12 @@ fn calls() -> Vec<Call> {
     }
     add("framed_last_value", vec![Arc::new(Int64Array::from_iter_values(0..N_ROWS as i64))], vec![]);
     add("framed_string_agg", vec![numbers(&DataType::Utf8)], vec![ScalarValue::from("-")]);
+    let list = all_aggregate().into_iter().find(|function| function.name() == "spark_list").unwrap();
+    for data_type in [&DataType::Int64, &DataType::Utf8] {
+        for is_distinct in [false, true] {
+            calls.push(Call::new(Arc::clone(&list), vec![numbers(data_type)], vec![], is_distinct));
+        }
+    }
     calls
 }
 
