@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use super::client::{ClientSettings, bad_config};
+use super::client::{ClientNews, ClientSettings, bad_config};
 use super::error::failed;
 use super::producer::blocking;
 
@@ -162,18 +162,18 @@ impl MarkerTopic {
             .hint("each query needs a topic of its own: name another one in option markerTopic")
     }
 
-    fn end(&self, consumer: &BaseConsumer) -> Result<i64, KafkaError> {
+    fn end(&self, consumer: &BaseConsumer<ClientNews>) -> Result<i64, KafkaError> {
         Ok(consumer.fetch_watermarks(&self.name, PARTITION, self.timeout)?.1)
     }
 
-    fn consumer(&self, isolation_level: &str) -> Result<BaseConsumer> {
+    fn consumer(&self, isolation_level: &str) -> Result<BaseConsumer<ClientNews>> {
         // Options of producers would be warned of.
         let mut config = self.client.config_without(&PRODUCER_ONLY);
         config.set("group.id", &self.name).set("enable.auto.commit", "false").set("enable.partition.eof", "true");
         config.set("auto.offset.reset", "error").set("isolation.level", isolation_level);
         // The end of the topic is told by an answer without records: the broker need not hold it back.
         config.set("fetch.wait.max.ms", "10");
-        config.create().map_err(bad_config)
+        config.create_with_context(ClientNews::default()).map_err(bad_config)
     }
 
     fn what(&self) -> String {
