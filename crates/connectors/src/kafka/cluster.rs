@@ -88,7 +88,8 @@ impl Retries {
     fn pause(self, n_failed: u32, since_first: Duration) -> Option<Duration> {
         match self.n_max {
             Some(n_max) => (u64::from(n_failed) <= n_max).then_some(self.interval),
-            None => (since_first < ANSWER_WITHIN).then(|| self.interval.saturating_mul(1 << n_failed.min(16)).min(RETRY_PAUSE_MAX)),
+            None => (since_first < ANSWER_WITHIN)
+                .then(|| self.interval.saturating_mul(1 << n_failed.saturating_sub(1).min(16)).min(RETRY_PAUSE_MAX)),
         }
     }
 }
