@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaConfRes;
 use crate::harness::options;
 use crate::kafka::client::{ClientSettings, bad_config};
 use crate::kafka::consumers::ConsumerSettings;
+use crate::kafka::options::KafkaSourceOptions;
 
 const SERVERS: (&str, &str) = ("kafka.bootstrap.servers", "127.0.0.1:1");
 
@@ -105,4 +106,24 @@ fn many_partitions_are_not_asked_for_each_record() {
     assert_eq!(fetch(&[], 4), None);
     assert_eq!(fetch(&[], 1000).as_deref(), Some("1048576"));
     assert_eq!(fetch(&[("kafka.fetch.min.bytes", "1")], 1000).as_deref(), Some("1"));
+}
+
+#[test]
+fn fetched_records_wait_in_as_much_memory_as_the_option_says() {
+    const N_PARTITIONS: usize = 4;
+    let fetching = |pairs: &[(&str, &str)]| {
+        let options = KafkaSourceOptions::parse(&options(&[&[SERVERS, ("subscribe", "t")], pairs].concat()), true).unwrap();
+        let ours = ConsumerSettings { client: options.client, group_id: "g".to_owned(), fetch_buffer_bytes: options.fetch_buffer_bytes };
+        let config = ours.fetch_config(N_PARTITIONS);
+        ["queued.max.messages.kbytes", "fetch.message.max.bytes"].map(|name| config.get(name).unwrap().parse::<usize>().unwrap())
+    };
+    for (option, wish) in [(None, 32 << 20), (Some("2m"), 2 << 20), (Some("64m"), 64 << 20)] {
+        let pairs: Vec<(&str, &str)> = option.map(|size| ("fetchBufferBytes", size)).into_iter().collect();
+        // What waits in the queue of a partition, and one fetch that comes while it is nearly full.
+        let [queued_kb, fetched] = fetching(&pairs);
+        let all = N_PARTITIONS * (queued_kb * 1024 + fetched);
+        assert!(all <= wish && all >= wish / 2, "{all} bytes of {wish}");
+    }
+    // Who sets the client's own option has it.
+    assert_eq!(fetching(&[("kafka.queued.max.messages.kbytes", "77")])[0], 77);
 }

@@ -1,17 +1,22 @@
 //! Smaller scenarios, as tables: what the other tests of this folder leave out of the options' list.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
-use millstream_core::ErrorKind;
+use async_trait::async_trait;
+use millstream_core::{Admission, Clock, ErrorKind, SourceStart};
 use millstream_testkit::kafka::{TestKafka, TestRecord};
+use rdkafka::Offset;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::sink::{Writing, schema, texts, values, values_schema};
+use super::source::published;
 use super::{Reading, kafka};
+use crate::harness::registry;
+use crate::kafka::split::RECORD_BYTES_GUESS;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_compressed_in_any_way_are_written_and_read() {
@@ -191,7 +196,7 @@ async fn offsets_are_asked_for_again_as_often_as_the_option_says() {
         let options =
             [("subscribe", "failing"), ("startingOffsets", "earliest"), ("fetchOffset.numRetries", n_retries), ("metadataInterval", "0")];
         let mut reading = Reading::stream(&kafka, &options);
-        reading.start(millstream_core::SourceStart::Fresh).await.unwrap();
+        reading.start(SourceStart::Fresh).await.unwrap();
         cluster.request_errors(RDKafkaApiKey::ListOffsets, &vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; n_failures]);
         let planned = reading.plan().await;
         cluster.clear_request_errors(RDKafkaApiKey::ListOffsets);
@@ -216,5 +221,143 @@ async fn names_and_values_of_options_that_are_wrong_are_told_before_anybody_conn
         let planned = tokio::time::timeout(Duration::from_secs(5), reading.plan()).await.expect("nobody connects");
         let error = planned.unwrap_err();
         assert!(error.message().contains(message) && error.kind() == ErrorKind::Invalid, "{options:?}: {error}");
+    }
+}
+
+/// A clock whose sleeps are over at once, and remembered.
+#[derive(Debug, Default)]
+struct Sleeps(Mutex<Vec<Duration>>);
+
+#[async_trait]
+impl Clock for Sleeps {
+    fn now_proc_us(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.0.lock().unwrap().push(duration);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pause_before_offsets_are_asked_for_again_is_as_long_as_the_option_says() {
+    // A broker that is told when to fail, as a real one cannot be.
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("failing", 1, 1).unwrap();
+    for (options, expected) in [
+        (vec![("fetchOffset.retryIntervalMs", "70"), ("fetchOffset.numRetries", "3")], vec![70, 70, 70]),
+        (vec![("fetchOffset.retryIntervalMs", "400")], vec![400, 800, 1000]),
+        (vec![("fetchOffset.retryIntervalMs", "10")], vec![10, 20, 40]),
+    ] {
+        let mut all = vec![("subscribe", "failing"), ("startingOffsets", "earliest")];
+        all.extend(options);
+        let clock = Arc::new(Sleeps::default());
+        let mut request = Reading::of(&cluster.bootstrap_servers(), &all, true).harness.request();
+        request.clock = clock.clone();
+        let mut source = registry().0.for_format("kafka").unwrap().source(request).await.unwrap();
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 3]);
+        source.start(SourceStart::Fresh).await.unwrap();
+        let slept: Vec<u128> = clock.0.lock().unwrap().iter().map(Duration::as_millis).collect();
+        assert_eq!(slept, expected, "{all:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_the_broker_does_not_take_stop_nothing() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("watched", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let options = [("subscribe", "watched"), ("startingOffsets", "earliest"), ("kafka.group.id", "watchers"), ("metadataInterval", "0")];
+    let mut reading = Reading::stream(&kafka, &options);
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 9];
+    for value in ["a", "b"] {
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &refused);
+        kafka.produce_values("watched", 0, [value]).await.unwrap();
+        assert_eq!(reading.next_values().await, [value]);
+    }
+    let stop = async |reading: &mut Reading| reading.run.take().unwrap().0.stop().await.unwrap();
+    stop(&mut reading).await;
+    cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    assert_eq!(published(&kafka, "watchers", "watched"), Offset::Invalid);
+    // With the right to it, they are published.
+    kafka.produce_values("watched", 0, ["c"]).await.unwrap();
+    assert_eq!(reading.next_values().await, ["a", "b", "c"], "a new query");
+    stop(&mut reading).await;
+    assert_eq!(published(&kafka, "watchers", "watched"), Offset::Offset(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_keeps_its_group_and_others_have_their_own() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.create_topic("groups", 1).await.unwrap();
+    kafka.produce_values(&topic, 0, ["a"]).await.unwrap();
+    let group = async |checkpoint: &str| {
+        let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("groupIdPrefix", "watched")];
+        let mut request = Reading::stream(&kafka, &options).harness.request();
+        request.checkpoint_dir = Some(checkpoint.to_owned());
+        let mut source = registry().0.for_format("kafka").unwrap().source(request).await.unwrap();
+        source.start(SourceStart::Fresh).await.unwrap();
+        source.metrics().values.into_iter().find(|(name, _)| name == "groupId").unwrap().1
+    };
+    let (one, again, other) = (group("/one").await, group("/one").await, group("/other").await);
+    assert!(one.starts_with("watched-") && one == again && one != other, "{one} {again} {other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_of_a_table_is_read_unless_others_are_named() {
+    let Some(kafka) = kafka() else { return };
+    let (own, other) = (kafka.create_topic("own", 1).await.unwrap(), kafka.create_topic("other", 1).await.unwrap());
+    let mut writing = Writing::new(&kafka, values_schema(), &[("topic", &own)]);
+    let sink = writing.fresh().await;
+    writing.batch(&sink, 0, values(["mine"])).await.unwrap();
+    kafka.wait_until_stable(&own).await.unwrap();
+    kafka.produce_values(&other, 0, ["another's"]).await.unwrap();
+    let assign = format!("{{\"{other}\":[0]}}");
+    for (options, expected) in [
+        (vec![("topic", own.as_str())], "mine"),
+        (vec![("topic", own.as_str()), ("subscribe", other.as_str())], "another's"),
+        (vec![("topic", own.as_str()), ("subscribePattern", other.as_str())], "another's"),
+        (vec![("topic", own.as_str()), ("assign", assign.as_str())], "another's"),
+    ] {
+        assert_eq!(Reading::batch(&kafka, &options).next_values().await, [expected], "{options:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_of_all_limits_counts() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.create_topic("limits", 1).await.unwrap();
+    kafka.produce_values(&topic, 0, (0..100).map(|n| n.to_string())).await.unwrap();
+    for (max_offsets, bytes_max, records_max, expected) in [
+        ("50", None, u64::MAX, 50),
+        ("50", Some(20 * RECORD_BYTES_GUESS), u64::MAX, 20),
+        ("50", Some(20 * RECORD_BYTES_GUESS), 7, 7),
+        ("5", Some(20 * RECORD_BYTES_GUESS), 7, 5),
+        ("50", Some(1), u64::MAX, 1),
+    ] {
+        let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("maxOffsetsPerTrigger", max_offsets)];
+        let admission = Admission::bytes(bytes_max).records(records_max);
+        let range = Reading::stream(&kafka, &options).plan_with(&admission).await.unwrap().unwrap();
+        assert_eq!(range.end.0[&topic]["0"], expected, "{max_offsets}, {admission:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_offsets_are_held_back_for_a_quarter_of_an_hour_by_default() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.create_topic("quarter", 1).await.unwrap();
+    let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("minOffsetsPerTrigger", "3")];
+    let mut reading = Reading::stream(&kafka, &options);
+    for value in ["a", "b"] {
+        kafka.produce_values(&topic, 0, [value]).await.unwrap();
+        assert_eq!(reading.plan().await.unwrap().is_none(), value == "b");
+        reading.clock.advance(Duration::from_mins(15) - Duration::from_millis(1));
+        assert_eq!(reading.plan().await.unwrap().is_none(), value == "b");
+        reading.clock.advance(Duration::from_millis(1));
+        assert_eq!(reading.next_values().await, [value]);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn values(texts: impl IntoIterator<Item = impl Into<String>>) -> Reco
 pub(super) struct Writing {
     registry: ConnectorRegistry,
     pub(super) request: SinkRequest,
-    query: QueryId,
+    pub(super) query: QueryId,
     epoch: u64,
 }
 
@@ -297,8 +297,14 @@ async fn records_say_on_request_which_batch_they_are_of() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_write_is_one_transaction_without_markers() {
     let Some(kafka) = kafka() else { return };
+    for mode in ["append", "errorIfExists"] {
+        written_once(&kafka, mode).await;
+    }
+}
+
+async fn written_once(kafka: &TestKafka, mode: &str) {
     let topic = kafka.create_topic("once", 2).await.unwrap();
-    let mut writing = Writing::new(&kafka, values_schema(), &[("topic", &topic), ("mode", "append")]);
+    let mut writing = Writing::new(kafka, values_schema(), &[("topic", &topic), ("mode", mode)]);
     writing.request.output_mode = None;
     let sink = writing.started().await.unwrap();
     assert!(!sink.decides());

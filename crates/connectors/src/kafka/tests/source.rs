@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use millstream_core::Admission;
-use millstream_testkit::kafka::TestRecord;
+use millstream_testkit::kafka::{TestKafka, TestRecord};
 use millstream_testkit::source_contract::check_source;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -257,12 +257,17 @@ async fn committed_offsets_are_published_and_lag_is_told() {
         assert_eq!(group.is_some(), wish == "true");
         let group = group.unwrap_or_else(|| format!("{prefix}-nobody"));
         assert!(group.starts_with(&prefix), "{group}");
-        let witness: BaseConsumer = kafka.config().set("group.id", &group).create().unwrap();
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition(&topic, 0);
-        let committed = witness.committed_offsets(asked, Duration::from_secs(10)).unwrap();
-        assert_eq!(committed.elements()[0].offset(), expected);
+        assert_eq!(published(&kafka, &group, &topic), expected);
     }
+}
+
+/// What the broker knows of a group's offset in the first partition of a topic.
+pub(super) fn published(kafka: &TestKafka, group: &str, topic: &str) -> Offset {
+    let witness: BaseConsumer = kafka.config().set("group.id", group).create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(topic, 0);
+    let committed = witness.committed_offsets(asked, Duration::from_secs(10)).unwrap();
+    committed.elements()[0].offset()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +278,10 @@ async fn a_group_id_of_the_users_is_used() {
     let group = kafka.unique("mine");
     let mut reading = Reading::stream(&kafka, &[("subscribe", &topic), ("startingOffsets", "earliest"), ("kafka.group.id", &group)]);
     reading.next_values().await;
-    assert_eq!(reading.metric("groupId"), Some(group));
+    assert_eq!(reading.metric("groupId").as_ref(), Some(&group));
+    let (mut source, _) = reading.run.take().unwrap();
+    source.stop().await.unwrap();
+    assert_eq!(published(&kafka, &group, &topic), Offset::Offset(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,8 @@ async fn a_batch_ends_where_the_options_say() {
         (vec![("startingOffsets", from.as_str()), ("endingOffsets", until.as_str())], "b c"),
         (vec![("endingOffsets", mark.as_str())], "a b x"),
         (vec![("endingTimestamp", "2500")], "a b"),
-        (vec![("endingOffsetsByTimestamp", times.as_str())], "a b x"),
+        (vec![("endingOffsetsByTimestamp", times.as_str()), ("endingOffsets", until.as_str())], "a b x"),
+        (vec![("endingTimestamp", "2500"), ("endingOffsetsByTimestamp", times.as_str())], "a b"),
         (vec![("startingTimestamp", "2000"), ("endingTimestamp", "4000")], "b c x"),
         (vec![("maxOffsetsPerTrigger", "1"), ("minOffsetsPerTrigger", "1")], "a b c d e x"),
     ] {

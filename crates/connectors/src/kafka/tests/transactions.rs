@@ -43,6 +43,8 @@ async fn only_committed_records_are_read() {
     assert!(committed.plan().await.unwrap().is_none());
     let mut all = reading(&kafka, &topic, &[("kafka.isolation.level", "read_uncommitted")]);
     assert_eq!(quickly(all.next_values()).await, ["a", "b", "no", "no", "c"]);
+    let mut batch = Reading::batch(&kafka, &[("subscribe", &topic)]);
+    assert_eq!(quickly(batch.next_values()).await, ["a", "b", "c"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,4 +177,6 @@ async fn what_was_compacted_away_is_not_waited_for() {
     let n_offsets = range.end.0[&topic]["0"].as_i64().unwrap();
     let n_rows: usize = rows.iter().map(arrow::array::RecordBatch::num_rows).sum();
     assert!((n_rows as i64) < n_offsets - 60, "{n_rows} rows of {n_offsets} offsets");
+    let batch = quickly(Reading::batch(&kafka, &[("subscribe", &topic)]).next()).await.unwrap().unwrap();
+    assert!(!batch.is_empty());
 }

@@ -1,0 +1,80 @@
+//! What the two kinds of `delivery` leave in topics: marks of transactions, markers of batches.
+
+use millstream_core::{Admission, BatchId};
+use millstream_testkit::kafka::TestKafka;
+use rdkafka::mocking::MockCluster;
+
+use super::sink::{Writing, recorded, texts, values, values_schema};
+use super::{Reading, kafka};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_leaves_one_marker_in_the_topic_that_is_named_or_the_querys_own() {
+    let Some(kafka) = kafka() else { return };
+    let (topic, named) = (kafka.create_topic("marked", 1).await.unwrap(), kafka.unique("named-marker"));
+    for more in [vec![], vec![("markerTopic", named.as_str())]] {
+        let mut writing = Writing::new(&kafka, values_schema(), &[&[("topic", topic.as_str())], more.as_slice()].concat());
+        let sink = writing.fresh().await;
+        writing.batch(&sink, 0, values(["a", "b"])).await.unwrap();
+        writing.batch(&sink, 1, values(Vec::<String>::new())).await.unwrap();
+        let two = writing.batch(&sink, 2, values(["c"])).await.unwrap();
+        sink.stop().await.unwrap();
+        let own = format!("millstream-marker-{}", writing.query);
+        let markers = more.first().map_or(own.as_str(), |(_, named)| named);
+        assert_eq!(kafka.n_partitions(markers).unwrap(), 1);
+        let read = kafka.consume_committed(markers).unwrap();
+        let read: Vec<_> = read.iter().map(|marker| (marker.key.clone().unwrap(), marker.text())).collect();
+        let marker = |batch: u64| {
+            let text = format!("{{\"query\":\"{}\",\"task\":0,\"batch\":{batch},\"epoch\":1}}", writing.query);
+            (format!("{}/0", writing.query).into_bytes(), text)
+        };
+        assert_eq!(read, [marker(0), marker(2)], "a batch without records has no transaction");
+        // Their place does not change under a query.
+        writing.request.options.set("markerTopic", kafka.unique("elsewhere"));
+        let error = writing.started().await.unwrap().recover(recorded(2, &two), None).await.unwrap_err();
+        assert!(error.message().contains(&format!("left their markers in '{markers}'")), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_least_once_has_neither_transactions_nor_markers() {
+    let Some(kafka) = kafka() else { return };
+    // The mark of a transaction's end takes an offset behind its records.
+    for (is_streaming, delivery, ends_at) in
+        [(true, "at-least-once", 2), (true, "Exactly-Once", 3), (false, "at-least-once", 2), (false, "exactly-once", 3)]
+    {
+        let topic = kafka.create_topic("delivered", 1).await.unwrap();
+        let mut writing = Writing::new(&kafka, values_schema(), &[("topic", &topic), ("delivery", delivery)]);
+        if !is_streaming {
+            writing.request.output_mode = None;
+        }
+        let sink = writing.fresh().await;
+        let outputs = writing.write(&sink, 0, values(["a", "b"])).await.unwrap();
+        let prepared = sink.prepare(BatchId(0), outputs).await.unwrap();
+        let n_seen = kafka.consume_committed(&topic).unwrap().len();
+        assert_eq!(n_seen, if ends_at == 2 { 2 } else { 0 }, "{delivery}: before the commit");
+        sink.commit(BatchId(0), &prepared).await.unwrap();
+        sink.stop().await.unwrap();
+        kafka.wait_until_stable(&topic).await.unwrap();
+        assert_eq!(texts(&kafka.consume_committed(&topic).unwrap()), ["a", "b"], "{delivery}");
+        let range = Reading::batch(&kafka, &[("subscribe", &topic)]).plan_with(&Admission::ALL).await.unwrap().unwrap();
+        assert_eq!(range.end.0[&topic]["0"], ends_at, "{delivery}");
+        let has_markers = kafka.n_partitions(&format!("millstream-marker-{}", writing.query)).unwrap() == 1;
+        assert_eq!(has_markers, is_streaming && ends_at == 3, "{delivery}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_least_once_waits_for_its_last_records_as_long_as_the_option_says() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("silent", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let options = [("topic", "silent"), ("delivery", "at-least-once"), ("transactionTimeout", "1s")];
+    let mut writing = Writing::new(&kafka, values_schema(), &options);
+    let sink = writing.started().await.unwrap();
+    writing.batch(&sink, 0, values(["a"])).await.unwrap();
+    cluster.broker_down(1).unwrap();
+    let error = writing.batch(&sink, 1, values(["b"])).await.unwrap_err();
+    assert!(format!("{error:?}").contains("option transactionTimeout is how long they are waited for"), "{error:?}");
+    cluster.broker_up(1).unwrap();
+    sink.stop().await.unwrap();
+}
