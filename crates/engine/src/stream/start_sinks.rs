@@ -31,10 +31,21 @@ pub(super) async fn start_sinks(sinks: &Sinks, checkpoint: &mut Checkpoint, mut 
     let decided = |recovered: &Recovered| recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let proposed = recovered.last_intent.as_ref().filter(|record| record.kind == RecordKind::Proposed);
     if let Some((name, sink)) = deciding {
-        let in_sink = |error: Error| error.context(format!("sink '{name}'"));
-        sink.start(&ctx, decided(&recovered)).await.map_err(in_sink)?;
         let (before, after) = (recorded(recovered.last_prepared.as_ref(), name), recorded(proposed, name));
-        let outcome = sink.recover(before, after).await.map_err(in_sink)?;
+        // What it does next shuts out other runs: a run that has slept since its first record must not do it to its successor.
+        checkpoint.ensure_newest().await?;
+        let asked = async {
+            sink.start(&ctx, decided(&recovered)).await?;
+            sink.recover(before, after).await
+        };
+        let outcome = match asked.await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // If it was taken over meanwhile, that is why the sink is not as the checkpoint says.
+                checkpoint.ensure_newest().await?;
+                return Err(error.context(format!("sink '{name}'")));
+            }
+        };
         if let (Some(batch), Outcome::Committed) = (after.map(|proposed| proposed.batch), outcome) {
             tracing::info!(%batch, "the last run's proposed batch is committed in its sink");
             recovered = checkpoint.decide_proposed().await?;

@@ -203,8 +203,12 @@ impl LocalLog {
         if record.kind == RecordKind::Start {
             open.info.start_seqs.push(record.seq);
         }
-        // The lock keeps other runs away. Where locks do not work (some network file systems) this still stops the
-        // older run, if not before its next record.
+        self.ensure_newest()
+    }
+
+    /// An error if a newer run has begun. The lock keeps other runs away; where locks do not work (some network file systems) this still
+    /// stops the older run, if not before its next record.
+    pub fn ensure_newest(&self) -> Result<()> {
         if self.fs.exists(&self.dir.join(file_name(RunEpoch(self.epoch.0 + 1), 0)))? {
             return Err(Error::fenced(format!("run epoch {} was ended by a newer run on the same checkpoint", self.epoch)));
         }

@@ -299,6 +299,17 @@ impl Checkpoint {
         }
     }
 
+    /// An error if a newer run has begun. A run that has slept learns it from its next record, which is refused; what shuts others out
+    /// without a record asks first.
+    pub async fn ensure_newest(&self) -> Result<()> {
+        match &self.writer {
+            Some(LogWriter::Object(log)) => log.ensure_newest(self.order.next_seq).await,
+            Some(LogWriter::Local(log)) => log.ensure_newest(),
+            None => Ok(()),
+        }
+        .map_err(|error| error.context(format!("looking at checkpoint '{}'", self.location)))
+    }
+
     /// Keeps what a source remembers up to and with `batch`, which must be decided. Written in the background; a failure
     /// is logged, and the log then keeps the ranges that the snapshot would have replaced.
     pub fn put_source_snapshot(&mut self, source: &str, batch: BatchId, bytes: Bytes) -> Result<()> {

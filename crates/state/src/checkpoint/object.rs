@@ -154,6 +154,24 @@ impl ObjectLog {
         Err(last_error.unwrap_or_else(|| Error::internal("a record was never put")))
     }
 
+    /// An error if the record that comes next is there already, of a newer run.
+    pub async fn ensure_newest(&self, next_seq: u64) -> Result<()> {
+        let name = file_name(next_seq);
+        let Some(found) = get(&self.store, &join_key(&self.dir, &name)).await? else { return Ok(()) };
+        let theirs = read_record(&found, next_seq).map_err(|why| damaged(&self.place, &format!("object '{LOG_DIR}/{name}': {why}")))?;
+        self.check_not_newer(&theirs)
+    }
+
+    fn check_not_newer(&self, theirs: &Record) -> Result<()> {
+        if theirs.epoch < self.epoch {
+            return Ok(());
+        }
+        Err(Error::fenced(format!(
+            "another run (epoch {}) has taken over the checkpoint; this run (epoch {}) stops",
+            theirs.epoch, self.epoch
+        )))
+    }
+
     #[cfg(test)]
     pub fn n_present(&self) -> usize {
         self.present.len()
@@ -166,12 +184,7 @@ impl ObjectLog {
         }
         let theirs = read_record(found, ours.seq)
             .map_err(|why| damaged(&self.place, &format!("object '{LOG_DIR}/{}': {why}", file_name(ours.seq))))?;
-        if theirs.epoch >= self.epoch {
-            return Err(Error::fenced(format!(
-                "another run (epoch {}) has taken over the checkpoint; this run (epoch {}) stops",
-                theirs.epoch, self.epoch
-            )));
-        }
+        self.check_not_newer(&theirs)?;
         if ours.kind != RecordKind::Start {
             return Err(damaged(&self.place, &format!("record {} of an older run stands behind the start of a newer one", ours.seq)));
         }

@@ -41,10 +41,13 @@ async fn older_stops(location: Location) {
     assert_eq!(opened.last_prepared.as_ref().unwrap().batch, Some(BatchId(0)));
     older.append(prepared(1, 11)).await.unwrap();
     older.append(intent(2, 12)).await.unwrap();
+    older.ensure_newest().await.unwrap();
     let recovered = newer.start(start_record(2), opened).await.unwrap();
     assert_eq!(recovered.last_prepared.as_ref().unwrap().batch, Some(BatchId(1)));
     assert_eq!(recovered.last_intent.as_ref().unwrap().batch, Some(BatchId(2)));
     assert_eq!(recovered.sources["in"].ranges, [(BatchId(0), range(0, 0)), (BatchId(1), range(1, 11))]);
+    newer.ensure_newest().await.unwrap();
+    assert_eq!(older.ensure_newest().await.unwrap_err().kind(), ErrorKind::Fenced);
     let error = older.append(millstream_state::Record::prepared_from(&intent(2, 12))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert!(error.message().contains("another run (epoch 1) has taken over"), "{error}");
