@@ -58,6 +58,11 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end: how it ended, what it wrote to standard output, and what it said.
     pub fn end(mut self) -> (ExitStatus, String, String) {
         let mut stdout = self.child.stdout.take().unwrap();

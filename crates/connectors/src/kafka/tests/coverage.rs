@@ -178,6 +178,13 @@ const PROMISES: &[(&str, &str)] = &[
     ("a network that is cut", "faults::a_network_that_is_cut_for_a_while_costs_time_and_no_record"),
     ("leaders that move", "faults::leaders_that_move_cost_and_double_no_record"),
     ("partitions added, written and read", "faults::partitions_that_are_added_while_a_query_runs_are_written_and_read"),
+    ("partitions added while a job runs", "process/kafka_outages::a_job_goes_on_with_partitions_that_are_added"),
+    (
+        "a network that is cut, a broker that restarts while a job runs",
+        "process/kafka_outages::a_job_outlives_a_network_that_is_cut_and_a_broker_that_restarts",
+    ),
+    ("leaders that move while a job runs", "process/kafka_outages::a_job_outlives_leaders_that_move"),
+    ("a process that dies at each step of a transaction", "process/kafka_crashes::a_batch_is_committed_once_wherever_its_process_died"),
     ("zombies", "process/zombies::a_zombie_is_shut_out_and_says_so"),
     ("where a query stands", "process/kafka::where_a_query_stands_is_shown_with_and_without_brokers"),
     ("a stopped query is moved", "process/kafka::a_stopped_query_is_moved_by_offsets_time_and_ends"),
