@@ -27,8 +27,8 @@ usage: cargo xtask COMMAND
   test [-- ARGS]       ... with ARGS for `cargo test` (-p millstream-sql, a name), and without the campaigns
   with s3|kafka|python.. -- COMMAND
                        COMMAND, while servers run that it finds in MILLSTREAM_TEST_*; python: one with clients of other makes
-  bench NAME [--peer spark] [--rows N] [--files N] [--seed S] [--reps N] [--kills N] [--bin PATH]
-                       what a record costs (CPU-seconds, memory), beside Spark on the same files; `bench` tells the names
+  bench NAME [--peer spark|flink].. [--rows N] [--files N] [--seed S] [--reps N] [--kills N] [--bin PATH]
+                       what a record costs (CPU-seconds, memory), beside Spark or Flink on the same input; `bench` tells the names
   kill [--runs N] [--seed S] [--from RUN] [--results FILE] [--store local|s3|kafka] [--job NAME] [--bin PATH]
                        the kill campaign: SIGKILL at random moments, the output must equal the batch's
   fuzz-queries [--n N] [--seed S] [--from QUERY] [--bin PATH]

@@ -17,6 +17,8 @@ const KAFKA_POM: &str = include_str!("../services/kafka/pom.xml");
 /// The newest connector that there is.
 const SPARK_KAFKA: &str = "4.2.0-preview5";
 const SPARK_KAFKA_POM: &str = include_str!("../services/kafka/spark-connector.pom.xml");
+const FLINK: &str = "2.3.0";
+const FLINK_POM: &str = include_str!("../../benches/flink/pom.xml");
 /// By its full name: else Maven takes whatever version it knows of.
 const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 const JAVA_MIN: u32 = 17;
@@ -89,6 +91,11 @@ pub fn kafka() -> Outcome<PathBuf> {
 /// Spark's Kafka connector, in one folder.
 pub fn spark_kafka() -> Outcome<PathBuf> {
     jars("spark-kafka", SPARK_KAFKA, SPARK_KAFKA_POM)
+}
+
+/// Flink with its Kafka connector, in one folder.
+pub fn flink() -> Outcome<PathBuf> {
+    jars("flink", FLINK, FLINK_POM)
 }
 
 /// What a Maven project needs at run time, in the folder of that name.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::lives;
 use super::runs::{self, Runs};
-use super::{Wish, data, measure, millstream, spark_python, target, work_folder, workdir};
+use super::{Peer, Wish, data, measure, millstream, spark_python, target, work_folder, workdir};
 use crate::run::{Outcome, root, shown};
 use crate::tools;
 
@@ -110,7 +110,7 @@ pub fn run(wish: &Wish) -> Outcome {
     let program = millstream(wish)?;
     let sql = root().join("benches/jobs").join(format!("{}.sql", job.name));
     let ours = runs(wish, &python, "millstream", &full, &tiny, &program, &["run", &sql.to_string_lossy()])?;
-    let theirs = if wish.spark {
+    let theirs = if wish.has(Peer::Spark) {
         let spark = spark_python()?;
         let script = root().join("benches/spark_job.py");
         Some(runs(wish, &python, "spark", &full, &tiny, &spark, &[&script.to_string_lossy(), job.name])?)

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::table::Table;
-use super::{Wish, at_most, data, last_json, measure, median, millstream, number, spark_python, workdir};
+use super::{Peer, Wish, at_most, data, last_json, measure, median, millstream, number, spark_python, workdir};
 use crate::run::{Outcome, root, status};
 use crate::tools;
 
@@ -26,7 +26,7 @@ pub fn run(wish: &Wish) -> Outcome {
 
     let mut table = Table::new(&["engine", "batches", "CPU ms per batch", "p50 ms", "p99 ms", "start to first commit ms"]);
     table.row(&row("millstream", &ours, format!("{first_ms:.0}")));
-    if wish.spark {
+    if wish.has(Peer::Spark) {
         table.row(&row("spark", &spark()?, "-".to_owned()));
     }
     println!("\nempty-batch (one row, noop sink, local checkpoint; first commit: median of {STARTS} starts)\n\n{table}");

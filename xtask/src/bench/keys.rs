@@ -27,7 +27,7 @@ const PEAK_RSS_MB_AT_MOST: f64 = 300.0;
 
 /// Runs, checks and prints both.
 pub fn run(wish: &Wish) -> Outcome {
-    if wish.spark || wish.kills.is_some() {
+    if !wish.peers.is_empty() || wish.kills.is_some() {
         return Err("keys compares us with ourselves: it has no peer and no kills".to_owned());
     }
     let n_files = wish.files.unwrap_or(FILES);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: what a record costs us, and what it costs Spark on the same files.
+//! `cargo xtask bench NAME`: what a record costs us, and what it costs Spark, or Flink, on the same input.
 //!
 //! CPU-seconds of the whole process tree are the measure, not wall time: benchmarks run on shared machines. A run
 //! on a hundred rows is subtracted ("net"), because a JVM's start would flatter us. Figures count only when both
@@ -34,7 +34,8 @@ const PYSPARK: &[&str] = &["pyspark==4.3.0"];
 /// What a user asked for.
 struct Wish {
     name: String,
-    spark: bool,
+    /// Who runs the same beside us.
+    peers: Vec<Peer>,
     rows: Option<u64>,
     files: Option<u64>,
     seed: u64,
@@ -43,6 +44,18 @@ struct Wish {
     kills: Option<u64>,
     /// A `millstream` that is built already; else the release build is made.
     bin: Option<PathBuf>,
+}
+
+impl Wish {
+    fn has(&self, peer: Peer) -> bool {
+        self.peers.contains(&peer)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Peer {
+    Spark,
+    Flink,
 }
 
 /// What `benches/measure.py` says about one process tree.
@@ -59,6 +72,9 @@ struct Cost {
 /// Runs one benchmark.
 pub fn run(args: &[String]) -> Outcome {
     let wish = parse(args)?;
+    if wish.has(Peer::Flink) && !kafka::with_flink().any(|name| name == wish.name) {
+        return Err(format!("{} has no peer flink; {} have", wish.name, kafka::with_flink().collect::<Vec<_>>().join(", ")));
+    }
     match wish.name.as_str() {
         "empty-batch" => floor::run(&wish),
         "keys" => keys::run(&wish),
@@ -74,7 +90,7 @@ pub fn run(args: &[String]) -> Outcome {
 }
 
 fn parse(args: &[String]) -> Outcome<Wish> {
-    let mut wish = Wish { name: String::new(), spark: false, rows: None, files: None, seed: 42, reps: 3, kills: None, bin: None };
+    let mut wish = Wish { name: String::new(), peers: Vec::new(), rows: None, files: None, seed: 42, reps: 3, kills: None, bin: None };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if !arg.starts_with("--") && wish.name.is_empty() {
@@ -84,8 +100,11 @@ fn parse(args: &[String]) -> Outcome<Wish> {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|e| format!("{arg} {value}: {e}"));
         match arg.as_str() {
-            "--peer" if value == "spark" => wish.spark = true,
-            "--peer" => return Err(format!("unknown peer {value:?}; there is spark")),
+            "--peer" => wish.peers.push(match value.as_str() {
+                "spark" => Peer::Spark,
+                "flink" => Peer::Flink,
+                _ => return Err(format!("unknown peer {value:?}; there are spark and flink")),
+            }),
             "--rows" => wish.rows = Some(number()?),
             "--files" => wish.files = Some(number()?),
             "--seed" => wish.seed = number()?,

@@ -25,7 +25,7 @@ const LENGTHS: [(&str, &str); 2] = [("window-length-x1", "'5 seconds'"), ("windo
 
 /// Runs, checks and prints both.
 pub fn run(wish: &Wish) -> Outcome {
-    if wish.spark || wish.kills.is_some() {
+    if !wish.peers.is_empty() || wish.kills.is_some() {
         return Err("window-length compares us with ourselves: it has no peer and no kills".to_owned());
     }
     let n_files = wish.files.unwrap_or(FILES);

@@ -26,7 +26,7 @@ const CORE_PERCENT: f64 = 10.0;
 
 /// Runs one of [`NAMES`].
 pub fn run(wish: &Wish) -> Outcome {
-    if wish.spark {
+    if !wish.peers.is_empty() {
         return Err(format!("{} has no peer", wish.name));
     }
     let (python, program, broker) = (tools::python()?, millstream(wish)?, Kafka::start()?);

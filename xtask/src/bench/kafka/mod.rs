@@ -3,14 +3,16 @@
 //! Here is what reads or writes to the end of its input; [`live`] measures queries that go on. Topics are filled and read by a client
 //! that is not ours (`benches/kafka.py`).
 
+mod flink;
 mod live;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use self::flink::Flink;
 use super::runs::{self, Runs};
-use super::{Cost, Wish, data, link_all, measure, millstream, read_all, spark_python, target, verdict, workdir};
+use super::{Cost, Peer, Wish, data, link_all, measure, millstream, read_all, spark_python, target, verdict, workdir};
 use crate::run::{Outcome, root, status, stdout};
 use crate::services::Kafka;
 use crate::tools;
@@ -26,7 +28,9 @@ struct Job {
     name: &'static str,
     n_rows: u64,
     rows_per_cpu_s: f64,
-    times_the_peer: f64,
+    times_spark: f64,
+    /// `None`: Flink has no such job.
+    times_flink: Option<f64>,
     from: From,
     to: To,
 }
@@ -49,15 +53,26 @@ enum To {
     SameInTopic,
 }
 
+const YSB: Job = Job {
+    name: "kafka-ysb",
+    n_rows: 4_000_000,
+    rows_per_cpu_s: 600_000.0,
+    times_spark: 5.0,
+    times_flink: Some(2.0),
+    from: From::Topic,
+    to: To::Files,
+};
+
 const JOBS: &[Job] = &[
-    Job { name: "kafka-read", n_rows: 10_000_000, rows_per_cpu_s: 1_500_000.0, times_the_peer: 5.0, from: From::Topic, to: To::Console },
-    Job { name: "kafka-ysb", n_rows: 4_000_000, rows_per_cpu_s: 600_000.0, times_the_peer: 5.0, from: From::Topic, to: To::Files },
-    Job { name: "kafka-ysb-kafka", n_rows: 4_000_000, rows_per_cpu_s: 600_000.0, times_the_peer: 5.0, from: From::Topic, to: To::Topic },
+    Job { name: "kafka-read", n_rows: 10_000_000, rows_per_cpu_s: 1_500_000.0, times_flink: None, to: To::Console, ..YSB },
+    YSB,
+    Job { name: "kafka-ysb-kafka", to: To::Topic, ..YSB },
     Job {
         name: "kafka-write",
         n_rows: 5_000_000,
         rows_per_cpu_s: 1_000_000.0,
-        times_the_peer: 4.0,
+        times_spark: 4.0,
+        times_flink: None,
         from: From::Files,
         to: To::SameInTopic,
     },
@@ -66,6 +81,11 @@ const JOBS: &[Job] = &[
 /// The names of the benchmarks.
 pub fn names() -> impl Iterator<Item = &'static str> {
     JOBS.iter().map(|job| job.name).chain(live::NAMES)
+}
+
+/// Those that Flink runs, too.
+pub fn with_flink() -> impl Iterator<Item = &'static str> {
+    JOBS.iter().filter(|job| job.times_flink.is_some()).map(|job| job.name)
 }
 
 /// Fills the topics, runs, checks, prints.
@@ -86,16 +106,20 @@ pub fn run(wish: &Wish) -> Outcome {
         n_topics: 0,
     };
     bench.load()?;
-    let ours = bench.runs(&Engine::Millstream { program: millstream(wish)? }, wish.reps)?;
-    println!("check: {}", bench.check(&ours, n_rows)?);
-    let theirs = if wish.spark {
-        let theirs = bench.runs(&Engine::Spark { python: spark_python()?, jars: tools::spark_kafka()? }, wish.reps)?;
-        println!("check: {}", bench.check(&theirs, n_rows)?);
-        Some(theirs)
-    } else {
-        None
-    };
-    print(job, n_rows, &ours.runs, theirs.as_ref().map(|theirs| &theirs.runs), wish);
+    let mut engines = vec![Engine::Millstream { program: millstream(wish)? }];
+    if wish.has(Peer::Spark) {
+        engines.push(Engine::Spark { python: spark_python()?, jars: tools::spark_kafka()? });
+    }
+    if wish.has(Peer::Flink) {
+        engines.push(Engine::Flink(Flink::install()?));
+    }
+    let mut all = Vec::new();
+    for engine in &engines {
+        let ran = bench.runs(engine, wish.reps)?;
+        println!("check: {}", bench.check(&ran, n_rows)?);
+        all.push(ran.runs);
+    }
+    print(job, n_rows, &engines, &all, wish);
     Ok(())
 }
 
@@ -103,6 +127,7 @@ pub fn run(wish: &Wish) -> Outcome {
 enum Engine {
     Millstream { program: PathBuf },
     Spark { python: PathBuf, jars: PathBuf },
+    Flink(Flink),
 }
 
 impl Engine {
@@ -110,6 +135,19 @@ impl Engine {
         match self {
             Self::Millstream { .. } => "millstream",
             Self::Spark { .. } => "spark",
+            Self::Flink(_) => "flink",
+        }
+    }
+
+    /// What a reader of the output may rely on.
+    fn delivery(&self, to: &To) -> &'static str {
+        match (self, to) {
+            (_, To::Console) => "counts only",
+            (Self::Spark { .. }, To::Topic | To::SameInTopic) => "at-least-once, without transactions",
+            (Self::Millstream { .. }, To::Topic | To::SameInTopic) => "exactly-once, a batch is one transaction",
+            (Self::Flink(_), To::Topic | To::SameInTopic) => "exactly-once, a transaction of each writer per checkpoint, every second",
+            (Self::Flink(_), To::Files) => "exactly-once, files become visible with a checkpoint, every second",
+            (_, To::Files) => "exactly-once, files become visible with their batch",
         }
     }
 }
@@ -187,6 +225,10 @@ impl Bench {
                 let (script, jars) = (root().join("benches/spark_kafka_job.py"), jars.to_string_lossy());
                 measure(&self.python, &folder, None, python, &[&script.to_string_lossy(), self.job.name, &jars, &bootstrap, size, &to])?
             }
+            Engine::Flink(flink) => {
+                let args = flink.args(&[self.job.name, &bootstrap, size, &to]);
+                measure(&self.python, &folder, None, Path::new("java"), &args.iter().map(String::as_str).collect::<Vec<_>>())?
+            }
         };
         Ok((cost, folder, to))
     }
@@ -234,13 +276,18 @@ fn counted(log: &Path, n_rows: u64) -> Outcome<String> {
     }
 }
 
-fn print(job: &Job, n_rows: u64, ours: &Runs, theirs: Option<&Runs>, wish: &Wish) {
+/// The first engine is ours.
+fn print(job: &Job, n_rows: u64, engines: &[Engine], all: &[Runs], wish: &Wish) {
+    let [ours, peers @ ..] = all else { return };
     #[expect(clippy::cast_precision_loss, reason = "a count of rows, shown with four digits")]
     let rows = n_rows as f64;
-    let table = runs::table(rows, std::iter::once(ours).chain(theirs));
-    println!("\n{} (seed {}, median of {} runs)\n\n{table}", job.name, wish.seed, wish.reps);
+    println!("\n{} (seed {}, median of {} runs)\n\n{}", job.name, wish.seed, wish.reps, runs::table(rows, all));
+    for engine in engines {
+        println!("{}: {}", engine.name(), engine.delivery(&job.to));
+    }
     target("records per CPU-second, net", rows / ours.net_cpu_s(), job.rows_per_cpu_s);
-    if let Some(theirs) = theirs {
-        target("records per CPU-second, net, against Spark", theirs.net_cpu_s() / ours.net_cpu_s(), job.times_the_peer);
+    for theirs in peers {
+        let at_least = if theirs.name == "flink" { job.times_flink.unwrap_or(f64::NAN) } else { job.times_spark };
+        target(&format!("records per CPU-second, net, against {}", theirs.name), theirs.net_cpu_s() / ours.net_cpu_s(), at_least);
     }
 }
