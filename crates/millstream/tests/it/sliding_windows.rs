@@ -33,9 +33,15 @@ const WINDOWS: &[&str] = &[
     "'9 seconds', '2500 milliseconds', '-1 second'",
 ];
 
-const CALLS: &str = "count(*) AS n, sum(v) AS total, min(v) AS least, max(ts) AS latest, avg(v) AS mean, sum(d) AS weight, \
-                     avg(d) AS mean_weight, count(DISTINCT v % 5) AS kinds, count(*) FILTER (WHERE v > 10) AS some, \
-                     array_join(sort_array(collect_list(v)), ',') AS every";
+/// What a query computes: aggregates that can be taken out of a window again, others, and both in turn.
+const CALLS: &[&str] = &[
+    "count(*) AS n, sum(v) AS total, min(v) AS least, max(ts) AS latest, avg(v) AS mean, sum(d) AS weight, \
+     avg(d) AS mean_weight, count(DISTINCT v % 5) AS kinds, count(*) FILTER (WHERE v > 10) AS some, \
+     array_join(sort_array(collect_list(v)), ',') AS every",
+    "count(*) AS n, count(v) AS of_v, sum(v) AS total, avg(v) AS mean, sum(p) AS price, avg(p) AS mean_price, try_sum(big) AS huge, \
+     avg(big) AS mean_huge, try_sum(wide) AS wide, count(p) FILTER (WHERE v < 0) AS some, sum(v) FILTER (WHERE v > 10) AS of_some",
+    "max(p) AS dearest, sum(p) AS price, sum(d) AS weight, count(v) AS of_v, min(v) AS least, try_avg(wide) AS wide, try_sum(big) AS huge",
+];
 
 struct Case {
     seed: u64,
@@ -58,10 +64,15 @@ impl Case {
                 0 => "null".to_owned(),
                 key => format!("\"k{key}\""),
             };
-            let value = if rng.one_in(7) { "null".to_owned() } else { rng.below(30).to_string() };
+            let value = if rng.one_in(7) { "null".to_owned() } else { (rng.below(40) as i64 - 10).to_string() };
             let weight = rng.below(1000) as f64 / 8.0;
+            let price = if rng.one_in(5) { "null".to_owned() } else { format!("{}.{:02}", rng.below(20) as i64 - 10, rng.below(100)) };
+            // Some sums of these are beyond their type, and those of the next window are not.
+            let big = [i64::MAX, i64::MIN, 1, -1][rng.index(4)];
+            let wide = ["9", "-9", "1", ""][rng.index(4)].to_owned() + &"9".repeat(37);
             let at = format!("2026-01-01T00:{:02}:{:02}.{:03}Z", at_ms / 60_000, at_ms / 1000 % 60, at_ms % 1000);
-            writeln!(file, "{{\"ts\":\"{at}\",\"k\":{key},\"v\":{value},\"d\":{weight}}}").unwrap();
+            writeln!(file, "{{\"ts\":\"{at}\",\"k\":{key},\"v\":{value},\"d\":{weight},\"p\":{price},\"big\":{big},\"wide\":{wide}}}")
+                .unwrap();
             if row + 1 == n_rows || rng.one_in(9) {
                 std::fs::write(case.input().join(format!("{n_files:03}.json")), std::mem::take(&mut file)).unwrap();
                 n_files += 1;
@@ -77,9 +88,10 @@ impl Case {
     fn sql(&self, more: &str) -> String {
         let window = WINDOWS[self.seed as usize % WINDOWS.len()];
         let (key, and_key) = if self.seed.is_multiple_of(4) { ("", "") } else { ("k, ", ", k") };
+        let calls = CALLS[(self.seed as usize + self.seed as usize / WINDOWS.len()) % CALLS.len()];
         let more = more.replace("$window", &format!("window(ts, {window})"));
         format!(
-            "SELECT {key}window.start AS s, window.end AS e, {CALLS}{more} FROM STREAM e WATERMARK ts DELAY OF INTERVAL 5 SECONDS AS e \
+            "SELECT {key}window.start AS s, window.end AS e, {calls}{more} FROM STREAM e WATERMARK ts DELAY OF INTERVAL 5 SECONDS AS e \
              GROUP BY window(ts, {window}){and_key}"
         )
     }
@@ -126,7 +138,7 @@ impl Case {
 
 async fn session(parallelism: usize, path: &Path) -> Session {
     let session = crate::spilling::builder(parallelism).build().unwrap();
-    let table = "ts TIMESTAMP, k STRING, v INT, d DOUBLE";
+    let table = "ts TIMESTAMP, k STRING, v INT, d DOUBLE, p DECIMAL(10, 2), big BIGINT, wide DECIMAL(38, 0)";
     let create = format!("CREATE TABLE e ({table}) USING json OPTIONS (path '{}', maxFilesPerTrigger '1')", path.display());
     session.sql(&create).await.unwrap();
     session
@@ -156,6 +168,40 @@ async fn windows_of_slices_are_those_of_expanded_rows_in_every_batch() {
         }
     }
     assert!(n_late > 0, "no row was late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sum_overflows_where_that_of_a_windows_rows_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |name: &str, rows: &[(u32, i64)]| {
+        let input = dir.path().join(name);
+        std::fs::create_dir_all(&input).unwrap();
+        let row = |(second, big): &(u32, i64)| format!("{{\"ts\":\"2026-01-01T00:00:{second:02}Z\",\"k\":\"a\",\"big\":{big}}}\n");
+        std::fs::write(input.join("a.json"), rows.iter().map(row).collect::<String>()).unwrap();
+        input
+    };
+    let run = async |input: &Path, more: &str| {
+        let sql = format!(
+            "SELECT window.start AS s, sum(big) AS total, count(*) AS n {more} FROM STREAM e WATERMARK ts DELAY OF INTERVAL 1 SECOND AS e \
+             GROUP BY window(ts, '4 seconds', '1 second'), k"
+        );
+        let writer = session(1, input).await.sql(&sql).await.unwrap().write_stream().format("noop").output_mode("append");
+        let checkpoint = input.join(format!("_checkpoint-{}", more.is_empty()));
+        let query = writer.trigger(Trigger::AvailableNow).option("flush", "true").checkpoint(checkpoint).start().await.unwrap();
+        let ended = query.await_termination(None).await;
+        ended.map(|_| query.recent_progress().iter().map(|progress| progress.sink.num_output_rows).sum::<i64>())
+    };
+    let forced = ", max(window(ts, '4 seconds', '1 second').start) AS forced";
+    // What leaves one window and what enters the next would be too much together.
+    let fits = rows("fits", &[(1, i64::MAX), (3, -1), (5, i64::MAX), (6, -i64::MAX), (10, i64::MIN)]);
+    for more in ["", forced] {
+        assert_eq!(run(&fits, more).await.unwrap(), 13);
+    }
+    let too_much = rows("too-much", &[(1, i64::MAX), (5, i64::MAX - 1), (8, 1), (8, 1)]);
+    let failures = [run(&too_much, "").await.unwrap_err().to_string(), run(&too_much, forced).await.unwrap_err().to_string()];
+    for failure in failures {
+        assert!(failure.contains("ARITHMETIC_OVERFLOW"), "{failure}");
+    }
 }
 
 /// Queries in which rows are taken back above or below windows, or at the sink: kept window by window.

@@ -10,9 +10,13 @@
 //! restart. The reasons: `docs/design/0007-slices.md`.
 
 mod emission;
+mod inverse;
 mod keys;
+mod present;
 mod slices;
 mod sweep;
+mod two_stacks;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -254,8 +258,9 @@ impl Run {
         let mut kept = emission.into_kept();
         if self.of.spec.has_event_time && self.of.spec.mode != OutputMode::Complete {
             let watermarks = self.task.watermarks;
+            // What leaves a window is taken out of it first.
+            kept.forget_expired(&mut table, watermarks.current_us())?;
             self.report.n_rows_removed = table.discard_expired(watermarks.current_ms)? as u64;
-            kept.forget_expired(watermarks.current_us())?;
         }
         self.report.removals_ms += self.task.scope.millis_since(began);
         self.report.n_rows_total = table.n_rows() as u64;

@@ -12,7 +12,7 @@ use millstream_state::store::KeyedTable;
 use super::SlidingAggregate;
 use super::keys::KeyNumbers;
 use super::slices::Slices;
-use super::sweep::{Aggregates, Found, Sweep};
+use super::sweep::{Found, Sweep};
 use crate::batch::BatchWatermarks;
 
 /// Rows are given in batches of so many, or one window more.
@@ -69,14 +69,13 @@ impl Kept {
         Ok(Self { slices, sweep: None })
     }
 
-    /// Forgets the slices whose last windows have ended.
-    pub fn forget_expired(&mut self, watermark_us: i64) -> Result<()> {
-        while let Some(slice) = self.slices.first_expired(watermark_us) {
-            if let Some(sweep) = &mut self.sweep {
-                sweep.forget(&self.slices, slice);
-            }
-            self.slices.remove(slice);
+    /// Forgets the slices whose last windows have ended; they are still in the table.
+    pub fn forget_expired(&mut self, table: &mut KeyedTable, watermark_us: i64) -> Result<()> {
+        let expired: Vec<i64> = self.slices.expired(watermark_us).collect();
+        if let Some(sweep) = &mut self.sweep {
+            sweep.forget(&self.slices, table, &expired)?;
         }
+        expired.into_iter().for_each(|slice| self.slices.remove(slice));
         if self.slices.tidy()? {
             // Its numbers of keys are not theirs any more.
             self.sweep = None;
@@ -102,11 +101,10 @@ impl Emission {
         let Kept { mut slices, sweep } = kept;
         let windows = operator.spec.window.windows;
         let entries = slices.add(touched, is_new)?;
-        let aggregates: Aggregates = Arc::clone(&operator.groups.aggregates);
         let late_us =
             if operator.spec.has_event_time && operator.spec.mode != OutputMode::Complete { watermarks.late_us() } else { i64::MIN };
         let mut emission = Self {
-            sweep: sweep.unwrap_or_else(|| Sweep::new(windows, aggregates)),
+            sweep: sweep.map_or_else(|| Sweep::new(windows, &operator.groups.aggregates), Ok)?,
             is_kept: operator.spec.mode == OutputMode::Append,
             start_type: start_type(operator)?,
             // What ended at or before the last watermark was given then.
@@ -127,7 +125,7 @@ impl Emission {
         let mut found = Found::default();
         while found.keys.len() < ROWS_PER_BATCH {
             let Some(start) = self.next_window() else { break };
-            if !found.keys.is_empty() && !self.sweep.keeps_found(start) {
+            if !found.keys.is_empty() && !self.sweep.keeps_found(&self.slices, start) {
                 break;
             }
             let swept = self.touched.as_ref().map(|touched| touched.swept.as_slice());

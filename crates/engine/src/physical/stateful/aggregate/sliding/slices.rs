@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, PrimitiveArray};
 use arrow::datatypes::{DataType, Fields, TimestampMicrosecondType};
 use millstream_core::{Error, Result, TimeWindows};
-use millstream_state::store::KeyedTable;
+use millstream_state::store::{KeyedTable, Slot};
 
 use super::keys::KeyNumbers;
 use crate::physical::stateful::window_key::as_times;
@@ -81,19 +81,18 @@ impl Slices {
         self.by_start.get(&start).map_or(&[], Vec::as_slice)
     }
 
-    /// The states of keys in a slice.
-    pub fn states(&self, table: &mut KeyedTable, start: i64, keys: &[u32]) -> Result<Vec<ArrayRef>> {
+    /// The rows of keys in a slice.
+    pub fn slots(&self, table: &mut KeyedTable, start: i64, keys: &[u32]) -> Result<Vec<Slot>> {
         let starts = PrimitiveArray::<TimestampMicrosecondType>::from_value(start, keys.len());
         let mut columns = self.keys.columns(keys)?;
         columns.push(Arc::new(starts.with_data_type(self.start_type.clone())));
         let slots: Option<Vec<_>> = table.lookup(&columns)?.into_iter().collect();
-        table.gather(&slots.ok_or_else(|| Error::internal("a slice of a window that is not in the state"))?)
+        slots.ok_or_else(|| Error::internal("a slice of a window that is not in the state"))
     }
 
-    /// The first slice whose last window has ended at `watermark_us`.
-    pub fn first_expired(&self, watermark_us: i64) -> Option<i64> {
-        let (start, _) = self.by_start.first_key_value()?;
-        (self.windows.latest_end(*start) <= watermark_us).then_some(*start)
+    /// The slices whose last windows have ended at `watermark_us`: the first ones.
+    pub fn expired(&self, watermark_us: i64) -> impl Iterator<Item = i64> {
+        self.by_start.keys().copied().take_while(move |start| self.windows.latest_end(*start) <= watermark_us)
     }
 
     /// Forgets a slice.

@@ -1,95 +1,69 @@
-//! The values of all keys in one window after the other, each slice merged a fixed number of times however long windows are.
+//! The values of all keys in one window after the other: what of slices enters a window and leaves it, and what was changed there.
 //!
 //! ```text
-//!  blocks of slices, one window long         m                 m'
-//!  ..│.....................................│s s s s s s s s s│...
-//!                     window [a, b)  └──────┬──┘
-//!                                    front  │ back             value = front merged with back
+//!              leaves ◄─┐                       ┌─◄ enters         slices of the state's table
+//!                    [  s s s s s s s s s s s s s  )               the window, which moves on
+//!                       └────────── │ ──────────┘
+//!    Totals    (inverse.rs)     aggregates whose states can be taken out again
+//!    TwoStacks (two_stacks.rs)  the others
+//!                                   │
+//!    Values    (values.rs)      of keys that have changed since the window before
 //! ```
-//! `m` is the block boundary in the window. The front of a key is the merge of its slices from `a` to `m`, the back that of its
-//! slices from `m` to `b`. Fronts are computed for all slices of a block at once, from its end to its beginning, when a window
-//! first begins in the block; after that a slice that leaves the window only takes its keys to their next front. A slice
-//! that comes in is merged into the backs of its keys. These are the two stacks of sliding aggregation, for all keys at once
-//! and turned at moments that do not hang on when batches came: so a value is the same merge in the same order (by time), whenever
-//! it is computed, and no inverse is needed, with which sums of doubles would drift. Values are computed for keys whose front or
-//! back has changed; the others have the value of the window before.
+//! The sweep rests on this: the table has a slice's states as they entered until the slice has left. Who changes states in
+//! the window says so ([`Sweep::repair`]), and who evicts slices says so before ([`Sweep::forget`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt32Array};
-use arrow::compute::{concat, interleave, take};
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::concat;
+use arrow::datatypes::FieldRef;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use millstream_core::{Error, Result, TimeWindows};
 use millstream_state::store::KeyedTable;
 
 use super::super::merge::Accumulators;
+use super::inverse::Totals;
+use super::present::Present;
 use super::slices::Slices;
+use super::two_stacks::{Stacked, TwoStacks, block_boundary};
+use super::values::Values;
+use crate::error::from_datafusion;
+use crate::physical::stateful::changed::can_subtract;
 
-/// Repairs leave rows behind that nobody refers to. With so many times the chunks of one pass all is computed again.
-const REPAIR_CHUNKS: usize = 4;
-
-/// All aggregates of the operator.
+/// Aggregates of the operator.
 pub type Aggregates = Arc<[Arc<AggregateFunctionExpr>]>;
 
-/// A row of merged states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct At {
-    chunk: u32,
-    row: u32,
-}
-
-/// What a slice holds while it is in the front.
-#[derive(Default)]
-struct FrontSlice {
-    /// By entry of the slice: where its key's front is when the slice has left; none for an entry that is not swept.
-    after: Vec<Option<Option<At>>>,
-    chunks: Vec<u32>,
-}
+/// Which keys are swept.
+pub type Swept<'a> = Option<&'a [bool]>;
 
 /// One window of a sweep. See the module's documentation.
 pub struct Sweep {
     windows: TimeWindows,
-    aggregates: Aggregates,
-    /// The window.
-    start: i64,
-    /// The block boundary in it.
-    boundary: i64,
-    /// By key.
-    fronts: Vec<Option<At>>,
-    backs: Vec<Option<At>>,
-    /// The keys that have a front or a back, in no order, and where each key is among them.
-    present: Vec<u32>,
-    places: Vec<u32>,
-    /// The slices in the front, by start.
-    in_front: BTreeMap<i64, FrontSlice>,
-    chunks: Vec<Option<Vec<ArrayRef>>>,
-    free: Vec<u32>,
-    /// Chunks of slices that have left: results that were not fetched yet may refer to them.
-    left: Vec<u32>,
-    n_chunks_computed: usize,
-    n_chunks_repaired: usize,
+    split: Split,
+    /// The window; none before the first.
+    start: Option<i64>,
+    present: Present,
+    totals: Totals,
+    stacks: TwoStacks,
     values: Values,
 }
 
-/// The values that were fetched: a key whose front and back stay as they are has the same value in the next window.
-#[derive(Default)]
-struct Values {
-    /// By key: the row of its value; [`NO_VALUE`] if it has changed, or was not asked for.
-    rows: Vec<u32>,
-    /// By aggregate.
-    columns: Vec<ArrayRef>,
-    n_rows: usize,
+/// Which aggregates can be taken out again, and which cannot.
+struct Split {
+    inverse: Part,
+    stacked: Part,
+    /// By aggregate: where its values are among those of `inverse` and of `stacked` behind them.
+    places: Vec<usize>,
 }
 
-/// See [`Values`].
-const NO_VALUE: u32 = u32::MAX;
-
-/// Rows that nobody refers to are given up when they are more than the others and so many.
-const DEAD_VALUES_MIN: usize = 8192;
-
-/// Which keys are swept.
-pub type Swept<'a> = Option<&'a [bool]>;
+/// Some of the aggregates.
+#[derive(Default)]
+struct Part {
+    aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    /// Their columns of the state.
+    columns: Vec<usize>,
+    states: Vec<FieldRef>,
+}
 
 /// Values to be fetched: keys of windows.
 #[derive(Default)]
@@ -99,368 +73,262 @@ pub struct Found {
     pub windows: Vec<i64>,
     /// Where the values are, or will be: see [`Values`].
     rows: Vec<u32>,
-    /// Of the values that are to be computed.
-    fronts: Vec<Option<At>>,
-    backs: Vec<Option<At>>,
+    n_computed: usize,
+    /// What the values are that are to be computed: totals by column, window by window, and what the stacks have.
+    totals: Vec<Vec<ArrayRef>>,
+    stacked: Stacked,
+}
+
+/// The end of the window at which a slice comes in.
+#[derive(Clone, Copy)]
+enum Side {
+    Front,
+    Back,
 }
 
 impl Sweep {
     /// Before the first window.
-    pub fn new(windows: TimeWindows, aggregates: Aggregates) -> Self {
-        Self {
-            windows,
-            aggregates,
-            start: i64::MIN,
-            boundary: i64::MIN,
-            fronts: Vec::new(),
-            backs: Vec::new(),
-            present: Vec::new(),
-            places: Vec::new(),
-            in_front: BTreeMap::new(),
-            chunks: Vec::new(),
-            free: Vec::new(),
-            left: Vec::new(),
-            n_chunks_computed: 0,
-            n_chunks_repaired: 0,
-            values: Values::default(),
-        }
+    pub fn new(windows: TimeWindows, aggregates: &Aggregates) -> Result<Self> {
+        let split = Split::of(aggregates)?;
+        let totals = Totals::new(split.inverse.states.iter().map(|field| field.data_type()))?;
+        let stacks = TwoStacks::new(split.stacked.aggregates.as_slice().into());
+        Ok(Self { windows, split, start: None, present: Present::default(), totals, stacks, values: Values::default() })
     }
 
     /// Whether a slice is in the present window.
     pub fn holds(&self, slice: i64) -> bool {
-        self.start > i64::MIN && self.start <= slice && slice < self.windows.end(self.start)
+        self.start.is_some_and(|start| start <= slice && slice < self.windows.end(start))
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().flatten().flatten().map(|column| column.get_buffer_memory_size()).sum();
-        let entries: usize = self.in_front.values().map(|slice| slice.after.capacity() * size_of::<Option<Option<At>>>()).sum();
-        let by_key = self.fronts.capacity() * 2 * size_of::<Option<At>>() + (self.places.capacity() + self.present.capacity()) * 4;
-        let values: usize = self.values.columns.iter().map(|column| column.get_buffer_memory_size()).sum();
-        chunks + entries + by_key + values + self.values.rows.capacity() * 4
+        self.present.memory_bytes() + self.totals.memory_bytes() + self.stacks.memory_bytes() + self.values.memory_bytes()
     }
 
     /// Goes on to the window that begins at `start`, or back to it. Fetch what was found before, unless it says it keeps it.
     pub fn move_to(&mut self, slices: &Slices, table: &mut KeyedTable, start: i64, swept: Swept) -> Result<()> {
-        let (old_start, old_end) = (self.start, self.windows.end(self.start));
-        if start < old_start || block_boundary(self.windows, start) != self.boundary {
-            return self.compute(slices, table, start, swept);
-        }
-        self.start = start;
+        let Some(old_start) = self.start.filter(|old_start| !self.is_new_from(slices, *old_start, start)) else {
+            return self.begin(slices, table, start, swept);
+        };
+        self.start = Some(start);
         for slice in slices.starts(old_start..start) {
-            self.leave(slices, slice);
+            self.leave(slices, table, slice, swept)?;
         }
-        for slice in slices.starts(old_end..self.windows.end(start)) {
-            self.enter(slices, table, slice, swept)?;
+        for slice in slices.starts(self.windows.end(old_start)..self.windows.end(start)) {
+            self.enter(slices, table, slice, swept, Side::Back)?;
         }
         Ok(())
     }
 
-    /// Whether moving there keeps what was found and not fetched.
-    pub fn keeps_found(&self, start: i64) -> bool {
-        start >= self.start && block_boundary(self.windows, start) == self.boundary
+    /// Whether moving there keeps what was found and not fetched. Totals were copied.
+    pub fn keeps_found(&self, slices: &Slices, start: i64) -> bool {
+        self.stacks.is_unused() || self.start.is_some_and(|old_start| !self.is_new_from(slices, old_start, start))
     }
 
     /// Slices of these keys that are in the window have changed.
     pub fn repair(&mut self, slices: &Slices, table: &mut KeyedTable, changed: &[bool]) -> Result<()> {
-        if self.n_chunks_repaired > REPAIR_CHUNKS * (self.n_chunks_computed + 16) {
-            return self.compute(slices, table, self.start, None);
+        let Some(start) = self.start else { return Ok(()) };
+        if self.stacks.is_worn() {
+            return self.begin(slices, table, start, None);
         }
-        let n_before = self.n_chunks_computed;
+        let n_before = self.stacks.n_chunks_computed();
         for key in (0_u32..).zip(changed).filter(|(_, changed)| **changed).map(|(key, _)| key) {
-            self.set_front(key, None);
-            self.set_back(key, None);
+            self.present.forget(key);
+            self.totals.forget(key);
+            self.stacks.forget(key);
+            self.values.forget(key);
         }
-        self.fill(slices, table, Some(changed))?;
-        self.n_chunks_repaired += self.n_chunks_computed - n_before;
-        self.n_chunks_computed = n_before;
+        self.fill(slices, table, start, Some(changed))?;
+        self.stacks.note_repair(n_before);
         Ok(())
     }
 
-    /// A slice that is in the window is forgotten: no later window has it.
-    pub fn forget(&mut self, slices: &Slices, slice: i64) {
-        if self.holds(slice) {
-            self.leave(slices, slice);
+    /// Slices are forgotten, the first ones of all that there are: no later window has them. The table has them still.
+    pub fn forget(&mut self, slices: &Slices, table: &mut KeyedTable, gone: &[i64]) -> Result<()> {
+        let Some(start) = self.start else { return Ok(()) };
+        let gone: Vec<i64> = gone.iter().copied().filter(|slice| self.holds(*slice)).collect();
+        let stay = gone.last().map_or(start, |last| last.saturating_add(1));
+        if self.is_less_anew(slices, start, stay) {
+            self.clear();
+            return Ok(());
         }
+        gone.into_iter().try_for_each(|slice| self.leave(slices, table, slice, None))
     }
 
     /// Adds the keys of the window, those that are wanted, to what is to be fetched.
     pub fn find(&mut self, found: &mut Found, is_wanted: impl Fn(u32) -> bool) -> Result<()> {
-        let Self { present, fronts, backs, values, .. } = self;
-        values.rows.resize(fronts.len(), NO_VALUE);
-        let n_before = found.keys.len();
-        for key in present.iter().copied().filter(|key| is_wanted(*key)) {
-            let row = values.rows.get_mut(key as usize).ok_or_else(no_chunk)?;
-            if *row == NO_VALUE {
-                *row = u32::try_from(values.n_rows + found.fronts.len()).ok().filter(|row| *row < NO_VALUE).ok_or_else(too_many_values)?;
-                found.fronts.push(of_key(fronts, key));
-                found.backs.push(of_key(backs, key));
+        let Some(start) = self.start else { return Ok(()) };
+        let mut changed = Vec::new();
+        for key in self.present.keys().iter().copied().filter(|key| is_wanted(*key)) {
+            let (row, is_there) = self.values.row_of(key, found.n_computed + changed.len())?;
+            if !is_there {
+                changed.push(key);
             }
             found.keys.push(key);
-            found.rows.push(*row);
+            found.rows.push(row);
         }
-        found.windows.resize(found.windows.len() + found.keys.len() - n_before, self.start);
+        found.windows.resize(found.keys.len(), start);
+        if !changed.is_empty() {
+            found.n_computed += changed.len();
+            found.totals.resize_with(self.split.inverse.columns.len(), Vec::new);
+            found.totals.iter_mut().zip(self.totals.of(&changed)).for_each(|(column, totals)| column.push(totals));
+            self.stacks.find(&changed, &mut found.stacked);
+        }
         Ok(())
     }
 
     /// The values of the aggregates for what was found, by aggregate.
     pub fn fetch(&mut self, found: &Found) -> Result<Vec<ArrayRef>> {
-        let n_computed = found.fronts.len();
-        let merged = self.merge(&[], found.fronts.iter().zip(0..).chain(found.backs.iter().zip(0..)), n_computed)?;
-        for chunk in std::mem::take(&mut self.left) {
-            self.drop_chunk(chunk);
-        }
-        if let Some(mut accumulators) = merged.accumulators {
-            self.values.add(accumulators.values()?)?;
-        }
-        self.values.n_rows += n_computed;
-        let rows = UInt32Array::from(found.rows.clone());
-        let fetched = self.values.columns.iter().map(|column| Ok(take(column, &rows, None)?)).collect::<Result<_>>()?;
-        if self.values.n_rows > 2 * self.present.len() + DEAD_VALUES_MIN {
-            self.values.compact(&self.present)?;
-        }
+        let mut computed = self.split.inverse.values(&found.totals, found.n_computed)?;
+        computed.extend(self.stacks.values(&found.stacked)?);
+        let computed = self.split.places.iter().filter_map(|place| computed.get(*place).cloned()).collect();
+        self.values.add(found.n_computed, computed)?;
+        let fetched = self.values.take(found.rows.clone())?;
+        self.values.tidy(self.present.keys())?;
         Ok(fetched)
     }
 
     /// All that is known of the window at `start`, anew.
-    fn compute(&mut self, slices: &Slices, table: &mut KeyedTable, start: i64, swept: Swept) -> Result<()> {
-        let (windows, aggregates) = (self.windows, Arc::clone(&self.aggregates));
-        *self = Self { start, boundary: block_boundary(windows, start), ..Self::new(windows, aggregates) };
-        self.fill(slices, table, swept)
+    fn begin(&mut self, slices: &Slices, table: &mut KeyedTable, start: i64, swept: Swept) -> Result<()> {
+        self.clear();
+        self.start = Some(start);
+        self.fill(slices, table, start, swept)
     }
 
-    /// Fronts and backs of keys that have none.
-    fn fill(&mut self, slices: &Slices, table: &mut KeyedTable, swept: Swept) -> Result<()> {
-        let (start, boundary, end) = (self.start, self.boundary, self.windows.end(self.start));
+    fn clear(&mut self) {
+        for key in self.present.take() {
+            self.totals.forget(key);
+            self.values.forget(key);
+        }
+        self.stacks = self.stacks.cleared();
+        self.start = None;
+    }
+
+    /// Takes in the slices of the window for keys of which none is in it.
+    fn fill(&mut self, slices: &Slices, table: &mut KeyedTable, start: i64, swept: Swept) -> Result<()> {
+        let (boundary, end) = (self.boundary(start), self.windows.end(start));
         for slice in slices.starts(start..boundary.min(end)).rev() {
-            self.put_in_front(slices, table, slice, swept)?;
+            self.enter(slices, table, slice, swept, Side::Front)?;
         }
         for slice in slices.starts(boundary.max(start)..end) {
-            self.enter(slices, table, slice, swept)?;
+            self.enter(slices, table, slice, swept, Side::Back)?;
         }
         Ok(())
     }
 
-    fn put_in_front(&mut self, slices: &Slices, table: &mut KeyedTable, slice: i64, swept: Swept) -> Result<()> {
-        let Some((entries, keys)) = entries_of(slices, slice, swept) else { return Ok(()) };
-        let own = slices.states(table, slice, &keys)?;
-        let after: Vec<Option<At>> = keys.iter().map(|key| of_key(&self.fronts, *key)).collect();
-        // The slice is earlier than what comes after it.
-        let chunk = self.merged_chunk(&own, &after, keys.len(), true)?;
-        let in_front = self.in_front.entry(slice).or_default();
-        in_front.chunks.push(chunk);
-        in_front.after.resize(slices.keys_in(slice).len(), None);
-        for (entry, after) in entries.into_iter().zip(after) {
-            in_front.after.get_mut(entry).into_iter().for_each(|entry| *entry = Some(after));
-        }
-        for (row, key) in (0_u32..).zip(keys) {
-            self.set_front(key, Some(At { chunk, row }));
-        }
-        Ok(())
+    /// Where the stacks of a window meet. All of it is behind, if there are none.
+    fn boundary(&self, start: i64) -> i64 {
+        if self.stacks.is_unused() { i64::MIN } else { block_boundary(self.windows, start) }
     }
 
-    fn enter(&mut self, slices: &Slices, table: &mut KeyedTable, slice: i64, swept: Swept) -> Result<()> {
-        let Some((_, keys)) = entries_of(slices, slice, swept) else { return Ok(()) };
-        let own = slices.states(table, slice, &keys)?;
-        let before: Vec<Option<At>> = keys.iter().map(|key| of_key(&self.backs, *key)).collect();
-        let chunk = self.merged_chunk(&own, &before, keys.len(), false)?;
-        for (row, key) in (0_u32..).zip(keys) {
-            self.set_back(key, Some(At { chunk, row }));
-        }
-        Ok(())
+    /// Whether the window at `start` is computed anew from that at `old_start`.
+    fn is_new_from(&self, slices: &Slices, old_start: i64, start: i64) -> bool {
+        start < old_start || self.boundary(start) != self.boundary(old_start) || self.is_less_anew(slices, old_start, start)
     }
 
-    fn leave(&mut self, slices: &Slices, slice: i64) {
-        let Some(in_front) = self.in_front.remove(&slice) else { return };
-        for (key, after) in slices.keys_in(slice).iter().zip(in_front.after) {
-            if let Some(after) = after {
-                self.set_front(*key, after);
-            }
-        }
-        self.left.extend(in_front.chunks);
+    /// Whether it is less work to add the slices that stay, those from `stay` on, than to take those out that leave.
+    fn is_less_anew(&self, slices: &Slices, old_start: i64, stay: i64) -> bool {
+        let mut staying = slices.starts(stay..self.windows.end(old_start));
+        self.totals.are_kept() && slices.starts(old_start..stay).any(|_| staying.next().is_none())
     }
 
-    fn set_front(&mut self, key: u32, at: Option<At>) {
-        self.make_room(key);
-        self.fronts.get_mut(key as usize).into_iter().for_each(|front| *front = at);
-        self.values.forget(key);
-        self.note_presence(key);
-    }
-
-    fn set_back(&mut self, key: u32, at: Option<At>) {
-        self.make_room(key);
-        self.backs.get_mut(key as usize).into_iter().for_each(|back| *back = at);
-        self.values.forget(key);
-        self.note_presence(key);
-    }
-
-    fn make_room(&mut self, key: u32) {
-        let n_keys = key as usize + 1;
-        if self.fronts.len() < n_keys {
-            self.fronts.resize(n_keys, None);
-            self.backs.resize(n_keys, None);
-            self.places.resize(n_keys, u32::MAX);
-        }
-    }
-
-    /// Takes a key in among those of the window, or out.
-    fn note_presence(&mut self, key: u32) {
-        let is_present = of_key(&self.fronts, key).or(of_key(&self.backs, key)).is_some();
-        let Some(place) = self.places.get_mut(key as usize) else { return };
-        if is_present && *place == u32::MAX {
-            *place = u32::try_from(self.present.len()).unwrap_or(u32::MAX);
-            self.present.push(key);
-        } else if !is_present && *place != u32::MAX {
-            let gone = std::mem::replace(place, u32::MAX);
-            self.present.swap_remove(gone as usize);
-            if let Some(moved) = self.present.get(gone as usize)
-                && let Some(place) = self.places.get_mut(*moved as usize)
-            {
-                *place = gone;
-            }
-        }
-    }
-
-    /// A chunk of the states of a slice, each merged with what its key has beside it.
-    fn merged_chunk(&mut self, own: &[ArrayRef], beside: &[Option<At>], n_rows: usize, own_first: bool) -> Result<u32> {
-        let columns = if beside.iter().all(Option::is_none) {
-            own.to_vec()
-        } else {
-            let own_rows: Vec<Option<At>> = (0..n_rows).map(|row| at_own(row).map(Some)).collect::<Result<_>>()?;
-            let merged = if own_first {
-                self.merge(own, own_rows.iter().zip(0..).chain(beside.iter().zip(0..)), n_rows)?
-            } else {
-                self.merge(own, beside.iter().zip(0..).chain(own_rows.iter().zip(0..)), n_rows)?
-            };
-            merged.accumulators.map_or_else(|| Ok(Vec::new()), |mut accumulators| accumulators.states())?
-        };
-        self.n_chunks_computed += 1;
-        let chunk = match self.free.pop() {
-            Some(chunk) => chunk,
-            None => {
-                self.chunks.push(None);
-                u32::try_from(self.chunks.len() - 1).map_err(|_| Error::exhausted("a window of more than 4294967295 slices"))?
-            }
-        };
-        self.chunks.get_mut(chunk as usize).into_iter().for_each(|place| *place = Some(columns.clone()));
-        Ok(chunk)
-    }
-
-    fn drop_chunk(&mut self, chunk: u32) {
-        if self.chunks.get_mut(chunk as usize).and_then(Option::take).is_some() {
-            self.free.push(chunk);
-        }
-    }
-
-    /// Merges rows, in their order, each into its group; all `n_groups` have one.
-    fn merge<'a>(&self, own: &[ArrayRef], rows: impl Iterator<Item = (&'a Option<At>, usize)>, n_groups: usize) -> Result<Merged> {
-        if self.aggregates.is_empty() || n_groups == 0 {
-            return Ok(Merged { accumulators: None });
-        }
-        let mut sources: Vec<&[ArrayRef]> = vec![own];
-        let mut source_of = vec![usize::MAX; self.chunks.len()];
-        let (mut places, mut groups) = (Vec::with_capacity(2 * n_groups), Vec::with_capacity(2 * n_groups));
-        for (at, group) in rows {
-            let Some(At { chunk, row }) = at else { continue };
-            let source = if *chunk == OWN {
-                0
-            } else {
-                let source = source_of.get_mut(*chunk as usize).ok_or_else(no_chunk)?;
-                if *source == usize::MAX {
-                    *source = sources.len();
-                    sources.push(self.chunks.get(*chunk as usize).and_then(Option::as_deref).ok_or_else(no_chunk)?);
-                }
-                *source
-            };
-            places.push((source, *row as usize));
-            groups.push(group);
-        }
-        if own.is_empty() {
-            // Nothing refers to it, and it has no columns.
-            sources.remove(0);
-            places.iter_mut().for_each(|(source, _)| *source -= 1);
-        }
-        let n_columns = sources.first().map_or(0, |columns| columns.len());
-        let column = |idx: usize| {
-            let columns: Vec<&dyn Array> = sources.iter().filter_map(|columns| Some(columns.get(idx)?.as_ref())).collect();
-            Ok(interleave(&columns, &places)?)
-        };
-        let states = (0..n_columns).map(column).collect::<Result<Vec<_>>>()?;
-        let mut accumulators = Accumulators::new(&self.aggregates)?;
-        accumulators.merge(&states, &groups, n_groups)?;
-        Ok(Merged { accumulators: Some(accumulators) })
-    }
-}
-
-impl Values {
-    fn forget(&mut self, key: u32) {
-        self.rows.get_mut(key as usize).into_iter().for_each(|row| *row = NO_VALUE);
-    }
-
-    fn add(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
-        if self.n_rows == 0 {
-            self.columns = columns;
+    fn enter(&mut self, slices: &Slices, table: &mut KeyedTable, slice: i64, swept: Swept, side: Side) -> Result<()> {
+        let keys = swept_keys(slices, slice, swept);
+        if keys.is_empty() {
             return Ok(());
         }
-        let both = self.columns.iter().zip(columns);
-        self.columns = both.map(|(known, new)| Ok(concat(&[known, &new])?)).collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    /// Keeps the values of these keys alone, where they have some.
-    fn compact(&mut self, keys: &[u32]) -> Result<()> {
-        let mut kept = Vec::new();
-        for key in keys {
-            if let Some(row) = self.rows.get_mut(*key as usize).filter(|row| **row != NO_VALUE) {
-                let new = u32::try_from(kept.len()).map_err(|_| too_many_values())?;
-                kept.push(std::mem::replace(row, new));
+        let slots = slices.slots(table, slice, &keys)?;
+        let states = table.gather(&slots)?;
+        self.totals.add(&keys, &self.split.inverse.of(&states)?)?;
+        if !self.stacks.is_unused() {
+            let own = self.split.stacked.of(&states)?;
+            match side {
+                Side::Front => self.stacks.put_in_front(slice, slices.keys_in(slice), |key| is_swept(key, swept), &keys, &own)?,
+                Side::Back => self.stacks.enter(&keys, &own)?,
             }
         }
-        self.n_rows = kept.len();
-        let kept = UInt32Array::from(kept);
-        self.columns = self.columns.iter().map(|column| Ok(take(column, &kept, None)?)).collect::<Result<_>>()?;
+        for key in keys {
+            self.present.enter(key);
+            self.values.forget(key);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, slices: &Slices, table: &mut KeyedTable, slice: i64, swept: Swept) -> Result<()> {
+        let keys = swept_keys(slices, slice, swept);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        if self.totals.are_kept() {
+            let slots = slices.slots(table, slice, &keys)?;
+            let states = match self.stacks.is_unused() {
+                true => table.gather(&slots)?,
+                false => self.split.inverse.columns.iter().map(|column| table.gather_column(&slots, *column)).collect::<Result<_>>()?,
+            };
+            self.totals.subtract(&keys, &states)?;
+        }
+        self.stacks.leave(slice, slices.keys_in(slice));
+        for key in keys {
+            if self.present.leave(key) {
+                self.totals.check_gone(key)?;
+            }
+            self.values.forget(key);
+        }
         Ok(())
     }
 }
 
-/// None where there is nothing to compute.
-struct Merged {
-    accumulators: Option<Accumulators>,
+impl Split {
+    fn of(aggregates: &Aggregates) -> Result<Self> {
+        let (mut inverse, mut stacked) = (Part::default(), Part::default());
+        let mut places = Vec::new();
+        let mut n_columns = 0;
+        for aggregate in aggregates.iter() {
+            let has_inverse = can_subtract(aggregate)?;
+            let part = if has_inverse { &mut inverse } else { &mut stacked };
+            places.push((has_inverse, part.aggregates.len()));
+            part.aggregates.push(Arc::clone(aggregate));
+            for state in aggregate.state_fields().map_err(from_datafusion)? {
+                part.columns.push(n_columns);
+                part.states.push(state);
+                n_columns += 1;
+            }
+        }
+        let n_inverse = inverse.aggregates.len();
+        let place = |(has_inverse, place)| if has_inverse { place } else { n_inverse + place };
+        Ok(Self { inverse, stacked, places: places.into_iter().map(place).collect() })
+    }
 }
 
-/// Stands for the columns that are merged with others.
-const OWN: u32 = u32::MAX;
+impl Part {
+    /// Their columns of states.
+    fn of(&self, states: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let column = |column: &usize| states.get(*column).map(Arc::clone);
+        let columns: Option<_> = self.columns.iter().map(column).collect();
+        columns.ok_or_else(|| Error::internal("slices of windows without all state columns"))
+    }
 
-fn at_own(row: usize) -> Result<At> {
-    let row = u32::try_from(row).map_err(|_| Error::exhausted("a slice of a window has more than 4294967295 keys"))?;
-    Ok(At { chunk: OWN, row })
+    /// The values of groups whose states are in pieces, by column.
+    fn values(&self, states: &[Vec<ArrayRef>], n_groups: usize) -> Result<Vec<ArrayRef>> {
+        if self.aggregates.is_empty() || n_groups == 0 {
+            return Ok(Vec::new());
+        }
+        let whole = |pieces: &Vec<ArrayRef>| Ok(concat(&pieces.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?);
+        let states = states.iter().map(whole).collect::<Result<Vec<_>>>()?;
+        let mut accumulators = Accumulators::new(&self.aggregates)?;
+        accumulators.merge(&states, &(0..n_groups).collect::<Vec<_>>(), n_groups)?;
+        accumulators.values()
+    }
 }
 
-fn of_key(all: &[Option<At>], key: u32) -> Option<At> {
-    all.get(key as usize).copied().flatten()
+/// The keys of a slice that are swept.
+fn swept_keys(slices: &Slices, slice: i64, swept: Swept) -> Vec<u32> {
+    let keys = slices.keys_in(slice).iter().copied();
+    if swept.is_none() { keys.collect() } else { keys.filter(|key| is_swept(*key, swept)).collect() }
 }
 
-/// The entries of a slice that are swept, and their keys; none if there is none.
-fn entries_of(slices: &Slices, slice: i64, swept: Swept) -> Option<(Vec<usize>, Vec<u32>)> {
-    let keys = slices.keys_in(slice);
-    let is_swept = |key: u32| swept.is_none_or(|swept| swept.get(key as usize).copied().unwrap_or(false));
-    let (entries, keys): (Vec<_>, Vec<_>) = keys.iter().copied().enumerate().filter(|(_, key)| is_swept(*key)).unzip();
-    (!keys.is_empty()).then_some((entries, keys))
+fn is_swept(key: u32, swept: Swept) -> bool {
+    swept.is_none_or(|swept| swept.get(key as usize).copied().unwrap_or(false))
 }
 
-/// The boundary of blocks in a window: its start, or the only one inside. Blocks are as long as a window, rounded up to whole slides,
-/// so that they begin where windows do.
-fn block_boundary(windows: TimeWindows, start: i64) -> i64 {
-    let slide = windows.slide_us();
-    let n_slides = windows.length_us() / slide + i64::from(windows.length_us() % slide > 0);
-    let block = slide.saturating_mul(n_slides);
-    let rest = start.saturating_sub(windows.offset_us()).rem_euclid(block);
-    if rest == 0 { start } else { start.saturating_sub(rest).saturating_add(block) }
-}
-
-fn too_many_values() -> Error {
-    Error::exhausted("one task gives windows with more than 4294967294 rows").hint("run the query with a higher parallelism")
-}
-
-fn no_chunk() -> Error {
-    Error::internal("a window refers to states that are gone")
-}
+#[cfg(test)]
+mod tests;
