@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 use async_trait::async_trait;
 
 use crate::clock::Clock;
@@ -144,6 +144,13 @@ pub trait Connector: Send + Sync + fmt::Debug {
         &[]
     }
 
+    /// The columns that are a record of its source, as its reader gives them even where the source's schema lacks one: a dead letter of
+    /// a row keeps them, whatever the query reads. `None` if a record is no more than what its columns say.
+    fn record_columns(&self, format: &str) -> Option<Fields> {
+        let _ = format;
+        None
+    }
+
     /// A source. Checks options; may read to infer a schema, but starts nothing.
     async fn source(&self, request: SourceRequest) -> Result<Box<dyn Source>> {
         Err(Error::unsupported(format!("format '{}' cannot be read", request.format)))
@@ -206,6 +213,11 @@ impl ConnectorRegistry {
     /// The task's half of a source.
     pub fn reader(&self, spec: &ReaderSpec) -> Result<Arc<dyn SplitReader>> {
         self.by_name(&spec.connector)?.reader(spec)
+    }
+
+    /// See [`Connector::record_columns`].
+    pub fn record_columns(&self, spec: &ReaderSpec) -> Result<Option<Fields>> {
+        Ok(self.by_name(&spec.connector)?.record_columns(&spec.format))
     }
 
     /// The task's half of a sink.

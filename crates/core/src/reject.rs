@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, RecordBatch, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
@@ -69,6 +69,12 @@ impl RejectedRecord {
             Field::new("position", DataType::Int64, true),
             Field::new("batch_id", DataType::Int64, false),
         ]))
+    }
+
+    /// The schema with the columns of a source's records behind the others, which may all be null.
+    pub fn schema_with<'a>(record: impl IntoIterator<Item = &'a FieldRef>) -> SchemaRef {
+        let record = record.into_iter().map(|field| Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
+        Arc::new(Schema::new(Self::schema().fields().iter().cloned().chain(record).collect::<Vec<_>>()))
     }
 
     /// Rejected records as a batch of [`Self::schema`].

@@ -18,7 +18,7 @@ use millstream_state::store::StateMemory;
 use crate::batch::{BatchFacts, BatchReport, BatchWatermarks};
 use crate::error::from_datafusion;
 use crate::physical::source_table::{as_source_table, source_tables};
-use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits, guard_rows};
+use crate::physical::{PhysicalPlans, SinkExec, SplitsBySource, fill_splits, guard_rows, keep_records};
 use crate::runner::{LocalRunner, MAIN_SINK, StageRunner};
 use crate::table_gate::TableGates;
 
@@ -182,13 +182,14 @@ impl Engine {
     pub async fn guarded_plan(&self, plan: &LogicalPlan, row_errors: RowErrors) -> Result<Arc<dyn ExecutionPlan>> {
         let physical = self.plans.plan(plan).await?;
         if row_errors == RowErrors::Fail {
-            return Ok(physical);
+            return keep_records(physical, &self.registry);
         }
         let providers = source_tables(plan)?;
         let tables = providers.iter().map(as_source_table).collect::<Result<Vec<_>>>()?;
         let is_streaming = tables.iter().any(|table| table.is_streaming());
         let guarded = tables.into_iter().filter(|table| table.is_streaming() == is_streaming);
-        guard_rows(&physical, &guarded.map(|table| (table.name().to_owned(), table.description().to_owned())).collect())
+        let guarded = guarded.map(|table| (table.name().to_owned(), table.description().to_owned())).collect();
+        keep_records(guard_rows(&physical, &guarded)?, &self.registry)
     }
 
     /// Runs a plan over finished data into a sink, as batch 0 of a query of its own. Gives the rows written.

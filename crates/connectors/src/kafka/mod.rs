@@ -39,6 +39,7 @@ mod transaction;
 
 use std::sync::Arc;
 
+use arrow::datatypes::Fields;
 use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
@@ -73,6 +74,10 @@ impl Connector for KafkaConnector {
 
     fn source_options(&self, _format: &str) -> Vec<OptionSpec> {
         options::source_options()
+    }
+
+    fn record_columns(&self, _format: &str) -> Option<Fields> {
+        Some(rows::record_columns())
     }
 
     async fn source(&self, request: SourceRequest) -> Result<Box<dyn Source>> {

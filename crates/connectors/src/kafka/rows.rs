@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use millstream_core::{Error, Result};
-use rdkafka::message::{Headers, Message, Timestamp};
+use rdkafka::message::{Header, Headers, Message, Timestamp};
 
 /// Text and bytes of a batch at most, far below what 32 bit offsets of a column reach: one record has at most 2 GB.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -36,6 +36,21 @@ pub(super) fn schema(includes_headers: bool) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The key of a field's metadata that marks headers whose names are taken as they come.
+const LENIENT: &str = "millstream.lenient";
+
+/// The columns that are a record, for its dead letter.
+pub(super) fn record_columns() -> Fields {
+    let schema = schema(true);
+    let named = ["topic", "partition", "offset", "timestamp", "key", "value", "headers"].into_iter();
+    let fields = named.filter_map(|name| schema.field_with_name(name).ok()).map(|field| match field.name().as_str() {
+        // Who did not ask for headers is not to be stopped by one that cannot be read.
+        "headers" => field.clone().with_metadata([(LENIENT.to_owned(), String::new())].into()),
+        _ => field.clone(),
+    });
+    fields.collect()
+}
+
 /// A batch in the making.
 pub(super) struct Rows {
     schema: SchemaRef,
@@ -53,7 +68,7 @@ enum Column {
     Offset(Int64Builder),
     Timestamp(TimestampMicrosecondBuilder),
     TimestampType(Int32Builder),
-    Headers(ListBuilder<StructBuilder>),
+    Headers { rows: ListBuilder<StructBuilder>, is_lenient: bool },
 }
 
 impl Rows {
@@ -68,7 +83,10 @@ impl Rows {
                 "offset" => Column::Offset(Int64Builder::new()),
                 "timestamp" => Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
                 "timestampType" => Column::TimestampType(Int32Builder::new()),
-                "headers" => Column::Headers(ListBuilder::new(StructBuilder::from_fields(HEADER.clone(), 0))),
+                "headers" => Column::Headers {
+                    rows: ListBuilder::new(StructBuilder::from_fields(HEADER.clone(), 0)),
+                    is_lenient: field.metadata().contains_key(LENIENT),
+                },
                 other => return Err(Error::internal(format!("records of Kafka have no column '{other}'"))),
             })
         });
@@ -122,7 +140,7 @@ impl Column {
                 Timestamp::CreateTime(_) => 0,
                 Timestamp::LogAppendTime(_) => 1,
             }),
-            Self::Headers(column) => return push_headers(column, topic, message),
+            Self::Headers { rows, is_lenient } => return push_headers(rows, *is_lenient, topic, message),
         }
         Ok(0)
     }
@@ -134,7 +152,7 @@ impl Column {
             Self::Partition(column) | Self::TimestampType(column) => Arc::new(column.finish()),
             Self::Offset(column) => Arc::new(column.finish()),
             Self::Timestamp(column) => Arc::new(column.finish()),
-            Self::Headers(column) => Arc::new(column.finish()),
+            Self::Headers { rows, .. } => Arc::new(rows.finish()),
         }
     }
 }
@@ -144,8 +162,9 @@ fn push_bytes(column: &mut BinaryBuilder, bytes: Option<&[u8]>) -> usize {
     bytes.map_or(0, <[u8]>::len)
 }
 
-/// Headers in their order; null for a record without any, as in Spark.
-fn push_headers(column: &mut ListBuilder<StructBuilder>, topic: &str, message: &impl Message) -> Result<usize> {
+/// Headers in their order; null for a record without any, as in Spark. Where that is wanted, one whose name is no UTF-8 is there without
+/// its name and value, which the client does not give.
+fn push_headers(column: &mut ListBuilder<StructBuilder>, is_lenient: bool, topic: &str, message: &impl Message) -> Result<usize> {
     let Some(headers) = message.headers() else {
         column.append(false);
         return Ok(0);
@@ -153,11 +172,15 @@ fn push_headers(column: &mut ListBuilder<StructBuilder>, topic: &str, message: &
     let mut n_bytes = 0;
     for nth in 0..headers.count() {
         // The client panics at a name that is no UTF-8, and anyone may have written the record.
-        let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(nth))).map_err(|_| {
-            let place = format!("{topic}-{} at offset {}", message.partition(), message.offset());
-            Error::data(format!("a header of the record of {place} has a name that is not UTF-8"))
-                .hint("read without option includeHeaders")
-        })?;
+        let header = match catch_unwind(AssertUnwindSafe(|| headers.try_get(nth))) {
+            Ok(header) => header,
+            Err(_) if is_lenient => Some(Header { key: "\u{fffd}", value: None }),
+            Err(_) => {
+                let place = format!("{topic}-{} at offset {}", message.partition(), message.offset());
+                return Err(Error::data(format!("a header of the record of {place} has a name that is not UTF-8"))
+                    .hint("read without option includeHeaders"));
+            }
+        };
         let Some(header) = header else { continue };
         n_bytes += header.key.len() + header.value.map_or(0, <[u8]>::len);
         let entry = column.values();

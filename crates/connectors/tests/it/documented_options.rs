@@ -16,7 +16,7 @@ would be printed, and stored nowhere. This page is made from what the code check
 
 | option | meaning |
 |---|---|
-| `deadLetterPath` | bad records go to a Parquet table here, instead of what the parse mode says; with `rowErrors 'deadLetter'` also rows on which an expression fails. On an object store it is reached with the source's options |
+| `deadLetterPath` | bad records go to a Parquet table here, instead of what the parse mode says; with `rowErrors 'deadLetter'` also rows on which an expression fails. Of rows from Kafka the table has `topic`, `partition`, `offset`, `timestamp`, `key`, `value` and `headers` of the record, whatever the query reads. On an object store it is reached with the source's options |
 | `refreshInterval` | the static side of a join is resolved again so often, and when a local file of it is not as it was, default never. What it was resolved to is recorded with each batch: a batch that runs again after a crash joins with the same files, or says which of them changed. Of a materialized view in a job that does not end: it is computed so often, and a stream of the job that joins it joins with what it holds then |
 | `idleTimeout` | of a stream: silent for so long, its event time holds the watermark of the query back no more (policy `min`), until it gives something again; default never. Time in which the query does not run is no silence |
 | `maxFutureSkew` | of a stream with a watermark: a row whose event time is further ahead of the batch's clock does not move the watermark and goes to the dead-letter table, with all columns of the stream and, where it is known, the place it was read from (without a table it is dropped), counted as `numRowsFromTheFuture` in the sink's metrics; default: rows may be ahead as far as they are |

@@ -27,7 +27,7 @@ use super::row_guard::RowGuardSpec;
 use super::source_filter::SourceFilter;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
-use super::{DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, SinkExec, SmallChunksExec, SourceExec};
+use super::{DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, RowRecordExec, SinkExec, SmallChunksExec, SourceExec};
 use crate::error::{from_datafusion, to_datafusion};
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -58,6 +58,10 @@ enum Node {
         writer: WriterWire,
     },
     RowPosition,
+    RowRecord {
+        n_columns: usize,
+        record: Vec<usize>,
+    },
     ReadToEnd,
     SmallChunks {
         rows_max: usize,
@@ -206,6 +210,7 @@ impl PlanCodec {
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::RowPosition => Arc::new(RowPositionExec::new(input)),
+            Node::RowRecord { n_columns, record } => Arc::new(RowRecordExec::new(input, n_columns, record)),
             Node::ReadToEnd => Arc::new(ReadToEndExec::new(input)),
             Node::SmallChunks { rows_max } => Arc::new(SmallChunksExec::new(input, rows_max)),
             Node::Stateful { operator } => operator.over(&[input])?,
@@ -258,6 +263,10 @@ fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
     }
     if plan.is::<RowPositionExec>() {
         return Ok(Node::RowPosition);
+    }
+    if let Some(record) = plan.downcast_ref::<RowRecordExec>() {
+        let (n_columns, record) = record.parts();
+        return Ok(Node::RowRecord { n_columns, record: record.to_vec() });
     }
     if plan.is::<ReadToEndExec>() {
         return Ok(Node::ReadToEnd);

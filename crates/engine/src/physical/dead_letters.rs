@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StructArray, new_null_array};
+use arrow::compute::cast;
 use millstream_core::{RejectedRecord, Result};
 
 use super::side_table::{SideTable, SideWriter};
@@ -20,10 +22,20 @@ impl DeadLetterWriter {
         SideWriter::new(target, scope, writer_no, partition).map(Self)
     }
 
-    /// Stages records that came from `source`.
-    pub(super) async fn write(&mut self, records: &[RejectedRecord], source: &str) -> Result<()> {
-        let rows = RejectedRecord::to_batch(records, source, self.0.scope().facts.batch_id)?;
-        self.0.write(rows).await
+    /// Stages letters of rows that came from `source`; `records`: what those were made of ([`RECORD`](super::row_record::RECORD)),
+    /// where it is known.
+    pub(super) async fn write(&mut self, letters: &[RejectedRecord], source: &str, records: Option<&ArrayRef>) -> Result<()> {
+        let letters = RejectedRecord::to_batch(letters, source, self.0.scope().facts.batch_id)?;
+        let schema = self.0.schema();
+        let records = records.and_then(|records| records.as_struct_opt());
+        let mut columns = letters.columns().to_vec();
+        for field in schema.fields().iter().skip(columns.len()) {
+            columns.push(match records.and_then(|records: &StructArray| records.column_by_name(field.name())) {
+                Some(column) => cast(column, field.data_type())?,
+                None => new_null_array(field.data_type(), letters.num_rows()),
+            });
+        }
+        self.0.write(RecordBatch::try_new(schema, columns)?).await
     }
 
     /// The task has ended well: reports what was staged.

@@ -18,11 +18,13 @@ use futures::StreamExt;
 use millstream_core::{ConnectorRegistry, RejectedRecord, Result};
 use serde::{Deserialize, Serialize};
 
+use super::carry::{Carried, carry, without_last_column};
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
 use super::event_time::event_times_us;
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
 use super::row_guard::row_as_json;
-use super::row_position::{POSITION, carry, without_position};
+use super::row_position::POSITION;
+use super::row_record::RECORD;
 use crate::batch::BatchScope;
 use crate::error::{from_datafusion, to_datafusion};
 use crate::stream::progress::event_timestamp;
@@ -95,6 +97,7 @@ impl Operator for FutureGuard {
         Ok(rows_of_run(GuardRun {
             event_time_idx: input.schema().index_of(&self.spec.event_time)?,
             position_idx: input.schema().index_of(POSITION).ok(),
+            record_idx: input.schema().index_of(RECORD).ok(),
             latest_us: task.scope.facts.clock_us.saturating_add(self.spec.max_skew_us),
             input: task.rows_of(input)?,
             letters: letters.transpose()?,
@@ -110,6 +113,8 @@ struct GuardRun {
     event_time_idx: usize,
     /// The last column, if it is there.
     position_idx: Option<usize>,
+    /// Behind the columns of the row.
+    record_idx: Option<usize>,
     /// The last event time that may pass.
     latest_us: i64,
     letters: Option<DeadLetterWriter>,
@@ -156,9 +161,9 @@ pub fn keep_positions_of_future_rows(plan: Arc<dyn ExecutionPlan>, registry: &Co
         if input.schema().index_of(POSITION).is_ok() {
             return Ok(Transformed::no(node));
         }
-        let Some(carried) = carry(input, registry).map_err(to_datafusion)? else { return Ok(Transformed::no(node)) };
+        let Some(carried) = carry(Carried::Position, input, registry).map_err(to_datafusion)? else { return Ok(Transformed::no(node)) };
         let guard = FutureGuardExec::new(carried, operator.spec.clone(), operator.dead_letters.clone());
-        Ok(Transformed::yes(without_position(Arc::new(guard)).map_err(to_datafusion)?))
+        Ok(Transformed::yes(without_last_column(Arc::new(guard)).map_err(to_datafusion)?))
     });
     kept.map(|kept| kept.data).map_err(from_datafusion)
 }
@@ -191,8 +196,9 @@ impl GuardRun {
         let times = event_times_us(rows.column(self.event_time_idx))?;
         let mut rows = rows.clone();
         let places = Places::of(self.position_idx.map(|idx| rows.remove_column(idx)));
+        let records = self.record_idx.map(|idx| rows.remove_column(idx));
         let clock = event_timestamp(self.scope.facts.clock_us.div_euclid(1000));
-        let records: Vec<_> = times
+        let letters_of_rows: Vec<_> = times
             .iter()
             .enumerate()
             .map(|(row, time)| {
@@ -205,6 +211,6 @@ impl GuardRun {
                 RejectedRecord::new(&raw, error, origin.unwrap_or(self.spec.origin.as_str()), position)
             })
             .collect();
-        letters.write(&records, &self.spec.sources).await
+        letters.write(&letters_of_rows, &self.spec.sources, records.as_ref()).await
     }
 }

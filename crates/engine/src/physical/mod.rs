@@ -9,11 +9,13 @@
 //!       RowGuardExec    sets aside the rows on which the expressions below it fail (rowErrors 'deadLetter')
 //!       RowFactExec     appends the batch's clock (current_timestamp), random numbers, numbers of rows
 //!       RowPositionExec numbers the rows of each file, for late rows
+//!       RowRecordExec   keeps the record that each row was made of, for dead letters
 //!         SourceExec    split rows -> rows, by the connector's SplitReader
 //!           DataSourceExec (memory): one row per split; refilled for every batch, nothing is planned again
 //! ```
 //! Each is an [`Operator`], which [`OperatorExec`] shows to DataFusion.
 
+pub mod carry;
 pub mod codec;
 mod computed_once;
 pub mod dead_letters;
@@ -28,6 +30,7 @@ pub mod read_to_end;
 pub mod row_fact;
 pub mod row_guard;
 pub mod row_position;
+pub mod row_record;
 pub mod side_table;
 pub mod sink_exec;
 pub mod small_chunks;
@@ -48,6 +51,7 @@ pub use read_to_end::{ReadToEndExec, read_streams_to_their_end};
 pub use row_fact::RowFactExec;
 pub use row_guard::{RowGuardExec, guard_rows};
 pub use row_position::RowPositionExec;
+pub use row_record::{RowRecordExec, keep_records};
 pub use side_table::SideTable;
 pub use sink_exec::SinkExec;
 pub use small_chunks::SmallChunksExec;

@@ -2,14 +2,12 @@
 //!
 //! ```text
 //!   LateRowsExec          asks (`lateRowsPath`), and so does FutureGuardExec with a table; above it the column is cut off
-//!     ... operators that pass rows on: the column goes with them ([`carry`])
+//!     ... operators that pass rows on: the column goes with them ([`carry`](super::carry))
 //!       RowPositionExec   counts the rows of each block of a file     or   SourceExec   asks the reader (`RowPlaces`)
 //!         SourceExec      reads `_metadata`, too
 //! ```
 //! Rows that were aggregated or joined with another stream, or that a function with state made, have no position. Nothing is read
 //! or made without an asker.
-
-mod carry;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -17,16 +15,15 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder, StructArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
-use millstream_core::{Error, Result, RowPlaces};
+use millstream_core::connector::HIDDEN_FIELD;
+use millstream_core::{ConnectorRegistry, Error, Result, RowPlaces};
 
+use super::SourceExec;
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
 use crate::error::from_datafusion;
-
-pub use carry::carry;
 
 /// The column's name.
 pub const POSITION: &str = "__position";
@@ -51,16 +48,37 @@ pub(super) fn position_field() -> Field {
     Field::new(POSITION, DataType::Struct(FIELDS.clone()), true)
 }
 
-/// The same rows without their last column.
-pub fn without_position(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = plan.schema();
-    let columns = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(idx, field)| ProjectionExpr { expr: Arc::new(Column::new(field.name(), idx)), alias: field.name().clone() });
-    let n_columns = schema.fields().len().saturating_sub(1);
-    Ok(Arc::new(ProjectionExec::try_new(columns.take(n_columns).collect::<Vec<_>>(), plan).map_err(from_datafusion)?))
+/// A stream: over files the reader says the file, other readers say where rows stand by themselves.
+pub(super) fn position_of_source(
+    source: &SourceExec,
+    plan: &Arc<dyn ExecutionPlan>,
+    registry: &ConnectorRegistry,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let mut spec = source.spec().clone();
+    let hidden = spec.schema.fields().iter().position(|field| field.metadata().contains_key(HIDDEN_FIELD));
+    let children = plan.children();
+    let (true, [splits]) = (source.is_streaming(), children.as_slice()) else { return Ok(None) };
+    let numbered: Arc<dyn ExecutionPlan> = match hidden {
+        None => Arc::new(source.with_positions(true).filtered(None)),
+        Some(hidden) => {
+            let mut columns = spec.projection.take().unwrap_or_else(|| (0..spec.schema.fields().len()).collect());
+            columns.push(hidden);
+            spec.projection = Some(columns);
+            let reader = registry.reader(&spec)?;
+            let (name, dead_letters) = (source.source_name().to_owned(), source.dead_letters().cloned());
+            let unfiltered = SourceExec::new(name, spec, reader, dead_letters, Arc::clone(splits)).streaming(true);
+            Arc::new(RowPositionExec::new(Arc::new(unfiltered)))
+        }
+    };
+    filtered_as(source, numbered).map(Some)
+}
+
+/// All rows of a source, of which those go on that meet its filter.
+pub(super) fn filtered_as(source: &SourceExec, rows: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(match source.filter() {
+        Some(filter) => Arc::new(FilterExec::try_new(Arc::clone(filter.predicate()), rows).map_err(from_datafusion)?),
+        None => rows,
+    })
 }
 
 /// The positions of rows that are not of files.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use millstream_core::{ConnectorRegistry, Error, Result, Sink, TaskId, TaskWriter, WriterFactory, WriterSpec};
 
@@ -56,6 +57,11 @@ impl SideWriter {
     /// The run.
     pub(super) fn scope(&self) -> &BatchScope {
         &self.scope
+    }
+
+    /// The table's columns.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.target.spec.schema)
     }
 
     /// Stages rows.

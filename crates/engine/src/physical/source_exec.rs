@@ -292,7 +292,7 @@ impl SplitRun {
 
     async fn set_aside(&mut self, rejected: &[RejectedRecord]) -> Result<()> {
         match &mut self.letters {
-            Some(letters) => letters.write(rejected, &self.name).await,
+            Some(letters) => letters.write(rejected, &self.name, None).await,
             None => Err(millstream_core::Error::internal(format!("source '{}' rejected records without a dead-letter table", self.name))),
         }
     }

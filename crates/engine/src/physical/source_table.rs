@@ -62,11 +62,11 @@ impl SourceTable {
                 if registry.is_file_format(&request.format) {
                     request.options.set("deadLetter", "true");
                 }
-                let parquet = registry.for_format("parquet")?;
+                let (connector, parquet) = (registry.for_format(&request.format)?, registry.for_format("parquet")?);
                 let sink = SinkRequest {
                     format: "parquet".to_owned(),
                     options: request.options.only(parquet.store_options()).with("path", path),
-                    schema: RejectedRecord::schema(),
+                    schema: RejectedRecord::schema_with(connector.record_columns(&request.format).iter().flatten()),
                     partition_by: Vec::new(),
                     query_name: None,
                     output_mode: Some(OutputMode::Append),

@@ -12,6 +12,8 @@ use millstream_state::store::{Role, widens};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::runner::MAIN_SINK;
+
 /// What a restart compares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobDescription {
@@ -35,9 +37,13 @@ impl JobDescription {
         describe_changes("source", &before.sources, &self.sources, &mut changes);
         let writes_files = self.sinks.values().any(|identity| identity.get(COLUMNS).is_some());
         match rule {
-            ColumnRule::Same => describe_changes("sink", &before.sinks, &self.sinks, &mut changes),
+            // Which columns a side table has is not the query's affair: a later version of ours may write more of them.
+            ColumnRule::Same => {
+                let is_side = |name: &str| name != MAIN_SINK;
+                describe_changes("sink", &without_columns(&before.sinks, is_side), &without_columns(&self.sinks, is_side), &mut changes);
+            }
             ColumnRule::MayGrow | ColumnRule::MayChange => {
-                describe_changes("sink", &without_columns(&before.sinks), &without_columns(&self.sinks), &mut changes)
+                describe_changes("sink", &without_columns(&before.sinks, |_| true), &without_columns(&self.sinks, |_| true), &mut changes);
             }
         }
         let may_be = match rule {
@@ -79,10 +85,13 @@ pub enum ColumnRule {
 /// Where the identity of a sink says which columns it writes.
 const COLUMNS: &str = "columns";
 
-fn without_columns(sinks: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+/// The sinks, without the columns of those that `is_of` names.
+fn without_columns(sinks: &BTreeMap<String, Value>, is_of: impl Fn(&str) -> bool) -> BTreeMap<String, Value> {
     let mut sinks = sinks.clone();
-    for identity in sinks.values_mut().filter_map(Value::as_object_mut) {
-        identity.remove(COLUMNS);
+    for (_, identity) in sinks.iter_mut().filter(|(name, _)| is_of(name)) {
+        if let Some(identity) = identity.as_object_mut() {
+            identity.remove(COLUMNS);
+        }
     }
     sinks
 }

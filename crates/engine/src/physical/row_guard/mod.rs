@@ -17,8 +17,8 @@ mod steps;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
@@ -34,6 +34,7 @@ pub use steps::is_fallible;
 
 use super::dead_letters::{DeadLetterWriter, DeadLetters};
 use super::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run};
+use super::row_record::RECORD;
 use crate::batch::BatchScope;
 use crate::error::from_datafusion;
 
@@ -102,8 +103,10 @@ impl Operator for RowGuardOperator {
 
     fn execute(&self, [guarded]: &[Arc<dyn ExecutionPlan>; 1], task: OperatorTask) -> Result<OperatorRows> {
         let (spec, dead_letters) = (self.spec.clone(), self.dead_letters.clone());
+        let input = steps::below(guarded, spec.depth)?;
         Ok(rows_of_run(GuardRun {
-            input: task.rows_of(steps::below(guarded, spec.depth)?)?,
+            record_idx: input.schema().index_of(RECORD).ok(),
+            input: task.rows_of(input)?,
             steps: steps::steps_of(guarded, spec.depth)?,
             letters: DeadLetterWriter::new(dead_letters, Arc::clone(&task.scope), spec.writer_no, task.partition)?,
             schema: task.schema,
@@ -117,6 +120,8 @@ impl Operator for RowGuardOperator {
 /// One task's walk over the chunks of its input.
 struct GuardRun {
     input: SendableRecordBatchStream,
+    /// Where the input says what record a row was made of.
+    record_idx: Option<usize>,
     steps: Vec<RowStep>,
     schema: SchemaRef,
     spec: RowGuardSpec,
@@ -131,8 +136,9 @@ impl OperatorRun for GuardRun {
             let Passed { rows, failed } = pass(&self.steps, chunk.map_err(from_datafusion)?)?;
             if !failed.is_empty() {
                 self.n_set_aside += failed.len() as u64;
-                let records: Vec<_> = failed.iter().map(|(row, error)| self.dead_letter(row, error)).collect();
-                self.letters.write(&records, &self.spec.sources).await?;
+                let letters: Vec<_> = failed.iter().map(|(row, error)| self.dead_letter(row, error)).collect();
+                let records = self.records_of(&failed)?;
+                self.letters.write(&letters, &self.spec.sources, records.as_ref()).await?;
             }
             match rows.as_slice() {
                 [] => {}
@@ -151,6 +157,13 @@ impl OperatorRun for GuardRun {
 }
 
 impl GuardRun {
+    /// The records that rows were made of, if the input says it.
+    fn records_of(&self, failed: &[(RecordBatch, Error)]) -> Result<Option<ArrayRef>> {
+        let Some(idx) = self.record_idx else { return Ok(None) };
+        let records = failed.iter().filter_map(|(row, _)| row.columns().get(idx)).map(|record| record as &dyn Array);
+        Ok(Some(concat(&records.collect::<Vec<_>>())?))
+    }
+
     fn dead_letter(&self, row: &RecordBatch, error: &Error) -> RejectedRecord {
         let class = error.error_class().map(|class| format!("[{class}] ")).unwrap_or_default();
         RejectedRecord::new(&row_as_json(row, &self.spec.columns), format!("{class}{}", error.message()), self.spec.origin.as_str(), None)
@@ -189,7 +202,7 @@ fn is_fault_of_a_row(error: &Error) -> bool {
     error.kind() == ErrorKind::Data
 }
 
-/// The row as a JSON object of the columns that the query uses: behind them may stand one that is nobody's (its position).
+/// The row as a JSON object of the columns that the query uses: behind them may stand others (its record, its position).
 pub(super) fn row_as_json(row: &RecordBatch, columns: &[String]) -> Vec<u8> {
     let schema = row.schema();
     let fields = schema.fields().iter().zip(columns).map(|(field, name)| field.as_ref().clone().with_name(name));

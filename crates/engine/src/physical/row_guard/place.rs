@@ -99,7 +99,11 @@ impl Placer<'_> {
             let placed = self.place(child)?;
             children.push(placed.plan);
             sources.extend(placed.sources);
-            dead_letters = dead_letters.or(placed.dead_letters);
+            // Where rows of several sources meet, the table with the most to say has a place for the records of all.
+            let n_columns = |letters: &Option<DeadLetters>| letters.as_ref().map_or(0, |letters| letters.spec.schema.fields().len());
+            if n_columns(&placed.dead_letters) > n_columns(&dead_letters) {
+                dead_letters = placed.dead_letters;
+            }
         }
         if dead_letters.is_some() {
             refuse_what_fails(plan)?;

@@ -24,10 +24,12 @@ use super::window_key::{earliest_ends_us, latest_ends_us};
 use crate::batch::BatchScope;
 use crate::error::from_datafusion;
 use crate::physical::SideTable;
+use crate::physical::carry::{Carried, carry, without_last_column};
 use crate::physical::event_time::event_times_us;
 use crate::physical::late_table::{KeptLateRows, LateRowsWriter, LateTable, Missed};
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, in_input_order, rows_of_run};
-use crate::physical::row_position::{POSITION, carry, without_position};
+use crate::physical::row_position::POSITION;
+use crate::physical::row_record::RECORD;
 
 /// Drops and counts late rows. See the module's documentation.
 pub type LateRowsExec = OperatorExec<LateRows>;
@@ -115,8 +117,8 @@ fn keep(plan: &Arc<dyn ExecutionPlan>, kept_in: &KeptIn<'_>, n_operators: &mut u
     }
     let children = children.into_iter().map(|child| keep(child, kept_in, n_operators)).collect::<Result<Vec<_>>>()?;
     match (plan.downcast_ref::<LateRowsExec>(), children.as_slice()) {
-        (Some(late), [input]) => match carry(input, kept_in.registry)? {
-            Some(carried) => without_position(keeping(late, carried, kept_in, n_operators)),
+        (Some(late), [input]) => match carry(Carried::Position, input, kept_in.registry)? {
+            Some(carried) => without_last_column(keeping(late, carried, kept_in, n_operators)),
             None => Ok(keeping(late, Arc::clone(input), kept_in, n_operators)),
         },
         _ => replace_children_if_necessary(Arc::clone(plan), children).map_err(from_datafusion),
@@ -156,6 +158,7 @@ impl Operator for LateRows {
         Ok(rows_of_run(LateRowsRun {
             event_time_idx: input.schema().index_of(&self.event_time)?,
             position_idx: input.schema().index_of(POSITION).ok(),
+            record_idx: input.schema().index_of(RECORD).ok(),
             late_row_idx: input.schema().index_of(LATE_ROW).ok(),
             once_per_row_idx: self.once_per_row.as_ref().map(|column| input.schema().index_of(column)).transpose()?,
             windows: self.windows,
@@ -175,6 +178,8 @@ struct LateRowsRun {
     once_per_row_idx: Option<usize>,
     /// The last column, if it is there.
     position_idx: Option<usize>,
+    /// What dead letters are told, behind the columns of the row.
+    record_idx: Option<usize>,
     windows: Option<TimeWindows>,
     /// The row as the user knows it.
     late_row_idx: Option<usize>,
@@ -240,6 +245,7 @@ impl LateRowsRun {
         let times = filter(times_us, kept)?.as_primitive::<Int64Type>().clone();
         let mut rows = filter_record_batch(chunk, kept)?;
         let positions = self.position_idx.map(|idx| rows.remove_column(idx));
+        self.record_idx.map(|idx| rows.remove_column(idx));
         let rows = match self.late_row_idx.and_then(|idx| rows.columns().get(idx)?.as_struct_opt()) {
             Some(late_rows) => late_rows.into(),
             None => rows,

@@ -57,3 +57,14 @@ fn a_query_that_remembers_may_give_more_columns_and_wider_ones_where_no_files_ar
     assert!(with(&wider, files("a")).check_change(&table, ColumnRule::MayGrow).is_err());
     assert!(with(&[("a", "Int32")], json!({"kind": "file", "path": "/other"})).check_change(&table, ColumnRule::MayGrow).is_err());
 }
+
+#[test]
+fn a_side_table_may_have_other_columns_and_the_main_one_may_not() {
+    let with = |name: &str, columns: &str| JobDescription {
+        sinks: [(name.to_owned(), json!({"kind": "file", "path": "/out", "columns": columns}))].into(),
+        ..job()
+    };
+    let check = |name: &str| with(name, "raw, error, topic").check_change(&with(name, "raw, error"), ColumnRule::Same);
+    assert!(check("trail.deadLetters").is_ok());
+    assert!(check("main").is_err());
+}

@@ -1,4 +1,5 @@
-//! The same plan with the positions of its rows as one more column, the last one, if every operator on the way passes them on.
+//! The same plan with one more column, the last one, that says of each row where it came from ([`Carried`]), if every operator on
+//! the way from the sources passes it on.
 
 use std::sync::Arc;
 
@@ -11,45 +12,79 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::unnest::UnnestExec;
-use millstream_core::connector::HIDDEN_FIELD;
-use millstream_core::{ConnectorRegistry, Result};
+use millstream_core::{ConnectorRegistry, Error, Result};
 
-use super::{POSITION, RowPositionExec, position_field};
+use super::row_position::{POSITION, position_of_source};
+use super::row_record::{RECORD, record_of_source};
+use super::stateful::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StreamLimitExec};
+use super::{EventTimeWatermarkExec, FutureGuardExec, RowFactExec, RowGuardExec, SmallChunksExec, SourceExec};
 use crate::error::from_datafusion;
-use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, StreamLimitExec};
-use crate::physical::{EventTimeWatermarkExec, FutureGuardExec, RowFactExec, RowGuardExec, SmallChunksExec, SourceExec};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-/// See the module's documentation; `None` if the rows have no position. A plan that has them stays as it is.
-pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
-    if plan.schema().fields().last().is_some_and(|field| field.name() == POSITION) {
+/// What is carried beside the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// Where a row stood in its source ([`row_position`](super::row_position)).
+    Position,
+    /// The record that a row was made of ([`row_record`](super::row_record)): of streams, or of finished data if there are no streams.
+    Record {
+        /// Whether the whole plan reads a stream.
+        of_streams: bool,
+    },
+}
+
+impl Carried {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Position => POSITION,
+            Self::Record { .. } => RECORD,
+        }
+    }
+}
+
+/// The same rows without their last column.
+pub fn without_last_column(plan: Plan) -> Result<Plan> {
+    let schema = plan.schema();
+    let n_columns = schema.fields().len().saturating_sub(1);
+    let columns = schema.fields().iter().take(n_columns).enumerate().map(|(idx, field)| column(idx, field.name()));
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), plan).map_err(from_datafusion)?))
+}
+
+/// See the module's documentation; `None` if no row has such a thing. A plan that has the column stays as it is.
+pub fn carry(what: Carried, plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+    if plan.schema().fields().last().is_some_and(|field| field.name() == what.column()) {
         return Ok(Some(Arc::clone(plan)));
     }
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
-        return of_source(source, plan, registry);
+        return match what {
+            Carried::Position => position_of_source(source, plan, registry),
+            Carried::Record { of_streams } if source.is_streaming() == of_streams => record_of_source(source, plan, registry),
+            Carried::Record { .. } => Ok(None),
+        };
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-        let Some(input) = carry(projection.input(), registry)? else { return Ok(None) };
-        let position = ProjectionExpr { expr: Arc::new(Column::new(POSITION, last(&input))), alias: POSITION.to_owned() };
-        let exprs = projection.expr().iter().cloned().chain([position]);
+        let Some(input) = carry(what, projection.input(), registry)? else { return Ok(None) };
+        let carried = column(last(&input), what.column());
+        let exprs = projection.expr().iter().cloned().chain([carried]);
         return Ok(Some(Arc::new(ProjectionExec::try_new(exprs, input).map_err(from_datafusion)?)));
     }
     if let Some(filter) = plan.downcast_ref::<FilterExec>() {
-        let Some(input) = carry(filter.input(), registry)? else { return Ok(None) };
+        let Some(input) = carry(what, filter.input(), registry)? else { return Ok(None) };
         let picked = filter.projection().as_ref().map(|picked| picked.iter().copied().chain([last(&input)]).collect());
         let builder = FilterExecBuilder::new(Arc::clone(filter.predicate()), input).with_batch_size(filter.batch_size());
         let built = builder.with_fetch(filter.fetch()).apply_projection(picked).and_then(FilterExecBuilder::build);
         return Ok(Some(Arc::new(built.map_err(from_datafusion)?)));
     }
     if let Some(unnest) = plan.downcast_ref::<UnnestExec>() {
-        let Some(input) = carry(unnest.input(), registry)? else { return Ok(None) };
-        let position = input.schema().fields().last().cloned();
-        let fields: Vec<_> = plan.schema().fields().iter().cloned().chain(position).collect();
+        let Some(input) = carry(what, unnest.input(), registry)? else { return Ok(None) };
+        let carried = input.schema().fields().last().cloned();
+        let fields: Vec<_> = plan.schema().fields().iter().cloned().chain(carried).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, plan.schema().metadata().clone()));
         let (lists, structs) = (unnest.list_column_indices().to_vec(), unnest.struct_column_indices().to_vec());
         let carried = UnnestExec::new(input, lists, structs, schema, unnest.options().clone());
@@ -59,24 +94,24 @@ pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> 
         let children = plan.children();
         let [guarded] = children.as_slice() else { return Ok(None) };
         // Step for step the same operators, with the column.
-        let Some(guarded) = carry(guarded, registry)? else { return Ok(None) };
+        let Some(guarded) = carry(what, guarded, registry)? else { return Ok(None) };
         return Ok(Some(Arc::new(RowGuardExec::try_new(guarded, guard.spec().clone(), guard.dead_letters().clone())?)));
     }
     if let Some(fact) = plan.downcast_ref::<RowFactExec>() {
         let children = plan.children();
         let [input] = children.as_slice() else { return Ok(None) };
-        let Some(input) = carry(input, registry)? else { return Ok(None) };
+        let Some(input) = carry(what, input, registry)? else { return Ok(None) };
         let idx = last(&input);
         return moved_last(Arc::new(RowFactExec::new(input, fact.fact(), fact.column())), idx).map(Some);
     }
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        return of_hash_join(join, registry);
+        return of_hash_join(what, join, registry);
     }
     if plan.is::<NestedLoopJoinExec>() || plan.is::<CrossJoinExec>() {
-        return of_loop_join(plan, registry);
+        return of_loop_join(what, plan, registry);
     }
-    if plan.is::<UnionExec>() {
-        return of_union(plan, registry);
+    if plan.is::<UnionExec>() || plan.is::<InterleaveExec>() {
+        return of_union(what, plan, registry);
     }
     let passes_on = plan.is::<EventTimeWatermarkExec>()
         || plan.is::<FutureGuardExec>()
@@ -86,58 +121,39 @@ pub fn carry(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> 
         || plan.is::<StreamLimitExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<RepartitionExec>()
-        || plan.is::<CoalescePartitionsExec>();
+        || plan.is::<CoalescePartitionsExec>()
+        || plan.is::<GlobalLimitExec>()
+        || plan.is::<LocalLimitExec>()
+        // Where positions are asked for, they are cut off above it.
+        || (plan.is::<LateRowsExec>() && what != Carried::Position);
     if !passes_on {
         return Ok(None);
     }
-    let children = plan.children().into_iter().map(|child| carry(child, registry)).collect::<Result<Option<Vec<_>>>>()?;
+    let children = plan.children().into_iter().map(|child| carry(what, child, registry)).collect::<Result<Option<Vec<_>>>>()?;
     let Some(children) = children else { return Ok(None) };
     replace_children_if_necessary(Arc::clone(plan), children).map(Some).map_err(from_datafusion)
 }
 
-/// A stream: over files the reader says the file, other readers say where rows stand by themselves.
-fn of_source(source: &SourceExec, plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
-    let mut spec = source.spec().clone();
-    let hidden = spec.schema.fields().iter().position(|field| field.metadata().contains_key(HIDDEN_FIELD));
-    let children = plan.children();
-    let (true, [splits]) = (source.is_streaming(), children.as_slice()) else { return Ok(None) };
-    let numbered: Plan = match hidden {
-        None => Arc::new(source.with_positions(true).filtered(None)),
-        Some(hidden) => {
-            let mut columns = spec.projection.take().unwrap_or_else(|| (0..spec.schema.fields().len()).collect());
-            columns.push(hidden);
-            spec.projection = Some(columns);
-            let reader = registry.reader(&spec)?;
-            let (name, dead_letters) = (source.source_name().to_owned(), source.dead_letters().cloned());
-            let unfiltered = SourceExec::new(name, spec, reader, dead_letters, Arc::clone(splits)).streaming(true);
-            Arc::new(RowPositionExec::new(Arc::new(unfiltered)))
-        }
-    };
-    // All rows are counted, also those that are filtered then.
-    Ok(Some(match source.filter() {
-        Some(filter) => Arc::new(FilterExec::try_new(Arc::clone(filter.predicate()), numbered).map_err(from_datafusion)?),
-        None => numbered,
-    }))
-}
-
 /// The rows of all inputs, of which some may have none.
-fn of_union(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
-    let carried = plan.children().into_iter().map(|child| carry(child, registry)).collect::<Result<Vec<_>>>()?;
-    if carried.iter().all(Option::is_none) {
-        return Ok(None);
-    }
+fn of_union(what: Carried, plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+    let carried = plan.children().into_iter().map(|child| carry(what, child, registry)).collect::<Result<Vec<_>>>()?;
+    let Some(field) = carried.iter().flatten().find_map(|input| input.schema().fields().last().cloned()) else { return Ok(None) };
     let with_null = |input: &Plan| -> Result<Plan> {
         let schema = input.schema();
         let own = schema.fields().iter().enumerate().map(|(idx, field)| column(idx, field.name()));
-        let null = ScalarValue::try_from(position_field().data_type()).map_err(from_datafusion)?;
-        let position = ProjectionExpr { expr: Arc::new(Literal::new(null)), alias: POSITION.to_owned() };
-        Ok(Arc::new(ProjectionExec::try_new(own.chain([position]), Arc::clone(input)).map_err(from_datafusion)?))
+        let null = ScalarValue::try_from(field.data_type()).map_err(from_datafusion)?;
+        let carried = ProjectionExpr { expr: Arc::new(Literal::new(null)), alias: what.column().to_owned() };
+        Ok(Arc::new(ProjectionExec::try_new(own.chain([carried]), Arc::clone(input)).map_err(from_datafusion)?))
     };
+    let same_type = |input: &Plan| input.schema().fields().last().is_some_and(|other| other.data_type() == field.data_type());
+    if !carried.iter().flatten().all(same_type) {
+        return Err(Error::internal("streams of a union whose rows come from records of different kinds"));
+    }
     let inputs = carried.into_iter().zip(plan.children()).map(|(carried, input)| carried.map_or_else(|| with_null(input), Ok));
     replace_children_if_necessary(Arc::clone(plan), inputs.collect::<Result<_>>()?).map(Some).map_err(from_datafusion)
 }
 
-/// A join of the two that has to do with positions: a stream joined with what stands still. Where the column of the stream comes
+/// A join of the two of which one side has the column: a stream joined with what stands still. Where the column of the stream comes
 /// to stand, if it comes out.
 struct Joined {
     left: Plan,
@@ -148,7 +164,7 @@ struct Joined {
 }
 
 impl Joined {
-    fn of(left: &Plan, right: &Plan, kind: JoinType, registry: &ConnectorRegistry) -> Result<Option<Self>> {
+    fn of(what: Carried, left: &Plan, right: &Plan, kind: JoinType, registry: &ConnectorRegistry) -> Result<Option<Self>> {
         let (n_left, n_right) = (left.schema().fields().len(), right.schema().fields().len());
         let (gives_left, gives_right) = match kind {
             JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => (true, true),
@@ -156,7 +172,7 @@ impl Joined {
             JoinType::RightSemi | JoinType::RightAnti => (false, true),
             _ => return Ok(None),
         };
-        Ok(match (carry(left, registry)?, carry(right, registry)?) {
+        Ok(match (carry(what, left, registry)?, carry(what, right, registry)?) {
             // The column stands between the columns of both sides.
             (Some(left), None) if gives_left => Some(Self { left, right: Arc::clone(right), position: n_left, shift: 1 }),
             (None, Some(right)) if gives_right => {
@@ -167,9 +183,9 @@ impl Joined {
     }
 }
 
-fn of_hash_join(join: &HashJoinExec, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+fn of_hash_join(what: Carried, join: &HashJoinExec, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
     let n_left = join.left().schema().fields().len();
-    let Some(Joined { left, right, position, shift }) = Joined::of(join.left(), join.right(), *join.join_type(), registry)? else {
+    let Some(Joined { left, right, position, shift }) = Joined::of(what, join.left(), join.right(), *join.join_type(), registry)? else {
         return Ok(None);
     };
     let n_columns = join.join_schema().fields().len();
@@ -190,12 +206,12 @@ fn of_hash_join(join: &HashJoinExec, registry: &ConnectorRegistry) -> Result<Opt
 }
 
 /// A join without equalities.
-fn of_loop_join(plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
+fn of_loop_join(what: Carried, plan: &Plan, registry: &ConnectorRegistry) -> Result<Option<Plan>> {
     let [left, right] = plan.children()[..] else { return Ok(None) };
     let join = plan.downcast_ref::<NestedLoopJoinExec>();
     let kind = join.map_or(JoinType::Inner, |join| *join.join_type());
     let n_left = left.schema().fields().len();
-    let Some(Joined { left, right, position, shift }) = Joined::of(left, right, kind, registry)? else { return Ok(None) };
+    let Some(Joined { left, right, position, shift }) = Joined::of(what, left, right, kind, registry)? else { return Ok(None) };
     let Some(join) = join else { return moved_last(Arc::new(CrossJoinExec::new(left, right)), position).map(Some) };
     let all: Vec<usize> = match join.projection() {
         Some(picked) => picked.to_vec(),
