@@ -161,6 +161,13 @@ pub trait Connector: Send + Sync + fmt::Debug {
         Err(Error::unsupported(format!("format '{}' cannot be written", request.format)))
     }
 
+    /// A sink for the dead letters of a source: rows of [`RejectedRecord::schema_with`](crate::RejectedRecord::schema_with). What
+    /// `request` does not say of how the sink is reached is taken from the options of the source, if that is of the same connector.
+    async fn dead_letter_sink(&self, request: SinkRequest, source: Option<&Options>) -> Result<Arc<dyn Sink>> {
+        let _ = source;
+        Err(Error::unsupported(format!("dead letters cannot be written to format '{}'", request.format)))
+    }
+
     /// The task's half of a source.
     fn reader(&self, spec: &ReaderSpec) -> Result<Arc<dyn SplitReader>> {
         Err(Error::unsupported(format!("format '{}' cannot be read", spec.format)))

@@ -253,7 +253,7 @@ impl Engine {
         let mut splits = SplitsBySource::new();
         for provider in source_tables(logical)? {
             let table = as_source_table(&provider)?;
-            if let Some((_, sink)) = table.dead_letter_sink() {
+            for (_, sink) in table.dead_letter_sinks() {
                 sink.start(ctx, None).await?;
             }
             if table.is_streaming() {
@@ -271,17 +271,18 @@ impl Engine {
         if splits.is_empty() { Ok(physical) } else { fill_splits(&physical, &splits) }
     }
 
-    /// Makes the dead letters of a batch query visible.
+    /// Makes the dead letters of a batch query visible, and ends their sinks.
     async fn commit_side_outputs(&self, plan: &LogicalPlan, facts: &BatchFacts, report: &mut BatchReport) -> Result<()> {
-        if report.side_outputs.is_empty() {
-            return Ok(());
-        }
         let outputs = std::mem::take(&mut report.side_outputs);
         for provider in source_tables(plan)? {
-            let Some((name, sink)) = as_source_table(&provider)?.dead_letter_sink() else { continue };
-            let mine: Vec<_> = outputs.iter().filter(|(of, _)| *of == name).map(|(_, output)| output.clone()).collect();
-            let prepared = sink.prepare(facts.batch_id, mine).await?;
-            sink.commit(facts.batch_id, &prepared).await?;
+            for (name, sink) in as_source_table(&provider)?.dead_letter_sinks() {
+                let mine: Vec<_> = outputs.iter().filter(|(of, _)| of == name).map(|(_, output)| output.clone()).collect();
+                if !mine.is_empty() {
+                    let prepared = sink.prepare(facts.batch_id, mine).await?;
+                    sink.commit(facts.batch_id, &prepared).await?;
+                }
+                sink.stop().await?;
+            }
         }
         Ok(())
     }

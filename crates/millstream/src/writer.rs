@@ -103,7 +103,7 @@ impl<T> Writer<T> {
     }
 
     /// An option: of the format, or `rowErrors` (`fail`, or `deadLetter`: rows on which an expression fails go to the
-    /// dead-letter table of their source, which needs `deadLetterPath`); of streams also `checkpointLocation`, `outputMode`,
+    /// dead letters of their source, which needs `deadLetterPath` or `deadLetterTopic`); of streams also `checkpointLocation`, `outputMode`,
     /// `trigger`, `queryName`, `stopTimeout`, `commitInterval`, `maxBytesPerBatch`, `targetBatchDuration`, `flush`, `lateRowsPath`.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {

@@ -54,8 +54,7 @@ pub(super) struct MarkerTopic {
 }
 
 impl MarkerTopic {
-    pub(super) fn new(name: Option<&str>, query: QueryId, client: &ClientSettings, timeout: Duration) -> Self {
-        let name = name.map_or_else(|| format!("millstream-marker-{query}"), str::to_owned);
+    pub(super) fn new(name: String, query: QueryId, client: &ClientSettings, timeout: Duration) -> Self {
         Self { name, query, client: client.clone(), timeout }
     }
 

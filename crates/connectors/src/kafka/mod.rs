@@ -10,7 +10,8 @@
 //!                Arrow rows
 //!  positions.rs  where a query stands, looked at and moved from outside
 //!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
-//!                task's half), transaction.rs (what both share), producer.rs, marker.rs (which batch is committed)
+//!                task's half), transaction.rs (what both share), producer.rs, marker.rs (which batch is committed), dead_letters.rs
+//!                (records that were set aside, written by such a sink)
 //! ```
 //! A batch is a range of offsets per partition, fixed before it is read and kept in the checkpoint: a batch that runs again
 //! reads the same records. The consumer group is told what was committed, for tools that watch lag, and never asked.
@@ -19,6 +20,7 @@ mod admission;
 mod client;
 mod cluster;
 mod consumers;
+mod dead_letters;
 mod error;
 mod loss;
 mod marker;
@@ -42,7 +44,7 @@ use std::sync::Arc;
 use arrow::datatypes::Fields;
 use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{Connector, Error, OptionSpec, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
+use millstream_core::{Connector, Error, OptionSpec, Options, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
 pub use positions::{ByPartition, latest, moved, offsets_of};
 
@@ -101,6 +103,11 @@ impl Connector for KafkaConnector {
 
     async fn sink(&self, request: SinkRequest) -> Result<Arc<dyn Sink>> {
         Ok(Arc::new(sink::KafkaSink::new(request, &self.outputs)?))
+    }
+
+    async fn dead_letter_sink(&self, request: SinkRequest, source: Option<&Options>) -> Result<Arc<dyn Sink>> {
+        let options = dead_letters::sink_options(source, request.options.clone())?;
+        Ok(Arc::new(sink::KafkaSink::of_dead_letters(SinkRequest { options, ..request }, &self.outputs)?))
     }
 
     fn writer(&self, spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {

@@ -15,7 +15,7 @@ use rdkafka::message::{Header, Headers, Message, Timestamp};
 /// Text and bytes of a batch at most, far below what 32 bit offsets of a column reach: one record has at most 2 GB.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
-static HEADER: LazyLock<Fields> =
+pub(super) static HEADER: LazyLock<Fields> =
     LazyLock::new(|| Fields::from(vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)]));
 
 /// The columns, with Spark's names and types.
@@ -183,15 +183,21 @@ fn push_headers(column: &mut ListBuilder<StructBuilder>, is_lenient: bool, topic
         };
         let Some(header) = header else { continue };
         n_bytes += header.key.len() + header.value.map_or(0, <[u8]>::len);
-        let entry = column.values();
-        let Some(key) = entry.field_builder::<StringBuilder>(0) else {
-            return Err(Error::internal("headers have no key column"));
-        };
-        key.append_value(header.key);
-        let Some(value) = entry.field_builder::<BinaryBuilder>(1) else { return Err(Error::internal("headers have no value column")) };
-        value.append_option(header.value);
-        entry.append(true);
+        push_header(column, header.key, header.value)?;
     }
     column.append(true);
     Ok(n_bytes)
+}
+
+/// One more header of the row that is being made.
+pub(super) fn push_header(column: &mut ListBuilder<StructBuilder>, name: &str, value: Option<&[u8]>) -> Result<()> {
+    let entry = column.values();
+    let Some(names) = entry.field_builder::<StringBuilder>(0) else {
+        return Err(Error::internal("headers have no key column"));
+    };
+    names.append_value(name);
+    let Some(values) = entry.field_builder::<BinaryBuilder>(1) else { return Err(Error::internal("headers have no value column")) };
+    values.append_option(value);
+    entry.append(true);
+    Ok(())
 }

@@ -21,6 +21,7 @@ use millstream_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::dead_letters;
 use super::marker::{Marker, MarkerTopic};
 use super::producer::{OutputRecord, Producer, blocking};
 use super::sink_columns::Columns;
@@ -56,6 +57,8 @@ pub(super) struct KafkaSink {
     is_streaming: bool,
     output: Arc<Output>,
     writer: WriterSpec,
+    /// What tells its transactions and markers from those of the query's main sink.
+    suffix: &'static str,
     clock: Arc<dyn Clock>,
 }
 
@@ -82,11 +85,22 @@ impl KafkaSink {
             partition_by: Vec::new(),
             time_zone: request.time_zone,
         };
-        Ok(Self { options, is_streaming: request.output_mode.is_some(), output, writer, clock: request.clock })
+        Ok(Self { options, is_streaming: request.output_mode.is_some(), output, writer, suffix: "", clock: request.clock })
+    }
+
+    /// A sink for dead letters, the rows of the request; its options are those of any other.
+    pub(super) fn of_dead_letters(mut request: SinkRequest, outputs: &Outputs) -> Result<Self> {
+        let letters = std::mem::replace(&mut request.schema, dead_letters::schema());
+        let mut sink = Self::new(request, outputs).map_err(|error| error.context("options 'deadLetter.*'"))?;
+        sink.writer.schema = letters;
+        dead_letters::FORMAT.clone_into(&mut sink.writer.format);
+        sink.suffix = "-letters";
+        Ok(sink)
     }
 
     fn markers(&self, ctx: &SinkContext) -> Option<MarkerTopic> {
-        let name = self.options.marker_topic.as_deref();
+        let default = || format!("millstream-marker-{}{}", ctx.query_id, self.suffix);
+        let name = self.options.marker_topic.clone().unwrap_or_else(default);
         let topic = || MarkerTopic::new(name, ctx.query_id, &self.options.client, self.options.transaction_timeout);
         (self.is_streaming && self.options.is_exactly_once).then(topic)
     }
@@ -142,7 +156,7 @@ impl Sink for KafkaSink {
     async fn start(&self, ctx: &SinkContext, _decided: Option<BatchId>) -> Result<()> {
         self.stop().await?;
         // One id per query: its next run shuts this one out.
-        let id = self.options.is_exactly_once.then(|| format!("millstream-{}", ctx.query_id));
+        let id = self.options.is_exactly_once.then(|| format!("millstream-{}{}", ctx.query_id, self.suffix));
         let producer = Producer::connect(&self.options, id, Arc::clone(&self.clock)).await?;
         if let Some(markers) = self.markers(ctx) {
             markers.ensure().await?;

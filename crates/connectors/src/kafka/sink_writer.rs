@@ -9,6 +9,7 @@ use millstream_core::sink::WriteAttempt;
 use millstream_core::{Error, Result, TaskOutput, TaskWriter, WriterFactory, WriterSpec};
 use rdkafka::message::{Header, OwnedHeaders};
 
+use super::dead_letters;
 use super::producer::OutputRecord;
 use super::sink_columns::{Columns, RowFate, SinkRows};
 use super::transaction::{Output, Outputs, Run, TaskRecords};
@@ -20,16 +21,20 @@ pub(super) struct KafkaWriters {
     columns: Columns,
     topic: Option<String>,
     adds_headers: bool,
+    /// The rows are dead letters.
+    writes_letters: bool,
 }
 
 impl KafkaWriters {
     pub(super) fn new(outputs: &Outputs, spec: &WriterSpec) -> Result<Self> {
         let number = spec.options.get_u64(Outputs::OPTION)?.ok_or_else(|| Error::internal("a kafka writer without its sink"))?;
         let topic = spec.options.get("topic").map(str::to_owned);
+        let (writes_letters, letters) = (spec.format == dead_letters::FORMAT, dead_letters::schema());
         Ok(Self {
             output: outputs.get(number)?,
-            columns: Columns::of(&spec.schema, topic.as_deref())?,
+            columns: Columns::of(if writes_letters { &letters } else { &spec.schema }, topic.as_deref())?,
             topic,
+            writes_letters,
             adds_headers: spec.options.get_bool("batchHeaders")?.unwrap_or(false),
         })
     }
@@ -44,6 +49,7 @@ impl WriterFactory for KafkaWriters {
             columns: self.columns,
             topic: self.topic.clone(),
             adds_headers: self.adds_headers,
+            writes_letters: self.writes_letters,
             n_rows: 0,
             written: TaskRecords::default(),
         }))
@@ -56,6 +62,7 @@ struct KafkaWriter {
     columns: Columns,
     topic: Option<String>,
     adds_headers: bool,
+    writes_letters: bool,
     n_rows: u64,
     written: TaskRecords,
 }
@@ -98,6 +105,7 @@ impl TaskWriter for KafkaWriter {
             return Ok(());
         }
         self.run.enter(&self.attempt).await?;
+        let rows = if self.writes_letters { dead_letters::as_records(&rows, self.attempt.query_id)? } else { rows };
         let as_records = SinkRows::new(&self.columns, &rows)?;
         for row in 0..rows.num_rows() {
             self.write_row(&as_records, row).await?;

@@ -27,7 +27,9 @@ use super::row_guard::RowGuardSpec;
 use super::source_filter::SourceFilter;
 use super::stateful::{JoinWire, LateRowsExec, StatefulWire, StreamJoinExec, function_with_state};
 use super::watermark::{EventTimeWatermarkExec, WatermarkOperator};
-use super::{DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, RowRecordExec, SinkExec, SmallChunksExec, SourceExec};
+use super::{
+    DeadLetters, ReadToEndExec, RowFactExec, RowGuardExec, RowPositionExec, RowRecordExec, SideTable, SinkExec, SmallChunksExec, SourceExec,
+};
 use crate::error::{from_datafusion, to_datafusion};
 
 /// Encodes and decodes our operators. See the module's documentation.
@@ -52,7 +54,7 @@ enum Node {
         gives_positions: bool,
         reader: ReaderWire,
         filter: Option<Vec<u8>>,
-        dead_letters: Option<DeadLettersWire>,
+        dead_letters: Vec<SideTableWire>,
     },
     Sink {
         writer: WriterWire,
@@ -79,7 +81,7 @@ enum Node {
     },
     FutureGuard {
         guard: FutureGuardSpec,
-        dead_letters: Option<DeadLettersWire>,
+        dead_letters: Vec<SideTableWire>,
     },
     RowGuard {
         depth: usize,
@@ -87,7 +89,7 @@ enum Node {
         origin: String,
         columns: Vec<String>,
         writer_no: u32,
-        dead_letters: DeadLettersWire,
+        dead_letters: Vec<SideTableWire>,
     },
     Stateful {
         operator: StatefulWire,
@@ -123,7 +125,7 @@ struct WriterWire {
 }
 
 #[derive(Serialize, Deserialize)]
-struct DeadLettersWire {
+struct SideTableWire {
     sink: String,
     writer: WriterWire,
 }
@@ -139,7 +141,7 @@ struct LateRowsWire {
 
 #[derive(Serialize, Deserialize)]
 struct LateTableWire {
-    table: DeadLettersWire,
+    table: SideTableWire,
     writer_no: u32,
     sources: String,
     kept: KeptLateRows,
@@ -184,7 +186,7 @@ impl PlanCodec {
             Node::Source { name, is_streaming, gives_positions, reader, filter, dead_letters } => {
                 let spec = from_reader_wire(reader)?;
                 let reader = self.registry.reader(&spec)?;
-                let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
+                let dead_letters = self.dead_letters_of(dead_letters)?;
                 let filter = filter.map(|bytes| {
                     let predicate = condition_from_bytes(&bytes, ctx, self)?;
                     SourceFilter::try_new(predicate, &reader.schema()).map_err(from_datafusion)
@@ -199,14 +201,14 @@ impl PlanCodec {
                 Arc::new(SinkExec::new(input, spec, writers))
             }
             Node::FutureGuard { guard, dead_letters } => {
-                let dead_letters = dead_letters.map(|wire| self.dead_letters_of(wire)).transpose()?;
+                let dead_letters = self.dead_letters_of(dead_letters)?;
                 Arc::new(FutureGuardExec::new(input, guard, dead_letters))
             }
             Node::Watermark { name, column, delay_us } => {
                 Arc::new(EventTimeWatermarkExec::try_new(input, WatermarkOperator { name, column, delay_us })?)
             }
             Node::RowGuard { depth, sources, origin, columns, writer_no, dead_letters } => {
-                let dead_letters = self.dead_letters_of(dead_letters)?;
+                let dead_letters = self.dead_letters_of(dead_letters)?.ok_or_else(|| Error::internal("a row guard without a table"))?;
                 Arc::new(RowGuardExec::try_new(input, RowGuardSpec { depth, sources, origin, columns, writer_no }, dead_letters)?)
             }
             Node::RowPosition => Arc::new(RowPositionExec::new(input)),
@@ -227,13 +229,17 @@ impl PlanCodec {
 
     fn late_table_of(&self, wire: LateTableWire) -> Result<LateTable> {
         let LateTableWire { table, writer_no, sources, kept } = wire;
-        Ok(LateTable { table: self.dead_letters_of(table)?, writer_no, sources, kept })
+        Ok(LateTable { table: self.side_table_of(table)?, writer_no, sources, kept })
     }
 
-    fn dead_letters_of(&self, wire: DeadLettersWire) -> Result<DeadLetters> {
+    fn dead_letters_of(&self, tables: Vec<SideTableWire>) -> Result<Option<DeadLetters>> {
+        Ok(DeadLetters::new(tables.into_iter().map(|wire| self.side_table_of(wire)).collect::<Result<_>>()?))
+    }
+
+    fn side_table_of(&self, wire: SideTableWire) -> Result<SideTable> {
         let spec = from_writer_wire(wire.writer)?;
         let writers = self.registry.writer(&spec)?;
-        Ok(DeadLetters { sink: wire.sink, spec, writers })
+        Ok(SideTable { sink: wire.sink, spec, writers })
     }
 }
 
@@ -253,7 +259,7 @@ pub(super) fn condition_from_bytes(bytes: &[u8], ctx: &TaskContext, codec: &Plan
 
 fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
     if let Some(source) = plan.downcast_ref::<SourceExec>() {
-        let dead_letters = source.dead_letters().map(to_dead_letters_wire).transpose()?;
+        let dead_letters = to_dead_letters_wire(source.dead_letters())?;
         let (name, is_streaming, gives_positions) = (source.source_name().to_owned(), source.is_streaming(), source.gives_positions());
         let filter = source.filter().map(|filter| condition_to_bytes(filter.predicate(), &source.schema(), codec)).transpose()?;
         return Ok(Node::Source { name, is_streaming, gives_positions, reader: to_reader_wire(source.spec())?, filter, dead_letters });
@@ -275,7 +281,7 @@ fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
         return Ok(Node::SmallChunks { rows_max: chunks.rows_max() });
     }
     if let Some(guard) = plan.downcast_ref::<FutureGuardExec>() {
-        let dead_letters = guard.dead_letters().map(to_dead_letters_wire).transpose()?;
+        let dead_letters = to_dead_letters_wire(guard.dead_letters())?;
         return Ok(Node::FutureGuard { guard: guard.spec().clone(), dead_letters });
     }
     if let Some(watermark) = plan.downcast_ref::<EventTimeWatermarkExec>() {
@@ -290,7 +296,7 @@ fn encode(plan: &dyn ExecutionPlan, codec: &PlanCodec) -> Result<Node> {
             origin,
             columns,
             writer_no,
-            dead_letters: to_dead_letters_wire(guard.dead_letters())?,
+            dead_letters: to_dead_letters_wire(Some(guard.dead_letters()))?,
         });
     }
     if let Some(exec) = plan.downcast_ref::<RowFactExec>() {
@@ -342,11 +348,15 @@ fn fact_of(fact: &str, given: Option<i64>, call: u64) -> Result<RowFact> {
 
 fn to_late_table_wire(late: &LateTable) -> Result<LateTableWire> {
     let LateTable { table, writer_no, sources, kept } = late.clone();
-    Ok(LateTableWire { table: to_dead_letters_wire(&table)?, writer_no, sources, kept })
+    Ok(LateTableWire { table: to_side_table_wire(&table)?, writer_no, sources, kept })
 }
 
-fn to_dead_letters_wire(target: &DeadLetters) -> Result<DeadLettersWire> {
-    Ok(DeadLettersWire { sink: target.sink.clone(), writer: to_writer_wire(&target.spec)? })
+fn to_dead_letters_wire(target: Option<&DeadLetters>) -> Result<Vec<SideTableWire>> {
+    target.iter().flat_map(|target| target.tables()).map(to_side_table_wire).collect()
+}
+
+fn to_side_table_wire(target: &SideTable) -> Result<SideTableWire> {
+    Ok(SideTableWire { sink: target.sink.clone(), writer: to_writer_wire(&target.spec)? })
 }
 
 fn to_reader_wire(spec: &ReaderSpec) -> Result<ReaderWire> {

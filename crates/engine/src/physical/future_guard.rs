@@ -76,7 +76,7 @@ impl FutureGuardExec {
 impl fmt::Display for FutureGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, max_skew={} ms", self.spec.sources, self.spec.max_skew_us / 1000)?;
-        self.dead_letters.iter().try_for_each(|target| write!(f, ", dead_letters={}", target.sink))
+        self.dead_letters.iter().try_for_each(|target| write!(f, ", dead_letters={target}"))
     }
 }
 

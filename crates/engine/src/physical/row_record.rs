@@ -111,7 +111,7 @@ impl RowRecordExec {
 
 impl RowRecord {
     fn fields(&self, input: &Schema) -> Fields {
-        let field = |idx: &usize| input.fields().get(*idx).map(|field| with_views(field));
+        let field = |idx: &usize| input.fields().get(*idx).map(with_views);
         self.record.iter().filter_map(field).collect()
     }
 }

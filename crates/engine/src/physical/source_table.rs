@@ -15,9 +15,10 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_core::connector::{SinkRequest, SourceRequest};
-use millstream_core::{ConnectorRegistry, Error, OutputMode, ReaderSpec, RejectedRecord, Result, Sink, Source};
+use millstream_core::{ConnectorRegistry, Error, Options, OutputMode, ReaderSpec, RejectedRecord, Result, Sink, Source};
 
 use super::dead_letters::DeadLetters;
+use super::side_table::SideTable;
 use super::source_exec::SourceExec;
 use super::splits::split_leaf;
 use crate::error::to_datafusion;
@@ -31,52 +32,28 @@ pub struct SourceTable {
     identity: serde_json::Value,
     description: String,
     registry: Arc<ConnectorRegistry>,
-    dead_letters: Option<(SinkRequest, Arc<dyn Sink>)>,
+    /// By their names in the checkpoint.
+    dead_letters: Vec<(String, Arc<dyn Sink>)>,
     refresh_interval: Option<Duration>,
     idle_timeout: Option<Duration>,
     max_future_skew: Option<Duration>,
 }
 
-/// Options that the engine takes from a source's options before the connector sees them.
-pub const ENGINE_SOURCE_OPTIONS: [&str; 4] = ["deadLetterPath", "refreshInterval", "idleTimeout", "maxFutureSkew"];
-
 impl SourceTable {
     /// Resolves a source: checks its options and finds its schema. Nothing is started.
     ///
     /// `name` is what the checkpoint calls it. The engine's own options are `deadLetterPath` (bad records go to a Parquet
-    /// table there), `refreshInterval` (a static side of a join is resolved again so often), `idleTimeout` (a stream that is
+    /// table there), `deadLetterTopic` (they go to a topic, with options `deadLetter.*` of its sink), `refreshInterval` (a static side of a join is resolved again so often), `idleTimeout` (a stream that is
     /// silent for so long holds the watermark back no more) and `maxFutureSkew` (rows of a stream that are further ahead of
     /// the clock are set aside). The last two have no effect on finished data, which has no watermark.
     pub async fn resolve(name: String, mut request: SourceRequest, registry: Arc<ConnectorRegistry>) -> Result<Self> {
-        let dead_letter_path = request.options.remove("deadLetterPath");
         let refresh_interval = request.options.get_duration("refreshInterval")?;
         request.options.remove("refreshInterval");
         let idle_timeout = request.options.get_duration("idleTimeout")?;
         request.options.remove("idleTimeout");
         let max_future_skew = request.options.get_duration("maxFutureSkew")?;
         request.options.remove("maxFutureSkew");
-        let dead_letters = match dead_letter_path {
-            None => None,
-            Some(path) => {
-                // Other sources have no records that can be bad; their rows may still fail in expressions.
-                if registry.is_file_format(&request.format) {
-                    request.options.set("deadLetter", "true");
-                }
-                let (connector, parquet) = (registry.for_format(&request.format)?, registry.for_format("parquet")?);
-                let sink = SinkRequest {
-                    format: "parquet".to_owned(),
-                    options: request.options.only(parquet.store_options()).with("path", path),
-                    schema: RejectedRecord::schema_with(connector.record_columns(&request.format).iter().flatten()),
-                    partition_by: Vec::new(),
-                    query_name: None,
-                    output_mode: Some(OutputMode::Append),
-                    time_zone: request.time_zone.clone(),
-                    clock: Arc::clone(&request.clock),
-                };
-                let made = parquet.sink(sink.clone()).await?;
-                Some((sink, made))
-            }
-        };
+        let dead_letters = dead_letter_sinks(&name, &mut request, &registry).await?;
         let source = registry.for_format(&request.format)?.source(request.clone()).await?;
         let (reader, identity, description) = (source.reader(), source.identity(), source.description());
         // From here on the schema is fixed: opening the source again must not infer another one. Formats whose columns are
@@ -127,13 +104,9 @@ impl SourceTable {
         self.max_future_skew
     }
 
-    /// The side sink of its dead letters: (name in the checkpoint, sink).
-    pub fn dead_letter_sink(&self) -> Option<(String, Arc<dyn Sink>)> {
-        self.dead_letters.as_ref().map(|(_, sink)| (self.dead_letter_name(), Arc::clone(sink)))
-    }
-
-    fn dead_letter_name(&self) -> String {
-        format!("{}.deadLetters", self.name)
+    /// The side sinks of its dead letters: (name in the checkpoint, sink).
+    pub fn dead_letter_sinks(&self) -> &[(String, Arc<dyn Sink>)] {
+        &self.dead_letters
     }
 
     /// Opens the driver's half. `checkpoint_dir` is where a source that logs what it receives may keep it.
@@ -146,13 +119,62 @@ impl SourceTable {
     fn exec(&self, projection: Option<Vec<usize>>, n_partitions: usize) -> Result<SourceExec> {
         let spec = ReaderSpec { projection, ..self.reader.clone() };
         let reader = self.registry.reader(&spec)?;
-        let dead_letters = match &self.dead_letters {
-            None => None,
-            Some((_, sink)) => Some(DeadLetters::of(self.dead_letter_name(), sink, &self.registry)?),
-        };
+        let tables = self.dead_letters.iter().map(|(name, sink)| SideTable::of(name, sink, &self.registry));
+        let dead_letters = DeadLetters::new(tables.collect::<Result<_>>()?);
         let splits = split_leaf(&[], n_partitions)?;
         Ok(SourceExec::new(self.name.clone(), spec, reader, dead_letters, splits).streaming(self.is_streaming()))
     }
+}
+
+/// Options of the sink of `deadLetterTopic`, without the prefix.
+const DEAD_LETTER_PREFIX: &str = "deadletter.";
+
+/// Where the dead letters of a source go: takes what says so from its options.
+async fn dead_letter_sinks(
+    source: &str,
+    request: &mut SourceRequest,
+    registry: &ConnectorRegistry,
+) -> Result<Vec<(String, Arc<dyn Sink>)>> {
+    let (path, topic) = (request.options.remove("deadLetterPath"), request.options.remove("deadLetterTopic"));
+    let is_own = |name: &str| name.to_ascii_lowercase().starts_with(DEAD_LETTER_PREFIX);
+    let of_topic: Vec<String> = request.options.iter().map(|(name, _)| name.to_owned()).filter(|name| is_own(name)).collect();
+    if let (Some(name), None) = (of_topic.first(), &topic) {
+        return Err(Error::invalid(format!("option '{name}' says how 'deadLetterTopic' is written, which is missing")));
+    }
+    let connector = registry.for_format(&request.format)?;
+    let sink_request = |format: &str, options: Options| SinkRequest {
+        format: format.to_owned(),
+        options,
+        schema: RejectedRecord::schema_with(connector.record_columns(&request.format).iter().flatten()),
+        partition_by: Vec::new(),
+        query_name: None,
+        output_mode: Some(OutputMode::Append),
+        time_zone: request.time_zone.clone(),
+        clock: Arc::clone(&request.clock),
+    };
+    let mut sinks = Vec::new();
+    if let Some(path) = path {
+        let parquet = registry.for_format("parquet")?;
+        let options = request.options.only(parquet.store_options()).with("path", path);
+        sinks.push((format!("{source}.deadLetters"), parquet.sink(sink_request("parquet", options)).await?));
+    }
+    if let Some(topic) = topic {
+        let kafka = registry.for_format("kafka")?;
+        let own = of_topic
+            .iter()
+            .filter_map(|name| Some((name.get(DEAD_LETTER_PREFIX.len()..)?.to_owned(), request.options.get(name)?.to_owned())));
+        let options = own.collect::<Options>().with("topic", topic);
+        let output_mode = request.is_streaming.then_some(OutputMode::Append);
+        let of_letters = SinkRequest { output_mode, ..sink_request("kafka", options) };
+        let way_there = (kafka.name() == connector.name()).then_some(&request.options);
+        sinks.push((format!("{source}.deadLetterTopic"), kafka.dead_letter_sink(of_letters, way_there).await?));
+    }
+    of_topic.iter().for_each(|name| drop(request.options.remove(name)));
+    // Other sources have no records that can be bad; their rows may still fail in expressions.
+    if !sinks.is_empty() && registry.is_file_format(&request.format) {
+        request.options.set("deadLetter", "true");
+    }
+    Ok(sinks)
 }
 
 #[async_trait]

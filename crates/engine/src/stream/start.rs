@@ -120,11 +120,11 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
 }
 
 /// The main sink, the table of late rows and the dead-letter tables of the sources, by name.
-fn sinks_of(definition: &QueryDefinition, tables: &[Arc<dyn TableProvider>]) -> Result<BTreeMap<String, Arc<dyn Sink>>> {
+pub(super) fn sinks_of(definition: &QueryDefinition, tables: &[Arc<dyn TableProvider>]) -> Result<BTreeMap<String, Arc<dyn Sink>>> {
     let mut sinks = BTreeMap::from([(MAIN_SINK.to_owned(), Arc::clone(&definition.sink))]);
     sinks.extend(definition.late_rows.as_ref().map(|sink| (LATE_ROWS_SINK.to_owned(), Arc::clone(sink))));
     for table in tables {
-        sinks.extend(as_source_table(table)?.dead_letter_sink());
+        sinks.extend(as_source_table(table)?.dead_letter_sinks().iter().cloned());
     }
     Ok(sinks)
 }

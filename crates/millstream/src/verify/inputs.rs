@@ -22,6 +22,7 @@ use crate::session::Session;
 /// Options of a table that do things to its files or ask for an order of their own.
 const LEFT_OUT: [&str; 6] = ["cleanSource", "sourceArchiveDir", "latestFirst", "maxFileAge", "idleTimeout", "maxFutureSkew"];
 const DEAD_LETTER_PATH: &str = "deadLetterPath";
+const DEAD_LETTER_TOPIC: &str = "deadLetterTopic";
 
 /// The tables of a job, read as they are needed.
 pub(super) struct Inputs {
@@ -111,7 +112,7 @@ impl Inputs {
 
     async fn read(&self, definition: &TableDefinition, path: &Path) -> Result<Table> {
         let is_file = self.session.engine().registry().is_file_format(&definition.format);
-        let has_dead_letters = definition.options.get(DEAD_LETTER_PATH).is_some();
+        let has_dead_letters = [DEAD_LETTER_PATH, DEAD_LETTER_TOPIC].iter().any(|name| definition.options.get(name).is_some());
         let (format, mut options, schema) = if is_file {
             (definition.format.clone(), definition.options.clone(), definition.schema.clone())
         } else {
@@ -122,6 +123,12 @@ impl Inputs {
         for name in LEFT_OUT {
             options.remove(name);
         }
+        options.remove(DEAD_LETTER_TOPIC);
+        options = options
+            .iter()
+            .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("deadletter."))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         if has_dead_letters {
             options.set(DEAD_LETTER_PATH, self.folder.join("dead").join(&definition.name).to_string_lossy());
         }

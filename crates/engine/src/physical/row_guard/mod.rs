@@ -86,7 +86,7 @@ impl RowGuardExec {
 
 impl fmt::Display for RowGuardOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "depth={}, dead_letters={}", self.spec.depth, self.dead_letters.sink)
+        write!(f, "depth={}, dead_letters={}", self.spec.depth, self.dead_letters)
     }
 }
 

@@ -85,7 +85,7 @@ impl Placer<'_> {
         if self.guarded.contains_key(name) {
             let Some(dead_letters) = source.dead_letters() else {
                 return Err(Error::invalid(format!("rowErrors 'deadLetter': source '{name}' has no dead-letter table"))
-                    .hint("give the source the option deadLetterPath"));
+                    .hint("give the source the option deadLetterPath or deadLetterTopic"));
             };
             placed.sources.insert(name.to_owned());
             placed.dead_letters = Some(dead_letters.clone());
@@ -100,7 +100,7 @@ impl Placer<'_> {
             children.push(placed.plan);
             sources.extend(placed.sources);
             // Where rows of several sources meet, the table with the most to say has a place for the records of all.
-            let n_columns = |letters: &Option<DeadLetters>| letters.as_ref().map_or(0, |letters| letters.spec.schema.fields().len());
+            let n_columns = |letters: &Option<DeadLetters>| letters.as_ref().map_or(0, DeadLetters::n_columns);
             if n_columns(&placed.dead_letters) > n_columns(&dead_letters) {
                 dead_letters = placed.dead_letters;
             }

@@ -245,7 +245,9 @@ impl LateRowsRun {
         let times = filter(times_us, kept)?.as_primitive::<Int64Type>().clone();
         let mut rows = filter_record_batch(chunk, kept)?;
         let positions = self.position_idx.map(|idx| rows.remove_column(idx));
-        self.record_idx.map(|idx| rows.remove_column(idx));
+        if let Some(idx) = self.record_idx {
+            rows.remove_column(idx);
+        }
         let rows = match self.late_row_idx.and_then(|idx| rows.columns().get(idx)?.as_struct_opt()) {
             Some(late_rows) => late_rows.into(),
             None => rows,

@@ -36,7 +36,7 @@ fn sets_rows_aside(node: &EventTimeWatermarkNode) -> Result<bool> {
     let providers = source_tables(node.input())?;
     let tables = providers.iter().map(as_source_table).collect::<Result<Vec<_>>>()?;
     let streams = || tables.iter().filter(|table| table.is_streaming());
-    Ok(streams().any(|table| table.max_future_skew().is_some()) && streams().any(|table| table.dead_letter_sink().is_some()))
+    Ok(streams().any(|table| table.max_future_skew().is_some()) && streams().any(|table| !table.dead_letter_sinks().is_empty()))
 }
 
 fn name_of(node: &EventTimeWatermarkNode) -> Result<String> {

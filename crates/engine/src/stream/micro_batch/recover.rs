@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result};
+use millstream_core::{BatchId, CrashPoint, Error, ErrorKind, Result, SinkContext};
 use millstream_state::checkpoint::Record;
 
 use super::cut::BatchCut;
 use super::settle::commit_all;
 use super::{MicroBatchLoop, Unfinished};
 use crate::batch::BatchWatermarks;
-use crate::stream::start::physical_plan;
+use crate::physical::source_table::source_tables;
+use crate::runner::MAIN_SINK;
+use crate::stream::start::{physical_plan, sinks_of};
 
 impl MicroBatchLoop {
     pub(super) async fn recover(&mut self, unfinished: Unfinished) -> Result<()> {
@@ -51,9 +53,12 @@ impl MicroBatchLoop {
             }
             if is_stream { &mut ranges } else { &mut static_ranges }.insert(name, entry.range);
         }
-        let current = Arc::clone(&self.run.plan);
-        if record.settings != self.run.definition.settings {
-            self.run.plan = physical_plan(&self.run.engine, &self.run.definition, &record.settings).await?.0;
+        let current = (Arc::clone(&self.run.plan), self.run.sinks.clone());
+        let is_other_plan = record.settings != self.run.definition.settings;
+        if is_other_plan {
+            let (plan, logical) = physical_plan(&self.run.engine, &self.run.definition, &record.settings).await?;
+            (self.run.plan, self.run.sinks) = (plan, sinks_of(&self.run.definition, &source_tables(&logical)?)?);
+            self.start_side_sinks().await?;
         }
         let recorded = record.watermarks.map(|marks| BatchWatermarks { late_ms: marks.late_ms, current_ms: marks.current_ms });
         let watermarks = recorded.unwrap_or_else(|| self.tracker.of_next_batch());
@@ -73,7 +78,20 @@ impl MicroBatchLoop {
             ErrorKind::Cancelled => error,
             _ => error.context("running a batch again with what it read before"),
         })?;
-        self.run.plan = current;
+        if is_other_plan {
+            self.settle().await?;
+            (self.run.plan, self.run.sinks) = current;
+            self.start_side_sinks().await?;
+        }
+        Ok(())
+    }
+
+    /// Those of the sources belong to the plan that reads them.
+    async fn start_side_sinks(&mut self) -> Result<()> {
+        let ctx = SinkContext { query_id: self.run.shared.id, epoch: self.run.epoch };
+        for (_, sink) in self.run.sinks.iter().filter(|(name, _)| *name != MAIN_SINK) {
+            sink.start(&ctx, self.reached.committed).await?;
+        }
         Ok(())
     }
 }

@@ -1,0 +1,175 @@
+//! Dead letters as records of a topic: the record as it came, with headers that say what is wrong with it and where it stood.
+//!
+//! The rows are those of dead-letter tables ([`RejectedRecord::schema_with`](millstream_core::RejectedRecord::schema_with)). Where the
+//! record is known, key, value and headers are its own; else (files, rows that are made of several records) the value is `raw`.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, GenericListArray, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    StructBuilder, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_core::{Error, Options, QueryId, Result};
+
+use super::rows::{HEADER, push_header};
+
+/// What the specs of writers call these rows.
+pub(super) const FORMAT: &str = "kafka-dead-letters";
+
+/// The longest text of an error in a header.
+const ERROR_BYTES_MAX: usize = 4096;
+
+/// The columns that [`as_records`] gives, as the sink takes them.
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let header = Field::new("item", DataType::Struct(HEADER.clone()), true);
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Binary, true),
+        Field::new("value", DataType::Binary, true),
+        Field::new("headers", DataType::List(Arc::new(header)), true),
+    ]))
+});
+
+pub(super) fn schema() -> SchemaRef {
+    Arc::clone(&SCHEMA)
+}
+
+/// Options of a source's client that say where the cluster is and who we are: letters go to the same one unless told otherwise.
+const OF_THE_CLUSTER: [&str; 8] =
+    ["bootstrap.servers", "metadata.broker.list", "security.", "ssl.", "sasl.", "enable.ssl.", "broker.address.", "client."];
+
+/// The options of the sink of a source's letters: its own ones (without the prefix), and the source's way to its cluster.
+pub(super) fn sink_options(source: Option<&Options>, mut options: Options) -> Result<Options> {
+    let names_cluster = |name: &str| ["bootstrapservers", "kafka.bootstrap.servers", "kafka.metadata.broker.list"].contains(&name);
+    // Another cluster may not be told the passwords of this one.
+    if !options.iter().any(|(name, _)| names_cluster(&name.to_ascii_lowercase())) {
+        let Some(source) = source else {
+            return Err(Error::invalid(
+                "option 'deadLetterTopic' of a source that is not kafka needs 'deadLetter.kafka.bootstrap.servers'",
+            )
+            .hint("say where the topic is; options of the client follow as deadLetter.kafka.*"));
+        };
+        for (name, value) in source.iter() {
+            let lower = name.to_ascii_lowercase();
+            let is_taken = lower.strip_prefix("kafka.").is_some_and(|name| OF_THE_CLUSTER.iter().any(|taken| name.starts_with(taken)));
+            if (is_taken || names_cluster(&lower)) && options.get(name).is_none() {
+                options.set(name, value);
+            }
+        }
+    }
+    // The main sink may be a transactional one, of which a query has one at most.
+    if options.get("delivery").is_none() {
+        options.set("delivery", "at-least-once");
+    }
+    Ok(options)
+}
+
+/// Letters as rows of [`schema`].
+pub(super) fn as_records(letters: &RecordBatch, query: QueryId) -> Result<RecordBatch> {
+    let letters = Letters::of(letters)?;
+    let query = query.to_string();
+    let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
+    let mut headers = ListBuilder::new(StructBuilder::from_fields(HEADER.clone(), letters.len()));
+    for row in 0..letters.len() {
+        match &letters.record {
+            Some(record) if record.topic.is_valid(row) => {
+                keys.append_option(record.key.is_valid(row).then(|| record.key.value(row)));
+                values.append_option(record.value.is_valid(row).then(|| record.value.value(row)));
+                record.push_headers(row, &mut headers)?;
+            }
+            _ => {
+                keys.append_null();
+                values.append_value(letters.raw.value(row));
+                push_header(&mut headers, "millstream.origin", Some(letters.origin.value(row).as_bytes()))?;
+                if letters.position.is_valid(row) {
+                    push_header(&mut headers, "millstream.position", Some(letters.position.value(row).to_string().as_bytes()))?;
+                }
+            }
+        }
+        let error = letters.error.value(row);
+        push_header(&mut headers, "millstream.error", Some(error.as_bytes().get(..ERROR_BYTES_MAX).unwrap_or(error.as_bytes())))?;
+        push_header(&mut headers, "millstream.source", Some(letters.source.value(row).as_bytes()))?;
+        push_header(&mut headers, "millstream.query", Some(query.as_bytes()))?;
+        push_header(&mut headers, "millstream.batch", Some(letters.batch_id.value(row).to_string().as_bytes()))?;
+        headers.append(true);
+    }
+    let columns: Vec<ArrayRef> = vec![Arc::new(keys.finish()), Arc::new(values.finish()), Arc::new(headers.finish())];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+/// The columns of letters.
+struct Letters<'a> {
+    raw: &'a BinaryArray,
+    error: &'a StringArray,
+    source: &'a StringArray,
+    origin: &'a StringArray,
+    position: &'a Int64Array,
+    batch_id: &'a Int64Array,
+    /// Of sources whose records have more to them.
+    record: Option<Record<'a>>,
+}
+
+struct Record<'a> {
+    topic: &'a StringArray,
+    partition: &'a Int32Array,
+    offset: &'a Int64Array,
+    timestamp: &'a TimestampMicrosecondArray,
+    key: &'a BinaryArray,
+    value: &'a BinaryArray,
+    headers: &'a GenericListArray<i32>,
+}
+
+impl<'a> Letters<'a> {
+    fn of(rows: &'a RecordBatch) -> Result<Self> {
+        let column = |name: &str| rows.column_by_name(name);
+        let letters = || {
+            Some(Self {
+                raw: column("raw")?.as_binary_opt()?,
+                error: column("error")?.as_string_opt()?,
+                source: column("source")?.as_string_opt()?,
+                origin: column("origin")?.as_string_opt()?,
+                position: column("position")?.as_primitive_opt::<Int64Type>()?,
+                batch_id: column("batch_id")?.as_primitive_opt::<Int64Type>()?,
+                record: column("topic").is_some().then(|| Record::of(rows)).flatten(),
+            })
+        };
+        letters().ok_or_else(|| Error::internal("dead letters without their columns"))
+    }
+
+    fn len(&self) -> usize {
+        self.raw.len()
+    }
+}
+
+impl<'a> Record<'a> {
+    fn of(rows: &'a RecordBatch) -> Option<Self> {
+        let column = |name: &str| rows.column_by_name(name);
+        Some(Self {
+            topic: column("topic")?.as_string_opt()?,
+            partition: column("partition")?.as_primitive_opt::<Int32Type>()?,
+            offset: column("offset")?.as_primitive_opt::<Int64Type>()?,
+            timestamp: column("timestamp")?.as_primitive_opt::<TimestampMicrosecondType>()?,
+            key: column("key")?.as_binary_opt()?,
+            value: column("value")?.as_binary_opt()?,
+            headers: column("headers")?.as_list_opt()?,
+        })
+    }
+
+    /// Its own headers, and those that say where it stood.
+    fn push_headers(&self, row: usize, headers: &mut ListBuilder<StructBuilder>) -> Result<()> {
+        if self.headers.is_valid(row) {
+            let own = self.headers.value(row);
+            let own = own.as_struct_opt().ok_or_else(|| Error::internal("headers that are no structs"))?;
+            let names = own.column_by_name("key").and_then(|names| names.as_string_opt::<i32>());
+            let values = own.column_by_name("value").and_then(|values| values.as_binary_opt::<i32>());
+            let (Some(names), Some(values)) = (names, values) else { return Err(Error::internal("headers without key or value")) };
+            for (name, value) in names.iter().zip(values) {
+                push_header(headers, name.unwrap_or_default(), value)?;
+            }
+        }
+        push_header(headers, "millstream.topic", Some(self.topic.value(row).as_bytes()))?;
+        push_header(headers, "millstream.partition", Some(self.partition.value(row).to_string().as_bytes()))?;
+        push_header(headers, "millstream.offset", Some(self.offset.value(row).to_string().as_bytes()))?;
+        push_header(headers, "millstream.timestamp", Some(self.timestamp.value(row).div_euclid(1000).to_string().as_bytes()))
+    }
+}
