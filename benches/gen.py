@@ -20,6 +20,8 @@ apart.
       the same at 1,000 rows per second
   gen.py OUT keys-10k | keys-1m --seed 42 --files 10 --rows 5000000
       JSON lines (key, v): 10,000 or 1,000,000 keys, all equally often
+  gen.py OUT keys-uniform | keys-zipf --seed 42 --files 400 --rows 80000000
+      Parquet (key of 16 characters, v): half as many keys as rows, all equally often; as many keys as rows, the k-th by 1/k
   gen.py OUT ids --seed 42 --files 100 --rows 10000000
       JSON lines (id, ts in milliseconds): ids of 36 characters, no two the same, 10,000 rows per second
 """
@@ -132,6 +134,30 @@ def keys(a, n_keys):
         v = (column(a.seed, 51, k * per, per) % U64(1000)).tolist()
         lines = [f'{{"key": "user-{key:07d}", "v": {v}}}\n' for key, v in zip(key, v)]
         write(os.path.join(a.out, f"part-{k:05d}.json"), k, "".join(lines).encode())
+
+
+def many_keys(a, rank):
+    """Parquet; rank gives the numbers of keys from numbers in [0, 1)."""
+    import duckdb
+
+    per = a.rows // a.files
+    for k in range(a.files):
+        unit = (column(a.seed, 50, k * per, per) >> U64(11)).astype(np.float64) * (1.0 / (1 << 53))
+        table = {"rank": rank(unit).astype(np.int64), "v": (column(a.seed, 51, k * per, per) % U64(1000)).astype(np.int64)}
+        path = os.path.join(a.out, f"part-{k:05d}.parquet")
+        db = duckdb.connect()
+        db.register("t", table)
+        db.execute(f"copy (select printf('user-%011d', rank) as key, v from t) to '{path}' (format parquet, compression snappy)")
+        os.utime(path, (MTIME0 + k, MTIME0 + k))
+
+
+def keys_uniform(a):
+    many_keys(a, lambda unit: unit * (a.rows // 2))
+
+
+def keys_zipf(a):
+    # Where 1/k is the density, what lies below k is ln(k) / ln(n).
+    many_keys(a, lambda unit: np.exp(unit * np.log(a.rows)))
 
 
 def ids(a):
@@ -279,6 +305,7 @@ def main():
         "hashtags": lambda a: hashtags(a, 5_000_000 // 900), "hashtags-1s": lambda a: hashtags(a, 1000),
         "window-length": window_length,
         "keys-10k": lambda a: keys(a, 10_000), "keys-1m": lambda a: keys(a, 1_000_000),
+        "keys-uniform": keys_uniform, "keys-zipf": keys_zipf,
         "ids": ids,
     }
     p.add_argument("what", choices=list(kinds))

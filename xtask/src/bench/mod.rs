@@ -12,8 +12,10 @@ mod kafka;
 mod keys;
 mod latency;
 mod lives;
+mod progress;
 mod recovery;
 mod runs;
+mod spill;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -83,6 +85,7 @@ pub fn run(args: &[String]) -> Outcome {
         "latency" => latency::run(&wish),
         "idle-queries" => idle_queries::run(&wish),
         "window-length" => window_length::run(&wish),
+        "spill" => spill::run(&wish),
         name if kafka::names().any(|known| known == name) => kafka::run(&wish),
         name if files::names().any(|known| known == name) => files::run(&wish),
         other => Err(format!("unknown benchmark {other:?}; there are {}", names())),
@@ -120,7 +123,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 fn names() -> String {
     files::names()
         .chain(kafka::names())
-        .chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length"])
+        .chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length", "spill"])
         .collect::<Vec<_>>()
         .join(", ")
 }

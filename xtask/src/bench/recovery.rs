@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::progress::{lines, state_bytes};
 use super::table::Table;
 use super::{Wish, at_most, data, median, millstream, workdir};
 use crate::kill::rng::Rng;
@@ -114,17 +115,6 @@ fn wait<T>(child: &mut Child, mut look: impl FnMut() -> Outcome<Option<T>>) -> O
         }
         std::thread::sleep(LOOK_EVERY);
     }
-}
-
-/// The lines of a progress file that are whole.
-fn lines(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// What the state took of memory after the last batch that was told of.
-fn state_bytes(progress: &Path) -> Option<f64> {
-    lines(progress).last()?.get("stateOperators")?.get(0)?.get("memoryUsedBytes")?.as_f64()
 }
 
 /// The batches that have visible files: `part-<task>-<query>-<batch>-<seq>.<suffix>`.
