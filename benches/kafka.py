@@ -6,21 +6,16 @@
   kafka.py dump  BOOTSTRAP TOPIC OUT                  the values of all committed records, as lines of the file OUT
   kafka.py equal BOOTSTRAP TOPIC FOLDER               whether the committed records are the lines of FOLDER/*.json, in whatever order
   kafka.py trickle BOOTSTRAP PREFIX TOPICS SECONDS    a record a second to each of the two partitions of each of so many topics
-  kafka.py latency BOOTSTRAP FROM TO RATE SECONDS     from the moment a record was due for FROM to that its copy is read, committed, from TO
 """
 import glob
 import json
 import os
 import sys
-import threading
 import time
 import zlib
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-
-# What the first seconds of a run cost is not its latency.
-WARM_UP_S = 5
 
 
 def make(bootstrap, partitions, topics):
@@ -126,55 +121,13 @@ def trickle(bootstrap, prefix, topics, seconds):
     print(filler.close())
 
 
-def latency(bootstrap, source, target, rate, seconds):
-    rate, seconds = int(rate), int(seconds)
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency", "enable.auto.commit": False, "fetch.wait.max.ms": 5,
-                         "isolation.level": "read_committed"})
-    partitions = consumer.list_topics(target).topics[target].partitions
-    consumer.assign([TopicPartition(target, p, 0) for p in partitions])
-    start = time.monotonic() + 1.0
-    n = rate * (WARM_UP_S + seconds)
-
-    def produce():
-        filler = Filler(bootstrap, 1)
-        for i in range(n):
-            due = start + i / rate
-            wait = due - time.monotonic()
-            if wait > 0.001:
-                filler.producer.poll(0)
-                time.sleep(wait)
-            filler.send(source, b"%d" % i, i % 4)
-        filler.close()
-
-    producing = threading.Thread(target=produce)
-    producing.start()
-    took_ms, seen = [], 0
-    deadline = start + WARM_UP_S + seconds + 20
-    while seen < n and time.monotonic() < deadline:
-        records = consumer.consume(1000, 0.05)
-        now = time.monotonic()
-        for record in records:
-            if record.error():
-                sys.exit(f"{record.error()}")
-            seen += 1
-            i = int(record.value())
-            if i >= rate * WARM_UP_S:
-                took_ms.append((now - start - i / rate) * 1000)
-    producing.join()
-    consumer.close()
-    took_ms.sort()
-    at = lambda q: round(took_ms[min(len(took_ms) - 1, int(len(took_ms) * q))], 2) if took_ms else None
-    print(json.dumps({"sent": n, "seen": seen, "p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": at(1.0)}))
-    sys.exit(0 if seen == n else 1)
-
-
 def main():
     do, *args = sys.argv[1:]
     if do == "make":
         bootstrap, topic, partitions = args
         make(bootstrap, int(partitions), [topic])
     else:
-        {"load": load, "dump": dump, "equal": equal, "trickle": trickle, "latency": latency}[do](*args)
+        {"load": load, "dump": dump, "equal": equal, "trickle": trickle}[do](*args)
 
 
 if __name__ == "__main__":

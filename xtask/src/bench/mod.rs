@@ -141,7 +141,7 @@ fn millstream(wish: &Wish) -> Outcome<PathBuf> {
 }
 
 /// Programs that measure from inside what no meter sees from outside.
-const EXAMPLES: [&str; 4] = ["empty_batch", "store_bench", "latency", "idle_queries"];
+const EXAMPLES: [&str; 5] = ["empty_batch", "store_bench", "latency", "idle_queries", "kafka_latency"];
 
 /// An example, built beside the command.
 fn example(wish: &Wish, name: &str) -> Outcome<PathBuf> {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::table::Table;
-use super::super::{Wish, at_most, last_json, median, millstream, number, workdir};
+use super::super::{Wish, at_most, example, last_json, median, millstream, number, workdir};
 use super::{client, write_job};
 use crate::run::{Outcome, root, shown, status};
 use crate::services::Kafka;
@@ -67,10 +67,11 @@ impl Drop for Running {
 
 /// From the moment a record was due to that its committed copy is read, beside what the broker and the client take alone.
 fn latency(wish: &Wish, python: &Path, program: &Path, broker: &Kafka) -> Outcome {
+    let measuring = example(wish, "kafka_latency")?;
     let mut table = Table::new(&["delivery", "p50 ms", "p99 ms", "max ms"]);
     let mut reached = Vec::new();
     let mut run_of = |name: &str, from: &str, to: &str| -> Outcome<[f64; 3]> {
-        let said = last_json(client(python, broker, "latency").args([from, to, &RATE.to_string(), SECONDS]))?;
+        let said = last_json(Command::new(&measuring).args([&broker.bootstrap_servers(), from, to, &RATE.to_string(), SECONDS]))?;
         let figures = ["p50_ms", "p99_ms", "max_ms"].map(|key| number(&said, key));
         table.row(&[vec![name.to_owned()], figures.map(|ms| format!("{ms:.2}")).to_vec()].concat());
         Ok(figures)

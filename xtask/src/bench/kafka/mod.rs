@@ -1,7 +1,7 @@
 //! The benchmarks over Kafka: topics on a broker of our own, whose work is not counted.
 //!
 //! Here is what reads or writes to the end of its input; [`live`] measures queries that go on. Topics are filled and read by a client
-//! that is not ours (`benches/kafka.py`).
+//! that is not ours (`benches/kafka.py`), and latency is measured by `crates/testkit/examples/kafka_latency.rs`, which takes little itself.
 
 mod flink;
 mod live;
