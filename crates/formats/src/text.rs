@@ -1,7 +1,5 @@
 //! Text: one string column `value`, a row per line, or per input with `wholetext`.
 
-use std::borrow::Cow;
-
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
@@ -123,9 +121,10 @@ impl Records for TextRecords {
 impl TextRecords {
     fn record(&mut self, line: &[u8]) -> Result<()> {
         if let Some(Column::Str(column)) = self.rows.root.children.first_mut() {
-            match String::from_utf8_lossy(line) {
-                Cow::Borrowed(text) => column.push(text.as_bytes()),
-                Cow::Owned(text) => column.push(text.as_bytes()),
+            // The check alone takes a fraction of what mending does.
+            match std::str::from_utf8(line) {
+                Ok(_) => column.push(line),
+                Err(_) => column.push(String::from_utf8_lossy(line).as_bytes()),
             }
         }
         self.rows.root.close(true);
