@@ -40,7 +40,7 @@ struct Pair {
 
 /// Runs, checks and prints both kinds.
 pub fn run(wish: &Wish) -> Outcome {
-    if wish.spark || wish.kills.is_some() {
+    if !wish.peers.is_empty() || wish.kills.is_some() {
         return Err("spill compares us with ourselves: it has no peer and no kills".to_owned());
     }
     let n_files = wish.files.unwrap_or(FILES);
