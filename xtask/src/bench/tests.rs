@@ -36,6 +36,8 @@ fn a_table_is_markdown_and_padded() {
 fn wrong_arguments_are_named() {
     let parse = |words: &str| parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).map(|w| w.name);
     assert_eq!(parse("cloudtrail --peer spark --reps 1"), Ok("cloudtrail".to_owned()));
-    assert_eq!(parse("cloudtrail --peer flink"), Err("unknown peer \"flink\"; there is spark".to_owned()));
+    assert_eq!(parse("cloudtrail --peer storm"), Err("unknown peer \"storm\"; there are spark and flink".to_owned()));
+    let refused = super::run(&["cloudtrail", "--peer", "flink"].map(str::to_owned));
+    assert_eq!(refused, Err("cloudtrail has no peer flink; kafka-ysb, kafka-ysb-kafka have".to_owned()));
     assert!(parse("--rows").is_err() && parse("").is_err() && parse("x --rows many").is_err());
 }
