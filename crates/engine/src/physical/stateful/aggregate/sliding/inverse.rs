@@ -95,6 +95,9 @@ impl<T: ArrowPrimitiveType<Native: ArrowNativeTypeOp>> TotalOf<T> {
     /// Nulls, which no state has, would count as zero: so they do where states are merged.
     fn change(&mut self, keys: &[u32], states: &ArrayRef, change: impl Fn(T::Native, T::Native) -> T::Native) -> Result<()> {
         let states = states.as_primitive_opt::<T>().ok_or_else(|| Error::internal("a state of another type than its running total"))?;
+        if states.len() != keys.len() {
+            return Err(Error::internal(format!("{} states for the running totals of {} keys", states.len(), keys.len())));
+        }
         let n_keys = keys.iter().max().map_or(0, |key| *key as usize + 1);
         if self.by_key.len() < n_keys {
             self.by_key.resize(n_keys, T::Native::ZERO);

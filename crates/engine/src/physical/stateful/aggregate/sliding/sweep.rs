@@ -12,6 +12,7 @@
 //! The sweep rests on this: the table has a slice's states as they entered until the slice has left. Who changes states in
 //! the window says so ([`Sweep::repair`]), and who evicts slices says so before ([`Sweep::forget`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
@@ -45,6 +46,9 @@ pub struct Sweep {
     present: Present,
     totals: Totals,
     stacks: TwoStacks,
+    /// By slice in the front of the stacks: what is to be taken out of the totals when it leaves, for all of its swept keys. The
+    /// front has read it, so it is not read again. None of a slice that was repaired.
+    leaving: BTreeMap<i64, Vec<ArrayRef>>,
     values: Values,
 }
 
@@ -92,7 +96,16 @@ impl Sweep {
         let split = Split::of(aggregates)?;
         let totals = Totals::new(split.inverse.states.iter().map(|field| field.data_type()))?;
         let stacks = TwoStacks::new(split.stacked.aggregates.as_slice().into());
-        Ok(Self { windows, split, start: None, present: Present::default(), totals, stacks, values: Values::default() })
+        Ok(Self {
+            windows,
+            split,
+            start: None,
+            present: Present::default(),
+            totals,
+            stacks,
+            leaving: BTreeMap::new(),
+            values: Values::default(),
+        })
     }
 
     /// Whether a slice is in the present window.
@@ -101,7 +114,9 @@ impl Sweep {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.present.memory_bytes() + self.totals.memory_bytes() + self.stacks.memory_bytes() + self.values.memory_bytes()
+        let leaving: usize = self.leaving.values().flatten().map(|column| column.get_buffer_memory_size()).sum();
+        let states = self.totals.memory_bytes() + self.stacks.memory_bytes() + leaving;
+        self.present.memory_bytes() + states + self.values.memory_bytes()
     }
 
     /// Goes on to the window that begins at `start`, or back to it. Fetch what was found before, unless it says it keeps it.
@@ -138,6 +153,7 @@ impl Sweep {
             self.values.forget(key);
         }
         self.fill(slices, table, start, Some(changed))?;
+        self.leaving.retain(|slice, _| !slices.keys_in(*slice).iter().any(|key| is_swept(*key, Some(changed))));
         self.stacks.note_repair(n_before);
         Ok(())
     }
@@ -200,6 +216,7 @@ impl Sweep {
             self.values.forget(key);
         }
         self.stacks = self.stacks.cleared();
+        self.leaving.clear();
         self.start = None;
     }
 
@@ -238,11 +255,17 @@ impl Sweep {
         }
         let slots = slices.slots(table, slice, &keys)?;
         let states = table.gather(&slots)?;
-        self.totals.add(&keys, &self.split.inverse.of(&states)?)?;
+        let added = self.split.inverse.of(&states)?;
+        self.totals.add(&keys, &added)?;
         if !self.stacks.is_unused() {
             let own = self.split.stacked.of(&states)?;
             match side {
-                Side::Front => self.stacks.put_in_front(slice, slices.keys_in(slice), |key| is_swept(key, swept), &keys, &own)?,
+                Side::Front => {
+                    self.stacks.put_in_front(slice, slices.keys_in(slice), |key| is_swept(key, swept), &keys, &own)?;
+                    if self.totals.are_kept() {
+                        self.leaving.insert(slice, added);
+                    }
+                }
                 Side::Back => self.stacks.enter(&keys, &own)?,
             }
         }
@@ -259,10 +282,12 @@ impl Sweep {
             return Ok(());
         }
         if self.totals.are_kept() {
-            let slots = slices.slots(table, slice, &keys)?;
-            let states = match self.stacks.is_unused() {
-                true => table.gather(&slots)?,
-                false => self.split.inverse.columns.iter().map(|column| table.gather_column(&slots, *column)).collect::<Result<_>>()?,
+            let states = match self.leaving.remove(&slice) {
+                Some(states) => states,
+                None => {
+                    let slots = slices.slots(table, slice, &keys)?;
+                    self.split.inverse.of(&table.gather(&slots)?)?
+                }
             };
             self.totals.subtract(&keys, &states)?;
         }
