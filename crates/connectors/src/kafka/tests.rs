@@ -4,6 +4,7 @@ mod client;
 mod coverage;
 mod delivery;
 mod faults;
+mod linger;
 mod loss;
 mod options;
 mod scenarios;
