@@ -14,24 +14,23 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 
 use super::client::{ClientNews, bad_config};
 use super::error::{failed, is_fencing};
-use super::linger::{Stillness, linger, push};
-use super::retries::{GivenUp, Patience};
 use super::sink_options::SinkOptions;
 
 /// A full queue is looked at again after this long.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 /// What is on its way is counted again after this long.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(1);
+/// How long a record waits for others to go with it; the last ones of a batch wait so long, too.
+const LINGER_MS: &str = "2";
 /// Records without a key stay with a partition for so long, that requests may grow large.
-const STICKY_MS: &str = "10";
+const STICKY_MS: &str = "100";
 /// A connection is waited for at most so long before transactions are asked for.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Calls that wait are cut into pieces: between two it is looked whether there is any use in waiting.
 const SLICE: Duration = Duration::from_millis(500);
 const SLICE_PAUSE: Duration = Duration::from_millis(5);
-/// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise. What is in no cache any more when it is
-/// sent, and again when it is done with, costs more.
-const QUEUE_KBYTES: &str = "16384";
+/// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise.
+const QUEUE_KBYTES: &str = "65536";
 
 /// One record.
 #[derive(Debug)]
@@ -118,7 +117,7 @@ impl Producer {
         unless_set(&mut config, "partitioner", "murmur2_random");
         unless_set(&mut config, "queue.buffering.max.kbytes", QUEUE_KBYTES);
         if options.client.get("queue.buffering.max.ms").is_none() {
-            unless_set(&mut config, "linger.ms", &linger(options).as_millis().to_string());
+            unless_set(&mut config, "linger.ms", LINGER_MS);
         }
         unless_set(&mut config, "sticky.partitioning.linger.ms", STICKY_MS);
         // That a record was written is known from the count of those that are not.
@@ -152,10 +151,11 @@ impl Producer {
     /// Makes a call that goes on where it was when its time is over, until it is done, `transactionTimeout` has passed, or what is in its
     /// way will not pass.
     fn patiently(&self, call: impl Fn(Duration) -> KafkaResult<()>) -> KafkaResult<()> {
-        let patience = self.patience();
+        let begun_us = self.now_us();
+        let waited = || Duration::from_micros(self.now_us().saturating_sub(begun_us));
         loop {
             match call(SLICE) {
-                Err(error) if may_go_on(&error) && patience.lasts().is_ok() => {
+                Err(error) if may_go_on(&error) && waited() < self.transaction_timeout && self.lasting_trouble().is_none() => {
                     std::thread::sleep(SLICE_PAUSE);
                 }
                 Ok(()) => {
@@ -165,10 +165,6 @@ impl Producer {
                 ended => return ended,
             }
         }
-    }
-
-    fn patience(&self) -> Patience<'_> {
-        Patience::new(&self.inner.context().news, &self.clock, self.transaction_timeout)
     }
 
     fn lasting_trouble(&self) -> Option<Error> {
@@ -222,29 +218,20 @@ impl Producer {
 
     /// Gives a record to the queue; waits while that is full.
     pub(super) async fn send(self: &Arc<Self>, record: OutputRecord<'_>, sequence: usize) -> Result<()> {
+        let mut pauses_left = self.transaction_timeout.as_millis() / QUEUE_PAUSE.as_millis();
         let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, sequence);
         (base.partition, base.key, base.payload, base.headers) = (record.partition, record.key, record.value, record.headers);
-        let (mut waiting, mut has_asked) = (None, false);
+        let mut has_asked = false;
         loop {
             base = match self.inner.send(base) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
-                    let waiting = waiting.get_or_insert_with(|| Waiting::new(self, Stillness::default()));
-                    let full = || {
-                        let error = Error::exhausted(format!(
-                            "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
-                            record.topic, self.transaction_timeout
-                        ));
-                        error.hint("check that the brokers keep up; kafka.queue.buffering.max.kbytes is the size of the queue")
-                    };
-                    waiting.pause(QUEUE_PAUSE, full).await?;
-                    back
-                }
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back,
                 // It may have been added since the client last looked, which it does every few minutes.
                 Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if !has_asked => {
                     has_asked = true;
                     self.look_at(record.topic).await?;
-                    back
+                    base = back;
+                    continue;
                 }
                 Err((error, _)) => {
                     let n_bytes = record.value.map_or(0, <[u8]>::len);
@@ -256,6 +243,19 @@ impl Producer {
                     });
                 }
             };
+            self.failure()?;
+            if let Some(lasting) = self.lasting_trouble() {
+                return Err(lasting.context("while records wait to be written"));
+            }
+            if pauses_left == 0 {
+                let error = Error::exhausted(format!(
+                    "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
+                    record.topic, self.transaction_timeout
+                ));
+                return Err(error.hint("check that the brokers keep up; kafka.queue.buffering.max.kbytes is the size of the queue"));
+            }
+            pauses_left -= 1;
+            tokio::time::sleep(QUEUE_PAUSE).await;
         }
     }
 
@@ -278,26 +278,21 @@ impl Producer {
         }
     }
 
-    /// Waits until the brokers have every record.
+    /// Waits until the brokers have every record. (`flush` of the library waits in steps of 100 ms.)
     pub(super) async fn delivered(&self) -> Result<()> {
-        let mut waiting = Waiting::new(self, Stillness::at_the_end());
+        let begun_us = self.now_us();
         while self.inner.in_flight_count() > 0 {
-            let slow = || {
+            if Duration::from_micros(self.now_us().saturating_sub(begun_us)) > self.transaction_timeout {
                 let error = Error::exhausted(format!("records are not written within {:?}", self.transaction_timeout));
-                self.with_trouble(error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for"))
-            };
-            waiting.pause(DELIVERY_PAUSE, slow).await?;
+                let error = error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for");
+                return Err(self.with_trouble(error));
+            }
+            if let Some(lasting) = self.lasting_trouble() {
+                return Err(lasting.context("while records wait to be written"));
+            }
+            tokio::time::sleep(DELIVERY_PAUSE).await;
         }
         self.failure()
-    }
-
-    /// Has what waits for others sent, if nothing moves by itself; whether there is anything on its way.
-    pub(super) fn hurry(&self, stillness: &mut Stillness) -> bool {
-        let n_records = self.inner.in_flight_count();
-        if n_records > 0 && stillness.calls_for_push(n_records) {
-            push(&self.inner);
-        }
-        n_records > 0
     }
 
     /// Makes the transaction visible, once the brokers have every record. After an error nobody knows whether it is, unless it could be
@@ -382,31 +377,6 @@ impl Producer {
 
     fn now_us(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX)
-    }
-}
-
-/// The queue being waited for.
-struct Waiting<'a> {
-    producer: &'a Producer,
-    patience: Patience<'a>,
-    stillness: Stillness,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(producer: &'a Producer, stillness: Stillness) -> Self {
-        Self { producer, patience: producer.patience(), stillness }
-    }
-
-    /// Waits a little, unless there is no use in it; `too_long`: what to say when it has been waited long enough.
-    async fn pause(&mut self, pause: Duration, too_long: impl FnOnce() -> Error) -> Result<()> {
-        self.producer.failure()?;
-        self.patience.lasts().map_err(|given_up| match given_up {
-            GivenUp::Lasting(lasting) => lasting.context("while records wait to be written"),
-            GivenUp::TooLong => too_long(),
-        })?;
-        self.producer.hurry(&mut self.stillness);
-        tokio::time::sleep(pause).await;
-        Ok(())
     }
 }
 

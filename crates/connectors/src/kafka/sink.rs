@@ -224,7 +224,6 @@ impl Sink for KafkaSink {
         }
         // What is known to be undeliverable fails here; the rest as the transaction is committed.
         run.producer.failure()?;
-        run.push(&mut transaction);
         let producers = run.producer.transactional_id().map(str::to_owned).into_iter().collect();
         let marker_topic = markers.map(|markers| markers.name().to_owned());
         wire::to_value(&Prepared { records, marker: Some(batch), marker_topic, producers })

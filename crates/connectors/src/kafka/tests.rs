@@ -4,7 +4,6 @@ mod client;
 mod coverage;
 mod delivery;
 mod faults;
-mod linger;
 mod loss;
 mod options;
 mod scenarios;

@@ -9,7 +9,6 @@ use millstream_core::sink::WriteAttempt;
 use millstream_core::{BatchId, Error, Result, SinkContext};
 use serde::{Deserialize, Serialize};
 
-use super::linger::Pushing;
 use super::producer::Producer;
 use crate::wire;
 
@@ -73,8 +72,6 @@ pub(super) struct Run {
 pub(super) struct Transaction {
     attempt: Option<Attempt>,
     is_open: bool,
-    /// All records are there, and on their way.
-    pushing: Option<Pushing>,
     /// The last batch that left a marker.
     pub(super) marker: Option<BatchId>,
 }
@@ -91,7 +88,7 @@ impl Transaction {
     }
 
     pub(super) fn close(&mut self) {
-        (self.is_open, self.pushing) = (false, None);
+        self.is_open = false;
     }
 }
 
@@ -131,11 +128,6 @@ impl Run {
         }
         (transaction.attempt, transaction.is_open) = (Some(wanted), true);
         Ok(())
-    }
-
-    /// No record will follow: those that are waiting for others are sent while the batch is recorded.
-    pub(super) fn push(&self, transaction: &mut Transaction) {
-        transaction.pushing = Some(Pushing::begin(&self.producer));
     }
 
     /// Aborts the open transaction if it is the batch's.

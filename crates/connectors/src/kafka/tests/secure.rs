@@ -104,7 +104,6 @@ async fn whom_it_knows_writes_and_reads(kafka: &TestKafka, ways: &Ways<'_>) {
         let sink = writing.fresh().await;
         writing.batch(&sink, 0, values(["a", "b"])).await.unwrap();
         sink.stop().await.unwrap();
-        kafka.wait_until_stable(&topic).await.unwrap();
         assert_eq!(reading(&topic, options).next_values().await, ["a", "b"], "{options:?}");
     }))
     .await;

@@ -25,9 +25,9 @@ fn reading(kafka: &TestKafka, topic: &str, more: &[(&str, &str)]) -> Reading {
     Reading::stream(kafka, &options)
 }
 
-/// What waits for nothing that does not come takes less.
-pub(super) async fn quickly<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it ends without waiting")
+/// A range must be read in a time that no waiting for records that never come would leave.
+async fn quickly<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("the range ends without waiting")
 }
 
 #[tokio::test(flavor = "multi_thread")]
