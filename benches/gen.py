@@ -63,6 +63,15 @@ def write(path, file_idx, data):
     os.utime(path, (MTIME0 + file_idx, MTIME0 + file_idx))
 
 
+def write_parquet(path, file_idx, columns, select="*"):
+    import duckdb
+
+    db = duckdb.connect()
+    db.register("t", columns)
+    db.execute(f"copy (select {select} from t) to '{path}' (format parquet, compression snappy, row_group_size 131072)")
+    os.utime(path, (MTIME0 + file_idx, MTIME0 + file_idx))
+
+
 def event_columns(a, k, users, pages, ads):
     """The columns of file k."""
     per = a.rows // a.files
@@ -101,15 +110,9 @@ def ysb_json(a):
 
 
 def ysb_parquet(a):
-    import duckdb
-
     def write_file(folder, k, columns):
-        path = os.path.join(folder, f"part-{k:05d}.parquet")
         table = {name: values.astype(object) for name, values in columns.items()}
-        db = duckdb.connect()
-        db.register("t", table)
-        db.execute(f"copy (select * from t) to '{path}' (format parquet, compression snappy, row_group_size 131072)")
-        os.utime(path, (MTIME0 + k, MTIME0 + k))
+        write_parquet(os.path.join(folder, f"part-{k:05d}.parquet"), k, table)
 
     ysb(a, write_file)
 
@@ -138,17 +141,11 @@ def keys(a, n_keys):
 
 def many_keys(a, rank):
     """Parquet; rank gives the numbers of keys from numbers in [0, 1)."""
-    import duckdb
-
     per = a.rows // a.files
     for k in range(a.files):
         unit = (column(a.seed, 50, k * per, per) >> U64(11)).astype(np.float64) * (1.0 / (1 << 53))
         table = {"rank": rank(unit).astype(np.int64), "v": (column(a.seed, 51, k * per, per) % U64(1000)).astype(np.int64)}
-        path = os.path.join(a.out, f"part-{k:05d}.parquet")
-        db = duckdb.connect()
-        db.register("t", table)
-        db.execute(f"copy (select printf('user-%011d', rank) as key, v from t) to '{path}' (format parquet, compression snappy)")
-        os.utime(path, (MTIME0 + k, MTIME0 + k))
+        write_parquet(os.path.join(a.out, f"part-{k:05d}.parquet"), k, table, "printf('user-%011d', rank) as key, v")
 
 
 def keys_uniform(a):
@@ -170,18 +167,12 @@ def ids(a):
 
 def window_length(a):
     """Few tags, so that a slide gives few rows beside those that it takes."""
-    import duckdb
-
     per = a.rows // a.files
     names = np.array([f"#tag{tag:05d}" for tag in range(1000)]).astype(object)
     for k in range(a.files):
         ms = T0_MS + np.arange(k * per, (k + 1) * per, dtype=np.int64) * 1000 // (5_000_000 // 900)
         table = {"ts": ms, "tag": names[(column(a.seed, 41, k * per, per) % U64(1000)).astype(np.int64)]}
-        path = os.path.join(a.out, f"part-{k:05d}.parquet")
-        db = duckdb.connect()
-        db.register("t", table)
-        db.execute(f"copy (select * from t) to '{path}' (format parquet, compression snappy, row_group_size 131072)")
-        os.utime(path, (MTIME0 + k, MTIME0 + k))
+        write_parquet(os.path.join(a.out, f"part-{k:05d}.parquet"), k, table)
 
 
 TYPES = ["banner", "modal", "sponsored-search", "mail", "mobile"]
