@@ -6,12 +6,15 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use millstream::crash::{AbortAt, CrashPoint, CrashPoints, NoCrash};
 use millstream::{Error, Result};
 
 const CRASH: &str = "MILLSTREAM_CRASH_AT";
 const PAUSE: &str = "MILLSTREAM_PAUSE_AT";
+/// A signal stops a process when one of its threads has looked at it, which may be another one, and later.
+const STOPPED_AFTER: Duration = Duration::from_secs(2);
 
 /// The crash points that the environment asks for.
 pub fn from_environment() -> Result<Arc<dyn CrashPoints>> {
@@ -35,6 +38,7 @@ impl CrashPoints for PauseAt {
     fn reach(&self, point: CrashPoint) -> Result<()> {
         if point == self.point && !self.has_paused.swap(true, Ordering::Relaxed) {
             Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status()?;
+            std::thread::sleep(STOPPED_AFTER);
         }
         Ok(())
     }
