@@ -33,8 +33,22 @@ impl FrozenTable {
 
     /// All rows, in batches of no particular size and order.
     pub fn scan(&self) -> impl Iterator<Item = Result<StoreRows>> {
-        let chunks = self.chunks.iter().filter(|chunk| chunk.n_live() > 0).map(|chunk| live_rows(chunk, &self.codec));
-        chunks.chain(self.cold.iter().flat_map(|run| run.clone().into_rows(Arc::clone(&self.codec))))
+        self.clone().into_rows()
+    }
+
+    /// As [`FrozenTable::scan`]; lets go of rows as they are handed out.
+    pub fn into_rows(self) -> impl Iterator<Item = Result<StoreRows>> {
+        let Self { codec, chunks, cold, .. } = self;
+        let keys = Arc::clone(&codec);
+        let in_memory = chunks.into_iter().filter(|chunk| chunk.n_live() > 0).map(move |chunk| live_rows(&chunk, &keys));
+        in_memory.chain(cold.into_iter().flat_map(move |run| run.into_rows(Arc::clone(&codec))))
+    }
+
+    /// The rows in memory, and those on disk.
+    pub(super) fn split(mut self) -> (Self, Self) {
+        let cold = std::mem::take(&mut self.cold);
+        let on_disk = Self { schema: Arc::clone(&self.schema), codec: Arc::clone(&self.codec), chunks: Vec::new(), cold };
+        (self, on_disk)
     }
 }
 

@@ -14,7 +14,7 @@ use super::slot::Slot;
 pub const KEYS_AT_ONCE: usize = 64;
 
 /// So many rows are put in the order of their places at once.
-const ROWS_AT_ONCE: usize = 1 << 20;
+const ROWS_AT_ONCE: usize = 1 << 18;
 
 /// The table is filled in so many stretches, each of which should fit into a cache.
 const STRETCH_BITS: u32 = 10;

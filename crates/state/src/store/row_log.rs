@@ -86,8 +86,8 @@ type PlaceAndRow = (usize, usize);
 #[derive(Debug)]
 pub struct ColdChunks {
     pub slots: Vec<Slot>,
-    /// Where they are; chunks that were looked at.
-    ids: Vec<usize>,
+    /// Where they are: numbers of chunks.
+    pub chunks: Vec<usize>,
 }
 
 /// A chunk that rows are being given slots in.
@@ -239,7 +239,12 @@ impl RowLog {
 
     /// The keys of the rows of `slots`; a row that is not live is an error.
     pub fn keys_of<'a>(&'a self, slots: &'a [Slot]) -> Result<Vec<&'a [u8]>> {
-        slots.iter().map(|slot| self.key(*slot).ok_or_else(|| unknown(*slot))).collect()
+        slots.iter().map(|slot| self.live_key(*slot)).collect()
+    }
+
+    /// The key of a row; that it is not live is an error.
+    pub fn live_key(&self, slot: Slot) -> Result<&[u8]> {
+        self.key(slot).ok_or_else(|| unknown(slot))
     }
 
     /// All chunks.
@@ -288,19 +293,19 @@ impl RowLog {
     /// [`RowLog::compact`] takes what is left of their chunks.
     pub fn coldest(&mut self, bytes: usize) -> ColdChunks {
         if bytes == 0 {
-            return ColdChunks { slots: Vec::new(), ids: Vec::new() };
+            return ColdChunks { slots: Vec::new(), chunks: Vec::new() };
         }
         let mut ids: Vec<(u64, usize)> =
             self.chunks.iter().enumerate().filter_map(|(id, logged)| Some((logged.as_ref()?.born, id))).collect();
         ids.sort_unstable();
-        let mut cold = ColdChunks { slots: Vec::new(), ids: Vec::new() };
+        let mut cold = ColdChunks { slots: Vec::new(), chunks: Vec::new() };
         let mut n_found = 0;
         // The second time around nobody was asked for.
         for (_, id) in ids.iter().chain(&ids) {
             if n_found >= bytes {
                 break;
             }
-            if cold.ids.contains(id) {
+            if cold.chunks.contains(id) {
                 continue;
             }
             let Some(logged) = self.chunks.get(*id).and_then(Option::as_ref) else { continue };
@@ -316,7 +321,7 @@ impl RowLog {
             // What dead rows take comes back as well.
             n_found += n_bytes / n_live.max(1) * n_cold;
             if n_cold > 0 || n_live == 0 {
-                cold.ids.push(*id);
+                cold.chunks.push(*id);
             } else {
                 let born = self.next_born();
                 self.chunks.get_mut(*id).and_then(Option::as_mut).into_iter().for_each(|logged| logged.born = born);
@@ -326,8 +331,8 @@ impl RowLog {
     }
 
     /// What is left of chunks that gave up rows goes to new ones.
-    pub fn compact(&mut self, cold: &ColdChunks) -> Result<()> {
-        for ids in cold.ids.chunks(MERGED_AT_ONCE) {
+    pub fn compact(&mut self, chunks: &[usize]) -> Result<()> {
+        for ids in chunks.chunks(MERGED_AT_ONCE) {
             let born = self.next_born();
             self.rewrite_as(ids, born)?;
         }

@@ -501,12 +501,16 @@ impl KeyedTable {
 
     /// Sends rows to disk. They must not have changed since the last delta.
     pub(super) fn send_out(&mut self, cold: ColdChunks) -> Result<()> {
-        if cold.slots.is_empty() {
-            return self.log.compact(&cold);
+        let ColdChunks { slots, chunks } = cold;
+        if slots.is_empty() {
+            return self.log.compact(&chunks);
         }
-        self.note_numbers(&cold.slots)?;
+        self.note_numbers(&slots)?;
         let (hash, codec, log) = (self.cold.key_hash(), Arc::clone(self.cold.codec()), &self.log);
-        let mut rows: Vec<(u64, Slot)> = log.keys_of(&cold.slots)?.iter().map(|key| hash.of(key)).zip(cold.slots.iter().copied()).collect();
+        let mut rows = Vec::with_capacity(slots.len());
+        for slot in slots {
+            rows.push((hash.of(log.live_key(slot)?), slot));
+        }
         rows.sort_unstable_by(|(a, slot_a), (b, slot_b)| a.cmp(b).then_with(|| log.key(*slot_a).cmp(&log.key(*slot_b))));
         let row_bytes = log.charged_bytes() / log.n_live().max(1);
         self.cold.add(rows.len(), row_bytes, |writer| {
@@ -520,19 +524,19 @@ impl KeyedTable {
                 })
             })
         })?;
-        drop(rows);
-        for slot in &cold.slots {
+        for (_, slot) in &rows {
             self.forget(*slot);
         }
+        drop(rows);
         self.index.shrink(&self.log);
-        self.log.compact(&cold)
+        self.log.compact(&chunks)
     }
 
     /// A multi table that takes the rows over must know the highest number.
     fn note_numbers(&mut self, slots: &[Slot]) -> Result<()> {
         if self.is_numbered() {
             // Numbers are ordered as their bytes are.
-            let highest = self.log.keys_of(slots)?.into_iter().max_by_key(|key| key.last_chunk::<NUMBER_BYTES>());
+            let highest = slots.iter().filter_map(|slot| self.log.key(*slot)).max_by_key(|key| key.last_chunk::<NUMBER_BYTES>());
             let numbers = self.codec.decode(highest)?.pop();
             let number = numbers.as_ref().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>()?.iter().next().flatten());
             self.next_number = self.next_number.max(number.map_or(0, |number| number.saturating_add(1)));

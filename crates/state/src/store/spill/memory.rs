@@ -12,8 +12,11 @@ use millstream_core::Result;
 
 use super::folder::{SpillFolder, remove_stale};
 
-/// Tables give rows up from here on: what a batch brings needs room, too, and the allocator takes a fifth more than what is
-/// allocated. In eighths of the limit.
+/// What a process takes beside state that does not grow with it: pages of its program, a batch and its groups. At most half of the limit.
+const RESERVE_BYTES: usize = 128 << 20;
+
+/// Tables give rows up from here on, in eighths of what is left. The rest is for what grows with state and is not in the account: rows that a
+/// snapshot holds and a batch changes, an index that grows, rows on their way out, and what the allocator keeps.
 const HIGH_EIGHTHS: usize = 6;
 
 /// And go on to here.
@@ -178,10 +181,11 @@ impl Member {
         }
         self.rest.set(rest_bytes);
         let used = shared.used_bytes.load(Relaxed);
-        if used <= limit / 8 * HIGH_EIGHTHS {
+        let eighth = (limit - RESERVE_BYTES.min(limit / 2)) / 8;
+        if used <= eighth * HIGH_EIGHTHS {
             return 0;
         }
-        let low = limit / 8 * LOW_EIGHTHS;
+        let low = eighth * LOW_EIGHTHS;
         let share = low / shared.n_tables.load(Relaxed).max(1);
         let floor = if used <= limit { share } else { share / 4 };
         let most = if used <= limit { usize::MAX } else { (own_bytes / 2).max(own_bytes.saturating_sub(share)) };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  StateMemory: limit │ used          one per process; every table and frozen view counts against it
-//!       │ over 6/8 of it, at the end of a batch
+//!       │ over its mark, at the end of a batch
 //!       ▼
 //!  RowLog's oldest chunks, without the rows that were asked for since ─► sorted by hash ─► a run of segments
 //!       ▲                                                                                   │ four of a size: merged

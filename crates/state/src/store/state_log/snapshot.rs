@@ -63,7 +63,7 @@ pub async fn write(dir: &Location, query_id: QueryId, name: SnapshotName, tables
                     fs.remove(&tmp)?;
                 }
                 let mut file = fs.create_new(&tmp)?;
-                for frame in Frames::new(&header, &tables)? {
+                for frame in Frames::new(&header, tables)? {
                     file.write_all(&frame?)?;
                 }
                 file.sync_data()?;
@@ -78,7 +78,7 @@ pub async fn write(dir: &Location, query_id: QueryId, name: SnapshotName, tables
         Location::Object { store, prefix, .. } => {
             let upload = store.put_multipart(&prefix).await.map_err(store_error)?;
             let (mut upload, mut len) = (WriteMultipart::new(upload), 0);
-            for frame in Frames::new(&header, &tables)? {
+            for frame in Frames::new(&header, tables)? {
                 let frame = match frame {
                     Ok(frame) => frame,
                     Err(error) => {
@@ -155,19 +155,25 @@ impl SnapshotReader {
 }
 
 /// The frames of a snapshot, made one by one.
-struct Frames<'a> {
+struct Frames {
     header: Option<Vec<u8>>,
-    parts: Box<dyn Iterator<Item = Result<(&'a StoreId, TableDelta)>> + Send + 'a>,
+    parts: Box<dyn Iterator<Item = Result<(StoreId, TableDelta)>> + Send>,
     n_parts: u64,
     offset: u64,
     is_ended: bool,
 }
 
-impl<'a> Frames<'a> {
-    fn new(header: &Header, tables: &'a [(StoreId, FrozenTable)]) -> Result<Self> {
-        let parts = tables.iter().flat_map(|(id, table)| {
+impl Frames {
+    /// Rows in memory come first: as long as they are held, a table that changes them keeps them twice.
+    fn new(header: &Header, tables: Vec<(StoreId, FrozenTable)>) -> Result<Self> {
+        let split = tables.into_iter().map(|(id, table)| {
+            let (in_memory, on_disk) = table.split();
+            ((id.clone(), in_memory), (id, on_disk))
+        });
+        let (in_memory, on_disk): (Vec<_>, Vec<_>) = split.unzip();
+        let parts = in_memory.into_iter().chain(on_disk).flat_map(|(id, table)| {
             let schema = Arc::clone(&table.schema);
-            large_batches(table).map(move |rows| Ok((id, only_rows(Arc::clone(&schema), rows?))))
+            large_batches(table).map(move |rows| Ok((id.clone(), only_rows(Arc::clone(&schema), rows?))))
         });
         Ok(Self { header: Some(tagged(HEADER, header)?), parts: Box::new(parts), n_parts: 0, offset: 0, is_ended: false })
     }
@@ -180,7 +186,7 @@ impl<'a> Frames<'a> {
             self.n_parts += 1;
             let (id, rows) = part?;
             payload.push(PART);
-            part::encode(id, &rows, payload)?;
+            part::encode(&id, &rows, payload)?;
         } else if std::mem::replace(&mut self.is_ended, true) {
             return Ok(Next::End);
         } else {
@@ -197,7 +203,7 @@ enum Next {
     End,
 }
 
-impl Iterator for Frames<'_> {
+impl Iterator for Frames {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
@@ -215,8 +221,8 @@ impl Iterator for Frames<'_> {
 }
 
 /// The rows of a table, small batches put together.
-fn large_batches(table: &FrozenTable) -> impl Iterator<Item = Result<StoreRows>> + Send {
-    let mut batches = table.scan();
+fn large_batches(table: FrozenTable) -> impl Iterator<Item = Result<StoreRows>> + Send {
+    let mut batches = table.into_rows();
     std::iter::from_fn(move || {
         let (mut gathered, mut n_rows) = (Vec::new(), 0);
         while n_rows < ROWS_PER_PART {
@@ -270,3 +276,6 @@ fn tagged(tag: u8, value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_writer(&mut payload, value).map_err(|error| Error::internal(error.to_string()))?;
     Ok(payload)
 }
+
+#[cfg(test)]
+mod tests;
