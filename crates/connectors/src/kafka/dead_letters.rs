@@ -6,10 +6,10 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, GenericListArray, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Array, Int64Array, ListArray, ListBuilder, RecordBatch, StringArray,
     StructBuilder, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_core::{Error, Options, QueryId, Result};
 
 use super::rows::{HEADER, push_header};
@@ -116,24 +116,20 @@ struct Record<'a> {
     timestamp: &'a TimestampMicrosecondArray,
     key: &'a BinaryArray,
     value: &'a BinaryArray,
-    headers: &'a GenericListArray<i32>,
+    headers: &'a ListArray,
 }
 
 impl<'a> Letters<'a> {
     fn of(rows: &'a RecordBatch) -> Result<Self> {
-        let column = |name: &str| rows.column_by_name(name);
-        let letters = || {
-            Some(Self {
-                raw: column("raw")?.as_binary_opt()?,
-                error: column("error")?.as_string_opt()?,
-                source: column("source")?.as_string_opt()?,
-                origin: column("origin")?.as_string_opt()?,
-                position: column("position")?.as_primitive_opt::<Int64Type>()?,
-                batch_id: column("batch_id")?.as_primitive_opt::<Int64Type>()?,
-                record: column("topic").is_some().then(|| Record::of(rows)).flatten(),
-            })
-        };
-        letters().ok_or_else(|| Error::internal("dead letters without their columns"))
+        Ok(Self {
+            raw: column(rows, "raw")?,
+            error: column(rows, "error")?,
+            source: column(rows, "source")?,
+            origin: column(rows, "origin")?,
+            position: column(rows, "position")?,
+            batch_id: column(rows, "batch_id")?,
+            record: rows.column_by_name("topic").is_some().then(|| Record::of(rows)).transpose()?,
+        })
     }
 
     fn len(&self) -> usize {
@@ -142,16 +138,15 @@ impl<'a> Letters<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn of(rows: &'a RecordBatch) -> Option<Self> {
-        let column = |name: &str| rows.column_by_name(name);
-        Some(Self {
-            topic: column("topic")?.as_string_opt()?,
-            partition: column("partition")?.as_primitive_opt::<Int32Type>()?,
-            offset: column("offset")?.as_primitive_opt::<Int64Type>()?,
-            timestamp: column("timestamp")?.as_primitive_opt::<TimestampMicrosecondType>()?,
-            key: column("key")?.as_binary_opt()?,
-            value: column("value")?.as_binary_opt()?,
-            headers: column("headers")?.as_list_opt()?,
+    fn of(rows: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            topic: column(rows, "topic")?,
+            partition: column(rows, "partition")?,
+            offset: column(rows, "offset")?,
+            timestamp: column(rows, "timestamp")?,
+            key: column(rows, "key")?,
+            value: column(rows, "value")?,
+            headers: column(rows, "headers")?,
         })
     }
 
@@ -172,4 +167,10 @@ impl<'a> Record<'a> {
         push_header(headers, "millstream.offset", Some(self.offset.value(row).to_string().as_bytes()))?;
         push_header(headers, "millstream.timestamp", Some(self.timestamp.value(row).div_euclid(1000).to_string().as_bytes()))
     }
+}
+
+fn column<'a, A: Array + 'static>(rows: &'a RecordBatch, name: &str) -> Result<&'a A> {
+    let column = rows.column_by_name(name).ok_or_else(|| Error::internal(format!("dead letters without a column '{name}'")))?;
+    let typed = column.as_any().downcast_ref();
+    typed.ok_or_else(|| Error::internal(format!("column '{name}' of dead letters is of type {}", column.data_type())))
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod coverage;
+mod dead_letters;
 mod delivery;
 mod faults;
 mod loss;
