@@ -58,6 +58,16 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Waits until it has stopped itself at `point` (`MILLSTREAM_PAUSE_AT`): T in /proc/PID/stat, behind the name in brackets.
+    pub fn wait_until_stopped(&self, point: &str) {
+        let stat = Path::new("/proc").join(self.pid().to_string()).join("stat");
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, behind)| behind.trim_start().starts_with('T'))
+        };
+        wait_until(is_stopped, || format!("{point}: it does not stop there: {}", self.said()));
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -137,6 +147,11 @@ pub const COPY: &str = "SELECT id, part FROM STREAM input";
 
 /// The ids in a table, in order; every row as often as it is there.
 pub fn table(path: &str, options: &[(&str, String)]) -> Vec<i64> {
+    numbers(path, "id", options)
+}
+
+/// The values of a column of type BIGINT in a table, in order.
+pub fn numbers(path: &str, column: &str, options: &[(&str, String)]) -> Vec<i64> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut reader = Session::new().unwrap().read();
@@ -144,17 +159,17 @@ pub fn table(path: &str, options: &[(&str, String)]) -> Vec<i64> {
             reader = reader.option(name, value);
         }
         let batches = match reader.parquet(path).await {
-            Ok(frame) => frame.select_expr(["id"]).unwrap().collect().await.unwrap(),
+            Ok(frame) => frame.select_expr([column]).unwrap().collect().await.unwrap(),
             // Nothing is committed yet.
             Err(error) => {
                 assert!(error.to_string().contains(path), "{error:?}");
                 Vec::new()
             }
         };
-        let column = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
-        let mut ids: Vec<i64> = batches.iter().flat_map(column).collect();
-        ids.sort();
-        ids
+        let values = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let mut numbers: Vec<i64> = batches.iter().flat_map(values).collect();
+        numbers.sort();
+        numbers
     })
 }
 

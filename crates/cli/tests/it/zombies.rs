@@ -2,8 +2,6 @@
 //! why it stops, and the output is right. Two machines share a checkpoint only on an object store, so this one is on the S3 server
 //! that `cargo xtask test` starts.
 
-use std::path::Path;
-
 use millstream_testkit::kafka::{ConsumedRecord, TestKafka, takes_its_time};
 
 use crate::process::{Process, wait_until};
@@ -78,15 +76,9 @@ impl Bench {
         numbers
     }
 
-    fn wait_until_written(&self, by: &Process) {
-        wait_until(|| self.written().len() >= self.n_produced, || by.said());
+    fn wait_until_written(&self, by: &Process, point: &str) {
+        wait_until(|| self.written().len() >= self.n_produced, || format!("{point}: not all is written: {}", by.said()));
     }
-}
-
-/// Whether a process is stopped (T in /proc/PID/stat, behind the name in brackets).
-fn is_stopped(process: &Process) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(process.pid().to_string()).join("stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, behind)| behind.trim_start().starts_with('T'))
 }
 
 #[test]
@@ -101,17 +93,17 @@ fn sleeps_and_wakes(point: &str) {
     let Some(mut t) = Bench::new(point) else { return };
     t.produce();
     let older = t.start(Some(point));
-    wait_until(|| is_stopped(&older), || format!("{point}: {}", older.said()));
+    older.wait_until_stopped(point);
     let newer = t.start(None);
     t.produce();
-    t.wait_until_written(&newer);
+    t.wait_until_written(&newer, point);
     older.signal("CONT");
     let (status, _, said) = older.end();
     assert_eq!(status.code(), Some(1), "{point}: {said}");
     assert!(said.contains("has taken over"), "{point}: {said}");
     // The successor goes on.
     t.produce();
-    t.wait_until_written(&newer);
+    t.wait_until_written(&newer, point);
     newer.signal("TERM");
     let (status, _, said) = newer.end();
     assert!(status.success(), "{point}: {said}");
