@@ -11,6 +11,7 @@ mod guide;
 mod kafka;
 mod kafka_copy;
 mod kafka_crashes;
+mod kafka_dead_letters;
 mod kafka_examples;
 mod kafka_outages;
 mod process;

@@ -185,6 +185,10 @@ const PROMISES: &[(&str, &str)] = &[
     ),
     ("leaders that move while a job runs", "process/kafka_outages::a_job_outlives_leaders_that_move"),
     ("a process that dies at each step of a transaction", "process/kafka_crashes::a_batch_is_committed_once_wherever_its_process_died"),
+    (
+        "letters and rows of a process that is killed between letters and commit",
+        "process/kafka_dead_letters::letters_and_rows_are_as_often_there_as_promised_wherever_the_process_is_killed",
+    ),
     ("zombies", "process/zombies::a_zombie_is_shut_out_and_says_so"),
     ("where a query stands", "process/kafka::where_a_query_stands_is_shown_with_and_without_brokers"),
     ("a stopped query is moved", "process/kafka::a_stopped_query_is_moved_by_offsets_time_and_ends"),
