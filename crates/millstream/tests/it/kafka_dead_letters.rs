@@ -1,23 +1,17 @@
 //! Dead letters of rows from Kafka, on the broker that the environment names: whatever a query reads of a record, its letter has all of
 //! it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
-use millstream::crash::{CRASH, CrashPoint, CrashPoints};
-use millstream::{Result, SaveMode, Session, StreamingQuery, Trigger};
+use millstream::crash::CrashPoint;
+use millstream::{DataStreamWriter, SaveMode, Session, StreamingQuery};
 use millstream_testkit::kafka::{ConsumedRecord, TestKafka, TestRecord};
-use millstream_testkit::rows::sorted_row_texts;
 
-use crate::stream_script::Armed;
+use crate::kafka_bench::KafkaBench;
 
-/// A topic with records good and bad, and a session in which it is the table `events`.
+/// A topic with records good and bad, and what a query over it makes of them.
 struct Bench {
-    kafka: TestKafka,
-    session: Session,
-    dir: tempfile::TempDir,
-    topic: String,
+    events: KafkaBench,
 }
 
 const TIME_MS: i64 = 1_700_000_000_000;
@@ -34,63 +28,43 @@ fn records() -> Vec<TestRecord> {
 
 impl Bench {
     async fn new(kafka: TestKafka, options: &str) -> Self {
-        let topic = kafka.create_topic("letters", 1).await.unwrap();
-        kafka.produce(&topic, &records()).await.unwrap();
-        let (session, dir) = (Session::new().unwrap(), tempfile::tempdir().unwrap());
-        let bench = Self { kafka, session, dir, topic };
-        bench
-            .sql(&format!(
-                "CREATE TABLE events USING kafka OPTIONS (kafka.bootstrap.servers '{}', subscribe '{}', startingOffsets 'earliest',
-                 deadLetterPath '{}'{options})",
-                bench.kafka.bootstrap_servers(),
-                bench.topic,
-                bench.path("dead").display()
-            ))
-            .await;
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    async fn sql(&self, sql: &str) -> Vec<String> {
-        sorted_row_texts(&self.session.sql(sql).await.unwrap().collect().await.unwrap()).unwrap()
+        let events = KafkaBench::new(kafka, 1).await;
+        events.kafka.produce(&events.from, &records()).await.unwrap();
+        events.create_events(&format!(", deadLetterPath '{}'{options}", events.path("dead").display())).await;
+        Self { events }
     }
 
     /// Runs a stream over all that there is, into files.
     async fn stream(&self, sql: &str, row_errors: &str) -> StreamingQuery {
-        let frame = self.session.sql(sql).await.unwrap();
-        let writer = frame.write_stream().format("parquet").trigger(Trigger::AvailableNow).option("rowErrors", row_errors);
-        let query = writer.checkpoint(self.path("checkpoint")).start_path(self.path("out")).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(120), query.await_termination(None)).await.expect("it ends").unwrap();
-        query
+        let frame = self.events.session.sql(sql).await.unwrap();
+        let writer = frame.write_stream().format("parquet").option("path", self.events.path("out").display());
+        self.events.run(writer.option("rowErrors", row_errors)).await.unwrap()
     }
 
     /// How many rows came out, and the letters.
     async fn came_of(&self, sql: &str) -> (usize, Vec<String>) {
         for name in ["checkpoint", "out", "dead"] {
-            drop(std::fs::remove_dir_all(self.path(name)));
+            drop(std::fs::remove_dir_all(self.events.path(name)));
         }
         self.stream(sql, "deadLetter").await;
-        (self.rows(&self.path("out")).await, self.letters().await)
+        (self.rows(&self.events.path("out")).await, self.letters().await)
     }
 
     async fn rows(&self, path: &Path) -> usize {
-        self.sql(&format!("SELECT * FROM parquet.`{}`", path.display())).await.len()
+        self.events.sql(&format!("SELECT * FROM parquet.`{}`", path.display())).await.len()
     }
 
     async fn letters(&self) -> Vec<String> {
-        let dead = self.path("dead");
-        let topics = self.sql(&format!("SELECT DISTINCT topic, timestamp FROM parquet.`{}`", dead.display())).await;
-        assert_eq!(topics, [format!("topic={}, timestamp=2023-11-14T22:13:20Z", self.topic)]);
+        let dead = self.events.path("dead");
+        let topics = self.events.sql(&format!("SELECT DISTINCT topic, timestamp FROM parquet.`{}`", dead.display())).await;
+        assert_eq!(topics, [format!("topic={}, timestamp=2023-11-14T22:13:20Z", self.events.from)]);
         let letters = format!(
             "SELECT concat_ws('/', partition, offset, concat('key=', coalesce(hex(key), 'NULL')), concat('value=', hex(value)),
                concat('headers=', coalesce(cast(transform(headers, h -> named_struct('k', h.key, 'v', hex(h.value))) AS STRING), 'NULL'))) AS l
              FROM parquet.`{}`",
             dead.display()
         );
-        self.sql(&letters).await.iter().map(|letter| letter.trim_start_matches("l=").to_owned()).collect()
+        self.events.sql(&letters).await.iter().map(|letter| letter.trim_start_matches("l=").to_owned()).collect()
     }
 }
 
@@ -103,7 +77,7 @@ async fn a_letter_has_the_whole_record_whatever_the_query_reads() {
     let parsed = format!("SELECT e.* FROM (SELECT {PARSED} AS e FROM STREAM events)");
     let (n_rows, letters) = bench.came_of(&format!("SELECT id FROM ({parsed})")).await;
     assert_eq!((n_rows, letters), (2, BAD.map(str::to_owned).to_vec()), "only one field of the value is read");
-    let raw = bench.sql(&format!("SELECT cast(raw AS STRING), error FROM parquet.`{}`", bench.path("dead").display())).await;
+    let raw = bench.events.sql(&format!("SELECT cast(raw AS STRING), error FROM parquet.`{}`", bench.events.path("dead").display())).await;
     assert!(raw.iter().all(|row| row.contains("[MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] malformed record: ")), "{raw:?}");
 
     // The parsed value is not among what the failing expression reads.
@@ -116,9 +90,12 @@ async fn a_letter_has_the_whole_record_whatever_the_query_reads() {
     let union = "SELECT 10 DIV (o - 2) AS n FROM (SELECT offset AS o FROM STREAM events UNION ALL SELECT offset + 1 FROM STREAM events)";
     let (n_rows, letters) = bench.came_of(union).await;
     assert_eq!((n_rows, letters), (6, BAD.map(str::to_owned).to_vec()));
-    std::fs::create_dir_all(bench.path("names")).unwrap();
-    std::fs::write(bench.path("names/a.json"), "{\"n\":1,\"by\":0}\n{\"n\":2,\"by\":1}\n{\"n\":3,\"by\":2}\n").unwrap();
-    bench.sql(&format!("CREATE TABLE names (n BIGINT, by INT) USING json OPTIONS (path '{}')", bench.path("names").display())).await;
+    std::fs::create_dir_all(bench.events.path("names")).unwrap();
+    std::fs::write(bench.events.path("names/a.json"), "{\"n\":1,\"by\":0}\n{\"n\":2,\"by\":1}\n{\"n\":3,\"by\":2}\n").unwrap();
+    bench
+        .events
+        .sql(&format!("CREATE TABLE names (n BIGINT, by INT) USING json OPTIONS (path '{}')", bench.events.path("names").display()))
+        .await;
     let join = "SELECT 10 DIV n.by AS n FROM STREAM events e JOIN names n ON e.offset = n.n";
     assert_eq!(bench.came_of(join).await, (2, vec![BAD[0].to_owned()]));
     let left = "SELECT 10 DIV (n.by - 1) AS n FROM STREAM events e LEFT JOIN names n ON e.offset = n.n";
@@ -134,7 +111,7 @@ async fn headers_are_in_the_letter_whether_the_query_can_name_them_or_not() {
     let sql = "SELECT 10 DIV (offset - 2) AS n, size(headers) AS h FROM STREAM events";
     assert_eq!(bench.came_of(sql).await, (3, vec![BAD[1].to_owned()]));
     // Who sets no rows aside reads what the query reads.
-    std::fs::remove_dir_all(bench.path("checkpoint")).unwrap();
+    std::fs::remove_dir_all(bench.events.path("checkpoint")).unwrap();
     let plan = bench.stream("SELECT offset FROM STREAM events", "fail").await.explain();
     assert!(plan.contains("columns=[offset]") && !plan.contains("RowRecordExec"), "{plan}");
 }
@@ -143,8 +120,8 @@ async fn headers_are_in_the_letter_whether_the_query_can_name_them_or_not() {
 async fn a_batch_read_keeps_the_record_too() {
     let Some(kafka) = TestKafka::from_env() else { return };
     let bench = Bench::new(kafka, "").await;
-    let frame = bench.session.sql(&format!("SELECT e.id + 1 AS id FROM (SELECT {PARSED} AS e FROM events LIMIT 4)")).await.unwrap();
-    assert_eq!(frame.write().option("rowErrors", "deadLetter").parquet(bench.path("out")).await.unwrap(), 2);
+    let frame = bench.events.session.sql(&format!("SELECT e.id + 1 AS id FROM (SELECT {PARSED} AS e FROM events LIMIT 4)")).await.unwrap();
+    assert_eq!(frame.write().option("rowErrors", "deadLetter").parquet(bench.events.path("out")).await.unwrap(), 2);
     assert_eq!(bench.letters().await, BAD);
 }
 
@@ -158,7 +135,7 @@ async fn a_row_from_the_future_has_its_record() {
     for row_errors in ["fail", "deadLetter"] {
         if row_errors == "deadLetter" {
             for name in ["checkpoint", "out", "dead"] {
-                std::fs::remove_dir_all(bench.path(name)).unwrap();
+                std::fs::remove_dir_all(bench.events.path(name)).unwrap();
             }
         }
         let sql = if row_errors == "fail" {
@@ -171,68 +148,50 @@ async fn a_row_from_the_future_has_its_record() {
     }
 }
 
-/// Runs that end at crash points, and what a topic of letters has then: (offset of the record, batch that it was set aside in).
+/// Runs that end at crash points, and what a topic of letters has then.
 struct TopicBench {
-    kafka: TestKafka,
-    session: Session,
-    armed: Arc<Armed>,
-    dir: tempfile::TempDir,
-    from: String,
+    events: KafkaBench,
     to: String,
     dead: String,
 }
 
 impl TopicBench {
     async fn new(kafka: TestKafka, options: &str) -> Self {
-        let armed = Arc::new(Armed::default());
-        let session = Session::builder().crash_points(Arc::clone(&armed) as Arc<dyn CrashPoints>).build().unwrap();
-        let from = kafka.create_topic("from", 1).await.unwrap();
-        let (to, dead) = (kafka.create_topic("to", 1).await.unwrap(), kafka.create_topic("dead", 1).await.unwrap());
-        let table = format!(
-            "CREATE TABLE events USING kafka OPTIONS (kafka.bootstrap.servers '{}', subscribe '{from}', startingOffsets 'earliest',
-             maxOffsetsPerTrigger '2', deadLetterTopic '{dead}'{options})",
-            kafka.bootstrap_servers()
-        );
-        session.sql(&table).await.unwrap();
-        Self { kafka, session, armed, dir: tempfile::tempdir().unwrap(), from, to, dead }
+        let events = KafkaBench::new(kafka, 1).await;
+        let (to, dead) = (events.kafka.create_topic("to", 1).await.unwrap(), events.kafka.create_topic("dead", 1).await.unwrap());
+        events.create_events(&format!(", maxOffsetsPerTrigger '2', deadLetterTopic '{dead}'{options}")).await;
+        Self { events, to, dead }
     }
 
     /// Batches of two records, of which the second is bad.
     async fn produce(&self, n_batches: usize) {
         let values = (0..n_batches).flat_map(|_| ["1", "x"]);
-        self.kafka.produce_values(&self.from, 0, values).await.unwrap();
+        self.events.kafka.produce_values(&self.events.from, 0, values).await.unwrap();
     }
 
-    async fn run(&self, format: &str) -> Result<()> {
-        let frame = self.session.sql("SELECT cast(cast(value AS STRING) AS INT) AS n, offset FROM STREAM events").await?;
-        let frame = if format == "kafka" { frame.select_expr(["cast(offset + n AS STRING) AS value"])? } else { frame };
-        let writer = frame.write_stream().format(format).trigger(Trigger::AvailableNow).option("rowErrors", "deadLetter");
-        let writer = match format {
-            "kafka" => writer.option("kafka.bootstrap.servers", self.kafka.bootstrap_servers()).option("topic", &self.to),
-            _ => writer.option("path", self.dir.path().join("out").display()),
-        };
-        let query = writer.checkpoint(self.dir.path().join("checkpoint")).start().await?;
-        tokio::time::timeout(Duration::from_secs(120), query.await_termination(None)).await.expect("it ends").map(drop)
+    async fn writer(&self, format: &str) -> DataStreamWriter {
+        let frame = self.events.session.sql("SELECT cast(cast(value AS STRING) AS INT) AS n, offset FROM STREAM events").await.unwrap();
+        let frame = if format == "kafka" { frame.select_expr(["cast(offset + n AS STRING) AS value"]).unwrap() } else { frame };
+        let writer = frame.write_stream().format(format).option("rowErrors", "deadLetter");
+        match format {
+            "kafka" => writer.option("kafka.bootstrap.servers", self.events.kafka.bootstrap_servers()).option("topic", &self.to),
+            _ => writer.option("path", self.events.path("out").display()),
+        }
     }
 
     /// Crashes twice at a point, and then goes on to the end.
     async fn run_through(&self, point: CrashPoint, format: &str) {
-        for n in [2, 1] {
-            *self.armed.0.lock().unwrap() = Some((point, n));
-            if let Err(error) = self.run(format).await {
-                assert_eq!(error.error_class(), Some(CRASH), "{point}: {error:?}");
-            }
+        for crash in [Some((point, 2)), Some((point, 1)), None] {
+            self.events.run_armed(crash, self.writer(format).await).await;
         }
-        *self.armed.0.lock().unwrap() = None;
-        self.run(format).await.unwrap();
         for topic in [&self.to, &self.dead] {
-            self.kafka.wait_until_stable(topic).await.unwrap();
+            self.events.kafka.wait_until_stable(topic).await.unwrap();
         }
     }
 
     /// The offsets of the records that were set aside.
     fn letters(&self) -> Vec<String> {
-        let letters = self.kafka.consume_committed(&self.dead).unwrap();
+        let letters = self.events.kafka.consume_committed(&self.dead).unwrap();
         letters.iter().map(|letter| header(letter, "millstream.offset").expect("every letter has it")).collect()
     }
 }
@@ -249,21 +208,24 @@ async fn letters_go_to_a_topic_as_the_records_that_they_were() {
     let bench = Bench::new(kafka, &format!(", deadLetterTopic '{dead}'")).await;
     let sql = format!("SELECT e.id FROM (SELECT {PARSED} AS e FROM STREAM events)");
     assert_eq!(bench.came_of(&sql).await, (2, BAD.map(str::to_owned).to_vec()), "the folder has them, too");
-    let letters = bench.kafka.consume_committed(&dead).unwrap();
+    let letters = bench.events.kafka.consume_committed(&dead).unwrap();
     let [binary, text] = letters.as_slice() else { panic!("{letters:?}") };
     assert_eq!((binary.key.as_deref(), binary.value.as_deref()), (None, Some([b'{', 0xff].as_slice())));
     assert_eq!((text.key.as_deref(), text.value.as_deref()), (Some(b"k".as_slice()), Some(b"no".as_slice())));
     assert_eq!(text.headers[..2], [("h".to_owned(), Some(vec![1, 0xff])), ("none".to_owned(), None)], "its own headers come first");
     let told =
         ["topic", "partition", "offset", "timestamp", "source", "batch"].map(|name| header(text, &format!("millstream.{name}")).unwrap());
-    assert_eq!(told, [&bench.topic, "0", "2", &TIME_MS.to_string(), "events", "0"]);
+    assert_eq!(told, [&bench.events.from, "0", "2", &TIME_MS.to_string(), "events", "0"]);
     assert!(header(text, "millstream.error").unwrap().starts_with("[MALFORMED_RECORD_IN_PARSING"), "{text:?}");
     assert_eq!(header(text, "millstream.query").unwrap().len(), 36);
 
     // A batch read writes there, too, and a letter can be read again and fail again.
-    let frame = bench.session.sql("SELECT cast(cast(value AS STRING) AS INT) AS n FROM events WHERE offset = 2").await.unwrap();
-    assert_eq!(frame.write().option("rowErrors", "deadLetter").mode(SaveMode::Overwrite).parquet(bench.path("out")).await.unwrap(), 0);
-    assert_eq!(bench.kafka.consume_committed(&dead).unwrap().len(), 3);
+    let frame = bench.events.session.sql("SELECT cast(cast(value AS STRING) AS INT) AS n FROM events WHERE offset = 2").await.unwrap();
+    assert_eq!(
+        frame.write().option("rowErrors", "deadLetter").mode(SaveMode::Overwrite).parquet(bench.events.path("out")).await.unwrap(),
+        0
+    );
+    assert_eq!(bench.events.kafka.consume_committed(&dead).unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +237,7 @@ async fn no_letter_is_lost_where_a_transactional_topic_and_a_topic_of_letters_ar
         bench.produce(3).await;
         n_batches += 3;
         bench.run_through(point, "kafka").await;
-        let written = bench.kafka.consume_committed(&bench.to).unwrap();
+        let written = bench.events.kafka.consume_committed(&bench.to).unwrap();
         assert_eq!(written.len(), n_batches, "{point}: each good row once");
         let mut letters: Vec<i64> = bench.letters().iter().map(|offset| offset.parse().unwrap()).collect();
         letters.sort_unstable();
@@ -297,15 +259,12 @@ async fn letters_are_written_exactly_once_on_request() {
         let mut letters: Vec<usize> = bench.letters().iter().map(|offset| offset.parse().unwrap()).collect();
         letters.sort_unstable();
         assert_eq!(letters, (0..n_batches).map(|batch| batch * 2 + 1).collect::<Vec<_>>(), "{point}");
-        let out = format!("SELECT offset FROM parquet.`{}`", bench.dir.path().join("out").display());
-        assert_eq!(
-            bench.session.sql(&out).await.unwrap().collect().await.unwrap().iter().map(|rows| rows.num_rows()).sum::<usize>(),
-            n_batches
-        );
+        let out = format!("SELECT offset FROM parquet.`{}`", bench.events.path("out").display());
+        assert_eq!(bench.events.sql(&out).await.len(), n_batches);
     }
     // Two that decide by themselves what is committed cannot be in one query.
-    std::fs::remove_dir_all(bench.dir.path().join("checkpoint")).unwrap();
-    let error = bench.run("kafka").await.unwrap_err();
+    std::fs::remove_dir_all(bench.events.path("checkpoint")).unwrap();
+    let error = bench.events.run(bench.writer("kafka").await).await.unwrap_err();
     assert!(error.message().contains("each decide by themselves") && error.to_string().contains(&bench.dead), "{error}");
 }
 

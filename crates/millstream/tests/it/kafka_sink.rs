@@ -2,16 +2,13 @@
 //! a crash at every step of the commit protocol, and what updates of a grouped result become.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use millstream::crash::{CRASH, CrashPoint, CrashPoints};
+use millstream::crash::CrashPoint;
 use millstream::job::RunOptions;
-use millstream::{Job, Result, Session, Trigger};
+use millstream::{Job, Session, Trigger};
 use millstream_testkit::kafka::{ConsumedRecord, TestKafka, TestRecord};
-use millstream_testkit::rows::sorted_row_texts;
 
-use crate::stream_script::Armed;
+use crate::kafka_bench::KafkaBench;
 
 /// The steps between the first record of a batch and the record that says it is committed: produced, marked and flushed,
 /// state durable, PROPOSED, committed in Kafka, PREPARED.
@@ -26,11 +23,7 @@ const WINDOW: [CrashPoint; 6] = [
 
 /// A query from one topic to another, run again and again.
 struct Bench {
-    kafka: TestKafka,
-    session: Session,
-    armed: Arc<Armed>,
-    dir: tempfile::TempDir,
-    from: String,
+    events: KafkaBench,
     to: String,
     sql: &'static str,
     options: &'static [(&'static str, &'static str)],
@@ -39,48 +32,31 @@ struct Bench {
 
 impl Bench {
     async fn new(kafka: TestKafka, sql: &'static str, options: &'static [(&'static str, &'static str)]) -> Self {
-        let armed = Arc::new(Armed::default());
-        let session = Session::builder().crash_points(Arc::clone(&armed) as Arc<dyn CrashPoints>).build().unwrap();
-        let (from, to) = (kafka.create_topic("from", 2).await.unwrap(), kafka.create_topic("to", 2).await.unwrap());
-        let servers = kafka.bootstrap_servers();
-        let table = format!(
-            "CREATE TABLE events USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', subscribe '{from}', startingOffsets 'earliest')"
-        );
-        session.sql(&table).await.unwrap();
-        Self { kafka, session, armed, dir: tempfile::tempdir().unwrap(), from, to, sql, options, n_produced: 0 }
+        let events = KafkaBench::new(kafka, 2).await;
+        events.create_events("").await;
+        let to = events.kafka.create_topic("to", 2).await.unwrap();
+        Self { events, to, sql, options, n_produced: 0 }
     }
 
     /// A few records more, with one of seven keys each.
     async fn produce(&mut self) {
         let numbers = self.n_produced..self.n_produced + 5;
         let records: Vec<TestRecord> = numbers.map(|n| TestRecord::new(n.to_string()).key(format!("k{}", n % 7))).collect();
-        self.kafka.produce(&self.from, &records).await.unwrap();
+        self.events.kafka.produce(&self.events.from, &records).await.unwrap();
         self.n_produced += records.len();
     }
 
     /// One run over what is there; whether it crashed.
     async fn run(&self, crash: Option<CrashPoint>) -> bool {
-        *self.armed.0.lock().unwrap() = crash.map(|point| (point, 1));
-        let ended = self.try_run().await;
-        let fired = self.armed.0.lock().unwrap().take().is_none() && crash.is_some();
-        match ended {
-            Ok(()) => assert!(!fired),
-            Err(error) => assert_eq!(error.error_class(), Some(CRASH), "{error:?}"),
-        }
-        fired
-    }
-
-    async fn try_run(&self) -> Result<()> {
-        let frame = self.session.sql(self.sql).await?;
-        let writer = frame.write_stream().format("kafka").trigger(Trigger::AvailableNow).checkpoint(self.dir.path().join("checkpoint"));
-        let writer = writer.option("kafka.bootstrap.servers", self.kafka.bootstrap_servers()).option("topic", &self.to);
+        let frame = self.events.session.sql(self.sql).await.unwrap();
+        let writer = frame.write_stream().format("kafka");
+        let writer = writer.option("kafka.bootstrap.servers", self.events.kafka.bootstrap_servers()).option("topic", &self.to);
         let writer = self.options.iter().fold(writer, |writer, (name, value)| writer.option(name, value));
-        let query = writer.start().await?;
-        tokio::time::timeout(Duration::from_secs(120), query.await_termination(None)).await.expect("it ends").map(drop)
+        self.events.run_armed(crash.map(|point| (point, 1)), writer).await
     }
 
     fn written(&self) -> Vec<ConsumedRecord> {
-        self.kafka.consume_committed(&self.to).unwrap()
+        self.events.kafka.consume_committed(&self.to).unwrap()
     }
 }
 
@@ -137,8 +113,7 @@ async fn updates_and_tombstones_fold_to_the_answer_of_the_batch_after_crashes() 
             assert_ne!(before.flatten(), value, "a change of {key} came twice, or a tombstone of nothing");
         }
         let left = folded.into_iter().filter_map(|(key, value)| Some(format!("key={key}, value={}", value?)));
-        let batch = t.session.sql(&sql.replace("STREAM ", "")).await.unwrap().collect().await.unwrap();
-        assert_eq!(left.collect::<Vec<_>>(), sorted_row_texts(&batch).unwrap(), "{first}, then {second}");
+        assert_eq!(left.collect::<Vec<_>>(), t.events.sql(&sql.replace("STREAM ", "")).await, "{first}, then {second}");
     }
     assert_eq!(n_fired, 24);
     assert!(n_tombstones > 5, "{n_tombstones}");

@@ -12,6 +12,7 @@ mod groups_with_state;
 mod hashtags;
 mod jobs;
 mod kafka;
+mod kafka_bench;
 mod kafka_dead_letters;
 mod kafka_sink;
 mod key_groups;
