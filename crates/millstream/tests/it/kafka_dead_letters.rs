@@ -5,7 +5,7 @@ use std::path::Path;
 
 use millstream::crash::CrashPoint;
 use millstream::{DataStreamWriter, SaveMode, Session, StreamingQuery};
-use millstream_testkit::kafka::{ConsumedRecord, TestKafka, TestRecord};
+use millstream_testkit::kafka::{ConsumedRecord, SCRAM_USER, SecureBroker, TestKafka, TestRecord, broker_jars};
 
 use crate::kafka_bench::KafkaBench;
 
@@ -266,6 +266,51 @@ async fn letters_are_written_exactly_once_on_request() {
     std::fs::remove_dir_all(bench.events.path("checkpoint")).unwrap();
     let error = bench.events.run(bench.writer("kafka").await).await.unwrap_err();
     assert!(error.message().contains("each decide by themselves") && error.to_string().contains(&bench.dead), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_go_to_a_broker_that_asks_who_we_are() {
+    let Some(jars) = broker_jars() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let broker = SecureBroker::start(&jars, &folder.path().join("broker")).unwrap();
+    let bench = KafkaBench::new(TestKafka::at(&broker.broker.bootstrap_servers()).unwrap(), 1).await;
+    bench.kafka.produce(&bench.from, &records()).await.unwrap();
+    let ca = broker.certificate("ca.pem");
+    let as_user = format!(
+        ", kafka.security.protocol 'SASL_SSL', kafka.ssl.ca.location '{ca}', kafka.sasl.mechanism 'SCRAM-SHA-512',
+           kafka.sasl.username '{}', kafka.sasl.password '{}'",
+        SCRAM_USER.0, SCRAM_USER.1
+    );
+    let as_client = format!(
+        ", deadLetter.kafka.bootstrap.servers '{}', deadLetter.kafka.security.protocol 'ssl', deadLetter.kafka.ssl.ca.location '{ca}',
+           deadLetter.kafka.ssl.certificate.location '{}', deadLetter.kafka.ssl.key.location '{}'",
+        broker.tls(),
+        broker.certificate("client.crt"),
+        broker.certificate("client.key")
+    );
+    // Another listener is another cluster for all we know, which is told nothing of who we are at the first.
+    let as_nobody =
+        format!(", deadLetter.kafka.bootstrap.servers '{}', deadLetter.kafka.security.protocol 'SASL_PLAINTEXT'", broker.sasl());
+    let ways = [
+        ("letters go where their source is, by its password", String::new(), true),
+        ("by a certificate", as_client, true),
+        ("by nothing", as_nobody, false),
+    ];
+    for (way, options, is_known) in ways {
+        let dead = bench.kafka.create_topic("dead", 1).await.unwrap();
+        drop(std::fs::remove_dir_all(bench.path("checkpoint")));
+        bench.session.sql("DROP TABLE IF EXISTS events").await.unwrap();
+        bench.create_events_at(&broker.sasl_tls(), &format!("{as_user}, deadLetterTopic '{dead}'{options}")).await;
+        let frame = bench.session.sql("SELECT 10 DIV (offset - 2) AS n FROM STREAM events").await.unwrap();
+        let ended = bench.run(frame.write_stream().format("noop").option("rowErrors", "deadLetter")).await;
+        assert_eq!(ended.is_ok(), is_known, "{way}: {ended:?}");
+        let letters = bench.kafka.consume_committed(&dead).unwrap();
+        assert_eq!(letters.iter().map(ConsumedRecord::text).collect::<Vec<_>>(), ["no"][..usize::from(is_known)], "{way}");
+        if let Err(error) = ended {
+            let told = format!("{error} {error:?}");
+            assert!(told.contains("sasl") && !told.contains(SCRAM_USER.1), "{told}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

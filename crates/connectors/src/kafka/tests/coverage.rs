@@ -189,6 +189,7 @@ const PROMISES: &[(&str, &str)] = &[
         "letters and rows of a process that is killed between letters and commit",
         "process/kafka_dead_letters::letters_and_rows_are_as_often_there_as_promised_wherever_the_process_is_killed",
     ),
+    ("letters over TLS and SASL", "session/kafka_dead_letters::letters_go_to_a_broker_that_asks_who_we_are"),
     ("zombies", "process/zombies::a_zombie_is_shut_out_and_says_so"),
     ("where a query stands", "process/kafka::where_a_query_stands_is_shown_with_and_without_brokers"),
     ("a stopped query is moved", "process/kafka::a_stopped_query_is_moved_by_offsets_time_and_ends"),
