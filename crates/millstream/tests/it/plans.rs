@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_proto::bytes::{physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec};
 use millstream::Session;
 use millstream_core::{BatchId, QueryId, RunEpoch};
-use millstream_engine::physical::{PlanCodec, guard_rows};
+use millstream_engine::physical::{PlanCodec, RowRecordExec, guard_rows};
 use millstream_engine::{BatchFacts, BatchWatermarks};
 
 const QUERIES: &[&str] = &[
@@ -56,6 +56,7 @@ async fn a_decoded_plan_gives_the_same_rows() {
         plans.push((*sql, want, session.sql(sql).await.unwrap().physical_plan().await.unwrap()));
     }
     plans.push(guarded_plan(&session, dir.path()).await);
+    plans.push(plan_with_records(&session).await);
     for (sql, want, filled) in plans {
         let bytes = physical_plan_to_bytes_with_extension_codec(filled, &codec).unwrap_or_else(|error| panic!("{sql}: {error}"));
         let copy = physical_plan_from_bytes_with_extension_codec(&bytes, &decoding.task_ctx(), &codec)
@@ -83,6 +84,14 @@ async fn guarded_plan(session: &Session, dir: &Path) -> (&'static str, Vec<Vec<S
     let guarded = guard_rows(&filled, &BTreeMap::from([("letters".to_owned(), "some files".to_owned())])).unwrap();
     assert_eq!(guarded.name(), "RowGuardExec");
     (sql, vec![vec!["-10".to_owned()], vec!["10".to_owned()]], guarded)
+}
+
+/// A plan whose rows have the record beside them that they were made of.
+async fn plan_with_records(session: &Session) -> (&'static str, Vec<Vec<String>>, Arc<dyn ExecutionPlan>) {
+    let (sql, kept) = ("SELECT id, name, tags FROM people", "SELECT id, struct(tags, name) AS record FROM people");
+    let want = sorted(session.sql(kept).await.unwrap().text_rows().await.unwrap());
+    let filled = session.sql(sql).await.unwrap().physical_plan().await.unwrap();
+    (sql, want, Arc::new(RowRecordExec::new(filled, 1, vec![2, 1])))
 }
 
 fn sorted(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
