@@ -113,25 +113,30 @@ pub fn carry(what: Carried, plan: &Plan, registry: &ConnectorRegistry) -> Result
     if plan.is::<UnionExec>() || plan.is::<InterleaveExec>() {
         return of_union(what, plan, registry);
     }
-    let passes_on = plan.is::<EventTimeWatermarkExec>()
-        || plan.is::<FutureGuardExec>()
-        || plan.is::<SmallChunksExec>()
-        || plan.is::<KeyExchangeExec>()
-        || plan.is::<DeduplicateExec>()
-        || plan.is::<StreamLimitExec>()
-        || plan.is::<CooperativeExec>()
-        || plan.is::<RepartitionExec>()
-        || plan.is::<CoalescePartitionsExec>()
-        || plan.is::<GlobalLimitExec>()
-        || plan.is::<LocalLimitExec>()
-        // Where positions are asked for, they are cut off above it.
-        || (plan.is::<LateRowsExec>() && what != Carried::Position);
-    if !passes_on {
+    // Where positions are asked for, they are cut off above it.
+    let cuts_off = what == Carried::Position && plan.is::<LateRowsExec>();
+    if cuts_off || !(passes_rows_on(plan) || plan.is::<RepartitionExec>()) {
         return Ok(None);
     }
     let children = plan.children().into_iter().map(|child| carry(what, child, registry)).collect::<Result<Option<Vec<_>>>>()?;
     let Some(children) = children else { return Ok(None) };
     replace_children_if_necessary(Arc::clone(plan), children).map(Some).map_err(from_datafusion)
+}
+
+/// Whether each row that an operator gives is one of its only input, as it came: it computes nothing, and a column more goes with the
+/// others. An operator of ours that is such a one has its line here.
+pub(super) fn passes_rows_on(plan: &Plan) -> bool {
+    plan.is::<EventTimeWatermarkExec>()
+        || plan.is::<FutureGuardExec>()
+        || plan.is::<SmallChunksExec>()
+        || plan.is::<LateRowsExec>()
+        || plan.is::<KeyExchangeExec>()
+        || plan.is::<DeduplicateExec>()
+        || plan.is::<StreamLimitExec>()
+        || plan.is::<CooperativeExec>()
+        || plan.is::<CoalescePartitionsExec>()
+        || plan.is::<GlobalLimitExec>()
+        || plan.is::<LocalLimitExec>()
 }
 
 /// The rows of all inputs, of which some may have none.

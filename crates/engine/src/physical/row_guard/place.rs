@@ -7,11 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
-use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
@@ -23,8 +20,9 @@ use super::names::column_names;
 use super::steps::{is_fallible, step_of};
 use super::{RowGuardExec, RowGuardSpec};
 use crate::error::from_datafusion;
-use crate::physical::stateful::{DeduplicateExec, KeyExchangeExec, LateRowsExec, StreamJoinExec, StreamLimitExec};
-use crate::physical::{DeadLetters, EventTimeWatermarkExec, FutureGuardExec, RowFactExec, SmallChunksExec, SourceExec};
+use crate::physical::carry::passes_rows_on;
+use crate::physical::stateful::StreamJoinExec;
+use crate::physical::{DeadLetters, RowFactExec, SourceExec};
 
 /// Puts guards into a plan. `guarded`: the names of the sources whose rows are guarded, and what they read; each needs a
 /// dead-letter table.
@@ -127,22 +125,12 @@ fn join(names: &BTreeSet<String>) -> String {
 
 /// Refuses an operator that computes on rows and is not guarded.
 fn refuse_what_fails(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
-    let passes_on = plan.is::<UnionExec>()
+    let passes_on = passes_rows_on(plan)
+        || plan.is::<UnionExec>()
         || plan.is::<InterleaveExec>()
         || plan.is::<UnnestExec>()
         || plan.is::<RowFactExec>()
-        || plan.is::<EventTimeWatermarkExec>()
-        || plan.is::<FutureGuardExec>()
-        || plan.is::<SmallChunksExec>()
-        || plan.is::<LateRowsExec>()
-        || plan.is::<KeyExchangeExec>()
-        || plan.is::<DeduplicateExec>()
-        || plan.is::<StreamLimitExec>()
-        || plan.is::<CooperativeExec>()
-        || plan.is::<CoalescePartitionsExec>()
         || plan.is::<SortPreservingMergeExec>()
-        || plan.is::<GlobalLimitExec>()
-        || plan.is::<LocalLimitExec>()
         || plan.is::<CrossJoinExec>();
     if passes_on {
         return Ok(());
