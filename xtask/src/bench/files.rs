@@ -101,8 +101,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Generates, runs, compares, prints.
 pub fn run(wish: &Wish) -> Outcome {
     let job = JOBS.iter().find(|j| j.name == wish.name).ok_or("no such job")?;
-    let n_files = wish.files.unwrap_or(job.n_files);
-    let n_rows = wish.rows.unwrap_or(job.n_rows) / n_files.max(1) * n_files;
+    let (n_files, n_rows) = wish.files_and_rows(job.n_files, job.n_rows);
     let python = tools::python()?;
     let full = data(&python, job.kind, wish.seed, n_files, n_rows)?;
     let tiny = data(&python, job.kind, wish.seed, 1, START_UP_ROWS)?;

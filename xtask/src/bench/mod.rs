@@ -52,7 +52,16 @@ impl Wish {
     fn has(&self, peer: Peer) -> bool {
         self.peers.contains(&peer)
     }
+
+    /// How many files, and how many rows in all of them: as many in each.
+    fn files_and_rows(&self, files: u64, rows: u64) -> (u64, u64) {
+        let n_files = self.files.unwrap_or(files);
+        (n_files, self.rows.unwrap_or(rows) / n_files.max(1) * n_files)
+    }
 }
+
+/// Benchmarks that compare us with ourselves.
+const OF_OURSELVES: [&str; 7] = ["keys", "eviction", "recovery", "latency", "idle-queries", "window-length", "spill"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Peer {
@@ -76,6 +85,9 @@ pub fn run(args: &[String]) -> Outcome {
     let wish = parse(args)?;
     if wish.has(Peer::Flink) && !kafka::with_flink().any(|name| name == wish.name) {
         return Err(format!("{} has no peer flink; {} have", wish.name, kafka::with_flink().collect::<Vec<_>>().join(", ")));
+    }
+    if OF_OURSELVES.contains(&wish.name.as_str()) && (!wish.peers.is_empty() || wish.kills.is_some()) {
+        return Err(format!("{} compares us with ourselves: it has no peer and no kills", wish.name));
     }
     match wish.name.as_str() {
         "empty-batch" => floor::run(&wish),
@@ -121,11 +133,7 @@ fn parse(args: &[String]) -> Outcome<Wish> {
 }
 
 fn names() -> String {
-    files::names()
-        .chain(kafka::names())
-        .chain(["empty-batch", "keys", "eviction", "recovery", "latency", "idle-queries", "window-length", "spill"])
-        .collect::<Vec<_>>()
-        .join(", ")
+    files::names().chain(kafka::names()).chain(["empty-batch"]).chain(OF_OURSELVES).collect::<Vec<_>>().join(", ")
 }
 
 /// The release build of the command, with the feature set of the workspace.

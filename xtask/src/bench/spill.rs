@@ -40,11 +40,7 @@ struct Pair {
 
 /// Runs, checks and prints both kinds.
 pub fn run(wish: &Wish) -> Outcome {
-    if !wish.peers.is_empty() || wish.kills.is_some() {
-        return Err("spill compares us with ourselves: it has no peer and no kills".to_owned());
-    }
-    let n_files = wish.files.unwrap_or(FILES);
-    let n_rows = wish.rows.unwrap_or(ROWS) / n_files.max(1) * n_files;
+    let (n_files, n_rows) = wish.files_and_rows(FILES, ROWS);
     let python = tools::python()?;
     let program = millstream(wish)?;
     #[expect(clippy::cast_precision_loss, reason = "a count of rows, shown with four digits")]

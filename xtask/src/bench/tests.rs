@@ -39,5 +39,16 @@ fn wrong_arguments_are_named() {
     assert_eq!(parse("cloudtrail --peer storm"), Err("unknown peer \"storm\"; there are spark and flink".to_owned()));
     let refused = super::run(&["cloudtrail", "--peer", "flink"].map(str::to_owned));
     assert_eq!(refused, Err("cloudtrail has no peer flink; kafka-ysb, kafka-ysb-kafka have".to_owned()));
+    let refused =
+        ["keys --kills 2", "spill --peer spark"].map(|words| super::run(&words.split(' ').map(str::to_owned).collect::<Vec<_>>()));
+    let expected = ["keys", "spill"].map(|name| Err(format!("{name} compares us with ourselves: it has no peer and no kills")));
+    assert_eq!(refused, expected);
     assert!(parse("--rows").is_err() && parse("").is_err() && parse("x --rows many").is_err());
+}
+
+#[test]
+fn every_file_has_as_many_rows() {
+    let wish = |words: &str| parse(&words.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap();
+    assert_eq!(wish("keys").files_and_rows(10, 95), (10, 90));
+    assert_eq!(wish("keys --rows 7 --files 3").files_and_rows(10, 95), (3, 6));
 }

@@ -25,11 +25,7 @@ const LENGTHS: [(&str, &str); 2] = [("window-length-x1", "'5 seconds'"), ("windo
 
 /// Runs, checks and prints both.
 pub fn run(wish: &Wish) -> Outcome {
-    if !wish.peers.is_empty() || wish.kills.is_some() {
-        return Err("window-length compares us with ourselves: it has no peer and no kills".to_owned());
-    }
-    let n_files = wish.files.unwrap_or(FILES);
-    let n_rows = wish.rows.unwrap_or(ROWS) / n_files.max(1) * n_files;
+    let (n_files, n_rows) = wish.files_and_rows(FILES, ROWS);
     let python = tools::python()?;
     let program = millstream(wish)?;
     let full = data(&python, "window-length", wish.seed, n_files, n_rows)?;

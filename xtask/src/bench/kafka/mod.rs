@@ -94,8 +94,7 @@ pub fn run(wish: &Wish) -> Outcome {
         return Err(format!("{} has no kills: cargo xtask kill --store kafka", wish.name));
     }
     let Some(job) = JOBS.iter().find(|job| job.name == wish.name) else { return live::run(wish) };
-    let n_files = wish.files.unwrap_or(FILES);
-    let n_rows = wish.rows.unwrap_or(job.n_rows) / n_files.max(1) * n_files;
+    let (n_files, n_rows) = wish.files_and_rows(FILES, job.n_rows);
     let python = tools::python()?;
     let mut bench = Bench {
         job,
