@@ -34,6 +34,7 @@ pub(super) fn values(texts: impl IntoIterator<Item = impl Into<String>>) -> Reco
 
 /// A sink of one query, on one broker.
 pub(super) struct Writing {
+    broker: TestKafka,
     registry: ConnectorRegistry,
     pub(super) request: SinkRequest,
     pub(super) query: QueryId,
@@ -45,7 +46,8 @@ impl Writing {
         let mut request = sink_request("kafka", more, schema);
         request.options.set("kafka.bootstrap.servers", kafka.bootstrap_servers());
         request.clock = Arc::new(SystemClock::default());
-        Self { registry: registry().0, request, query: QueryId(Uuid::from_u128(unique(kafka))), epoch: 0 }
+        let broker = TestKafka::at(kafka.bootstrap_servers()).unwrap();
+        Self { broker, registry: registry().0, request, query: QueryId(Uuid::from_u128(unique(kafka))), epoch: 0 }
     }
 
     fn ctx(&self) -> SinkContext {
@@ -80,11 +82,14 @@ impl Writing {
         Ok(vec![writer.finish().await?])
     }
 
-    /// A batch, whole; gives what its record holds.
+    /// A batch, whole, and seen by readers of committed records; gives what its record holds.
     pub(super) async fn batch(&self, sink: &Arc<dyn Sink>, batch: u64, rows: RecordBatch) -> Result<Value> {
         let outputs = self.write(sink, batch, rows).await?;
         let prepared = sink.prepare(BatchId(batch), outputs).await?;
         sink.commit(BatchId(batch), &prepared).await?;
+        if let Some(topic) = self.request.options.get("topic") {
+            self.broker.wait_until_stable(topic).await?;
+        }
         Ok(prepared)
     }
 }
