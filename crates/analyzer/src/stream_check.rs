@@ -48,7 +48,7 @@ pub(crate) fn window_function(rel: &Rel, span: Span) -> Result<()> {
 
 /// Refuses a subquery that reads a stream.
 pub(crate) fn subquery(rel: &Rel, span: Span) -> Result<()> {
-    refuse_on_stream(rel, "a subquery", "join the stream with a static table instead", span)
+    refuse_on_stream(rel, "a subquery", "join the two instead: a left semi join answers IN and EXISTS, a left anti join their negations", span)
 }
 
 /// Refuses set operations other than `UNION` with a stream on one side.
@@ -62,6 +62,15 @@ pub(crate) fn set_operation(name: &str, left: &Rel, right: &Rel, span: Span) -> 
         )?;
     }
     Ok(())
+}
+
+/// Refuses `UNION` of streams and finished data, as Spark does: each batch would have the finished rows again.
+pub(crate) fn union<'a>(name: &str, inputs: impl Iterator<Item = &'a Rel> + Clone, span: Span) -> Result<()> {
+    if inputs.clone().all(|rel| rel.is_streaming) || !inputs.clone().any(|rel| rel.is_streaming) {
+        return Ok(());
+    }
+    Err(AnalysisError::unsupported(format!("{name} of a stream and finished data"), span)
+        .hint("read the finished table as a stream, too (STREAM); or unite it with the stream's output table in a batch query"))
 }
 
 /// Refuses outer joins with finished data that would have to wait for the stream's end.

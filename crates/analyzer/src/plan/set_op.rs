@@ -25,6 +25,7 @@ impl Resolver<'_> {
         if let Some(other) = columns.iter().find(|columns| columns.len() != width) {
             return Err(different_widths(NAME, width, other.len(), span));
         }
+        stream_check::union(NAME, rels.iter(), span)?;
         let is_streaming = rels.iter().any(|rel| rel.is_streaming);
         let marks: Vec<AttributeWatermark> = rels.first().map(|rel| rel.watermarks.clone()).unwrap_or_default();
         let firsts = columns.first().cloned().unwrap_or_default();
@@ -50,8 +51,9 @@ impl Resolver<'_> {
             (SetOpKind::Except, true) => ("EXCEPT ALL", true),
             (SetOpKind::Except, false) => ("EXCEPT", false),
         };
-        if *kind != SetOpKind::Union {
-            stream_check::set_operation(name, &left, &right, *span)?;
+        match kind {
+            SetOpKind::Union => stream_check::union(name, [&left, &right].into_iter(), *span)?,
+            SetOpKind::Intersect | SetOpKind::Except => stream_check::set_operation(name, &left, &right, *span)?,
         }
         let firsts: Vec<Attribute> = left.visible().cloned().collect();
         let (left, right, attrs) = self.sides(left, right, name, *by_name, *allow_missing, *span)?;

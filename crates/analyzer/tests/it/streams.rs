@@ -45,6 +45,9 @@ fn what_no_mode_serves_is_refused_by_name() {
         ("SELECT * FROM events LIMIT 1 OFFSET 1", "OFFSET on a stream"),
         ("SELECT eventName FROM events INTERSECT SELECT eventName FROM names", "INTERSECT on a stream"),
         ("SELECT eventName FROM names EXCEPT SELECT eventName FROM events", "EXCEPT on a stream"),
+        ("SELECT eventName FROM events UNION ALL SELECT eventName FROM names", "UNION ALL of a stream and finished data"),
+        ("SELECT eventName FROM names UNION SELECT eventName FROM events", "UNION of a stream and finished data"),
+        ("SELECT eventName FROM events UNION ALL VALUES ('x') UNION ALL VALUES ('y')", "UNION ALL of a stream and finished data"),
         ("SELECT * FROM events a RIGHT JOIN names b USING (eventName)", "a right outer join with the stream on the left"),
         ("SELECT * FROM events a FULL JOIN names b USING (eventName)", "a full outer join with the stream on the left"),
         ("SELECT * FROM names a LEFT JOIN events b USING (eventName)", "a left outer join with the stream on the right"),
@@ -69,8 +72,7 @@ fn joins_that_need_no_state_are_allowed() {
         "SELECT * FROM names b RIGHT JOIN events a USING (eventName)",
         "SELECT * FROM events a LEFT SEMI JOIN names b USING (eventName)",
         "SELECT * FROM events a LEFT ANTI JOIN names b USING (eventName)",
-        "SELECT eventName FROM events UNION ALL SELECT eventName FROM names",
-        "SELECT eventName FROM events UNION SELECT eventName FROM names",
+        "SELECT eventName FROM events UNION ALL SELECT r.eventName FROM STREAM trail LATERAL VIEW explode(Records) AS r",
         "SELECT * FROM events WHERE eventName IN (SELECT eventName FROM names)",
     ];
     for sql in allowed {

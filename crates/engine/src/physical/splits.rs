@@ -14,6 +14,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use millstream_core::{Error, Result, Split};
 
@@ -79,6 +80,7 @@ fn fill(plan: &Arc<dyn ExecutionPlan>, splits: &SplitsBySource) -> datafusion::e
     }
     let filled = replace_children_if_necessary(Arc::clone(plan), children)?;
     // Some share with their clones what the last batch made of them: a sort that keeps the first rows, how many of its tasks
-    // have ended; a hash join, the rows of its left side.
-    if filled.is::<SortExec>() || filled.is::<HashJoinExec>() { filled.reset_state() } else { Ok(filled) }
+    // have ended; a hash join, the rows of its left side; who computes scalar subqueries, their values.
+    let shares = filled.is::<SortExec>() || filled.is::<HashJoinExec>() || filled.is::<ScalarSubqueryExec>();
+    if shares { filled.reset_state() } else { Ok(filled) }
 }
