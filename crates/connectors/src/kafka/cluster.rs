@@ -19,15 +19,12 @@ use super::client::{ClientNews, bad_config};
 use super::error::{failed, of_code};
 use super::offsets::Offsets;
 use super::options::Subscription;
+use super::retries::{ANSWER_WITHIN, Retries};
 
-/// How long one question may take: a broker that restarts is back by then.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The offsets of the end of a run are published within this time, or nobody hears whether they were.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the thread that closes a client looks whether it is the last to have it.
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
-/// Between two attempts.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a connection is waited for before it is looked whether it can ever be had.
 const CONNECT_SLICE: Duration = Duration::from_millis(500);
 /// Events that are heard at once.
@@ -70,26 +67,6 @@ impl Drop for Client {
         };
         if let Err(error) = thread::Builder::new().name("kafka-close".to_owned()).spawn(close) {
             tracing::warn!(%error, "a Kafka client is closed by the thread that has it");
-        }
-    }
-}
-
-/// How a question is asked again after a failure that may pass.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Retries {
-    /// So often at most; without a number for as long as leaders take to change, with pauses that grow.
-    pub(super) n_max: Option<u64>,
-    /// The first pause.
-    pub(super) interval: Duration,
-}
-
-impl Retries {
-    /// The pause before the next attempt; `None`: no more. `n_failed` is how many were made, in the time `since_first`.
-    fn pause(self, n_failed: u32, since_first: Duration) -> Option<Duration> {
-        match self.n_max {
-            Some(n_max) => (u64::from(n_failed) <= n_max).then_some(self.interval),
-            None => (since_first < ANSWER_WITHIN)
-                .then(|| self.interval.saturating_mul(1 << n_failed.saturating_sub(1).min(16)).min(RETRY_PAUSE_MAX)),
         }
     }
 }

@@ -8,6 +8,7 @@
 //!                admission.rs and split.rs share out what is there
 //!  reader.rs     the task's half: reads pieces of partitions ── consumers.rs keeps consumers between batches, rows.rs makes
 //!                Arrow rows
+//!  retries.rs    how long what may pass is waited for
 //!  positions.rs  where a query stands, looked at and moved from outside
 //!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
 //!                task's half), transaction.rs (what both share), producer.rs, marker.rs (which batch is committed), dead_letters.rs
@@ -29,6 +30,7 @@ mod options;
 mod positions;
 mod producer;
 mod reader;
+mod retries;
 mod rows;
 mod sink;
 mod sink_columns;

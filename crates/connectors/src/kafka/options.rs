@@ -7,8 +7,8 @@ use regex::Regex;
 
 use super::CLIENT_OPTIONS;
 use super::client::ClientSettings;
-use super::cluster::Retries;
 use super::offsets::Offsets;
+use super::retries::Retries;
 
 /// What the source knows beside [`CLIENT_OPTIONS`].
 const OWN_OPTIONS: [OptionSpec; 26] = [

@@ -10,10 +10,11 @@ use std::time::Duration;
 use millstream_core::{Clock, Error, Options, Position, Result};
 
 use super::client::ClientSettings;
-use super::cluster::{Cluster, Edge, Retries};
+use super::cluster::{Cluster, Edge};
 use super::consumers::ConsumerSettings;
 use super::offsets::Offsets;
 use super::options::{EARLIEST, LATEST};
+use super::retries::Retries;
 
 /// Who waits for the answer is a person.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

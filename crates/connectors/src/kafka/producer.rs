@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 
 use super::client::{ClientNews, bad_config};
 use super::error::{failed, is_fencing};
+use super::retries::{GivenUp, Patience};
 use super::sink_options::SinkOptions;
 
 /// A full queue is looked at again after this long.
@@ -151,11 +152,10 @@ impl Producer {
     /// Makes a call that goes on where it was when its time is over, until it is done, `transactionTimeout` has passed, or what is in its
     /// way will not pass.
     fn patiently(&self, call: impl Fn(Duration) -> KafkaResult<()>) -> KafkaResult<()> {
-        let begun_us = self.now_us();
-        let waited = || Duration::from_micros(self.now_us().saturating_sub(begun_us));
+        let patience = self.patience();
         loop {
             match call(SLICE) {
-                Err(error) if may_go_on(&error) && waited() < self.transaction_timeout && self.lasting_trouble().is_none() => {
+                Err(error) if may_go_on(&error) && patience.lasts().is_ok() => {
                     std::thread::sleep(SLICE_PAUSE);
                 }
                 Ok(()) => {
@@ -165,6 +165,10 @@ impl Producer {
                 ended => return ended,
             }
         }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience::new(&self.inner.context().news, &self.clock, self.transaction_timeout)
     }
 
     fn lasting_trouble(&self) -> Option<Error> {
@@ -218,20 +222,29 @@ impl Producer {
 
     /// Gives a record to the queue; waits while that is full.
     pub(super) async fn send(self: &Arc<Self>, record: OutputRecord<'_>, sequence: usize) -> Result<()> {
-        let mut pauses_left = self.transaction_timeout.as_millis() / QUEUE_PAUSE.as_millis();
         let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, sequence);
         (base.partition, base.key, base.payload, base.headers) = (record.partition, record.key, record.value, record.headers);
-        let mut has_asked = false;
+        let (mut waiting, mut has_asked) = (None, false);
         loop {
             base = match self.inner.send(base) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back,
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    let waiting = waiting.get_or_insert_with(|| Waiting::new(self));
+                    let full = || {
+                        let error = Error::exhausted(format!(
+                            "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
+                            record.topic, self.transaction_timeout
+                        ));
+                        error.hint("check that the brokers keep up; kafka.queue.buffering.max.kbytes is the size of the queue")
+                    };
+                    waiting.pause(QUEUE_PAUSE, full).await?;
+                    back
+                }
                 // It may have been added since the client last looked, which it does every few minutes.
                 Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if !has_asked => {
                     has_asked = true;
                     self.look_at(record.topic).await?;
-                    base = back;
-                    continue;
+                    back
                 }
                 Err((error, _)) => {
                     let n_bytes = record.value.map_or(0, <[u8]>::len);
@@ -243,19 +256,6 @@ impl Producer {
                     });
                 }
             };
-            self.failure()?;
-            if let Some(lasting) = self.lasting_trouble() {
-                return Err(lasting.context("while records wait to be written"));
-            }
-            if pauses_left == 0 {
-                let error = Error::exhausted(format!(
-                    "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
-                    record.topic, self.transaction_timeout
-                ));
-                return Err(error.hint("check that the brokers keep up; kafka.queue.buffering.max.kbytes is the size of the queue"));
-            }
-            pauses_left -= 1;
-            tokio::time::sleep(QUEUE_PAUSE).await;
         }
     }
 
@@ -280,17 +280,13 @@ impl Producer {
 
     /// Waits until the brokers have every record. (`flush` of the library waits in steps of 100 ms.)
     pub(super) async fn delivered(&self) -> Result<()> {
-        let begun_us = self.now_us();
+        let mut waiting = Waiting::new(self);
         while self.inner.in_flight_count() > 0 {
-            if Duration::from_micros(self.now_us().saturating_sub(begun_us)) > self.transaction_timeout {
+            let slow = || {
                 let error = Error::exhausted(format!("records are not written within {:?}", self.transaction_timeout));
-                let error = error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for");
-                return Err(self.with_trouble(error));
-            }
-            if let Some(lasting) = self.lasting_trouble() {
-                return Err(lasting.context("while records wait to be written"));
-            }
-            tokio::time::sleep(DELIVERY_PAUSE).await;
+                self.with_trouble(error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for"))
+            };
+            waiting.pause(DELIVERY_PAUSE, slow).await?;
         }
         self.failure()
     }
@@ -377,6 +373,29 @@ impl Producer {
 
     fn now_us(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The queue being waited for.
+struct Waiting<'a> {
+    producer: &'a Producer,
+    patience: Patience<'a>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(producer: &'a Producer) -> Self {
+        Self { producer, patience: producer.patience() }
+    }
+
+    /// Waits a little, unless there is no use in it; `too_long`: what to say when it has been waited long enough.
+    async fn pause(&mut self, pause: Duration, too_long: impl FnOnce() -> Error) -> Result<()> {
+        self.producer.failure()?;
+        self.patience.lasts().map_err(|given_up| match given_up {
+            GivenUp::Lasting(lasting) => lasting.context("while records wait to be written"),
+            GivenUp::TooLong => too_long(),
+        })?;
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 }
 
