@@ -11,8 +11,8 @@
 //!  retries.rs    how long what may pass is waited for
 //!  positions.rs  where a query stands, looked at and moved from outside
 //!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
-//!                task's half), transaction.rs (what both share), producer.rs, marker.rs (which batch is committed), dead_letters.rs
-//!                (records that were set aside, written by such a sink)
+//!                task's half), transaction.rs (what both share), producer.rs and runs.rs (which partition), marker.rs (which batch is
+//!                committed), dead_letters.rs (records that were set aside, written by such a sink)
 //! ```
 //! A batch is a range of offsets per partition, fixed before it is read and kept in the checkpoint: a batch that runs again
 //! reads the same records. The consumer group is told what was committed, for tools that watch lag, and never asked.
@@ -32,6 +32,7 @@ mod producer;
 mod reader;
 mod retries;
 mod rows;
+mod runs;
 mod sink;
 mod sink_columns;
 mod sink_options;

@@ -1,6 +1,8 @@
 //! A producer of one run: records go into librdkafka's bounded queue, and what became of them comes back by callback. The
 //! first record that was not delivered is kept with its topic and number.
 
+mod turn;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,21 +12,24 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 
+use self::turn::Sending;
+pub(super) use self::turn::Turn;
 use super::client::{ClientNews, bad_config};
 use super::error::{failed, is_fencing};
 use super::retries::{GivenUp, Patience};
 use super::sink_options::SinkOptions;
 
-/// A full queue is looked at again after this long.
-const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 /// What is on its way is counted again after this long.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(1);
 /// How long a record waits for others to go with it; the last ones of a batch wait so long, too.
 const LINGER_MS: &str = "2";
-/// Records without a key stay with a partition for so long, that requests may grow large.
-const STICKY_MS: &str = "100";
+/// Requests on their way to a broker. It takes one at a time whatever comes; while one is on its way and another is ready, librdkafka's
+/// thread sleeps, and records gather for the next ones.
+const REQUESTS_IN_FLIGHT: &str = "1";
+/// Records of which librdkafka chooses the partition stay with one for so long, that requests may grow large.
+const STICKY_MS: &str = "10";
 /// A connection is waited for at most so long before transactions are asked for.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Calls that wait are cut into pieces: between two it is looked whether there is any use in waiting.
@@ -94,6 +99,10 @@ pub(super) struct Producer {
     transactional_id: Option<String>,
     transaction_timeout: Duration,
     clock: Arc<dyn Clock>,
+    /// One task at a time gives records: librdkafka locks the client for each, and those who wait for the lock take more than the work.
+    sending: tokio::sync::Mutex<Sending>,
+    /// The partitions of the topic, if somebody has asked and they were not taken over.
+    asked: Mutex<Option<Vec<i32>>>,
     /// When the open transaction began, microseconds of the monotonic clock.
     begun_us: AtomicU64,
 }
@@ -120,6 +129,9 @@ impl Producer {
         if options.client.get("queue.buffering.max.ms").is_none() {
             unless_set(&mut config, "linger.ms", LINGER_MS);
         }
+        if options.client.get("max.in.flight").is_none() {
+            unless_set(&mut config, "max.in.flight.requests.per.connection", REQUESTS_IN_FLIGHT);
+        }
         unless_set(&mut config, "sticky.partitioning.linger.ms", STICKY_MS);
         // That a record was written is known from the count of those that are not.
         config.set("delivery.report.only.error", "true");
@@ -132,7 +144,8 @@ impl Producer {
         }
         let inner = config.create_with_context(Deliveries::default()).map_err(bad_config)?;
         let transaction_timeout = options.transaction_timeout;
-        let producer = Self { inner, transactional_id, transaction_timeout, clock, begun_us: AtomicU64::new(0) };
+        let (sending, asked, begun_us) = (tokio::sync::Mutex::new(Sending::new(options)), Mutex::default(), AtomicU64::new(0));
+        let producer = Self { inner, transactional_id, transaction_timeout, clock, sending, asked, begun_us };
         if producer.transactional_id.is_none() {
             return Ok(producer);
         }
@@ -220,43 +233,9 @@ impl Producer {
         *self.inner.context().first_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Gives a record to the queue; waits while that is full.
-    pub(super) async fn send(self: &Arc<Self>, record: OutputRecord<'_>, sequence: usize) -> Result<()> {
-        let mut base = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(record.topic, sequence);
-        (base.partition, base.key, base.payload, base.headers) = (record.partition, record.key, record.value, record.headers);
-        let (mut waiting, mut has_asked) = (None, false);
-        loop {
-            base = match self.inner.send(base) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
-                    let waiting = waiting.get_or_insert_with(|| Waiting::new(self));
-                    let full = || {
-                        let error = Error::exhausted(format!(
-                            "the queue of records for the brokers stays full: record {sequence} of the batch, for topic '{}', waited {:?}",
-                            record.topic, self.transaction_timeout
-                        ));
-                        error.hint("check that the brokers keep up; kafka.queue.buffering.max.kbytes is the size of the queue")
-                    };
-                    waiting.pause(QUEUE_PAUSE, full).await?;
-                    back
-                }
-                // It may have been added since the client last looked, which it does every few minutes.
-                Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if !has_asked => {
-                    has_asked = true;
-                    self.look_at(record.topic).await?;
-                    back
-                }
-                Err((error, _)) => {
-                    let n_bytes = record.value.map_or(0, <[u8]>::len);
-                    // A transaction that is lost takes no records; why it is lost says more.
-                    self.failure()?;
-                    return Err(match error.rdkafka_error_code() {
-                        Some(Code::State | Code::Fatal | Code::Fenced) => self.broken(error, "a record is not taken"),
-                        _ => not_delivered(&error, record.topic, sequence, n_bytes),
-                    });
-                }
-            };
-        }
+    /// Waits until no other task sends.
+    pub(super) async fn turn(self: &Arc<Self>) -> Turn<'_> {
+        Turn::new(self, self.sending.lock().await)
     }
 
     /// Has the client see what partitions a topic has now.
@@ -282,13 +261,14 @@ impl Producer {
     pub(super) async fn delivered(&self) -> Result<()> {
         let mut waiting = Waiting::new(self);
         while self.inner.in_flight_count() > 0 {
-            let slow = || {
-                let error = Error::exhausted(format!("records are not written within {:?}", self.transaction_timeout));
-                self.with_trouble(error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for"))
-            };
-            waiting.pause(DELIVERY_PAUSE, slow).await?;
+            waiting.pause(DELIVERY_PAUSE, || self.too_slow()).await?;
         }
         self.failure()
+    }
+
+    fn too_slow(&self) -> Error {
+        let error = Error::exhausted(format!("records are not written within {:?}", self.transaction_timeout));
+        self.with_trouble(error.hint("check that the brokers keep up; option transactionTimeout is how long they are waited for"))
     }
 
     /// Makes the transaction visible, once the brokers have every record. After an error nobody knows whether it is, unless it could be

@@ -220,7 +220,7 @@ impl Sink for KafkaSink {
                 value: Some(&value),
                 headers: None,
             };
-            run.producer.send(record, usize::try_from(records).unwrap_or(usize::MAX)).await?;
+            run.producer.turn().await.send(record, usize::try_from(records).unwrap_or(usize::MAX)).await?;
         }
         // What is known to be undeliverable fails here; the rest as the transaction is committed.
         run.producer.failure()?;

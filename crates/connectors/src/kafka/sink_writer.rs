@@ -10,7 +10,7 @@ use millstream_core::{Error, Result, TaskOutput, TaskWriter, WriterFactory, Writ
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::dead_letters;
-use super::producer::OutputRecord;
+use super::producer::{OutputRecord, Turn};
 use super::sink_columns::{Columns, RowFate, SinkRows};
 use super::transaction::{Output, Outputs, Run, TaskRecords};
 
@@ -68,11 +68,12 @@ struct KafkaWriter {
 }
 
 impl KafkaWriter {
-    async fn write_row(&mut self, rows: &SinkRows, row: usize) -> Result<()> {
+    /// Whether it is a record.
+    async fn write_row(&self, rows: &SinkRows, row: usize, turn: &mut Turn<'_>) -> Result<bool> {
         let value = match rows.fate(row)? {
             RowFate::Record => rows.value(row),
             RowFate::Tombstone => None,
-            RowFate::Nothing => return Ok(()),
+            RowFate::Nothing => return Ok(false),
         };
         let topic = match &self.topic {
             Some(topic) => topic,
@@ -84,9 +85,8 @@ impl KafkaWriter {
             headers = Some(self.batch_headers(headers.unwrap_or_default(), sequence));
         }
         let record = OutputRecord { topic, partition: rows.partition(row)?, key: rows.key(row), value, headers };
-        self.run.producer.send(record, usize::try_from(sequence).unwrap_or(usize::MAX)).await?;
-        self.written.records += 1;
-        Ok(())
+        turn.send(record, usize::try_from(sequence).unwrap_or(usize::MAX)).await?;
+        Ok(true)
     }
 
     fn batch_headers(&self, headers: OwnedHeaders, sequence: u64) -> OwnedHeaders {
@@ -107,9 +107,12 @@ impl TaskWriter for KafkaWriter {
         self.run.enter(&self.attempt).await?;
         let rows = if self.writes_letters { dead_letters::as_records(&rows, self.attempt.query_id)? } else { rows };
         let as_records = SinkRows::new(&self.columns, &rows)?;
+        let run = Arc::clone(&self.run);
+        let mut turn = run.producer.turn().await;
         for row in 0..rows.num_rows() {
-            self.write_row(&as_records, row).await?;
+            self.written.records += u64::from(self.write_row(&as_records, row, &mut turn).await?);
         }
+        drop(turn);
         self.n_rows += rows.num_rows() as u64;
         self.run.producer.failure()
     }

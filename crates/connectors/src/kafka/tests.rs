@@ -7,6 +7,7 @@ mod delivery;
 mod faults;
 mod loss;
 mod options;
+mod runs;
 mod scenarios;
 mod secure;
 mod sink;
