@@ -24,10 +24,10 @@ use super::sink_options::SinkOptions;
 /// What is on its way is counted again after this long.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(1);
 /// How long a record waits for others to go with it; the last ones of a batch wait so long, too.
-const LINGER_MS: &str = "2";
-/// Requests on their way to a broker. It takes one at a time whatever comes; while one is on its way and another is ready, librdkafka's
+pub(super) const LINGER_MS: &str = "2";
+/// Requests on their way to a broker, which takes them one by one. While these are on their way and another one is ready, librdkafka's
 /// thread sleeps, and records gather for the next ones.
-const REQUESTS_IN_FLIGHT: &str = "1";
+const REQUESTS_IN_FLIGHT: &str = "2";
 /// Records of which librdkafka chooses the partition stay with one for so long, that requests may grow large.
 const STICKY_MS: &str = "10";
 /// A connection is waited for at most so long before transactions are asked for.

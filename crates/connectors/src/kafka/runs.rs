@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::producer::LINGER_MS;
 use super::sink_options::SinkOptions;
 
 /// Of a run, unless the user has said how large a request is: less than librdkafka's `batch.num.messages` and `batch.size`, so that
@@ -15,14 +16,16 @@ const RECORDS_MAX: usize = 8_000;
 const BYTES_MAX: usize = 900_000;
 /// What a record has beside its value, at most.
 const RECORD_BYTES: usize = 32;
-/// Rows that come so long after the beginning of a run belong to the next one: the request has left.
-const OPEN_MAX: Duration = Duration::from_millis(1);
+/// How often it is looked whether a run has been open for too long.
+const RECORDS_PER_LOOK: usize = 32;
 
 /// The runs of a producer.
 #[derive(Debug)]
 pub(super) struct Runs {
     n_records_max: usize,
     n_bytes_max: usize,
+    /// Half of the linger: then the request leaves with all of it.
+    open_max: Duration,
     known: Vec<Known>,
     /// Where to look for the next one.
     next: usize,
@@ -65,6 +68,7 @@ impl Runs {
         (options.topic.is_some() && !is_users).then(|| Self {
             n_records_max: number("batch.num.messages", RECORDS_MAX).max(1),
             n_bytes_max: number("batch.size", BYTES_MAX),
+            open_max: linger(options) / 2,
             known: Vec::new(),
             next: 0,
             run: Run::default(),
@@ -85,8 +89,14 @@ impl Runs {
         self.run.n_records_left == 0 || self.run.n_bytes_left < n_bytes && self.run.n_bytes_left < self.n_bytes_max
     }
 
+    /// Whether it is time to look whether the run [is late](Self::is_late).
+    pub(super) fn is_look_due(&self) -> bool {
+        self.run.n_records_left.is_multiple_of(RECORDS_PER_LOOK)
+    }
+
+    /// Whether the run has been open for so long that its request leaves.
     pub(super) fn is_late(&self, now: Duration) -> bool {
-        self.run.n_records_left > 0 && now.saturating_sub(self.run.begun) >= OPEN_MAX
+        self.run.n_records_left > 0 && now.saturating_sub(self.run.begun) >= self.open_max
     }
 
     /// Where a record with a value of so many bytes goes.
@@ -128,4 +138,10 @@ impl Runs {
         self.next = place + 1;
         self.known.get(place).map(|known| known.partition)
     }
+}
+
+fn linger(options: &SinkOptions) -> Duration {
+    let named = ["linger.ms", "queue.buffering.max.ms"].iter().find_map(|name| options.client.get(name));
+    let ms: f64 = named.unwrap_or(LINGER_MS).parse().unwrap_or(0.0);
+    Duration::try_from_secs_f64(ms / 1_000.0).unwrap_or_default()
 }

@@ -104,7 +104,9 @@ impl<'a> Turn<'a> {
 
     /// Where a record goes that may go anywhere; `None`: librdkafka says.
     async fn partition(&mut self, n_bytes: usize) -> Result<Option<i32>> {
-        if self.sending.runs.as_ref().is_some_and(|runs| runs.is_over(n_bytes)) {
+        let clock = &self.producer.clock;
+        let is_at_end = |runs: &Runs| runs.is_over(n_bytes) || runs.is_look_due() && runs.is_late(clock.monotonic());
+        if self.sending.runs.as_ref().is_some_and(is_at_end) {
             self.next_run().await?;
         }
         Ok(self.sending.runs.as_mut().and_then(|runs| runs.take(n_bytes)))
