@@ -48,7 +48,12 @@ pub(crate) fn window_function(rel: &Rel, span: Span) -> Result<()> {
 
 /// Refuses a subquery that reads a stream.
 pub(crate) fn subquery(rel: &Rel, span: Span) -> Result<()> {
-    refuse_on_stream(rel, "a subquery", "join the two instead: a left semi join answers IN and EXISTS, a left anti join their negations", span)
+    refuse_on_stream(
+        rel,
+        "a subquery",
+        "join the two instead: a left semi join answers IN and EXISTS, a left anti join their negations",
+        span,
+    )
 }
 
 /// Refuses set operations other than `UNION` with a stream on one side.
