@@ -126,13 +126,14 @@ async fn a_batch_whose_finished_side_is_not_read_any_more_is_not_run_without_it(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subqueries_over_finished_data_are_answered_in_each_batch() {
-    let bench = Bench::new("");
+    let bench = Bench::new(", refreshInterval '1 minute'");
     let query = "SELECT id, (SELECT max(name) FROM users) AS last FROM STREAM clicks \
                  WHERE id < 10 * (SELECT max(id) FROM users) AND (id IN (SELECT id FROM users) OR id > 2)";
     bench.write("users/a.json", "{\"id\":1,\"name\":\"ann\"}\n");
     bench.write("clicks/1.json", "{\"id\":1}\n{\"id\":2}\n{\"id\":15}\n");
     let query = bench.start(query).await.unwrap();
     query.process_all_available().await.unwrap();
+    bench.clock.advance(Duration::from_secs(60));
     bench.write("users/b.json", "{\"id\":2,\"name\":\"bob\"}\n");
     for n in [2, 3] {
         bench.write(&format!("clicks/{n}.json"), "{\"id\":2}\n{\"id\":15}\n{\"id\":20}\n");
