@@ -49,6 +49,9 @@ pub const STATE_MEMORY_LIMIT: &str = "state.memoryLimit";
 /// The folder for state beyond the limit; the machine's folder for temporary files unless set.
 pub const STATE_SPILL_DIR: &str = "state.spillDir";
 
+/// What settings of state begin with.
+const STATE_PREFIX: &str = "state.";
+
 /// The settings of the memory of state.
 pub const STATE_KEYS: [&str; 2] = [STATE_MEMORY_LIMIT, STATE_SPILL_DIR];
 
@@ -102,6 +105,9 @@ pub fn check(key: &str, value: &str) -> Result<()> {
         }
         STATE_MEMORY_LIMIT if parse_bytes(value).is_none_or(|bytes| bytes == 0) => {
             Err(Error::invalid(format!("'{value}' is not a number of bytes of 1 or more")).hint("write it as 512m or 4g"))
+        }
+        _ if key.starts_with(STATE_PREFIX) && !STATE_KEYS.contains(&key) => {
+            Err(Error::invalid(format!("there is no setting '{key}'")).hint(format!("those of state are {}", STATE_KEYS.join(" and "))))
         }
         MULTIPLE_WATERMARK_POLICY => value.parse::<WatermarkPolicy>().map(|_| ()),
         CASE_SENSITIVE | SCHEMA_INFERENCE | FORCE_DELETE_TEMP_CHECKPOINT | NO_DATA_MICRO_BATCHES

@@ -78,6 +78,8 @@ fn a_limit_is_a_number_of_bytes() {
     for wrong in ["0", "-1", "much", ""] {
         assert!(session.set("state.memoryLimit", wrong).unwrap_err().message().contains("is not a number of bytes"), "{wrong}");
     }
+    // Else a misspelt limit would be none.
+    assert!(session.set("state.memoryLimt", "1g").unwrap_err().message().contains("no setting 'state.memoryLimt'"));
     session.set("state.memoryLimit", "512m").unwrap();
     session.reset(Some("state.memoryLimit")).unwrap();
     assert_eq!(session.get("state.memoryLimit"), None);
