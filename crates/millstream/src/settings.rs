@@ -106,6 +106,11 @@ pub fn check(key: &str, value: &str) -> Result<()> {
         STATE_MEMORY_LIMIT if parse_bytes(value).is_none_or(|bytes| bytes == 0) => {
             Err(Error::invalid(format!("'{value}' is not a number of bytes of 1 or more")).hint("write it as 512m or 4g"))
         }
+        // SET takes all behind the sign as it is, as in Spark: this would be a folder with quotes in its name.
+        STATE_SPILL_DIR if value.starts_with(['\'', '"']) => {
+            Err(Error::invalid(format!("the folder {value} is written with quotes"))
+                .hint("write it without: SET takes the value as it stands"))
+        }
         _ if key.starts_with(STATE_PREFIX) && !STATE_KEYS.contains(&key) => {
             Err(Error::invalid(format!("there is no setting '{key}'")).hint(format!("those of state are {}", STATE_KEYS.join(" and "))))
         }

@@ -80,6 +80,7 @@ fn a_limit_is_a_number_of_bytes() {
     }
     // Else a misspelt limit would be none.
     assert!(session.set("state.memoryLimt", "1g").unwrap_err().message().contains("no setting 'state.memoryLimt'"));
+    assert!(session.set("state.spillDir", "'/tmp'").unwrap_err().message().contains("with quotes"));
     session.set("state.memoryLimit", "512m").unwrap();
     session.reset(Some("state.memoryLimit")).unwrap();
     assert_eq!(session.get("state.memoryLimit"), None);
