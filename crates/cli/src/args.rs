@@ -98,8 +98,8 @@ pub struct RunArgs {
     /// A setting, in place of the job's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
-    /// A stateful operator that may begin afresh if it cannot go on from what the checkpoint remembers (several streaming tables: TABLE:OP)
-    #[arg(long, value_name = "OP")]
+    /// Stateful operators that may begin afresh if they cannot go on from what the checkpoint remembers (several streaming tables: TABLE:OP)
+    #[arg(long, value_name = "OP", value_delimiter = ',')]
     pub allow_state_drop: Vec<String>,
     /// Tasks per batch, default one per core; a query may have another number at every start
     #[arg(long, value_name = "N", value_parser = parallelism)]
@@ -156,8 +156,8 @@ pub struct CheckArgs {
     /// The streaming table that the checkpoint is of, if the job has several
     #[arg(long, value_name = "TABLE", requires = "against")]
     pub dataset: Option<String>,
-    /// A stateful operator that may begin afresh if it cannot go on from what the checkpoint remembers (several streaming tables: TABLE:OP)
-    #[arg(long, value_name = "OP")]
+    /// Stateful operators that may begin afresh if they cannot go on from what the checkpoint remembers (several streaming tables: TABLE:OP)
+    #[arg(long, value_name = "OP", value_delimiter = ',')]
     pub allow_state_drop: Vec<String>,
 }
 

@@ -37,8 +37,12 @@ async fn against(job: &Job, checkpoint: &str, dataset: Option<&str>, options: &R
         return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'")).hint(refusal.hint.clone()));
     }
     if comparison.is_refused() {
-        return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'"))
-            .hint("undo the change, or let an operator begin afresh with --allow-state-drop OP, or start with a new checkpointLocation"));
+        let of_table = dataset.map(|table| format!("{table}:")).unwrap_or_default();
+        let names: Vec<String> = comparison.must_begin_afresh.iter().map(|name| format!("{of_table}{name}")).collect();
+        return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'")).hint(format!(
+            "undo the change, or let what cannot go on begin afresh with --allow-state-drop {}, or start with a new checkpointLocation",
+            names.join(",")
+        )));
     }
     print::answer(b"ok\n")
 }

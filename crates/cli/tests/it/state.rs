@@ -109,10 +109,12 @@ fn a_changed_job_is_compared_with_its_checkpoint_and_an_operator_may_begin_afres
     let refused = against(&new, &[]);
     ends(&refused, 2);
     assert!(stdout(&refused).starts_with("refused   aggregate-page: max(ms) is new"), "{}", stdout(&refused));
-    assert!(text(&refused).contains("--allow-state-drop OP"), "{}", text(&refused));
+    assert!(text(&refused).contains("--allow-state-drop aggregate-page, or"), "{}", text(&refused));
     let allowed = against(&new, &["--allow-state-drop", "aggregate-page"]);
     ends(&allowed, 0);
     assert!(stdout(&allowed).starts_with("dropped   aggregate-page: max(ms) is new"), "{}", stdout(&allowed));
+    let refused = against(&new, &["--dataset", "pages"]);
+    assert!(text(&refused).contains("--allow-state-drop pages:aggregate-page, or"), "{}", text(&refused));
     let of_table = against(&new, &["--dataset", "pages", "--allow-state-drop", "pages:aggregate-page"]);
     ends(&of_table, 0);
     ends(&against(&new, &["--dataset", "other"]), 2);
@@ -125,4 +127,38 @@ fn a_changed_job_is_compared_with_its_checkpoint_and_an_operator_may_begin_afres
     let shown = run(dir.path(), &["state", "show", "checkpoint", "--format", "json"]);
     let row: serde_json::Value = serde_json::from_str(stdout(&shown)).unwrap();
     assert_eq!((&row["value"]["count(1)"], &row["value"]["max(ms)"]), (&1.into(), &9.into()));
+}
+
+#[test]
+fn operators_that_take_changes_of_each_other_are_compared_as_a_start_does_it() {
+    let dir = folder();
+    let job = JOB.replace("'checkpoint', outputMode 'update'", "'chain', outputMode 'complete'");
+    let job = |calls: &str| {
+        let rows = "(SELECT page, count(*) AS n FROM STREAM clicks GROUP BY page) GROUP BY n;\n";
+        let (head, _) = job.split_once("  AS ").unwrap();
+        write(&dir.path().join("job.sql"), format!("{head}  AS SELECT n, {calls} FROM {rows}"));
+    };
+    let run = |args: &[&str]| run(dir.path(), args);
+    job("count(*) AS pages");
+    ends(&run(&["run", "job.sql", "--trigger", "available-now"]), 0);
+    write(&dir.path().join("in/c.json"), "{\"page\":\"b\",\"ms\":1}\n");
+    job("count(*) AS pages, max(page) AS last");
+    let none = run(&["check", "job.sql", "--against", "chain"]);
+    ends(&none, 2);
+    assert!(stdout(&none).starts_with("refused   aggregate-n: "), "{}", text(&none));
+    assert!(text(&none).contains("begin afresh with --allow-state-drop aggregate-n,aggregate-page, or"), "{}", text(&none));
+    let alone = run(&["check", "job.sql", "--against", "chain", "--allow-state-drop", "aggregate-n"]);
+    ends(&alone, 2);
+    let why = "refused   aggregate-page: it gives changes to 'aggregate-n': they begin afresh together or not at all\n";
+    assert!(stdout(&alone).starts_with("dropped   aggregate-n: ") && stdout(&alone).ends_with(why), "{}", text(&alone));
+    let started = run(&["run", "job.sql", "--trigger", "available-now", "--allow-state-drop", "aggregate-n"]);
+    ends(&started, 2);
+    assert!(text(&started).contains("'aggregate-page': it gives changes to 'aggregate-n'"), "{}", text(&started));
+    let both = ["job.sql", "--allow-state-drop", "aggregate-n,aggregate-page"];
+    let allowed = run(&[&["check", "--against", "chain"], &both[..]].concat());
+    ends(&allowed, 0);
+    assert!(stdout(&allowed).contains("\ndropped   aggregate-page: it gives changes to 'aggregate-n'"), "{}", text(&allowed));
+    let ended = run(&[&["run", "--trigger", "available-now"], &both[..]].concat());
+    ends(&ended, 0);
+    assert!(text(&ended).contains("|  1|    1|   b|"), "{}", text(&ended));
 }

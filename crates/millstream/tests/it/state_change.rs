@@ -1,5 +1,7 @@
 //! A changed query goes on from what its checkpoint remembers, or is refused before a row is read; also when runs die on the way.
 
+mod chains;
+
 use std::path::Path;
 use std::sync::Arc;
 

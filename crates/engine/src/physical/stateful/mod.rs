@@ -36,10 +36,11 @@ mod tables;
 mod window_key;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_analyzer::streaming::change_column;
 use millstream_core::Result;
 use millstream_state::store::{StoreDescription, StoreId, ValuesOf};
 use serde_json::Value;
@@ -149,6 +150,25 @@ pub fn stateful_operators_upwards(plan: &Arc<dyn ExecutionPlan>) -> Vec<&dyn Sta
         }
     }
     found
+}
+
+/// For each stateful operator those below it whose changes it takes, by their names: the ones that it is given rows of with
+/// nothing but stateless operators between, if these rows may be taken back.
+pub fn changes_taken(plan: &Arc<dyn ExecutionPlan>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut walk: Vec<(_, Option<&str>)> = vec![(plan, None)];
+    while let Some((node, above)) = walk.pop() {
+        let here = as_stateful(node.as_ref()).map(StatefulOperator::operator_id);
+        if let Some(name) = here {
+            taken.entry(name.to_owned()).or_default();
+            if let Some(above) = above.filter(|_| change_column(&node.schema()).is_some()) {
+                taken.entry(above.to_owned()).or_default().insert(name.to_owned());
+            }
+        }
+        let above = here.or(above);
+        walk.extend(node.children().into_iter().map(|child| (child, above)));
+    }
+    taken
 }
 
 /// Whether a batch without data is worth running because it is `now_proc_ms`: something in [`stores_by_clock`] has timed out.

@@ -11,14 +11,16 @@
 //! afresh. Reads no state and writes nothing.
 
 mod columns;
+mod together;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use millstream_core::{Error, Result, RunEpoch};
 use millstream_state::store::{EarlierLayout, OPERATOR_VERSION_WITH_PAST, OperatorState};
 
 use self::columns::{Layout, layout};
+use self::together::{drawn_in, fed_otherwise};
 
 /// What becomes of an operator's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct OperatorChange {
 pub struct StateComparison {
     /// Each operator of before and of now, by name.
     pub changes: Vec<OperatorChange>,
+    /// The operators that have to begin afresh, together, if the query is to go on as it is, by name.
+    pub must_begin_afresh: BTreeSet<String>,
     /// Why the query cannot go on although its state could: other sources, another sink, other columns.
     pub query_refusal: Option<QueryRefusal>,
     /// The operators of now with their past, for the start record.
@@ -88,10 +92,13 @@ pub(super) fn compare(before: Before<'_>, now: &BTreeMap<String, OperatorState>,
         return Err(Error::invalid(format!("there is no stateful operator '{unknown}' whose state could be dropped"))
             .hint(format!("there are '{}'", names.join("', '"))));
     }
-    let mut comparison = StateComparison { changes: Vec::new(), query_refusal: None, operators: now.clone() };
+    let mut comparison = StateComparison { operators: now.clone(), ..StateComparison::default() };
     for (id, old) in before.operators {
         let change = match comparison.operators.get_mut(id) {
-            Some(new) => continued(id, old, new, before.epoch),
+            Some(new) => match (continued(id, old, new, before.epoch), fed_otherwise(old, new, before.operators, now)) {
+                (change, Some(why)) if change.fate != StateFate::Refused => refused(id, vec![why]),
+                (change, _) => change,
+            },
             None => refused(id, vec!["it is gone from the query".to_owned()]),
         };
         comparison.changes.push(change);
@@ -101,6 +108,9 @@ pub(super) fn compare(before: Before<'_>, now: &BTreeMap<String, OperatorState>,
         comparison.changes.push(refused(id, vec![why]));
     }
     comparison.changes.sort_by(|left, right| left.operator.cmp(&right.operator));
+    if before.has_batches {
+        comparison.draw_in(now, may_drop);
+    }
     for change in comparison.changes.iter_mut().filter(|change| change.fate == StateFate::Refused) {
         let is_allowed = may_drop.contains(&change.operator);
         if before.has_batches && !is_allowed {
@@ -176,6 +186,20 @@ impl StateComparison {
         self.query_refusal.is_some() || self.changes.iter().any(|change| change.fate == StateFate::Refused)
     }
 
+    /// Operators that could go on by themselves begin afresh with others, or the query is refused.
+    fn draw_in(&mut self, now: &BTreeMap<String, OperatorState>, may_drop: &[String]) {
+        let cannot_go_on: Vec<String> =
+            self.changes.iter().filter(|change| change.fate == StateFate::Refused).map(|change| change.operator.clone()).collect();
+        self.must_begin_afresh = cannot_go_on.iter().cloned().chain(drawn_in(now, &cannot_go_on).into_keys()).collect();
+        let begin_afresh: Vec<String> = cannot_go_on.into_iter().filter(|name| may_drop.contains(name)).collect();
+        let mut drawn_in = drawn_in(now, &begin_afresh);
+        for change in self.changes.iter_mut().filter(|change| change.fate != StateFate::Refused) {
+            if let Some(why) = drawn_in.remove(&change.operator) {
+                *change = refused(&change.operator, vec![why]);
+            }
+        }
+    }
+
     /// The query is refused for this, whatever becomes of its state.
     pub(super) fn refused_for(mut self, error: &Error) -> Self {
         let hint = error.hint_text().unwrap_or_default().to_owned();
@@ -196,12 +220,15 @@ impl StateComparison {
         }
         let refused: Vec<&OperatorChange> = self.changes.iter().filter(|change| change.fate == StateFate::Refused).collect();
         let why = refused.iter().map(|change| format!("the stateful operator '{}': {}", change.operator, change.reasons.join(", ")));
-        let names: Vec<&str> = refused.iter().map(|change| change.operator.as_str()).collect();
+        let names = self.must_begin_afresh.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        let afresh = match self.must_begin_afresh.len() {
+            1 => "the operator begin afresh, without what it remembers",
+            _ => "these operators begin afresh, without what they remember",
+        };
         Err(Error::invalid(format!("the query's state changed since its checkpoint was made: {}", why.collect::<Vec<_>>().join("; ")))
             .hint(format!(
-                "undo the change; or let the operator begin afresh, without what it remembers (allowStateDrop '{}'); or start with a new \
-                 checkpointLocation (the input is then read from its beginning)",
-                names.join(",")
+                "undo the change; or let {afresh} (allowStateDrop '{names}'); or start with a new checkpointLocation (the input is then read \
+                 from its beginning)"
             )))
     }
 }

@@ -183,3 +183,85 @@ fn a_checkpoint_that_does_not_say_what_columns_belong_to_goes_on_with_the_same_a
     let same_types = aggregate(I32, &[("sum(w)", &[I64]), ("count(1)", &[I64])]);
     assert_eq!(compared(&then, &same_types, &[], 1).0, StateFate::Refused);
 }
+
+/// An operator with this number that adds up and takes the changes of those.
+fn taking(ordinal: u32, of: &str, changes_of: &[&str]) -> OperatorState {
+    let mut operator = aggregate(I32, &[(of, &[I64])]);
+    operator.ordinal = Some(ordinal);
+    operator.changes_of = Some(changes_of.iter().map(|name| (*name).to_owned()).collect());
+    operator
+}
+
+/// Each operator with its fate, and why.
+fn fates(then: &[(&str, OperatorState)], now: &[(&str, OperatorState)], may_drop: &[&str]) -> (Vec<String>, String) {
+    let operators = |of: &[(&str, OperatorState)]| of.iter().map(|(name, operator)| ((*name).to_owned(), operator.clone())).collect();
+    let (then, now): (BTreeMap<_, _>, BTreeMap<_, _>) = (operators(then), operators(now));
+    let may_drop: Vec<String> = may_drop.iter().map(|name| (*name).to_owned()).collect();
+    let comparison = compare(Before { operators: &then, has_batches: true, epoch: RunEpoch(5) }, &now, &may_drop).unwrap();
+    for change in comparison.changes.iter().filter(|change| now.contains_key(&change.operator)) {
+        let begins_afresh = matches!(change.fate, StateFate::Dropped | StateFate::New);
+        assert_eq!(comparison.operators[&change.operator].since.is_some(), begins_afresh, "{change}");
+    }
+    let together = comparison.must_begin_afresh.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    (comparison.changes.iter().map(|change| format!("{change}")).collect(), together)
+}
+
+#[test]
+fn operators_that_take_changes_of_each_other_begin_afresh_together() {
+    let plain = || ("plain", taking(9, "sum(v)", &[]));
+    let then = [("a", taking(0, "sum(v)", &[])), ("b", taking(1, "sum(v)", &[])), ("join", taking(2, "sum(v)", &["a", "b"])), plain()];
+    let now = [("a", taking(0, "max(v)", &[])), then[1].clone(), then[2].clone(), plain()];
+    // Nothing begins afresh yet, so the others stay as they are, but the names of all are told.
+    let (of_none, together) = fates(&then, &now, &[]);
+    assert!(of_none[0].starts_with("refused   a: max(v) is new"), "{of_none:?}");
+    assert_eq!(
+        (&of_none[1..], together.as_str()),
+        (&["kept      b", "kept      join", "kept      plain"].map(str::to_owned)[..], "a,b,join")
+    );
+    let (alone, together) = fates(&then, &now, &["a"]);
+    assert!(alone[0].starts_with("dropped   a: max(v) is new"), "{alone:?}");
+    assert_eq!(alone[1], "refused   b: it gives changes to 'join': they begin afresh together or not at all");
+    assert_eq!(alone[2], "refused   join: it takes changes of 'a': they begin afresh together or not at all");
+    assert_eq!((alone[3].as_str(), together.as_str()), ("kept      plain", "a,b,join"));
+    let (all, _) = fates(&then, &now, &["a", "b", "join", "plain"]);
+    assert!(all[..3].iter().all(|change| change.starts_with("dropped ")), "{all:?}");
+    assert_eq!(all[3], "kept      plain");
+    // Who may begin afresh and need not is kept.
+    assert!(fates(&then, &then, &["a", "b", "join"]).0.iter().all(|change| change.starts_with("kept ")));
+    // On top of operators that go on, one is new.
+    let (new, together) = fates(&then[..2], &then[..3], &["join"]);
+    assert!(new[0].starts_with("refused   a: it gives changes to 'join'") && new[2].starts_with("new       join"), "{new:?}");
+    assert_eq!(together, "a,b,join");
+    // One on top that is gone is missed by nobody.
+    let (gone, together) = fates(&then[..3], &then[..2], &["join"]);
+    assert_eq!(gone, ["kept      a", "kept      b", "dropped   join: it is gone from the query"]);
+    assert_eq!(together, "join");
+}
+
+#[test]
+fn an_operator_that_is_given_rows_by_others_than_before_does_not_go_on() {
+    let upper = |of: &[&str]| ("upper", taking(2, "sum(v)", of));
+    let lower = |name: &'static str| (name, taking(0, "sum(v)", &[]));
+    let (fate, _) = fates(&[lower("a"), lower("b"), upper(&["a"])], &[lower("a"), lower("b"), upper(&["b"])], &[]);
+    assert_eq!(fate, ["kept      a", "kept      b", "refused   upper: it took changes of 'a' and takes changes of 'b'"]);
+    let (fate, together) = fates(&[lower("a"), upper(&["a"])], &[lower("a"), upper(&[])], &[]);
+    assert_eq!(fate[1], "refused   upper: it took changes of 'a' and takes rows that stay");
+    // It alone: nobody takes back anything any more.
+    assert_eq!(together, "upper");
+    let (fate, together) = fates(&[lower("a"), upper(&[])], &[lower("a"), upper(&["a"])], &["upper"]);
+    assert_eq!(fate[0], "refused   a: it gives changes to 'upper': they begin afresh together or not at all");
+    assert_eq!(together, "a,upper");
+
+    // Older builds did not say: what is gone may have stood below.
+    let of_older = |(name, mut operator): (&'static str, OperatorState)| {
+        operator.changes_of = None;
+        (name, operator)
+    };
+    let then = [of_older(lower("a")), of_older(upper(&[]))];
+    let now = [lower("a"), upper(&["a"])];
+    assert_eq!(fates(&then, &now, &[]).0, ["kept      a", "kept      upper"]);
+    let (fate, together) = fates(&then, &now[1..], &["a"]);
+    assert_eq!(fate[1], "refused   upper: the checkpoint is of an older build, which did not say whether it took changes of 'a'");
+    assert_eq!(together, "a,upper");
+    assert_eq!(fates(&then, &now[..1], &["upper"]).0[0], "kept      a");
+}

@@ -2,7 +2,7 @@
 //!
 //! A changed query is compared with it before it runs, and a reader finds there which stores there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -39,6 +39,10 @@ pub struct OperatorState {
     /// Its number among the operators of its query, from the sources up. For people: names are what counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordinal: Option<u32>,
+    /// The operators below it, by name, whose changes it takes: what they take back it must have been given. Older builds did not
+    /// say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes_of: Option<BTreeSet<String>>,
     /// What the value columns of a store belong to, in their order: stores whose columns do not each stand for themselves.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values_of: BTreeMap<String, Vec<ValuesOf>>,
@@ -72,6 +76,7 @@ impl OperatorState {
             stores,
             detail: serde_json::Value::Null,
             ordinal: None,
+            changes_of: None,
             values_of: BTreeMap::new(),
             since: None,
             earlier: BTreeMap::new(),
