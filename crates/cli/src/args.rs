@@ -62,8 +62,8 @@ pub enum Command {
             the same rows. Nothing of the job's own tables and checkpoints is touched; the sample is held in memory.",
         after_help = "The sample is a folder with a folder of files for each table that the job reads; if the job reads one stream, the \
             files may be in the sample itself. A table that is no stream and has no folder there is read as the job says.\n\n\
-            Within-watermark deduplication, arbitrary state and LIMIT hang on the cuts by their nature: such a table is not comparable \
-            unless it says OPTIONS (independentOfCuts 'true').\n\n\
+            Within-watermark deduplication, arbitrary state, LIMIT and which row drop_duplicates over some of the columns keeps hang on \
+            the cuts by their nature: such a table is not comparable unless it says OPTIONS (independentOfCuts 'true').\n\n\
             Exit code: 0 all equal, 1 one differs or failed, 2 wrong usage, 3 none differs but one is not comparable\n\n\
             Example:\n  millstream verify job.sql --input sample --runs 20"
     )]

@@ -282,7 +282,7 @@ impl Case<'_> {
                 Updates::Changes => vec![Folding::Changes],
             },
         };
-        Ok((hangs_on_cuts(&plan)?, foldings))
+        Ok((hangs_on_cuts(&analyzed.plan, &plan)?, foldings))
     }
 
     fn output_mode(&self) -> Result<OutputMode> {

@@ -119,6 +119,49 @@ async fn late_rows_are_left_out_of_a_stream_that_others_are_compared_with_too() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn which_row_is_kept_of_equal_keys_is_not_comparable_unless_only_the_keys_are_used() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("sample/events/a.json"), &events(0..40));
+    write(&dir.path().join("sample/others/a.json"), &events(0..20));
+    let late = "STREAM events WATERMARK ts DELAY OF INTERVAL 60 SECONDS";
+    let by_key = "drop_duplicates(STREAM events, 'k')";
+    let table = |name: &str, query: &str| format!("CREATE STREAMING TABLE {name} AS {query};");
+    let update = |name: &str, query: &str| format!("CREATE STREAMING TABLE {name} OPTIONS (outputMode 'update') AS {query};");
+    let complete = |name: &str, query: &str| update(name, query).replace("'update'", "'complete'");
+    let tables = "CREATE TABLE events (ts TIMESTAMP, k INT) USING json; CREATE TABLE others (ts TIMESTAMP, k INT) USING json;".to_owned();
+    let with_first = [
+        table("rows", &format!("SELECT * FROM {by_key}")),
+        table("filtered", &format!("SELECT k FROM {by_key} WHERE ts > TIMESTAMP '2024-01-01 00:00:02'")),
+        table("joined", &format!("SELECT o.k FROM {by_key} AS e JOIN STREAM others AS o ON e.ts = o.ts")),
+        table("late", &format!("SELECT k, ts FROM drop_duplicates((SELECT *, ts AS at FROM {late}), 'ts') ")),
+        update("newest", &format!("SELECT k, max(ts) AS ts FROM {by_key} GROUP BY k")),
+        complete("whole", "SELECT * FROM drop_duplicates((SELECT k, count(*) AS n FROM STREAM events GROUP BY k), 'n')"),
+    ];
+    let reports = verify(dir.path(), &(tables.clone() + &with_first.concat())).await.unwrap();
+    assert_eq!(reports.len(), with_first.len());
+    for report in &reports {
+        let Verdict::NotComparable(why) = &report.verdict else { panic!("{report:?}") };
+        assert!(why.starts_with("which row drop_duplicates over some of the columns keeps hangs on"), "{why}");
+    }
+    let of_keys = [
+        table("keys", &format!("SELECT k FROM {by_key}")),
+        table("doubled", &format!("SELECT d * 2 AS d FROM (SELECT k AS d, ts FROM {by_key} WHERE k > 0)")),
+        table("filtered", "SELECT k FROM drop_duplicates((SELECT * FROM STREAM events WHERE ts > TIMESTAMP '2024-01-01 00:00:02'), 'k')"),
+        table("watermark", &format!("SELECT k FROM drop_duplicates({late}, 'k')")),
+        table("joined", &format!("SELECT e.k, o.ts FROM {by_key} AS e JOIN STREAM others AS o ON e.k = o.k")),
+        update("counts", &format!("SELECT k % 2 AS odd, count(*) AS n FROM {by_key} GROUP BY k % 2")),
+        complete("whole", "SELECT n FROM drop_duplicates((SELECT k, count(*) AS n FROM STREAM events GROUP BY k), 'n')"),
+        table("all", "SELECT * FROM drop_duplicates(STREAM events, 'k', 'ts')"),
+    ];
+    let names = ["keys", "doubled", "filtered", "watermark", "joined", "counts", "whole", "all"];
+    all_equal(&verify(dir.path(), &(tables + &of_keys.concat())).await.unwrap(), &names);
+    // One row of each key, which is the first however they come.
+    let same = "CREATE TABLE others (ts TIMESTAMP, k INT) USING json; CREATE STREAMING TABLE declared OPTIONS (independentOfCuts 'true')
+        AS SELECT * FROM drop_duplicates(STREAM others, 'ts');";
+    all_equal(&verify(dir.path(), same).await.unwrap(), &["declared"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn updates_that_are_not_the_batch_differ() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("sample/a.json"), &events(0..20));
