@@ -13,7 +13,7 @@ use millstream_sql::ir::{
 };
 
 use crate::error::{AnalysisError, Result};
-use crate::expr::{Collect, ExprCx, Typed, call_text};
+use crate::expr::{Collect, ExprCx, IN_AGGREGATE, Typed, call_text};
 use crate::registry::aggregates::NTH_VALUE;
 use crate::resolver::Resolver;
 use crate::types::arrow_type;
@@ -41,20 +41,18 @@ impl Resolver<'_> {
     /// A call with `OVER`.
     pub(crate) fn window_call(&mut self, cx: &mut ExprCx, function: &Expr, spec: &WindowSpec, span: Span) -> Result<Typed> {
         if let Collect::Refused(clause) = cx.windows {
-            return Err(AnalysisError::invalid(
-                if clause == "WHERE" { "WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE" } else { "UNSUPPORTED_EXPR_FOR_OPERATOR" },
-                format!("a window function cannot be used in {clause}"),
-                span,
-            ));
+            let class = match clause {
+                "WHERE" | "HAVING" => "WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE",
+                IN_AGGREGATE => "_LEGACY_ERROR_TEMP_1031",
+                _ => "UNSUPPORTED_EXPR_FOR_OPERATOR",
+            };
+            return Err(AnalysisError::invalid(class, format!("a window function cannot be used in {clause}"), span));
         }
         let Expr::UnresolvedFunction(call) = function else {
             return Err(AnalysisError::invalid("UNSUPPORTED_EXPR_FOR_WINDOW", "OVER must follow a function", span));
         };
         let spec = self.named_window(spec, span)?;
-        let windows = std::mem::replace(&mut cx.windows, Collect::Refused("a window function"));
-        let out = self.window_typed(cx, call, &spec, span);
-        cx.windows = windows;
-        let (typed, after, cast_to) = out?;
+        let (typed, after, cast_to) = self.window_typed(cx, call, &spec, span)?;
         let mut windows = std::mem::replace(&mut cx.windows, Collect::Refused(""));
         let column = windows.add(self, typed);
         cx.windows = windows;
@@ -140,7 +138,7 @@ impl Resolver<'_> {
                     span,
                 ));
             }
-            let (typed, after) = self.aggregate_typed(cx, &name, call)?;
+            let (typed, after) = self.aggregate_over_rows(cx, &name, call)?;
             let DfExpr::AggregateFunction(aggregate) = typed.expr.clone() else {
                 return Err(AnalysisError::internal("an aggregate that is none"));
             };

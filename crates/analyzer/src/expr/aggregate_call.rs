@@ -14,6 +14,10 @@ use crate::error::{AnalysisError, Result};
 use crate::registry::aggregates;
 use crate::resolver::Resolver;
 use crate::scope::column;
+use crate::walk::contains_aggregate;
+
+/// Where window functions stand that are an argument of an aggregate of groups.
+pub(crate) const IN_AGGREGATE: &str = "an argument of an aggregate";
 
 impl Resolver<'_> {
     /// A call of an aggregate: collected, and used as a column.
@@ -67,10 +71,24 @@ impl Resolver<'_> {
                 call.span,
             ));
         }
-        let outputs = std::mem::take(&mut cx.outputs);
+        let windows = std::mem::replace(&mut cx.windows, Collect::Refused(IN_AGGREGATE));
         cx.is_inside_aggregate = true;
-        let out = self.aggregate_in_context(cx, name, call);
+        let out = self.aggregate_over_rows(cx, name, call);
         cx.is_inside_aggregate = false;
+        cx.windows = windows;
+        out
+    }
+
+    /// An aggregate's call over whatever rows it is given, not collected. Over a window these may be groups, so its arguments
+    /// may be aggregates, which are collected.
+    pub(crate) fn aggregate_over_rows(
+        &mut self,
+        cx: &mut ExprCx,
+        name: &str,
+        call: &UnresolvedFunction,
+    ) -> Result<(Typed, Option<aggregates::After>)> {
+        let outputs = std::mem::take(&mut cx.outputs);
+        let out = self.aggregate_in_context(cx, name, call);
         cx.outputs = outputs;
         out
     }
@@ -89,6 +107,10 @@ impl Resolver<'_> {
             self.exprs(cx, &expanded.args)?
         };
         let filter = match &call.filter {
+            Some(filter) if contains_aggregate(filter, self.catalog()) => {
+                let message = format!("the FILTER of {name}() holds an aggregate");
+                return Err(AnalysisError::invalid("INVALID_AGGREGATE_FILTER.CONTAINS_AGGREGATE", message, filter.span()));
+            }
             Some(filter) => Some(self.condition(cx, filter, "FILTER")?),
             None => None,
         };

@@ -31,6 +31,7 @@ use crate::error::{AnalysisError, Result};
 use crate::resolver::Resolver;
 use crate::scope::{Attribute, AttributeWatermark, column};
 
+pub(crate) use aggregate_call::IN_AGGREGATE;
 pub(crate) use attribute::Item;
 pub(crate) use guard::{contains_subquery, may_raise};
 pub(crate) use literal::literal_of;

@@ -17,13 +17,13 @@ use millstream_sql::ir::{Expr, Grouping, Plan};
 
 use super::grouping::Grouped;
 use super::select_block::{Block, take_apart};
-use super::select_list::list_plan;
+use super::select_list::{Out, list_plan};
 use super::sort::Order;
 use super::{window_plan, with_batch_time, with_batch_time_and_whole_rows, with_facts};
 use crate::error::{AnalysisError, Result};
 use crate::expr::{Collect, Collected, ExprCx, Item, Typed, UsedFacts};
 use crate::resolver::Resolver;
-use crate::scope::{Attribute, AttributeWatermark, Rel};
+use crate::scope::{Attribute, AttributeWatermark, Rel, plan_name};
 use crate::stream_check;
 
 impl Resolver<'_> {
@@ -104,9 +104,13 @@ impl Resolver<'_> {
         if grouped.is_some() {
             self.keep_no_ids(&mut outs);
         }
-        cx.outputs = outs.iter().map(|out| out.attr.clone()).collect();
+        // HAVING stands below the windows.
+        cx.outputs = below_windows(&outs, cx.windows.items()).map(|out| out.attr.clone()).collect();
         cx.outputs_first = true;
+        let windows = std::mem::replace(&mut cx.windows, Collect::Refused("HAVING"));
         let having = block.having.iter().map(|expr| self.condition(&mut cx, expr, "HAVING")).collect::<Result<Vec<_>>>()?;
+        cx.windows = windows;
+        cx.outputs = outs.iter().map(|out| out.attr.clone()).collect();
         let qualify = block.qualify.iter().map(|expr| self.condition(&mut cx, expr, "QUALIFY")).collect::<Result<Vec<_>>>()?;
         let keys = match order {
             Some(order) => self.sort_keys(&mut cx, order.keys, &outs)?,
@@ -203,6 +207,18 @@ impl Above {
     fn names(&mut self) -> Vec<String> {
         self.exprs().flat_map(|(expr, _)| names_in(expr)).collect()
     }
+}
+
+/// The columns of the list that have nothing to do with windows.
+fn below_windows<'o>(outs: &'o [Out], windows: &[Collected]) -> impl Iterator<Item = &'o Out> {
+    let mut of_windows: HashSet<String> = windows.iter().map(|window| plan_name(window.id)).collect();
+    outs.iter().filter(move |out| {
+        let is_of_windows = names_in(&out.typed.expr).iter().any(|name| of_windows.contains(name));
+        if is_of_windows {
+            of_windows.insert(out.attr.plan_name());
+        }
+        !is_of_windows
+    })
 }
 
 fn names_in(expr: &DfExpr) -> Vec<String> {

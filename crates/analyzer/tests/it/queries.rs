@@ -220,3 +220,11 @@ async fn equal_grouping_sets_count_apart_and_the_total_of_no_rows_is_none_as_in_
     let equal = "SELECT v, grouping_id() AS g FROM t WHERE v = 1 GROUP BY GROUPING SETS ((v), (v))";
     check(equal, "v int, g bigint", &["1|0", "1|0"]).await;
 }
+
+#[tokio::test]
+async fn windows_over_groups_may_stand_in_order_by_and_qualify_where_spark_wants_them_in_the_list() {
+    let groups = "SELECT k, sum(v) AS s FROM VALUES ('a', 1), ('b', 2), ('a', 3), ('c', 9) AS t(k, v) GROUP BY k";
+    let sorted = format!("{groups} ORDER BY max(sum(v)) OVER (PARTITION BY k = 'b'), k DESC");
+    check(&sorted, "k string, s bigint", &["b|2", "c|9", "a|4"]).await;
+    check(&format!("{groups} QUALIFY sum(v) > avg(sum(v)) OVER ()"), "k string, s bigint", &["c|9"]).await;
+}

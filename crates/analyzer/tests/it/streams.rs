@@ -53,6 +53,7 @@ fn what_no_mode_serves_is_refused_by_name() {
         ("SELECT * FROM names a LEFT JOIN events b USING (eventName)", "a left outer join with the stream on the right"),
         ("SELECT * FROM names a LEFT SEMI JOIN events b USING (eventName)", "a left semi join with the stream on the right"),
         ("SELECT row_number() OVER (ORDER BY ts) FROM events", "a window function on a stream"),
+        ("SELECT eventName, sum(count(*)) OVER () FROM events GROUP BY eventName", "a window function on a stream"),
         ("SELECT * FROM names WHERE eventName IN (SELECT eventName FROM events)", "a subquery on a stream"),
     ];
     for (sql, message) in refused {
