@@ -306,6 +306,10 @@ fn at_sink(plan: &LogicalPlan, request: &OutputRequest) -> Result<LogicalPlan> {
     let mut fitter = Fitter { mode: *mode, keeps_late_rows: *keeps_late_rows, names: Names::default() };
     let above = Above { wants_changes: shows_changes, is_result: true };
     let Fitted { plan: input, changes } = fitter.fit(&last.input, above)?;
+    if changes.is_none() && upsert_key.is_some() {
+        return Err(Error::invalid(format!("option 'upsertKey' does not apply: in {mode} mode this query gives rows and takes none back"))
+            .hint("leave it out"));
+    }
     let kind = match (&changes, shows_changes) {
         (None, false) => None,
         (None, true) => Some(lit("insert").alias(CHANGE_TYPE)),

@@ -96,6 +96,22 @@ async fn upsert_key_pairs_what_no_known_key_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn upsert_key_is_refused_where_no_row_is_taken_back() {
+    let counts = "SELECT k, count(*) AS n FROM STREAM e GROUP BY k";
+    for (sql, mode, changes) in [
+        ("SELECT k FROM STREAM e", "append", "false"),
+        ("SELECT k FROM STREAM e", "append", "true"),
+        ("SELECT k FROM STREAM e", "update", "true"),
+        (counts, "update", "false"),
+        (counts, "complete", "false"),
+    ] {
+        let error = refusal(sql, "memory", &[("outputMode", mode), ("changes", changes), ("upsertKey", "k")]).await;
+        let wanted = format!("option 'upsertKey' does not apply: in {mode} mode this query gives rows and takes none back");
+        assert_eq!(error.message(), wanted, "{sql} {changes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn append_mode_shows_inserts() {
     assert_eq!(tables("SELECT k FROM STREAM e", &[("changes", "true")], &["a", "b"]).await, [["insert|a"], ["insert|b"]]);
 }
