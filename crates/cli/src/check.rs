@@ -32,6 +32,9 @@ async fn against(job: &Job, checkpoint: &str, dataset: Option<&str>, options: &R
     if let Some(refusal) = &comparison.query_refusal {
         text += &format!("refused   the query: {}\n", refusal.message);
     }
+    if comparison.is_closed_by_flush {
+        text += "closed    the checkpoint was closed by a flush, behind which every row is late: a start is refused if a source has new input\n";
+    }
     print::answer(text.as_bytes())?;
     if let Some(refusal) = &comparison.query_refusal {
         return Err(Error::invalid(format!("the job cannot go on from checkpoint '{checkpoint}'")).hint(refusal.hint.clone()));

@@ -86,6 +86,30 @@ fn state_is_exported_into_one_file_that_appears_when_it_is_whole() {
 }
 
 #[test]
+fn a_checkpoint_that_a_flush_has_closed_says_so_before_a_start_does() {
+    let dir = folder();
+    let against = || run(dir.path(), &["check", "job.sql", "--against", "checkpoint"]);
+    let start = || run(dir.path(), &["run", "job.sql", "--trigger", "available-now"]);
+    assert_eq!(stdout(&against()), "kept      aggregate-page\nok\n");
+    write(&dir.path().join("job.sql"), JOB.replace("outputMode", "flush 'true', outputMode"));
+    ends(&start(), 0);
+    write(&dir.path().join("job.sql"), JOB);
+    let closed = against();
+    ends(&closed, 0);
+    let says = "the checkpoint was closed by a flush, behind which every row is late";
+    let lines = format!("kept      aggregate-page\nclosed    {says}: a start is refused if a source has new input\nok\n");
+    assert_eq!(stdout(&closed), lines);
+    ends(&start(), 0);
+    write(&dir.path().join("in/c.json"), "{\"page\":\"c\",\"ms\":4}\n");
+    let refused = start();
+    assert!(
+        refused.status.code() != Some(0) && text(&refused).contains(&format!("{says}, and source 'clicks' has new input")),
+        "{}",
+        text(&refused)
+    );
+}
+
+#[test]
 fn a_changed_job_is_compared_with_its_checkpoint_and_an_operator_may_begin_afresh() {
     let dir = folder();
     let against = |job: &str, more: &[&str]| {

@@ -28,6 +28,7 @@ use super::run_state::{RunState, operators_of};
 use super::start_sinks::{deciding_sink, start_sinks};
 use super::state_change::{Before, StateComparison, StateFate, compare};
 use super::watermark_tracker::{TrackedNode, WatermarkPolicy, WatermarkTracker};
+use crate::batch::END_OF_TIME_MS;
 use crate::engine::Engine;
 use crate::physical::finished_beside_stream::finished_name;
 use crate::physical::future_guard::keep_positions_of_future_rows;
@@ -184,7 +185,11 @@ pub async fn compare_with_checkpoint(engine: &Arc<Engine>, definition: &QueryDef
         epoch: RunEpoch(last_start.epoch.0 + 1),
     };
     let operators = operators_of(&plan, &last_start.operators, definition.key_groups)?;
-    compared(&job, last_start, before, &operators, &definition.allow_state_drop)
+    let last_prepared = records.iter().rev().find(|record| record.kind == RecordKind::Prepared);
+    let watermarks = last_prepared.and_then(|record| record.watermarks.as_ref());
+    let mut comparison = compared(&job, last_start, before, &operators, &definition.allow_state_drop)?;
+    comparison.is_closed_by_flush = watermarks.is_some_and(|watermarks| watermarks.current_ms == END_OF_TIME_MS);
+    Ok(comparison)
 }
 
 /// Says what becomes of the state, and whether the job reads or writes something else.

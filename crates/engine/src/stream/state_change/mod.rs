@@ -59,6 +59,8 @@ pub struct StateComparison {
     pub must_begin_afresh: BTreeSet<String>,
     /// Why the query cannot go on although its state could: other sources, another sink, other columns.
     pub query_refusal: Option<QueryRefusal>,
+    /// Whether a flush has closed the checkpoint: a start is refused then if a source has new input, and ends well if none has.
+    pub is_closed_by_flush: bool,
     /// The operators of now with their past, for the start record.
     operators: BTreeMap<String, OperatorState>,
 }
