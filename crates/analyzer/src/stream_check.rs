@@ -70,8 +70,9 @@ pub(crate) fn set_operation(name: &str, left: &Rel, right: &Rel, span: Span) -> 
 }
 
 /// Refuses `UNION` of streams and finished data, as Spark does: each batch would have the finished rows again.
-pub(crate) fn union<'a>(name: &str, inputs: impl Iterator<Item = &'a Rel> + Clone, span: Span) -> Result<()> {
-    if inputs.clone().all(|rel| rel.is_streaming) || !inputs.clone().any(|rel| rel.is_streaming) {
+pub(crate) fn union<'a>(name: &str, mut inputs: impl Iterator<Item = &'a Rel>, span: Span) -> Result<()> {
+    let is_streaming = inputs.next().is_some_and(|rel| rel.is_streaming);
+    if inputs.all(|rel| rel.is_streaming == is_streaming) {
         return Ok(());
     }
     Err(AnalysisError::unsupported(format!("{name} of a stream and finished data"), span)
