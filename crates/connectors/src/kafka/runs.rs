@@ -76,8 +76,8 @@ impl Runs {
     }
 
     /// The partitions that have a leader; without any librdkafka chooses.
-    pub(super) fn learn(&mut self, with_leader: Vec<i32>) {
-        let known = with_leader.into_iter().map(|partition| {
+    pub(super) fn learn(&mut self, with_leader: &[i32]) {
+        let known = with_leader.iter().map(|&partition| {
             let before = self.known.iter().find(|known| known.partition == partition);
             Known { partition, ended: before.map_or(0, |known| known.ended) }
         });

@@ -81,7 +81,7 @@ impl<'a> Turn<'a> {
                 }
                 // The topic was made anew, with fewer.
                 Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if may_go_anywhere && back.partition.is_some() => {
-                    self.learn(Vec::new());
+                    self.learn(&[]);
                     BaseRecord { partition: None, ..back }
                 }
                 // It may have been added since the client last looked, which it does every few minutes.
@@ -121,7 +121,7 @@ impl<'a> Turn<'a> {
             self.ask();
         }
         let answer = producer.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        answer.into_iter().for_each(|partitions| self.learn(partitions));
+        answer.into_iter().for_each(|partitions| self.learn(&partitions));
         let n_sent = self.sending.n_sent;
         let Some(runs) = &mut self.sending.runs else { return Ok(()) };
         runs.end(n_sent);
@@ -145,8 +145,8 @@ impl<'a> Turn<'a> {
         }));
     }
 
-    fn learn(&mut self, partitions: Vec<i32>) {
-        self.sending.runs.iter_mut().for_each(|runs| runs.learn(partitions.clone()));
+    fn learn(&mut self, partitions: &[i32]) {
+        self.sending.runs.iter_mut().for_each(|runs| runs.learn(partitions));
     }
 }
 

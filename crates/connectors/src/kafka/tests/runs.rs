@@ -43,7 +43,7 @@ fn a_run_is_as_large_as_a_request() {
 fn a_partition_gets_a_run_when_it_has_the_last_one() {
     let mut runs = runs(&[]).unwrap();
     assert_eq!(begun(&mut runs, 0, 0), Some(None), "librdkafka chooses until the partitions are known");
-    runs.learn(vec![4, 7]);
+    runs.learn(&[4, 7]);
     assert_eq!(begun(&mut runs, 0, 0), Some(Some(4)));
     runs.end(10);
     assert_eq!(begun(&mut runs, 10, 10), Some(Some(7)));
@@ -56,7 +56,7 @@ fn a_partition_gets_a_run_when_it_has_the_last_one() {
     assert_eq!(begun(&mut runs, 20, 10), Some(Some(4)), "ten were written");
     // What is learned again is not idle for that.
     runs.end(30);
-    runs.learn(vec![4, 7]);
+    runs.learn(&[4, 7]);
     assert_eq!(begun(&mut runs, 30, 15), None);
     assert_eq!(begun(&mut runs, 30, 0), Some(Some(7)));
 }
