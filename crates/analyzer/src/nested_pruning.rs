@@ -30,7 +30,7 @@ use millstream_core::connector::HIDDEN_FIELD;
 use millstream_core::stack::with_room;
 
 use crate::nodes::EventTimeWatermarkNode;
-use crate::streaming::node_of;
+use crate::streaming::{CHANGE, node_of};
 
 /// A source that gives only the fields of `schema`, or none if it cannot.
 pub type Narrow<'a> = &'a dyn Fn(&Arc<dyn TableSource>, SchemaRef) -> Result<Option<Arc<dyn TableSource>>>;
@@ -39,6 +39,8 @@ pub type Narrow<'a> = &'a dyn Fn(&Arc<dyn TableSource>, SchemaRef) -> Result<Opt
 pub fn prune_nested_fields(plan: &LogicalPlan, narrow: Narrow<'_>) -> Result<LogicalPlan> {
     let mut uses = Uses::default();
     uses.whole(plan.schema().columns().iter());
+    // It has the same name in the whole plan, and operators use it without naming it.
+    uses.whole([&Column::new_unqualified(CHANGE)].into_iter());
     uses.of_plan(plan)?;
     if !has_something_narrower(plan, &uses)? {
         return Ok(plan.clone());

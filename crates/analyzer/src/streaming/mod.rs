@@ -8,6 +8,7 @@
 mod aggregate;
 mod carried;
 mod changes;
+mod column_origins;
 mod cuts;
 mod deduplicate;
 mod group_state;
@@ -23,6 +24,7 @@ mod time_window;
 
 pub use aggregate::StatefulAggregateNode;
 pub use changes::{CHANGE, Gives, INSERT, RETRACT, change_column, change_field};
+pub use column_origins::ColumnOrigins;
 pub use cuts::hangs_on_cuts;
 pub use deduplicate::{DeduplicateNode, Kept};
 pub use group_state::{GroupOutcome, GroupState, GroupStateTimeout, GroupTimes};

@@ -4,7 +4,7 @@
 //! Refused before anything runs: other sources, another sink, other output columns. Who lets an operator begin afresh may have
 //! other columns, too. The answer says what changed and what to do. Of state `state_change` speaks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{DataType, Schema};
 use millstream_core::{Error, Result};
@@ -23,12 +23,24 @@ pub struct JobDescription {
     pub sinks: BTreeMap<String, Value>,
     /// The output columns: (name, type).
     pub columns: Vec<(String, String)>,
+    /// The names of the columns of every streaming source, by the source's name. They may change; what is kept of rows depends on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_columns: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl JobDescription {
     /// The columns of a schema as stored.
     pub fn columns_of(schema: &Schema) -> Vec<(String, String)> {
         schema.fields().iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect()
+    }
+
+    /// The columns that a source has and did not have `before`, as `source.column`. Of a source that older builds described none.
+    pub fn new_source_columns(&self, before: &Self) -> BTreeSet<String> {
+        let of_source = |(source, columns): (&String, &BTreeSet<String>)| {
+            let known = before.source_columns.get(source)?;
+            Some(columns.difference(known).map(|column| format!("{source}.{column}")).collect::<Vec<_>>())
+        };
+        self.source_columns.iter().filter_map(of_source).flatten().collect()
     }
 
     /// Refuses a job that cannot go on from a checkpoint that `before` made.

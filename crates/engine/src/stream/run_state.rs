@@ -8,11 +8,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use millstream_analyzer::streaming::ColumnOrigins;
 use millstream_core::{BatchId, Error, Result};
 use millstream_state::checkpoint::{Checkpoint, Recovered};
 use millstream_state::store::{DeltaRef, KEY_GROUPS, OperatorState, StateLog, StateMemory, StoreSpec, Tasks};
 
-use crate::physical::stateful::{QueryState, changes_taken, stateful_operators_upwards};
+use crate::physical::stateful::{QueryState, changes_taken, described, stateful_operators_upwards};
 
 /// The state of one run. See the module's documentation.
 #[derive(Debug)]
@@ -89,6 +90,7 @@ fn key_groups_of(operators: &BTreeMap<String, OperatorState>) -> Option<u32> {
 /// groups; a first start takes the `wanted` one.
 pub(super) fn operators_of(
     plan: &Arc<dyn ExecutionPlan>,
+    origins: &ColumnOrigins,
     before: &BTreeMap<String, OperatorState>,
     wanted: Option<NonZeroU32>,
 ) -> Result<BTreeMap<String, OperatorState>> {
@@ -99,17 +101,15 @@ pub(super) fn operators_of(
         }
         (decided, wanted) => decided.or(wanted).unwrap_or(KEY_GROUPS),
     };
-    let mut described = BTreeMap::new();
+    let mut operators = BTreeMap::new();
     let mut changes_taken = changes_taken(plan);
     for (ordinal, operator) in (0..).zip(stateful_operators_upwards(plan)) {
-        let mut state = OperatorState::new(operator.kind(), n_key_groups, operator.stores()?);
-        state.detail = operator.detail();
+        let mut state = described(operator, origins, n_key_groups)?;
         state.ordinal = Some(ordinal);
-        state.values_of = operator.values_of()?;
         state.changes_of = changes_taken.remove(operator.operator_id());
-        if described.insert(operator.operator_id().to_owned(), state).is_some() {
+        if operators.insert(operator.operator_id().to_owned(), state).is_some() {
             return Err(Error::internal(format!("two stateful operators are called '{}'", operator.operator_id())));
         }
     }
-    Ok(described)
+    Ok(operators)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
+use millstream_analyzer::streaming::ColumnOrigins;
 use millstream_core::{Admission, BatchId, CrashPoint, Error, Position, Result, RunEpoch, RunId, Sink, SourceStart};
 use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind, Recovered, RecoveredSource};
@@ -67,7 +68,8 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     }
     let facts = PlanFacts::of(&plan)?;
     let run_id = RunId(engine.ids.new_uuid());
-    let (mut checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, &plan, run_id).await?;
+    let origins = ColumnOrigins::of(&logical)?;
+    let (mut checkpoint, recovered, operators) = take_over(&engine, &mut definition, &job, (&plan, &origins), run_id).await?;
     let recovered = start_sinks(&sinks, &mut checkpoint, recovered).await?;
     let decided = recovered.last_prepared.as_ref().and_then(|record| record.batch);
     let state = RunState::recover(&operators, &checkpoint, &recovered, engine.config.parallelism, &engine.state_memory()).await?;
@@ -135,17 +137,18 @@ async fn take_over(
     engine: &Engine,
     definition: &mut QueryDefinition,
     job: &JobDescription,
-    plan: &Arc<dyn ExecutionPlan>,
+    (plan, origins): (&Arc<dyn ExecutionPlan>, &ColumnOrigins),
     run_id: RunId,
 ) -> Result<(Checkpoint, Recovered, BTreeMap<String, OperatorState>)> {
     let (mut checkpoint, found) = Checkpoint::open(definition.checkpoint.clone(), engine.ids.as_ref(), engine.clock.as_ref()).await?;
-    let mut operators = operators_of(plan, &found.state.operators, definition.key_groups)?;
+    let mut operators = operators_of(plan, origins, &found.state.operators, definition.key_groups)?;
     if let Some(last_start) = &found.last_start {
         let before = Before {
             operators: &found.state.operators,
             // Without a lock an older run may decide a first batch until this one has begun.
             has_batches: found.last_prepared.is_some() || found.last_intent.is_some() || definition.checkpoint.as_local().is_none(),
             epoch: found.epoch,
+            new_source_columns: BTreeSet::new(),
         };
         let comparison = compared(job, last_start, before, &operators, &definition.allow_state_drop)?;
         for change in comparison.changes.iter().filter(|change| change.fate != StateFate::Kept && change.fate != StateFate::Refused) {
@@ -183,8 +186,9 @@ pub async fn compare_with_checkpoint(engine: &Arc<Engine>, definition: &QueryDef
         operators: &last_start.operators,
         has_batches: records.iter().any(|record| record.batch.is_some()),
         epoch: RunEpoch(last_start.epoch.0 + 1),
+        new_source_columns: BTreeSet::new(),
     };
-    let operators = operators_of(&plan, &last_start.operators, definition.key_groups)?;
+    let operators = operators_of(&plan, &ColumnOrigins::of(&logical)?, &last_start.operators, definition.key_groups)?;
     let last_prepared = records.iter().rev().find(|record| record.kind == RecordKind::Prepared);
     let watermarks = last_prepared.and_then(|record| record.watermarks.as_ref());
     let mut comparison = compared(&job, last_start, before, &operators, &definition.allow_state_drop)?;
@@ -200,10 +204,10 @@ fn compared(
     now: &BTreeMap<String, OperatorState>,
     may_drop: &[String],
 ) -> Result<StateComparison> {
-    let comparison = compare(before, now, may_drop)?;
-    let Some(described) = last_start.job.clone() else { return Ok(comparison) };
+    let Some(described) = last_start.job.clone() else { return compare(before, now, may_drop) };
     let described: JobDescription = serde_json::from_value(described)
         .map_err(|error| Error::internal("the checkpoint's description of its job cannot be read").caused_by(error))?;
+    let comparison = compare(Before { new_source_columns: job.new_source_columns(&described), ..before }, now, may_drop)?;
     let rule = match (now.is_empty() && before.operators.is_empty(), may_drop) {
         (true, _) => ColumnRule::Same,
         (false, []) => ColumnRule::MayGrow,
@@ -327,13 +331,15 @@ pub(super) async fn physical_plan(
 }
 
 fn describe(logical: &LogicalPlan, sinks: &BTreeMap<String, Arc<dyn Sink>>) -> Result<JobDescription> {
-    let mut sources = BTreeMap::new();
+    let (mut sources, mut source_columns) = (BTreeMap::new(), BTreeMap::new());
     for provider in source_tables(logical)? {
         let table = as_source_table(&provider)?;
         if table.is_streaming() {
             sources.insert(table.name().to_owned(), table.identity().clone());
+            let columns = provider.schema().fields().iter().map(|field| field.name().clone()).collect();
+            source_columns.insert(table.name().to_owned(), columns);
         }
     }
     let sinks = sinks.iter().map(|(name, sink)| (name.clone(), sink.identity())).collect();
-    Ok(JobDescription { sources, sinks, columns: JobDescription::columns_of(logical.schema().as_arrow()) })
+    Ok(JobDescription { sources, sinks, columns: JobDescription::columns_of(logical.schema().as_arrow()), source_columns })
 }

@@ -31,6 +31,7 @@ mod sliding_windows;
 mod slt;
 mod spilling;
 mod state_change;
+mod state_columns;
 mod state_reader;
 mod static_sides;
 mod stream_joins;

@@ -33,7 +33,7 @@ pub(super) use self::merge::groups_accumulator;
 use self::merge::{Evaluator, GroupExpiry, GroupMerge};
 use super::changed::{changes_of_groups, given_schema, never_added, signed, split_change};
 use super::exchange::{KeyExchangeExec, keeps_only_row};
-use super::tables::{MAIN_STORE, filtered, named, one_store, store_schema};
+use super::tables::{MAIN_STORE, filtered, one_store, store_schema};
 use super::{StatefulOperator, WindowKey};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
@@ -65,8 +65,6 @@ pub struct AggregateSpec {
     pub window: Option<WindowKey>,
     /// What it computes, in texts that a restart compares.
     pub meaning: Vec<String>,
-    /// What the user calls the keys: the names of the state's columns.
-    pub key_names: Vec<String>,
 }
 
 /// The columns of groups: keys, then the states of each aggregate.
@@ -129,10 +127,9 @@ impl StatefulOperator for StatefulAggregateExec {
         let [input] = &self.inputs;
         let n_grouped = groups.keys.len() + usize::from(groups.is_signed);
         let states: Vec<_> = input.schema().fields().iter().skip(n_grouped).cloned().collect();
-        let keys = named(&groups.keys, &self.operator.spec.key_names);
         let keys = match &groups.window {
-            Some((idx, window)) => with_slices(keys, *idx, window)?,
-            None => keys,
+            Some((idx, window)) => with_slices(groups.keys.clone(), *idx, window)?,
+            None => groups.keys.clone(),
         };
         Ok(one_store(store_schema(keys, groups.named_states(&self.operator.spec.meaning, &states)?)?))
     }
@@ -186,32 +183,36 @@ impl GroupColumns {
     }
 
     /// The texts of keys and of aggregates apart; no aggregates if they have no texts.
-    fn meanings<'m>(&self, meaning: &'m [String]) -> (&'m [String], &'m [String]) {
+    pub(super) fn meanings<'m>(&self, meaning: &'m [String]) -> (&'m [String], &'m [String]) {
         let n_keys = meaning.len().checked_sub(self.shown_aggregates().count());
         n_keys.and_then(|n_keys| meaning.split_at_checked(n_keys)).unwrap_or((meaning, &[]))
     }
 
     /// What the columns of a group's state belong to; `input` is the partial aggregation.
     fn values_of(&self, meaning: &[String], input: &Arc<dyn ExecutionPlan>) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        Ok([(MAIN_STORE.to_owned(), self.values_of_calls(meaning, input)?)].into())
+    }
+
+    /// What the columns of a group's state belong to, in their order.
+    pub(super) fn values_of_calls(&self, meaning: &[String], input: &Arc<dyn ExecutionPlan>) -> Result<Vec<ValuesOf>> {
         let (_, calls) = self.meanings(meaning);
-        if calls.len() != self.aggregates.len() {
-            return Ok(BTreeMap::new());
-        }
         let rows = partial_below(input)?.input_schema();
-        let values = self.aggregates.iter().zip(calls).map(|(aggregate, call)| {
+        let own = self.aggregates.iter().skip(calls.len()).map(|aggregate| aggregate.name().to_owned());
+        let values = self.aggregates.iter().zip(calls.iter().cloned().chain(own)).map(|(aggregate, of)| {
             let types = aggregate.expressions().into_iter().map(|input| Ok(input.data_type(&rows).map_err(from_datafusion)?.to_string()));
             Ok(ValuesOf {
-                of: call.clone(),
+                of,
                 n_columns: aggregate.state_fields().map_err(from_datafusion)?.len(),
                 inputs: if survives_wider_inputs(aggregate) { Vec::new() } else { types.collect::<Result<_>>()? },
+                from: aggregate.name().to_owned(),
             })
         });
-        Ok([(MAIN_STORE.to_owned(), values.collect::<Result<_>>()?)].into())
+        values.collect()
     }
 
     /// State columns under the names of the aggregates they belong to, whose texts are the last ones of `meaning`: `sum(v)`, or
     /// `avg(v)[sum]` and `avg(v)[count]`.
-    fn named_states(&self, meaning: &[String], states: &[FieldRef]) -> Result<Fields> {
+    pub(super) fn named_states(&self, meaning: &[String], states: &[FieldRef]) -> Result<Fields> {
         let (_, calls) = self.meanings(meaning);
         let mut fields = states.iter();
         let mut all = Vec::with_capacity(states.len());

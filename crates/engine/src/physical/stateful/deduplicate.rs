@@ -15,7 +15,7 @@ use millstream_state::store::StoreDescription;
 use serde::{Deserialize, Serialize};
 
 use super::StatefulOperator;
-use super::tables::{MAIN_STORE, named, one_store, store_keys, store_schema};
+use super::tables::{MAIN_STORE, one_store, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_times_us, expiry_ms};
@@ -35,8 +35,6 @@ pub struct DeduplicateSpec {
     pub operator: String,
     /// The columns in which rows are equal.
     pub keys: Vec<String>,
-    /// What the user calls them: the names of the state's columns.
-    pub key_names: Vec<String>,
     /// The column by whose event time keys expire; without one they are kept for ever.
     pub expires_by: Option<String>,
     /// How long a key is kept.
@@ -75,7 +73,7 @@ impl StatefulOperator for DeduplicateExec {
         let schema = self.schema();
         let keys = columns_of(&schema, &self.spec().keys)?;
         let fields: Fields = keys.iter().filter_map(|idx| schema.fields().get(*idx).cloned()).collect();
-        Ok(one_store(store_schema(named(&fields, &self.spec().key_names), Fields::empty())?))
+        Ok(one_store(store_schema(fields, Fields::empty())?))
     }
 }
 

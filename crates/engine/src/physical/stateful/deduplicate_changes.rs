@@ -22,7 +22,7 @@ use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind
 use super::StatefulOperator;
 use super::changed::{changes_between, never_added, split_change};
 use super::deduplicate::DeduplicateSpec;
-use super::tables::{MAIN_STORE, named, store_keys, store_schema};
+use super::tables::{MAIN_STORE, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::event_times_us;
@@ -68,7 +68,7 @@ impl StatefulOperator for DeduplicateChangesExec {
         Ok(vec![StoreDescription {
             name: MAIN_STORE.to_owned(),
             kind: StoreKind::Multi,
-            schema: store_schema(named(&fields_at(&shape.rows, &shape.keys), &self.spec().key_names), shape.values())?,
+            schema: store_schema(fields_at(&shape.rows, &shape.keys), shape.values())?,
         }])
     }
 }

@@ -23,6 +23,7 @@ mod aggregate;
 mod changed;
 mod deduplicate;
 mod deduplicate_changes;
+mod described;
 mod exchange;
 mod groups_with_state;
 mod join;
@@ -49,6 +50,7 @@ pub use aggregate::sliding::{SlidingAggregateExec, SlidingAggregateSpec};
 pub use aggregate::{AggregateSpec, StatefulAggregateExec};
 pub use deduplicate::{DeduplicateExec, DeduplicateSpec};
 pub use deduplicate_changes::DeduplicateChangesExec;
+pub use described::described;
 pub use exchange::KeyExchangeExec;
 pub use groups_with_state::{GroupsWithStateExec, function_with_state, plan_groups_with_state};
 pub use join::{JoinSpec, KeySpec, SideSpec, StreamJoinExec};
@@ -84,13 +86,13 @@ pub trait StatefulOperator {
         Value::Null
     }
 
-    /// What the value columns of its stores belong to, where they do not each stand for themselves, by store: so a changed query
-    /// finds its own again.
+    /// What the value columns of its stores belong to, by store, where they do not each stand for themselves: so a changed query
+    /// finds its own again. Columns are named as in the plan.
     fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
         Ok(BTreeMap::new())
     }
 
-    /// Its stores.
+    /// Its stores. Columns are named as in the plan; a checkpoint gives them the user's names.
     fn stores(&self) -> Result<Vec<StoreDescription>>;
 }
 

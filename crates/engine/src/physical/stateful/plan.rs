@@ -59,8 +59,7 @@ pub fn plan_stateful(
         let input = in_time(input, deduplicate.operator(), event_time, None)?;
         let expires_by = event_time.map(|column| column.name.clone());
         let input = exchanged(input, keys.clone(), n_tasks);
-        let (operator, key_names) = (deduplicate.operator().to_owned(), deduplicate.key_names().to_vec());
-        let spec = DeduplicateSpec { operator, keys, key_names, expires_by, kept: deduplicate.kept() };
+        let spec = DeduplicateSpec { operator: deduplicate.operator().to_owned(), keys, expires_by, kept: deduplicate.kept() };
         return Ok(Some(match change_column(&input.schema()) {
             Some(_) => Arc::new(DeduplicateChangesExec::new(input, spec)),
             None => Arc::new(DeduplicateExec::new(input, spec)),
@@ -196,7 +195,6 @@ fn aggregation(
         event_time: node.event_time().map(|column| column.name.clone()),
         window: None,
         meaning: node.meaning().to_vec(),
-        key_names: node.key_names().to_vec(),
     };
     if change_column(&physical).is_none() {
         if let Some(window) = window.as_ref().filter(|window| !window.windows.is_tumbling()) {
@@ -338,9 +336,6 @@ fn sliding(
     let keys = by.iter().map(|(_, name)| name.clone()).collect();
     by.push(column(&window.slice)?);
     let partial = AggregateExec::try_new(AggregateMode::Partial, PhysicalGroupBy::new_single(by), calls, filters, input, schema)?;
-    let given = node.key_names().iter().enumerate().filter(|(idx, _)| *idx != window_idx).map(|(_, name)| name.clone());
-    let all = (!has_other_keys).then(|| ALL.to_owned());
-    let key_names = given.chain(all).chain(["slice".to_owned()]).collect();
     let spec = SlidingAggregateSpec {
         operator: node.operator().to_owned(),
         mode: node.mode(),
@@ -349,7 +344,6 @@ fn sliding(
         window,
         window_idx,
         has_other_keys,
-        key_names,
     };
     let exec = SlidingAggregateExec::try_new(exchanged(Arc::new(partial), keys, n_tasks), spec).map_err(to_datafusion)?;
     Ok(Arc::new(exec))

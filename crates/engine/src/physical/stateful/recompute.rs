@@ -10,7 +10,7 @@
 //! ```
 //! A batch costs what its groups hold, not what it brings. Nothing is subtracted, so sums of doubles do not drift.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,14 +28,15 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Physical
 use futures::StreamExt;
 use millstream_analyzer::streaming::Gives;
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{KeyedMultiTable, KeyedTable, StoreDescription, StoreKind, StoreRows};
+use millstream_state::store::{KeyedMultiTable, KeyedTable, StoreDescription, StoreKind, StoreRows, ValuesOf};
 use serde_json::{Value, json};
 
 use super::StatefulOperator;
 use super::aggregate::{AggregateSpec, groups_accumulator};
 use super::changed::{changes_of_groups, given_schema, never_added};
+use super::described::{counted_rows, each_by_itself};
 use super::exchange::keeps_only_row;
-use super::tables::{MAIN_STORE, filtered, named, store_keys, store_schema};
+use super::tables::{MAIN_STORE, filtered, store_keys, store_schema};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::event_time::{event_time_among, event_times_us, expiry_ms};
@@ -46,6 +47,9 @@ pub type RecomputeAggregateExec = OperatorExec<RecomputeAggregate, 2>;
 
 /// The store of the groups' rows.
 const INPUTS_STORE: &str = "inputs";
+
+/// The column that says how often a row is there.
+const COUNT: &str = "count";
 
 /// Rows that are computed at a time.
 const CHUNK_ROWS: usize = 8192;
@@ -111,19 +115,26 @@ impl StatefulOperator for RecomputeAggregateExec {
     }
 
     fn detail(&self) -> Value {
-        json!(self.operator.spec.meaning)
+        let RecomputeAggregate { spec, shape } = &self.operator;
+        let n_keys = spec.meaning.len().saturating_sub(shape.calls.len());
+        json!(spec.meaning.get(..n_keys))
+    }
+
+    fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        let RecomputeAggregate { spec, shape } = &self.operator;
+        let calls = spec.meaning.len().saturating_sub(shape.calls.len());
+        let mut values = each_by_itself(&shape.stored_values());
+        for (values, call) in values.iter_mut().zip(spec.meaning.iter().skip(calls)) {
+            values.of.clone_from(call);
+        }
+        let rows = counted_rows(&shape.stored_inputs(), COUNT);
+        Ok([(MAIN_STORE.to_owned(), values), (INPUTS_STORE.to_owned(), rows)].into())
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
         let shape = &self.operator.shape;
-        let calls = self.operator.spec.meaning.len().saturating_sub(shape.calls.len());
-        let values: Fields = shape.output.fields().iter().skip(shape.keys.len()).map(nullable).collect();
-        let values = named(&values, self.operator.spec.meaning.get(calls..).unwrap_or_default());
-        let keys = named(&shape.key_fields, &self.operator.spec.key_names);
-        let count = [Arc::new(Field::new("count", arrow::datatypes::DataType::Int64, false))];
-        let inputs: Fields = count.into_iter().chain(shape.input_schema.fields().iter().map(nullable)).collect();
-        let groups = store_schema(keys.clone(), values)?;
-        let rows = store_schema(keys, inputs)?;
+        let groups = store_schema(shape.key_fields.clone(), shape.stored_values())?;
+        let rows = store_schema(shape.key_fields.clone(), shape.stored_inputs())?;
         Ok(vec![
             StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Single, schema: groups },
             StoreDescription { name: INPUTS_STORE.to_owned(), kind: StoreKind::Multi, schema: rows },
@@ -136,6 +147,17 @@ fn nullable(field: &Arc<Field>) -> Arc<Field> {
 }
 
 impl Shape {
+    /// What a group's row has beside its keys.
+    fn stored_values(&self) -> Fields {
+        self.output.fields().iter().skip(self.keys.len()).map(nullable).collect()
+    }
+
+    /// What is kept of the rows of a group.
+    fn stored_inputs(&self) -> Fields {
+        let count = [Arc::new(Field::new(COUNT, arrow::datatypes::DataType::Int64, false))];
+        count.into_iter().chain(self.input_schema.fields().iter().map(nullable)).collect()
+    }
+
     fn of(input: &Arc<dyn ExecutionPlan>, what: &Arc<dyn ExecutionPlan>) -> Result<Self> {
         let what = what.downcast_ref::<AggregateExec>().ok_or_else(|| Error::internal(format!("aggregates that are {}", what.name())))?;
         let schema = input.schema();

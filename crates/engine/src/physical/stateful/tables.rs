@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int8Array};
 use arrow::compute::filter;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use millstream_core::{Error, Result};
 use millstream_state::store::{
     FrozenTable, KEY_GROUPS, KeyedMultiTable, KeyedTable, SpillStats, StoreDescription, StoreId, StoreKind, StoreRows, StoreSchema,
@@ -148,15 +148,6 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The one store of an operator that keeps one row per key.
 pub fn one_store(schema: StoreSchema) -> Vec<StoreDescription> {
     vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Single, schema }]
-}
-
-/// Columns under the names that a user knows, as far as there are names.
-pub fn named(fields: &Fields, names: &[String]) -> Fields {
-    let name = |(idx, field): (usize, &FieldRef)| match names.get(idx) {
-        Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
-        None => Arc::clone(field),
-    };
-    fields.iter().enumerate().map(name).collect()
 }
 
 /// A store's schema; without keys (one row for all) a constant stands for them.

@@ -9,6 +9,7 @@ fn job() -> JobDescription {
         sources: [("trail".to_owned(), json!({"format": "json", "path": "/in"}))].into(),
         sinks: [("main".to_owned(), json!({"format": "parquet", "path": "/out"}))].into(),
         columns: vec![("a".to_owned(), "Int32".to_owned())],
+        source_columns: BTreeMap::new(),
     }
 }
 
@@ -40,6 +41,7 @@ fn a_query_that_remembers_may_give_more_columns_and_wider_ones_where_no_files_ar
     let with = |columns: &[(&str, &str)], sink: serde_json::Value| JobDescription {
         sinks: [("main".to_owned(), sink)].into(),
         columns: columns.iter().map(|(name, ty)| ((*name).to_owned(), (*ty).to_owned())).collect(),
+        source_columns: BTreeMap::new(),
         ..job()
     };
     let plain = || json!({"format": "parquet", "path": "/out"});

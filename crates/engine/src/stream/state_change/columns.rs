@@ -1,10 +1,10 @@
 //! Which columns of a store are which columns of before: keys by their place, values by what they belong to.
 //!
-//! A store of an aggregation names what its value columns are the state of (`values_of`): those are matched by that text, so
-//! that they may come in another order, and the state of an aggregate that is gone is forgotten. Columns of other stores are
-//! matched by their name and place, and none may come or go.
+//! A store says what its value columns are (`values_of`): the columns of rows, the states of aggregates. They are matched by what
+//! they are computed from, so that they may come in another order or under another name; one that is gone is forgotten. None may
+//! come but for a column that its source did not have: of rows that are kept it is null.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{DataType, FieldRef};
 use millstream_state::store::{OperatorState, Role, StoreDescription, StoreKind, ValuesOf, goes_on_as, widens};
@@ -22,7 +22,7 @@ pub(super) struct Layout {
 }
 
 /// Compares all stores of an operator.
-pub(super) fn layout(old: &OperatorState, new: &OperatorState) -> Layout {
+pub(super) fn layout(old: &OperatorState, new: &OperatorState, new_source_columns: &BTreeSet<String>) -> Layout {
     let mut found = Layout::default();
     let values_of_before = values_of_before(old, new);
     let detail_of_before = detail_of_before(old, new);
@@ -47,15 +47,17 @@ pub(super) fn layout(old: &OperatorState, new: &OperatorState) -> Layout {
             }
             Some(before) => {
                 let of_before = values_of_before.get(&store.name);
-                let of_now = new.values_of.get(&store.name);
-                if of_before.is_some() == of_now.is_some() {
-                    found.add_store(before, store, of_before.zip(of_now));
-                } else {
-                    let values = of_now.iter().flat_map(|values| values.iter()).map(|values| values.of.as_str());
-                    let (then, now) = (in_words(&old.detail), values.collect::<Vec<_>>().join(", "));
-                    found
-                        .refusals
-                        .push(format!("it was {then} and computes ({now}), and the checkpoint does not say which columns were of what"));
+                match (of_before, new.values_of.get(&store.name)) {
+                    (Some(then), Some(now)) => {
+                        found.check_keys(old, new, before, store);
+                        found.add_store(before, store, (then, now), new_source_columns);
+                    }
+                    _ => {
+                        let columns = columns_of(store);
+                        found.refusals.push(format!(
+                            "it keeps ({columns}), and the checkpoint of an older build does not say which columns those were"
+                        ));
+                    }
                 }
             }
         }
@@ -63,16 +65,29 @@ pub(super) fn layout(old: &OperatorState, new: &OperatorState) -> Layout {
     found
 }
 
-/// What belongs to what before. Checkpoints of older builds have the texts of aggregates behind those of the keys, and not
-/// how many columns each has: that is known only if the aggregates are the same.
+/// What belongs to what before. Older builds did not say it of all stores. Of aggregates they have the texts behind those of the
+/// keys, and not how many columns each has: that is known only if the aggregates are the same. Else columns that have names
+/// are known by them; those with names of the plan are not.
 fn values_of_before(old: &OperatorState, new: &OperatorState) -> BTreeMap<String, Vec<ValuesOf>> {
-    if !old.values_of.is_empty() {
-        return old.values_of.clone();
-    }
+    let mut found = old.values_of.clone();
     let texts = |detail: &Value| detail.as_array().cloned().unwrap_or_default();
     let behind: Vec<Value> = texts(&old.detail).into_iter().skip(texts(&new.detail).len()).collect();
     let is_same = |values: &Vec<ValuesOf>| values.iter().map(|values| Value::from(values.of.as_str())).eq(behind.iter().cloned());
-    new.values_of.iter().filter(|(_, values)| is_same(values)).map(|(store, values)| (store.clone(), values.clone())).collect()
+    for store in old.stores.iter().filter(|store| !old.values_of.contains_key(&store.name)) {
+        let of_now = new.values_of.get(&store.name).filter(|values| !behind.is_empty() && is_same(values));
+        let values = of_now.map(|values| values.iter().map(|values| ValuesOf { from: String::new(), ..values.clone() }).collect());
+        let values = values.or_else(|| by_names(store));
+        found.extend(values.map(|values| (store.name.clone(), values)));
+    }
+    found
+}
+
+fn by_names(store: &StoreDescription) -> Option<Vec<ValuesOf>> {
+    let value = |field: &FieldRef| {
+        let of = Some(field.name().clone()).filter(|name| !name.contains('#'))?;
+        Some(ValuesOf { of, n_columns: 1, inputs: Vec::new(), from: String::new() })
+    };
+    store.schema.values().iter().map(value).collect()
 }
 
 /// See [`values_of_before`].
@@ -97,7 +112,27 @@ fn in_words(detail: &Value) -> String {
 }
 
 impl Layout {
-    fn add_store(&mut self, old: &StoreDescription, new: &StoreDescription, values_of: Option<(&Vec<ValuesOf>, &Vec<ValuesOf>)>) {
+    /// Keys are known by their place: one that is computed from something else does not meet those that are kept. Windows that become
+    /// their starts are computed otherwise, and are the same windows.
+    fn check_keys(&mut self, old: &OperatorState, new: &OperatorState, then: &StoreDescription, now: &StoreDescription) {
+        let from = |operator: &OperatorState| operator.keys_from.get(&now.name).cloned();
+        let (Some(from_then), Some(from_now)) = (from(old), from(new)) else { return };
+        let fields = then.schema.keys().iter().zip(now.schema.keys());
+        for ((then, now), (from_then, from_now)) in fields.zip(from_then.iter().zip(&from_now)) {
+            let is_start = matches!((then.data_type(), now.data_type()), (DataType::Struct(_), DataType::Timestamp(..)));
+            if from_then != from_now && !is_start {
+                self.refusals.push(format!("key {} was {from_then} and is {from_now}", now.name()));
+            }
+        }
+    }
+
+    fn add_store(
+        &mut self,
+        old: &StoreDescription,
+        new: &StoreDescription,
+        values: (&[ValuesOf], &[ValuesOf]),
+        new_source_columns: &BTreeSet<String>,
+    ) {
         let n_refused = self.refusals.len();
         let (keys_then, keys_now) = (old.schema.keys(), new.schema.keys());
         if keys_then.len() != keys_now.len() {
@@ -106,38 +141,12 @@ impl Layout {
         }
         let mut is_other = false;
         for (then, now) in keys_then.iter().zip(keys_now) {
-            if values_of.is_none() {
-                self.same_name("key", then, now);
-            }
             is_other |= self.add_column("key", then, now, Role::Key);
         }
         let mut columns: Vec<Option<usize>> = (0..keys_now.len()).map(Some).collect();
-        match values_of {
-            Some((then, now)) => columns.extend(self.grouped(old, new, then, now, &mut is_other)),
-            None if old.schema.values().len() != new.schema.values().len() => {
-                let (then, now) = (columns_of(old), columns_of(new));
-                self.refusals.push(format!("it kept the columns ({then}) and keeps ({now})"));
-            }
-            None => {
-                for (then, now) in old.schema.values().iter().zip(new.schema.values()) {
-                    self.same_name("its column", then, now);
-                    if then.data_type() != now.data_type() {
-                        let (name, then, now) = (now.name(), type_name(then.data_type()), type_name(now.data_type()));
-                        self.refusals.push(format!("its column {name} was {then} and is {now}"));
-                    }
-                }
-                columns.extend((0..new.schema.values().len()).map(|at| Some(keys_now.len() + at)));
-            }
-        }
+        columns.extend(self.grouped(old, new, values, new_source_columns, &mut is_other));
         if is_other && self.refusals.len() == n_refused {
             self.columns.insert(new.name.clone(), columns);
-        }
-    }
-
-    /// A column that stands for itself is known by its name and its place: nothing else tells what it holds.
-    fn same_name(&mut self, what: &str, then: &FieldRef, now: &FieldRef) {
-        if then.name() != now.name() {
-            self.refusals.push(format!("{what} {} stands where {} was", now.name(), then.name()));
         }
     }
 
@@ -166,8 +175,8 @@ impl Layout {
         &mut self,
         old: &StoreDescription,
         new: &StoreDescription,
-        then: &[ValuesOf],
-        now: &[ValuesOf],
+        (then, now): (&[ValuesOf], &[ValuesOf]),
+        new_source_columns: &BTreeSet<String>,
         is_other: &mut bool,
     ) -> Vec<Option<usize>> {
         let n_keys = old.schema.keys().len();
@@ -175,9 +184,25 @@ impl Layout {
         let mut columns = Vec::new();
         let mut used = vec![false; then.len()];
         for (at, values) in now.iter().enumerate() {
-            let found = then.iter().enumerate().position(|(place, known)| known.of == values.of && used.get(place) == Some(&false));
-            let Some((place, known)) = found.and_then(|place| Some((place, then.get(place)?))) else {
-                self.refusals.push(format!("{} is new: it would be of the rows to come only, and look like one of all rows", values.of));
+            let places = || then.iter().enumerate().filter(|(place, _)| used.get(*place) == Some(&false));
+            let is_called_so = |known: &ValuesOf| known.of == values.of;
+            let is_same = |known: &ValuesOf| known.from == values.from && !values.from.is_empty();
+            // A column is what it is computed from, whatever it is called. Older checkpoints know only what it was called.
+            let found = (places().find(|(_, known)| is_same(known) && is_called_so(known)))
+                .or_else(|| places().find(|(_, known)| is_same(known)))
+                .or_else(|| places().find(|(_, known)| is_called_so(known) && (known.from.is_empty() || values.from.is_empty())));
+            let is_nullable = new.schema.values().get(begins(now, at)).is_some_and(|field| field.is_nullable());
+            if found.is_none() && values.n_columns == 1 && is_nullable && new_source_columns.contains(&values.from) {
+                self.notes.push(format!("{} is new in its source, and null in the rows that are kept", values.of));
+                columns.push(None);
+                *is_other = true;
+                continue;
+            }
+            let Some((place, known)) = found else {
+                self.refusals.push(match places().find(|(_, known)| is_called_so(known)) {
+                    Some((_, known)) => format!("{} was computed from {} and is from {}", values.of, known.from, values.from),
+                    None => format!("{} is new: it would be of the rows to come only, and look like one of all rows", values.of),
+                });
                 continue;
             };
             used.iter_mut().skip(place).take(1).for_each(|used| *used = true);

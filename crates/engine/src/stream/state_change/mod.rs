@@ -76,13 +76,15 @@ pub struct QueryRefusal {
 }
 
 /// The last run's operators, and what else a comparison must know.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Before<'a> {
     pub(super) operators: &'a BTreeMap<String, OperatorState>,
     /// Whether a batch is decided: without one there is nothing to remember.
     pub(super) has_batches: bool,
     /// The number of the run that is about to begin.
     pub(super) epoch: RunEpoch,
+    /// Columns that sources did not have, as `source.column`: rows that are kept have none of them.
+    pub(super) new_source_columns: BTreeSet<String>,
 }
 
 /// Compares. `may_drop` are the operators that may begin afresh if they cannot go on.
@@ -97,7 +99,7 @@ pub(super) fn compare(before: Before<'_>, now: &BTreeMap<String, OperatorState>,
     let mut comparison = StateComparison { operators: now.clone(), ..StateComparison::default() };
     for (id, old) in before.operators {
         let change = match comparison.operators.get_mut(id) {
-            Some(new) => match (continued(id, old, new, before.epoch), fed_otherwise(old, new, before.operators, now)) {
+            Some(new) => match (continued(id, old, new, &before), fed_otherwise(old, new, before.operators, now)) {
                 (change, Some(why)) if change.fate != StateFate::Refused => refused(id, vec![why]),
                 (change, _) => change,
             },
@@ -129,7 +131,7 @@ pub(super) fn compare(before: Before<'_>, now: &BTreeMap<String, OperatorState>,
 }
 
 /// An operator that is there before and now; gives `new` its past.
-fn continued(id: &str, old: &OperatorState, new: &mut OperatorState, epoch: RunEpoch) -> OperatorChange {
+fn continued(id: &str, old: &OperatorState, new: &mut OperatorState, before: &Before<'_>) -> OperatorChange {
     if old.v > OPERATOR_VERSION_WITH_PAST {
         let why =
             format!("it is described in version {} and this build reads up to {OPERATOR_VERSION_WITH_PAST}: use a newer build", old.v);
@@ -145,7 +147,7 @@ fn continued(id: &str, old: &OperatorState, new: &mut OperatorState, epoch: RunE
     if !reasons.is_empty() {
         return refused(id, reasons);
     }
-    let Layout { notes, refusals, columns } = layout(old, new);
+    let Layout { notes, refusals, columns } = layout(old, new, &before.new_source_columns);
     if !refusals.is_empty() {
         return refused(id, refusals);
     }
@@ -155,7 +157,7 @@ fn continued(id: &str, old: &OperatorState, new: &mut OperatorState, epoch: RunE
         let earlier = old.earlier.get(&store.name).cloned().unwrap_or_default();
         let earlier = match columns.get(&store.name) {
             None => earlier,
-            Some(columns) => continued_layouts(earlier, columns, epoch),
+            Some(columns) => continued_layouts(earlier, columns, before.epoch),
         };
         if !earlier.is_empty() {
             new.earlier.insert(store.name.clone(), earlier);

@@ -19,14 +19,16 @@ fn aggregate(key: DataType, calls: &[(&str, &[DataType])]) -> OperatorState {
     let values: Vec<(&str, DataType)> = calls.iter().flat_map(|(of, types)| types.iter().map(|ty| (*of, ty.clone()))).collect();
     let mut operator = OperatorState::new("aggregate", 256, vec![store(&[("k", key)], &values)]);
     operator.detail = json!(["k"]);
-    let values_of = calls.iter().map(|(of, types)| ValuesOf { of: (*of).into(), n_columns: types.len(), inputs: Vec::new() });
+    let values_of =
+        calls.iter().map(|(of, types)| ValuesOf { of: (*of).into(), n_columns: types.len(), inputs: Vec::new(), from: String::new() });
     operator.values_of.insert("default".into(), values_of.collect());
     operator
 }
 
 fn compared(then: &OperatorState, now: &OperatorState, may_drop: &[&str], epoch: u64) -> (StateFate, String, OperatorState) {
     let (then, now) = ([("op".to_owned(), then.clone())].into(), [("op".to_owned(), now.clone())].into());
-    let before = Before { operators: &then, has_batches: true, epoch: RunEpoch(epoch) };
+    let new_source_columns = ["t.z".to_owned()].into();
+    let before = Before { operators: &then, has_batches: true, epoch: RunEpoch(epoch), new_source_columns };
     let may_drop: Vec<String> = may_drop.iter().map(|name| (*name).to_owned()).collect();
     let comparison = compare(before, &now, &may_drop).unwrap();
     let change = &comparison.changes[0];
@@ -95,8 +97,12 @@ fn windows_that_were_structs_go_on_as_their_starts() {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let window = DataType::Struct(["start", "end"].map(|name| Field::new(name, time.clone(), true)).to_vec().into());
     let by = |key: Field, kind| {
+        let from = format!("{} of ts", key.data_type());
         let schema = StoreSchema::new(vec![key], vec![Field::new("n", I64, true)]).unwrap();
-        OperatorState::new("aggregate", 256, vec![StoreDescription { name: "default".into(), kind, schema }])
+        let mut operator = OperatorState::new("aggregate", 256, vec![StoreDescription { name: "default".into(), kind, schema }]);
+        operator.values_of = aggregate(I32, &[("n", &[I64])]).values_of;
+        operator.keys_from.insert("default".into(), vec![from]);
+        operator
     };
     let structs = by(Field::new("window", window.clone(), false), StoreKind::Single);
     let starts = of_slices(Field::new("window", time.clone(), false), TimeWindows::new(10, 10, 0).unwrap()).unwrap();
@@ -132,12 +138,59 @@ fn what_would_give_a_wrong_row_is_refused() {
     let mut now = then.clone();
     hashed(&mut now);
     assert!(compared(&then, &now, &[], 1).1.contains("sum(v) was of (Int32) and is of (Int64)"));
-    // A store whose columns stand for themselves.
-    let plain = |values: Columns<'_>| OperatorState::new("join", 256, vec![store(&[("k", I32)], values)]);
-    let (fate, why, _) = compared(&plain(&[("a", I32), ("b", I32)]), &plain(&[("b", I32), ("a", I32)]), &[], 1);
-    assert_eq!((fate, why.as_str()), (StateFate::Refused, "its column b stands where a was; its column a stands where b was"));
-    let (fate, why, _) = compared(&plain(&[("a", I32)]), &plain(&[("a", I32), ("b", I32)]), &[], 1);
-    assert_eq!((fate, why.as_str()), (StateFate::Refused, "it kept the columns (a int) and keeps (a int, b int)"));
+}
+
+/// A store of rows: the names of its columns, and what they are computed from.
+fn rows(key_from: &str, columns: &[(&str, &str)]) -> OperatorState {
+    let values: Vec<(&str, DataType)> = columns.iter().map(|(name, _)| (*name, I32)).collect();
+    let mut operator = OperatorState::new("join", 256, vec![store(&[("k", I32)], &values)]);
+    let value = |(of, from): &(&str, &str)| ValuesOf { of: (*of).into(), n_columns: 1, inputs: Vec::new(), from: (*from).into() };
+    operator.values_of.insert("default".into(), columns.iter().map(value).collect());
+    operator.keys_from.insert("default".into(), vec![key_from.into()]);
+    operator
+}
+
+#[test]
+fn a_column_is_what_it_is_computed_from() {
+    let then = rows("t.k", &[("a", "t.v"), ("b", "t.x")]);
+    let now = |columns: &[(&str, &str)]| {
+        let (fate, why, now) = compared(&then, &rows("t.k", columns), &[], 2);
+        (fate, why, now.earlier.get("default").map(|layouts| layouts[0].columns.clone()))
+    };
+    assert_eq!(now(&[("a", "t.v"), ("b", "t.x")]), (StateFate::Kept, String::new(), None));
+    let swapped = Some(vec![Some(0), Some(2), Some(1)]);
+    assert_eq!(now(&[("b", "t.x"), ("a", "t.v")]), (StateFate::Migrated, String::new(), swapped.clone()));
+    // Two names that change places are two columns that do not; what is renamed stays what it is.
+    assert_eq!(now(&[("a", "t.x"), ("b", "t.v")]), (StateFate::Migrated, String::new(), swapped));
+    assert_eq!(now(&[("c", "t.v"), ("b", "t.x")]), (StateFate::Kept, String::new(), None));
+    let (fate, why, columns) = now(&[("b", "t.x")]);
+    assert_eq!(
+        (fate, why.as_str(), columns),
+        (StateFate::Migrated, "a is gone, and what it kept is forgotten", Some(vec![Some(0), Some(2)]))
+    );
+    let (fate, why, _) = now(&[("a", "(t.v + 1)"), ("b", "t.x")]);
+    assert_eq!((fate, why.as_str()), (StateFate::Refused, "a was computed from t.v and is from (t.v + 1)"));
+    let (fate, why, _) = now(&[("a", "t.v"), ("b", "t.x"), ("c", "t.y")]);
+    assert!(fate == StateFate::Refused && why.starts_with("c is new"), "{why}");
+    let (fate, why, columns) = now(&[("a", "t.v"), ("z", "t.z"), ("b", "t.x")]);
+    assert_eq!((fate, why.as_str()), (StateFate::Migrated, "z is new in its source, and null in the rows that are kept"));
+    assert_eq!(columns, Some(vec![Some(0), Some(1), None, Some(2)]));
+    let (fate, why, _) = compared(&then, &rows("upper(t.k)", &[("a", "t.v"), ("b", "t.x")]), &[], 2);
+    assert_eq!((fate, why.as_str()), (StateFate::Refused, "key k was t.k and is upper(t.k)"));
+}
+
+/// Older builds did not say what the columns of rows are: names of the user's tell it, names of the plan do not.
+#[test]
+fn a_checkpoint_of_rows_that_does_not_say_what_they_are_goes_on_by_names() {
+    let old = |name: &str| {
+        let mut old = rows("", &[(name, "")]);
+        old.values_of.clear();
+        old.keys_from.clear();
+        old
+    };
+    assert_eq!(compared(&old("a"), &rows("t.k", &[("a", "t.v")]), &[], 2).0, StateFate::Kept);
+    let (fate, why, _) = compared(&old("#3"), &rows("t.k", &[("a", "t.v")]), &[], 2);
+    assert!(fate == StateFate::Refused && why.contains("the checkpoint of an older build does not say"), "{why}");
 }
 
 #[test]
@@ -151,7 +204,9 @@ fn an_operator_may_begin_afresh_if_it_cannot_go_on() {
     let there: BTreeMap<String, OperatorState> = [("op".to_owned(), now)].into();
     let fates =
         |before: &BTreeMap<String, OperatorState>, now: &BTreeMap<String, OperatorState>, may_drop: &[String], has_batches: bool| {
-            let comparison = compare(Before { operators: before, has_batches, epoch: RunEpoch(5) }, now, may_drop).unwrap();
+            let comparison =
+                compare(Before { operators: before, has_batches, epoch: RunEpoch(5), new_source_columns: BTreeSet::new() }, now, may_drop)
+                    .unwrap();
             (comparison.changes[0].fate, comparison.into_operators())
         };
     let (fate, refused) = fates(&none, &there, &[], true);
@@ -165,7 +220,8 @@ fn an_operator_may_begin_afresh_if_it_cannot_go_on() {
     assert_eq!(fates(&there, &none, &allowed, true).0, StateFate::Dropped);
     // Before the first batch there is nothing to lose.
     assert_eq!(fates(&none, &there, &[], false).0, StateFate::New);
-    let unknown = compare(Before { operators: &there, has_batches: true, epoch: RunEpoch(5) }, &there, &["other".to_owned()]).unwrap_err();
+    let before = Before { operators: &there, has_batches: true, epoch: RunEpoch(5), new_source_columns: BTreeSet::new() };
+    let unknown = compare(before, &there, &["other".to_owned()]).unwrap_err();
     assert!(unknown.message().contains("'other'") && unknown.hint_text() == Some("there are 'op'"), "{unknown}");
 }
 
@@ -197,7 +253,8 @@ fn fates(then: &[(&str, OperatorState)], now: &[(&str, OperatorState)], may_drop
     let operators = |of: &[(&str, OperatorState)]| of.iter().map(|(name, operator)| ((*name).to_owned(), operator.clone())).collect();
     let (then, now): (BTreeMap<_, _>, BTreeMap<_, _>) = (operators(then), operators(now));
     let may_drop: Vec<String> = may_drop.iter().map(|name| (*name).to_owned()).collect();
-    let comparison = compare(Before { operators: &then, has_batches: true, epoch: RunEpoch(5) }, &now, &may_drop).unwrap();
+    let before = Before { operators: &then, has_batches: true, epoch: RunEpoch(5), new_source_columns: BTreeSet::new() };
+    let comparison = compare(before, &now, &may_drop).unwrap();
     for change in comparison.changes.iter().filter(|change| now.contains_key(&change.operator)) {
         let begins_afresh = matches!(change.fate, StateFate::Dropped | StateFate::New);
         assert_eq!(comparison.operators[&change.operator].since.is_some(), begins_afresh, "{change}");

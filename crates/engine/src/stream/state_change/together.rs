@@ -40,7 +40,20 @@ pub(super) fn fed_otherwise(old: &OperatorState, new: &OperatorState, before: &O
         return gone.map(|(name, _)| format!("the checkpoint is of an older build, which did not say whether it took changes of '{name}'"));
     };
     let now = new.changes_of.as_ref()?;
-    (then != now).then(|| format!("it took {} and takes {}", in_words(then), in_words(now)))
+    if then != now {
+        return Some(format!("it took {} and takes {}", in_words(then), in_words(now)));
+    }
+    // What is taken back goes the way of now, what was given went that of then. Older builds did not say which.
+    let is_known = !old.keys_from.is_empty();
+    (!now.is_empty() && is_known && old.steps != new.steps).then(|| {
+        let only = |these: &BTreeSet<String>, others: &BTreeSet<String>| these.difference(others).cloned().collect::<Vec<_>>().join(", ");
+        format!(
+            "{} came to it by way of ({}) and come by way of ({})",
+            in_words(now),
+            only(&old.steps, &new.steps),
+            only(&new.steps, &old.steps)
+        )
+    })
 }
 
 fn changes_of<'a>(operators: &'a Operators, name: &str) -> impl Iterator<Item = &'a String> {

@@ -43,9 +43,15 @@ pub struct OperatorState {
     /// say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes_of: Option<BTreeSet<String>>,
+    /// What rows go through on the way from those below to it, such as filters, as texts that change with their meaning.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub steps: BTreeSet<String>,
     /// What the value columns of a store belong to, in their order: stores whose columns do not each stand for themselves.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values_of: BTreeMap<String, Vec<ValuesOf>>,
+    /// What the key columns of a store are computed from, in their order, as texts that change with their meaning.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys_from: BTreeMap<String, Vec<String>>,
     /// The run with which its state began anew; what older ones wrote is not its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<RunEpoch>,
@@ -61,9 +67,12 @@ pub struct ValuesOf {
     pub of: String,
     /// How many columns.
     pub n_columns: usize,
-    /// What it is computed from, as types; empty if that does not matter.
+    /// What must stay as it is beside the text: types of what it is computed from, or other columns; empty if nothing must.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
+    /// What it is computed from, down to the columns of sources; empty if that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
 }
 
 impl OperatorState {
@@ -77,7 +86,9 @@ impl OperatorState {
             detail: serde_json::Value::Null,
             ordinal: None,
             changes_of: None,
+            steps: BTreeSet::new(),
             values_of: BTreeMap::new(),
+            keys_from: BTreeMap::new(),
             since: None,
             earlier: BTreeMap::new(),
         }

@@ -38,7 +38,7 @@ use super::{GroupColumns, IN_PROGRESS, no_key, with_slices};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered_as};
-use crate::physical::stateful::tables::{MAIN_STORE, named, store_schema};
+use crate::physical::stateful::tables::{MAIN_STORE, store_schema};
 use crate::physical::stateful::{StatefulOperator, WindowKey};
 
 /// Aggregates over overlapping windows with state. See the module's documentation.
@@ -69,8 +69,6 @@ pub struct SlidingAggregateSpec {
     pub window_idx: usize,
     /// Whether there are other keys. If not, a constant stands for them below.
     pub has_other_keys: bool,
-    /// The names of the keys in the state: what the user calls them, and the start of slices last.
-    pub key_names: Vec<String>,
 }
 
 /// The key of all rows, where the window is the only key: it keeps the slices of a window in one task.
@@ -126,8 +124,7 @@ impl StatefulOperator for SlidingAggregateExec {
         let [input] = &self.inputs;
         let states: Vec<FieldRef> = input.schema().fields().iter().skip(keys.len()).cloned().collect();
         let states = self.operator.groups.named_states(&self.operator.spec.meaning, &states)?;
-        let names = named(keys, &self.operator.spec.key_names);
-        let names = with_slices(names, keys.len().saturating_sub(1), &self.operator.spec.window)?;
+        let names = with_slices(keys.clone(), keys.len().saturating_sub(1), &self.operator.spec.window)?;
         let schema = store_schema(names, states)?;
         Ok(vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Sliced, schema }])
     }

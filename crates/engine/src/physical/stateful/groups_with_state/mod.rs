@@ -117,24 +117,17 @@ impl Columns {
         Ok(Self { keys: found(&rows.keys)?, columns: found(&rows.columns)? })
     }
 
-    fn key_fields(&self, schema: &Schema) -> Fields {
-        renamed(&self.keys, schema)
-    }
-
     fn fields(&self, schema: &Schema) -> Fields {
-        renamed(&self.columns, schema)
+        let field = |(idx, name): &(usize, String)| Some(schema.fields().get(*idx)?.as_ref().clone().with_name(name));
+        self.columns.iter().filter_map(field).collect()
     }
-}
-
-fn renamed(columns: &[(usize, String)], schema: &Schema) -> Fields {
-    let field = |(idx, name): &(usize, String)| Some(schema.fields().get(*idx)?.as_ref().clone().with_name(name));
-    columns.iter().filter_map(field).collect()
 }
 
 impl GroupsWithState {
     fn store(&self, input: &Schema) -> Result<StoreSchema> {
         let state = Field::new(GROUP_STATE, DataType::Struct(Fields::clone(&self.function.state)), true);
-        store_schema(self.input.key_fields(input), vec![state].into())
+        let keys = self.input.keys.iter().filter_map(|(idx, _)| input.fields().get(*idx).cloned()).collect();
+        store_schema(keys, vec![state].into())
     }
 
     fn properties_over(&self, input: &Arc<dyn ExecutionPlan>) -> Arc<PlanProperties> {

@@ -9,7 +9,7 @@
 //! once with their number. When the session of a row becomes another one, the row is taken out of the old one and
 //! added to the new one; the aggregation above knows nothing of sessions. A batch costs what the sessions of its keys hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::{CHANGE, INSERT, RETRACT};
 use millstream_core::{Error, OutputMode, Result};
-use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreSchema};
+use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreSchema, ValuesOf};
 use serde::{Deserialize, Serialize};
 
 use super::pieces::{Piece, Place, join};
@@ -32,6 +32,7 @@ use crate::physical::event_time::{event_times_us, expiry_ms};
 use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRun, OperatorTask, rows_of_run, unordered};
 use crate::physical::stateful::StatefulOperator;
 use crate::physical::stateful::changed::never_added;
+use crate::physical::stateful::described::{counted_rows, each_by_itself};
 use crate::physical::stateful::tables::{MAIN_STORE, store_keys, store_schema};
 
 /// Gives changes of rows the sessions that they are in. See the module's documentation.
@@ -74,6 +75,7 @@ struct Shape {
 
 /// Behind the row's columns the state has how often it is there, and the session that it is in.
 const N_OWN: usize = 3;
+const COUNT: &str = "session.count";
 
 impl SessionChangesExec {
     /// Over changes, or an exchange of them.
@@ -101,8 +103,8 @@ impl Shape {
         let session = session.ok_or_else(|| Error::internal("a session among the other keys"))?;
         let field = |idx: &usize| schema.fields().get(*idx).cloned();
         let time = bounds.first().map_or(DataType::Null, |start| start.data_type().clone());
-        let own = [("count", DataType::Int64), ("start", time.clone()), ("end", time)];
-        let own = own.map(|(name, data_type)| Arc::new(Field::new(format!("session.{name}"), data_type, false)));
+        let own = [(COUNT, DataType::Int64), ("session.start", time.clone()), ("session.end", time)];
+        let own = own.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false)));
         let values: Fields = others.iter().filter_map(field).chain(own).collect();
         let store = store_schema(keys.iter().filter_map(field).collect(), values)?;
         Ok(Self { keys, others, change, session, bounds, store })
@@ -120,6 +122,14 @@ impl StatefulOperator for SessionChangesExec {
 
     fn uses_event_time(&self) -> bool {
         self.operator.spec.mode != OutputMode::Complete
+    }
+
+    fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        let values = self.operator.shape.store.values();
+        let (rows, of_session) = values.split_at(values.len().saturating_sub(N_OWN - 1));
+        let rows = counted_rows(&rows.iter().cloned().collect(), COUNT);
+        let of_session = each_by_itself(&of_session.iter().cloned().collect());
+        Ok([(MAIN_STORE.to_owned(), rows.into_iter().chain(of_session).collect())].into())
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {

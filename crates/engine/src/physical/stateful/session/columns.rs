@@ -79,6 +79,13 @@ impl SessionColumns {
         &self.store
     }
 
+    /// What the state keeps, the states of aggregates under the texts of these.
+    pub fn named_store(&self, meaning: &[String]) -> Result<StoreSchema> {
+        let (bounds, states) = self.store.values().split_at(N_BOUNDS.min(self.store.values().len()));
+        let states = self.groups.named_states(meaning, states)?;
+        StoreSchema::new(self.store.keys().clone(), bounds.iter().chain(&states).cloned().collect::<Fields>())
+    }
+
     /// How many keys there are beside the session.
     pub fn n_other_keys(&self) -> usize {
         self.groups.keys.len().saturating_sub(1)

@@ -1,21 +1,22 @@
 //! The operator: a batch's sessions become part of the state, and the output mode says which go out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int8Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 use millstream_analyzer::streaming::{Gives, INSERT, RETRACT};
 use millstream_core::{OutputMode, Result};
-use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreRows};
+use millstream_state::store::{KeyedMultiTable, Slot, StoreDescription, StoreKind, StoreRows, ValuesOf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::columns::{SessionColumns, SessionRows};
+use super::columns::{N_BOUNDS, SessionColumns, SessionRows};
 use super::merge::{SessionMerge, Touched};
 use crate::batch::StateOperatorReport;
 use crate::error::from_datafusion;
@@ -24,6 +25,7 @@ use crate::physical::operator::{Operator, OperatorExec, OperatorRows, OperatorRu
 use crate::physical::stateful::StatefulOperator;
 use crate::physical::stateful::aggregate::merge::Evaluator;
 use crate::physical::stateful::changed::given_schema;
+use crate::physical::stateful::described::each_by_itself;
 use crate::physical::stateful::tables::MAIN_STORE;
 
 /// Aggregates by sessions, with state. See the module's documentation.
@@ -86,11 +88,21 @@ impl StatefulOperator for SessionAggregateExec {
     }
 
     fn detail(&self) -> Value {
-        json!(self.operator.spec.meaning)
+        let (keys, _) = self.operator.columns.groups().meanings(&self.operator.spec.meaning);
+        json!(keys)
+    }
+
+    fn values_of(&self) -> Result<BTreeMap<String, Vec<ValuesOf>>> {
+        let SessionAggregate { spec, columns, .. } = &self.operator;
+        let [input] = &self.inputs;
+        let bounds: Fields = columns.store().values().iter().take(N_BOUNDS).cloned().collect();
+        let calls = columns.groups().values_of_calls(&spec.meaning, input)?;
+        Ok([(MAIN_STORE.to_owned(), each_by_itself(&bounds).into_iter().chain(calls).collect())].into())
     }
 
     fn stores(&self) -> Result<Vec<StoreDescription>> {
-        let schema = self.operator.columns.store().clone();
+        let SessionAggregate { spec, columns, .. } = &self.operator;
+        let schema = columns.named_store(&spec.meaning)?;
         Ok(vec![StoreDescription { name: MAIN_STORE.to_owned(), kind: StoreKind::Multi, schema }])
     }
 }
