@@ -119,7 +119,7 @@ impl ColumnOrigins {
         let all = |exprs: &mut dyn Iterator<Item = &Expr>| exprs.map(|expr| below.text(expr)).collect::<DfResult<Vec<_>>>();
         Ok(match plan {
             LogicalPlan::TableScan(scan) => {
-                let table = scan.table_name.table();
+                let table = &scan.table_name;
                 plan.schema().fields().iter().map(|field| format!("{table}.{}", field.name())).collect()
             }
             LogicalPlan::Projection(node) => all(&mut node.expr.iter())?,
