@@ -31,9 +31,12 @@ fn columns(sql: &str) -> (Vec<(String, String)>, Vec<String>) {
     (names.map(|name| (origins.name(&name), origins.origin(&name))).collect(), origins.steps(node.operator()).into_iter().collect())
 }
 
+/// A query; name and origin of each column; steps.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
 #[test]
 fn columns_are_known_down_to_their_sources() {
-    let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+    let cases: &[Case] = &[
         ("SELECT k, max(v) FROM STREAM t GROUP BY k", &[("k", "t.k"), ("max(t.v)", "max(t.v)")], &[]),
         // Wherever the column stands, and whatever it is called on its way.
         (
