@@ -445,11 +445,8 @@ impl Source for KafkaSource {
             return Ok(None);
         }
         let taken = share_out(&available, self.limit(admission));
-        // A partition without records is not known until it has some: it would begin at 0 all the same.
-        let end: Offsets = taken
-            .iter()
-            .filter(|(topic, partition, end)| start.get(topic, *partition).is_some() || detail.begin.get(topic, *partition) != Some(*end))
-            .collect();
+        // A new partition that never had a record is not known until it has some: it would begin at 0 all the same.
+        let end: Offsets = taken.iter().filter(|(topic, partition, end)| start.get(topic, *partition).is_some() || *end > 0).collect();
         let begin = detail.begin.iter().filter(|(topic, partition, _)| end.get(topic, *partition).is_some()).collect();
         let detail = Detail { begin, ..detail };
         let detail = if detail == Detail::default() { serde_json::Value::Null } else { wire::to_value(&detail)? };

@@ -145,6 +145,29 @@ async fn a_topic_that_vanishes_stops_a_stream_or_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_partition_that_has_lost_all_its_records_is_a_gap_once() {
+    let Some(kafka) = kafka() else { return };
+    let prefix = kafka.unique("late");
+    let (known, found) = (format!("{prefix}-known"), format!("{prefix}-found"));
+    kafka.create_topic_named(&known, 1, &[]).await.unwrap();
+    let pattern = format!("{prefix}-.*");
+    let options = [("subscribePattern", pattern.as_str()), ("failOnDataLoss", "false"), ("metadataInterval", "0")];
+    let mut reading = Reading::stream(&kafka, &options);
+    assert!(reading.plan().await.unwrap().is_none());
+    kafka.create_topic_named(&found, 1, &[]).await.unwrap();
+    kafka.produce_values(&found, 0, (0..5).map(|n| n.to_string())).await.unwrap();
+    kafka.delete_records(&found, 0, 5).await.unwrap();
+    let range = reading.plan_soon().await.unwrap();
+    assert_eq!(range.end.0[&found]["0"], 5, "it stands there: {range:?}");
+    reading.decide(&range, &[]).await;
+    assert_eq!(reading.metric("recordsMissing").as_deref(), Some("5"));
+    assert!(reading.plan().await.unwrap().is_none(), "a gap is told of once");
+    kafka.produce_values(&found, 0, ["new"]).await.unwrap();
+    assert_eq!(reading.next_values().await, ["new"]);
+    assert_eq!(reading.metric("recordsMissing"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_again_with_fewer_records_is_noticed() {
     let Some(kafka) = kafka() else { return };
     for fails in [true, false] {
