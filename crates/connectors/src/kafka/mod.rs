@@ -5,7 +5,7 @@
 //!  error.rs      librdkafka's codes -> errors of ours
 //!  options.rs    the source's options
 //!  source.rs     the driver's half: cuts ranges of offsets ── cluster.rs asks the brokers, loss.rs judges what is missing,
-//!                admission.rs and split.rs share out what is there
+//!                (high_watermarks.rs: within open transactions nothing is), admission.rs and split.rs share out what is there
 //!  reader.rs     the task's half: reads pieces of partitions ── consumers.rs keeps consumers between batches, rows.rs makes
 //!                Arrow rows
 //!  retries.rs    how long what may pass is waited for
@@ -23,6 +23,7 @@ mod cluster;
 mod consumers;
 mod dead_letters;
 mod error;
+mod high_watermarks;
 mod loss;
 mod marker;
 mod offsets;

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use super::admission::{Available, share_out, total};
 use super::cluster::{Cluster, Edge, Partitions};
 use super::consumers::{ConsumerSettings, Consumers};
+use super::high_watermarks::HighWatermarks;
 use super::loss::{Cause, Gap, gap_of};
 use super::offsets::Offsets;
 use super::options::{EARLIEST, KafkaSourceOptions, LATEST, Place, Subscription};
@@ -49,6 +50,7 @@ pub(super) struct KafkaSource {
 #[derive(Debug)]
 struct Run {
     cluster: Cluster,
+    high_watermarks: HighWatermarks,
     partitions: Partitions,
     /// When they were looked for.
     looked_at: Option<Duration>,
@@ -331,6 +333,19 @@ impl Run {
             }
         }
     }
+
+    /// A partition whose position is beyond the end that readers see has lost nothing if its records go as far: they are of transactions
+    /// that are open, and whoever decided the position has read them. It stands there until the end has passed it.
+    async fn wait_for_transactions(&mut self, start: &Offsets, ends: &mut Offsets) -> Result<()> {
+        let written = self.high_watermarks.of_those_beyond(start, &self.latest).await?;
+        for (topic, partition, wanted) in start.iter() {
+            if written.get(topic, partition).is_some_and(|end| wanted <= end) {
+                ends.set(topic, partition, wanted);
+                self.latest.set(topic, partition, wanted);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn consumer_settings(options: &KafkaSourceOptions, group_id: &str) -> ConsumerSettings {
@@ -403,6 +418,7 @@ impl Source for KafkaSource {
         let cluster = Cluster::connect(&config, Arc::clone(&self.clock), self.options.fetch_retries)?;
         self.run = Some(Run {
             cluster,
+            high_watermarks: HighWatermarks::new(config, Arc::clone(&self.clock), self.options.fetch_retries),
             partitions: Partitions::new(),
             looked_at: None,
             latest: Offsets::default(),
@@ -428,7 +444,9 @@ impl Source for KafkaSource {
         self.run()?.gaps.clear();
         let mut ends = self.look_at_ends().await?;
         if self.is_streaming {
-            self.run()?.keep_silent(&start, &mut ends);
+            let run = self.run()?;
+            run.keep_silent(&start, &mut ends);
+            run.wait_for_transactions(&start, &mut ends).await?;
         } else {
             let end = self.options.end.clone();
             ends = self.resolve(&end, "ending", true).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_core::SourceRange;
+use millstream_core::{Position, SourceRange};
 use millstream_testkit::kafka::{TestKafka, TestRecord, TestTransactions};
 
 use super::{Reading, kafka};
@@ -179,4 +179,38 @@ async fn what_was_compacted_away_is_not_waited_for() {
     assert!((n_rows as i64) < n_offsets - 60, "{n_rows} rows of {n_offsets} offsets");
     let batch = quickly(Reading::batch(&kafka, &[("subscribe", &topic)]).next()).await.unwrap().unwrap();
     assert!(!batch.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_within_an_open_transaction_is_waited_at() {
+    let Some(kafka) = kafka() else { return };
+    for (fails, fixes_end) in [("true", false), ("false", false), ("true", true), ("false", true)] {
+        let topic = kafka.create_topic("within", 1).await.unwrap();
+        kafka.produce_values(&topic, 0, ["a", "b"]).await.unwrap();
+        let transactions = kafka.transactions(&kafka.unique("tx")).unwrap();
+        transactions.begin().unwrap();
+        let open: Vec<TestRecord> = (0..4).map(|_| TestRecord::new("open").partition(0)).collect();
+        transactions.send(&topic, &open).await.unwrap();
+        // As a run has left it that reads uncommitted records, like Spark's by default.
+        let position = |offset: i64| Position(serde_json::json!({ &topic: { "0": offset } }));
+        let range = SourceRange { start: position(0), end: position(6), detail: serde_json::Value::Null };
+        let mut reading = reading(&kafka, &topic, &[("failOnDataLoss", fails), ("metadataInterval", "0")]);
+        reading.restart_after(&range).await.unwrap();
+        if fixes_end {
+            reading.run.as_mut().unwrap().0.fix_end().await.unwrap();
+        }
+        assert!(reading.plan().await.unwrap().is_none(), "neither records nor a loss");
+        transactions.commit().unwrap();
+        kafka.produce_values(&topic, 0, ["next"]).await.unwrap();
+        kafka.wait_until_stable(&topic).await.unwrap();
+        if !fixes_end {
+            assert_eq!(quickly(reading.next_values()).await, ["next"]);
+        }
+        assert_eq!(reading.metric("recordsMissingInRun"), None);
+        // Behind the last record there is nothing to wait for.
+        let range = SourceRange { start: position(0), end: position(60), detail: serde_json::Value::Null };
+        reading.restart_after(&range).await.unwrap();
+        let planned = reading.plan().await;
+        assert_eq!(planned.is_err(), fails == "true", "{planned:?}");
+    }
 }
