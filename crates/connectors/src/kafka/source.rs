@@ -245,6 +245,8 @@ impl KafkaSource {
         // What retention takes between two looks is missed by the reader, which tells of it in the same way.
         let is_old = run.first_at.is_none_or(|at| now.saturating_sub(at) >= interval);
         let must_ask = |topic: &str, partition: i32, end: i64| match start.get(topic, partition) {
+            // It is another topic than the one that is remembered.
+            Some(known) if run.latest.get(topic, partition).is_some_and(|past| known > past) => true,
             Some(known) => known != end && (is_old || run.first.get(topic, partition).is_none()),
             // It may be of another topic of the same name than the one that is remembered.
             None => true,
@@ -267,8 +269,7 @@ impl KafkaSource {
             let past = run.latest.get(topic, partition).unwrap_or(end);
             let (begin, gap) = match known {
                 Some(wanted) => match gap_of(topic, partition, wanted, (first, past), false) {
-                    // Where the log was cut off, what follows is new; else it goes on with the first record that is left.
-                    Some(gap) if gap.cause == Cause::Recreated => (past.min(end), Some(gap)),
+                    // It goes on with the first record that is left. Of a topic that was made again all are new.
                     Some(gap) => (first.min(end), Some(gap)),
                     None => (wanted, None),
                 },
