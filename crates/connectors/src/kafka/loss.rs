@@ -29,6 +29,8 @@ pub(super) enum Cause {
     Recreated,
     /// The topic or partition is gone.
     Deleted,
+    /// The query does not subscribe to it any more.
+    Unsubscribed,
     /// A partition that was found while the query ran does not begin with offset 0.
     BeganLate,
 }
@@ -40,6 +42,9 @@ impl Gap {
         let what = match (self.cause, self.available) {
             (Cause::BeganLate, _) => {
                 format!("the new partition {topic}-{partition} begins at offset {} instead of 0: earlier records are gone", self.n_missing)
+            }
+            (Cause::Unsubscribed, _) => {
+                format!("the query stands at offset {wanted} of {topic}-{partition}, and does not subscribe to it any more")
             }
             (_, None) => format!("{topic}-{partition} was to be read from offset {wanted} on, and does not exist any more"),
             (Cause::Recreated, Some((first, past))) => format!(

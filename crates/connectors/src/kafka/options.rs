@@ -87,6 +87,17 @@ pub(super) enum Subscription {
     Pattern(String, Regex),
 }
 
+impl Subscription {
+    /// Whether a partition is read, if it exists.
+    pub(super) fn includes(&self, topic: &str, partition: i32) -> bool {
+        match self {
+            Self::Assign(partitions) => partitions.get(topic, partition).is_some(),
+            Self::Topics(topics) => topics.iter().any(|known| known == topic),
+            Self::Pattern(_, whole) => whole.is_match(topic),
+        }
+    }
+}
+
 /// Where a read begins or ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {

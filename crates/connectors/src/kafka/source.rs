@@ -241,7 +241,8 @@ impl KafkaSource {
     /// What there is to read behind `start`, up to `ends`, and what is missing of it.
     async fn available(&mut self, start: &Offsets, ends: &Offsets) -> Result<(Vec<Available>, Detail)> {
         let (fails, interval, now) = (self.options.fails_on_data_loss, self.options.metadata_interval, self.clock.monotonic());
-        let run = self.run()?;
+        let Self { options, run, .. } = self;
+        let run = run.as_mut().ok_or_else(before_start)?;
         // What retention takes between two looks is missed by the reader, which tells of it in the same way.
         let is_old = run.first_at.is_none_or(|at| now.saturating_sub(at) >= interval);
         let must_ask = |topic: &str, partition: i32, end: i64| match start.get(topic, partition) {
@@ -286,7 +287,8 @@ impl KafkaSource {
             available.push(Available { topic: topic.to_owned(), partition, begin, end: end.max(begin) });
         }
         for (topic, partition, wanted) in start.iter().filter(|(topic, partition, _)| run.latest.get(topic, *partition).is_none()) {
-            detail.gaps.push(Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause: Cause::Deleted });
+            let cause = if options.subscription.includes(topic, partition) { Cause::Deleted } else { Cause::Unsubscribed };
+            detail.gaps.push(Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause });
         }
         match detail.gaps.first() {
             Some(gap) if fails => Err(gap.error()),

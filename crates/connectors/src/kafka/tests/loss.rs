@@ -217,6 +217,33 @@ async fn where_the_old_topic_began_says_nothing_of_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_subscribed_to_any_more_is_told_apart_from_what_is_gone() {
+    let Some(kafka) = kafka() else { return };
+    let (stays, goes) = (kafka.create_topic("stays", 1).await.unwrap(), kafka.create_topic("goes", 2).await.unwrap());
+    kafka.produce_values(&stays, 0, ["a"]).await.unwrap();
+    kafka.produce_values(&goes, 0, ["b"]).await.unwrap();
+    let both = format!("{stays},{goes}");
+    let one = [("subscribe", stays.as_str()), ("metadataInterval", "0")];
+    let mut reading = Reading::stream(&kafka, &[("subscribe", &both), ("startingOffsets", "earliest")]);
+    let range = reading.plan().await.unwrap().unwrap();
+    kafka.produce_values(&stays, 0, ["c"]).await.unwrap();
+
+    let mut reading = Reading::stream(&kafka, &one);
+    reading.restart_after(&range).await.unwrap();
+    let error = reading.plan().await.unwrap_err();
+    assert_eq!(error.message(), format!("the query stands at offset 1 of {goes}-0, and does not subscribe to it any more"));
+    assert_eq!((error.kind(), error.error_class()), (ErrorKind::Data, Some("KAFKA_DATA_LOSS")));
+
+    let mut reading = Reading::stream(&kafka, &[one[0], one[1], ("failOnDataLoss", "false")]);
+    reading.restart_after(&range).await.unwrap();
+    assert_eq!(reading.next_values().await, ["c"]);
+    let gaps = serde_json::from_str::<serde_json::Value>(&reading.metric("gaps").unwrap()).unwrap();
+    let gap = |partition: i32, wanted: i64| serde_json::json!({ "topic": goes, "partition": partition, "wanted": wanted, "n_missing": 0, "cause": "unsubscribed" });
+    assert_eq!(gaps, serde_json::json!([gap(0, 1), gap(1, 0)]));
+    assert!(reading.plan().await.unwrap().is_none(), "it is dropped from the position");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_end_is_not_told_for_a_while_is_not_gone() {
     // A broker that is told when to fail, as a real one cannot be.
     let cluster = MockCluster::new(1).unwrap();
