@@ -3,7 +3,7 @@
 //! librdkafka's answers block; every question runs on a thread that may. One client serves the whole run of a source. It
 //! never fetches records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -41,6 +41,15 @@ pub(super) enum Edge {
     Earliest,
     /// The offset behind the last record that readers may see: under `read_committed` behind the last transaction that ended.
     Latest,
+}
+
+impl std::fmt::Display for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Earliest => "first",
+            Self::Latest => "last",
+        })
+    }
 }
 
 /// The driver's client.
@@ -181,26 +190,72 @@ impl Cluster {
         .await
     }
 
-    /// The first or the last offset of each partition.
+    /// The first or the last offset of each partition that exists.
     pub(super) async fn edges(&self, partitions: impl Iterator<Item = (&str, i32)>, edge: Edge) -> Result<Offsets> {
-        let marker = match edge {
-            Edge::Earliest => Offset::Beginning,
-            Edge::Latest => Offset::End,
-        };
-        let mut asked = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            asked.add_partition_offset(topic, partition, marker).map_err(failed("an offset cannot be asked for"))?;
-        }
-        let answered = self.offsets(asked).await?;
+        let answered = self.all_offsets(edges_of(partitions, edge)?).await?;
+        let untold = |topic: &str, partition| Error::unavailable(format!("the {edge} offset of {topic}-{partition} is not told"));
+        let edges = answered.iter().map(|(topic, partition, offset)| {
+            let offset = offset.ok_or_else(|| untold(topic, *partition))?;
+            Ok((topic.as_str(), *partition, offset))
+        });
+        edges.collect()
+    }
+
+    /// The same, as far as the cluster tells at once: partitions that exist may be left out, too, as while their leader moves.
+    pub(super) async fn edges_told(&self, partitions: impl Iterator<Item = (&str, i32)>, edge: Edge) -> Result<Offsets> {
+        let answered = self.offsets(edges_of(partitions, edge)?).await?;
         Ok(answered.iter().filter_map(|(topic, partition, offset)| Some((topic.as_str(), *partition, (*offset)?))).collect())
     }
 
-    /// The first offset of each partition with this time or later; `None` without such a record.
+    /// The first offset of each partition that exists with this time or later; `None` without such a record.
     pub(super) async fn offsets_at(&self, times: &Offsets) -> Result<Vec<(String, i32, Option<i64>)>> {
-        self.offsets(list_of(times)?).await
+        self.all_offsets(list_of(times)?).await
     }
 
-    /// Asks for all at once: one request per broker. A partition that does not exist (any more) is left out.
+    /// Asks until every partition that exists has an answer: one that the cluster lists is asked for again, as a broker that comes back
+    /// may not know yet what it leads.
+    async fn all_offsets(&self, asked: TopicPartitionList) -> Result<Vec<(String, i32, Option<i64>)>> {
+        let (mut answered, mut open) = (Vec::with_capacity(asked.count()), asked);
+        let (mut n_failed, begun) = (0_u32, tokio::time::Instant::now());
+        loop {
+            let told = self.offsets(open.clone()).await?;
+            let is_told: HashSet<(&str, i32)> = told.iter().map(|(topic, partition, _)| (topic.as_str(), *partition)).collect();
+            let untold: Offsets = open
+                .elements()
+                .iter()
+                .filter(|element| !is_told.contains(&(element.topic(), element.partition())))
+                .map(|element| (element.topic(), element.partition(), 0))
+                .collect();
+            answered.extend(told);
+            if untold.is_empty() {
+                return Ok(answered);
+            }
+            let listed = self.partitions(&Subscription::Assign(untold.clone())).await?;
+            let untold: Offsets = untold
+                .iter()
+                .filter(|(topic, partition, _)| listed.get(*topic).is_some_and(|numbers| numbers.contains(partition)))
+                .collect();
+            if untold.is_empty() {
+                return Ok(answered);
+            }
+            n_failed = n_failed.saturating_add(1);
+            let partitions = untold.partitions_shown();
+            let Some(pause) = self.retries.pause(n_failed, begun.elapsed()) else {
+                return Err(Error::unavailable(format!("the cluster lists {partitions}, and does not tell their offsets"))
+                    .hint("see that the leaders of these partitions run; the options fetchOffset.* say how long they are waited for"));
+            };
+            tracing::warn!(partitions, n_failed, "kafka is asked again for offsets that it does not tell");
+            self.clock.sleep(pause).await;
+            let mut rest = TopicPartitionList::new();
+            for element in open.elements().iter().filter(|element| untold.get(element.topic(), element.partition()).is_some()) {
+                let added = rest.add_partition_offset(element.topic(), element.partition(), element.offset());
+                added.map_err(failed("an offset cannot be asked for"))?;
+            }
+            open = rest;
+        }
+    }
+
+    /// Asks for all at once: one request per broker. Partitions that the brokers do not know (any more, or yet) are left out.
     async fn offsets(&self, asked: TopicPartitionList) -> Result<Vec<(String, i32, Option<i64>)>> {
         if asked.count() == 0 {
             return Ok(Vec::new());
@@ -209,7 +264,7 @@ impl Cluster {
         self.ask(move |consumer| {
             let answered = match consumer.offsets_for_times(asked.clone(), answer_within) {
                 Ok(answered) => answered,
-                // None of the partitions exists.
+                // None of the partitions is known.
                 Err(error) if error.rdkafka_error_code().is_some_and(does_not_exist) => return Ok(Vec::new()),
                 Err(error) => return Err(failed("offsets cannot be asked for")(error)),
             };
@@ -264,6 +319,19 @@ fn hear(consumer: &BaseConsumer<ClientNews>) {
             return;
         }
     }
+}
+
+/// The question for an edge of each partition.
+fn edges_of<'a>(partitions: impl Iterator<Item = (&'a str, i32)>, edge: Edge) -> Result<TopicPartitionList> {
+    let marker = match edge {
+        Edge::Earliest => Offset::Beginning,
+        Edge::Latest => Offset::End,
+    };
+    let mut asked = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        asked.add_partition_offset(topic, partition, marker).map_err(failed("an offset cannot be asked for"))?;
+    }
+    Ok(asked)
 }
 
 /// As librdkafka takes offsets, and times in their place.

@@ -54,7 +54,7 @@ struct Run {
     partitions: Partitions,
     /// When they were looked for.
     looked_at: Option<Duration>,
-    /// Where each partition ended when the source was last asked.
+    /// Where each partition ended when the source was last asked, as far as that was told.
     latest: Offsets,
     /// Where each partition began when that was last asked, and when all of those with news were asked.
     first: Offsets,
@@ -124,26 +124,44 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Where each partition ends that there is; none of a partition that is gone.
+    /// Where each partition ends that there is; none of a partition that is gone. A live stream does without those that the cluster does
+    /// not tell at once: it asks again for the next batch.
     async fn look_at_ends(&mut self) -> Result<Offsets> {
         self.look_for_partitions().await?;
+        let mut ends = self.ask_for_edges(Edge::Latest, None).await?;
         let run = self.run()?;
-        let mut ends = run.cluster.edges(each(&run.partitions), Edge::Latest).await?;
         let n_known: usize = run.partitions.values().map(Vec::len).sum();
         if ends.len() < n_known {
             // Some went away since they were looked for.
             run.looked_at = None;
             self.look_for_partitions().await?;
-            let run = self.run()?;
-            ends = run.cluster.edges(each(&run.partitions), Edge::Latest).await?;
+            ends = self.ask_for_edges(Edge::Latest, None).await?;
         }
         let run = self.run()?;
         run.latest = ends.clone();
-        if let Some(fixed) = &run.fixed_end {
+        if let Some(fixed) = &mut run.fixed_end {
+            // Those of the position that were not listed when the end was fixed have theirs from here on.
+            for (topic, partition, _) in run.read.iter() {
+                if let (None, Some(end)) = (fixed.get(topic, partition), ends.get(topic, partition)) {
+                    fixed.set(topic, partition, end);
+                }
+            }
             ends =
                 ends.iter().filter_map(|(topic, partition, end)| Some((topic, partition, end.min(fixed.get(topic, partition)?)))).collect();
         }
         Ok(ends)
+    }
+
+    /// An edge of these partitions, or of all that were found. Where there is no later batch to read what is left out, the answer is awaited.
+    async fn ask_for_edges(&mut self, edge: Edge, partitions: Option<Vec<(&str, i32)>>) -> Result<Offsets> {
+        let is_streaming = self.is_streaming;
+        let run = self.run()?;
+        let partitions = partitions.unwrap_or_else(|| each(&run.partitions).collect()).into_iter();
+        if is_streaming && run.fixed_end.is_none() {
+            run.cluster.edges_told(partitions, edge).await
+        } else {
+            run.cluster.edges(partitions, edge).await
+        }
     }
 
     /// Where a new query begins, in all partitions that there are.
@@ -241,8 +259,7 @@ impl KafkaSource {
     /// What there is to read behind `start`, up to `ends`, and what is missing of it.
     async fn available(&mut self, start: &Offsets, ends: &Offsets) -> Result<(Vec<Available>, Detail)> {
         let (fails, interval, now) = (self.options.fails_on_data_loss, self.options.metadata_interval, self.clock.monotonic());
-        let Self { options, run, .. } = self;
-        let run = run.as_mut().ok_or_else(before_start)?;
+        let run = self.run()?;
         // What retention takes between two looks is missed by the reader, which tells of it in the same way.
         let is_old = run.first_at.is_none_or(|at| now.saturating_sub(at) >= interval);
         let must_ask = |topic: &str, partition: i32, end: i64| match start.get(topic, partition) {
@@ -254,8 +271,12 @@ impl KafkaSource {
         };
         let asked = ends.iter().filter(|(topic, partition, end)| must_ask(topic, *partition, *end));
         let asked: Vec<(&str, i32)> = asked.map(|(topic, partition, _)| (topic, partition)).collect();
-        let answered = run.cluster.edges(asked.into_iter(), Edge::Earliest).await?;
-        if is_old {
+        let n_asked = asked.len();
+        let answered = self.ask_for_edges(Edge::Earliest, Some(asked)).await?;
+        let Self { options, run, .. } = self;
+        let run = run.as_mut().ok_or_else(before_start)?;
+        // What is not told is not taken from an earlier answer, either.
+        if is_old || answered.len() < n_asked {
             (run.first, run.first_at) = (answered, Some(now));
         } else {
             answered.iter().for_each(|(topic, partition, first)| run.first.set(topic, partition, first));
@@ -265,9 +286,18 @@ impl KafkaSource {
         let mut available = Vec::with_capacity(ends.len());
         for (topic, partition, end) in ends.iter() {
             let known = start.get(topic, partition);
-            let first = first.get(topic, partition).or(known).unwrap_or(0);
             // The end that is there, not the one that was fixed for this run.
             let past = run.latest.get(topic, partition).unwrap_or(end);
+            let first = match (first.get(topic, partition), known) {
+                (Some(first), _) => first,
+                (None, Some(known)) if known <= past => known,
+                // A new one, or another one of the same name, whose beginning is not told: the next batch looks again.
+                (None, Some(known)) => {
+                    available.push(Available { topic: topic.to_owned(), partition, begin: known, end: known });
+                    continue;
+                }
+                (None, None) => continue,
+            };
             let (begin, gap) = match known {
                 Some(wanted) => match gap_of(topic, partition, wanted, (first, past), false) {
                     // It goes on with the first record that is left. Of a topic that was made again all are new.
@@ -286,7 +316,7 @@ impl KafkaSource {
             detail.gaps.extend(gap);
             available.push(Available { topic: topic.to_owned(), partition, begin, end: end.max(begin) });
         }
-        for (topic, partition, wanted) in start.iter().filter(|(topic, partition, _)| run.latest.get(topic, *partition).is_none()) {
+        for (topic, partition, wanted) in start.iter().filter(|(topic, partition, _)| ends.get(topic, *partition).is_none()) {
             let cause = if options.subscription.includes(topic, partition) { Cause::Deleted } else { Cause::Unsubscribed };
             detail.gaps.push(Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause });
         }
@@ -330,9 +360,6 @@ impl Run {
             let is_listed = self.partitions.get(topic).is_some_and(|known| known.contains(&partition));
             if is_listed && ends.get(topic, partition).is_none() {
                 ends.set(topic, partition, offset);
-                if self.latest.get(topic, partition).is_none() {
-                    self.latest.set(topic, partition, offset);
-                }
             }
         }
     }
@@ -448,7 +475,9 @@ impl Source for KafkaSource {
         let mut ends = self.look_at_ends().await?;
         if self.is_streaming {
             let run = self.run()?;
-            run.keep_silent(&start, &mut ends);
+            if run.fixed_end.is_none() {
+                run.keep_silent(&start, &mut ends);
+            }
             run.wait_for_transactions(&start, &mut ends).await?;
         } else {
             let end = self.options.end.clone();
@@ -521,8 +550,10 @@ impl Source for KafkaSource {
     }
 
     async fn fix_end(&mut self) -> Result<()> {
-        let ends = self.look_at_ends().await?;
-        self.run()?.fixed_end = Some(ends);
+        self.look_for_partitions().await?;
+        let run = self.run()?;
+        // What is left out here is never read by this run.
+        run.fixed_end = Some(run.cluster.edges(each(&run.partitions), Edge::Latest).await?);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod spark_checkpoint;
 mod starting;
 mod testkit;
 mod transactions;
+mod untold;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

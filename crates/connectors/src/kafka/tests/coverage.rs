@@ -149,6 +149,11 @@ const PROMISES: &[(&str, &str)] = &[
     ("what is gone behind a batch", "loss::what_is_gone_behind_a_batch_is_counted_by_the_next"),
     ("a topic that vanishes", "loss::a_topic_that_vanishes_stops_a_stream_or_only_itself"),
     ("a topic made again", "loss::a_topic_made_again_with_fewer_records_is_noticed"),
+    ("available-now reads all of a broker that comes back", "untold::available_now_reads_all_of_a_broker_that_comes_back"),
+    ("an end that is never told", "untold::an_end_that_is_never_told_fails_available_now"),
+    ("a batch leaves out no partition", "untold::a_batch_leaves_out_no_partition_of_a_broker_that_comes_back"),
+    ("a new query begins where it was told to", "untold::a_new_query_begins_where_it_was_told_to"),
+    ("a position that is moved keeps its partitions", "untold::a_position_that_is_moved_keeps_all_partitions_that_exist"),
     ("an offset that is not there", "starting::an_offset_that_is_not_there_is_data_loss"),
     // The sink.
     ("the contract of sinks, exactly once", "sink::contract_exactly_once"),
