@@ -27,6 +27,12 @@ pub(super) fn is_fencing(code: Code) -> bool {
     advice(code).0 == ErrorKind::Fenced
 }
 
+/// Whether what a client reports may pass: librdkafka goes on trying, or who asks again is answered.
+pub(super) fn may_pass(error: &KafkaError) -> bool {
+    let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+    !is_fatal && error.rdkafka_error_code().is_none_or(|code| advice(code).0 == ErrorKind::Unavailable)
+}
+
 /// What a caller can do about a code. What is not named here is the broker's trouble, and may pass.
 fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
     match code {

@@ -4,17 +4,19 @@
 
 use std::time::Duration;
 
-use millstream_core::{BatchId, Error, QueryId, Result, RunEpoch};
+use millstream_core::{BatchId, Error, ErrorKind, QueryId, Result, RunEpoch};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
-use super::error::failed;
+use super::error::{failed, may_pass};
 use super::producer::blocking;
+use super::retries::Retries;
 
 /// The only partition.
 pub(super) const PARTITION: i32 = 0;
@@ -65,12 +67,25 @@ impl MarkerTopic {
     /// Makes the topic if it is not there; one that is there must be fit for markers.
     pub(super) async fn ensure(&self) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.client.config().create().map_err(bad_config)?;
+        let retries = Retries { n_max: None, interval: PAUSE };
+        let (mut n_failed, begun) = (0_u32, Instant::now());
+        loop {
+            let Err(error) = self.make(&admin).await else { return Ok(()) };
+            n_failed = n_failed.saturating_add(1);
+            let pause = retries.pause(n_failed, begun.elapsed()).filter(|_| error.kind() == ErrorKind::Unavailable);
+            let Some(pause) = pause else { return Err(error) };
+            tracing::warn!(%error, n_failed, "kafka is asked again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn make(&self, admin: &AdminClient<DefaultClientContext>) -> Result<()> {
         let options = AdminOptions::new().operation_timeout(Some(self.timeout)).request_timeout(Some(self.timeout));
         // -1: as many replicas as the brokers make by default.
         let topic = NewTopic::new(&self.name, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
         let made = admin.create_topics([&topic], &options).await.map_err(failed(format!("{} cannot be made", self.what())))?;
         match made.into_iter().next() {
-            Some(Err((_, Code::TopicAlreadyExists))) => self.check(&admin, &options).await,
+            Some(Err((_, Code::TopicAlreadyExists))) => self.check(admin, &options).await,
             Some(Err((_, code))) => {
                 let error = failed(format!("{} cannot be made", self.what()))(KafkaError::AdminOp(code));
                 Err(error.hint("create it beforehand, with one partition and cleanup.policy=compact, and name it in option markerTopic"))
@@ -92,11 +107,18 @@ impl MarkerTopic {
             Ok(found.map(|found| found.partitions().len()).sum::<usize>())
         })
         .await?;
+        if n_partitions == 0 {
+            return Err(Error::unavailable(format!("{} is not known to every broker yet", self.what())));
+        }
         if n_partitions != 1 {
             return Err(unfit(format!("has {n_partitions} partitions instead of one")));
         }
         let configs = admin.describe_configs([&ResourceSpecifier::Topic(&self.name)], options).await.map_err(failed(self.what()))?;
-        let policy = configs.into_iter().flatten().find_map(|config| config.get("cleanup.policy").and_then(|entry| entry.value.clone()));
+        let mut policy = None;
+        for described in configs {
+            let config = described.map_err(|code| failed(self.what())(KafkaError::AdminOp(code)))?;
+            policy = policy.or(config.get("cleanup.policy").and_then(|entry| entry.value.clone()));
+        }
         match policy.as_deref() {
             Some("compact") => Ok(()),
             other => Err(unfit(format!("has cleanup.policy={} instead of compact: markers would expire", other.unwrap_or("(unknown)")))),
@@ -113,22 +135,19 @@ impl MarkerTopic {
         let committed = self.consumer("read_committed")?;
         let all = self.consumer("read_uncommitted")?;
         // An open transaction holds back what is behind it, perhaps our marker.
-        let mut tries_left = (self.timeout + LATER_THAN_TIMEOUT).as_millis() / PAUSE.as_millis();
+        let (at_most, begun) = (self.timeout + LATER_THAN_TIMEOUT, Instant::now());
         let end = loop {
-            let looked = self.end(&committed).and_then(|stable| Ok((stable, self.end(&all)?)));
-            match &looked {
-                Ok((stable, end)) if stable >= end => break *stable,
-                // A topic that was just made is not yet known to every broker.
-                Err(error) if tries_left == 0 || !error.rdkafka_error_code().is_some_and(is_of_new_topic) => {
-                    return Err(failed(format!("{} cannot be read", self.what()))(error.clone()));
+            let left = at_most.saturating_sub(begun.elapsed());
+            let within = left.min(self.timeout).max(PAUSE);
+            match self.end(&committed, within).and_then(|stable| Ok((stable, self.end(&all, within)?))) {
+                Ok((stable, end)) if stable >= end => break stable,
+                Ok((stable, end)) if left.is_zero() => {
+                    return Err(Error::unavailable(format!("a transaction stays open in {}, from offset {stable} of {end} on", self.what()))
+                        .hint("a transaction of a producer that died ends after its timeout; one that the brokers have forgotten is found and ended with Kafka's kafka-transactions.sh"));
                 }
+                Err(error) if left.is_zero() || !may_be_answered_later(&error) => return Err(self.unreadable(&committed, error)),
                 _ => {}
             }
-            if let (0, Ok((stable, end))) = (tries_left, looked) {
-                return Err(Error::unavailable(format!("a transaction stays open in {}, from offset {stable} of {end} on", self.what()))
-                    .hint("a transaction of a producer that died ends after its timeout; one that the brokers have forgotten is found and ended with Kafka's kafka-transactions.sh"));
-            }
-            tries_left -= 1;
             std::thread::sleep(PAUSE);
         };
         if end == 0 {
@@ -138,12 +157,20 @@ impl MarkerTopic {
         from_start.add_partition_offset(&self.name, PARTITION, Offset::Beginning).map_err(failed(self.what()))?;
         committed.assign(&from_start).map_err(failed(self.what()))?;
         let mut last: Option<Marker> = None;
+        let mut silent_since = Instant::now();
         loop {
-            match committed.poll(self.timeout) {
-                None => return Err(Error::unavailable(format!("{} cannot be read to its end", self.what()))),
+            let left = self.timeout.saturating_sub(silent_since.elapsed());
+            match committed.poll(left) {
+                // The wait may also end with an event that is none of ours.
+                None if !left.is_zero() => {}
+                None => return Err(self.with_trouble(&committed, Error::unavailable(format!("{} cannot be read to its end", self.what())))),
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
-                Some(Err(error)) => return Err(failed(format!("{} cannot be read", self.what()))(error)),
+                // The client says so, and goes on by itself.
+                Some(Err(error)) if may_be_answered_later(&error) && !left.is_zero() && committed.context().lasting_trouble().is_none() => {
+                }
+                Some(Err(error)) => return Err(self.unreadable(&committed, error)),
                 Some(Ok(message)) => {
+                    silent_since = Instant::now();
                     let marker: Option<Marker> = message.payload().and_then(|bytes| serde_json::from_slice(bytes).ok());
                     match marker {
                         Some(marker) if marker.query == self.query => {
@@ -161,8 +188,21 @@ impl MarkerTopic {
             .hint("each query needs a topic of its own: name another one in option markerTopic")
     }
 
-    fn end(&self, consumer: &BaseConsumer<ClientNews>) -> Result<i64, KafkaError> {
-        Ok(consumer.fetch_watermarks(&self.name, PARTITION, self.timeout)?.1)
+    fn unreadable(&self, consumer: &BaseConsumer<ClientNews>, error: KafkaError) -> Error {
+        self.with_trouble(consumer, failed(format!("{} cannot be read", self.what()))(error))
+    }
+
+    /// An error with what the client has complained of meanwhile.
+    fn with_trouble(&self, consumer: &BaseConsumer<ClientNews>, error: Error) -> Error {
+        let news = consumer.context();
+        match news.lasting_trouble() {
+            Some(lasting) => lasting.context(error.message().to_owned()),
+            None => news.take_trouble().map_or(error.clone(), |trouble| error.context(trouble)),
+        }
+    }
+
+    fn end(&self, consumer: &BaseConsumer<ClientNews>, within: Duration) -> Result<i64, KafkaError> {
+        Ok(consumer.fetch_watermarks(&self.name, PARTITION, within)?.1)
     }
 
     fn consumer(&self, isolation_level: &str) -> Result<BaseConsumer<ClientNews>> {
@@ -180,15 +220,10 @@ impl MarkerTopic {
     }
 }
 
-fn is_of_new_topic(code: Code) -> bool {
-    matches!(
-        code,
-        Code::UnknownPartition
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::LeaderNotAvailable
-            | Code::NotLeaderForPartition
-    )
+/// A topic that was just made is not yet known to every broker, nor is any topic to one that comes back.
+fn may_be_answered_later(error: &KafkaError) -> bool {
+    let is_unknown = |code| matches!(code, Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition);
+    may_pass(error) || error.rdkafka_error_code().is_some_and(is_unknown)
 }
 
 const PRODUCER_ONLY: [&str; 6] = ["acks", "compression.type", "linger.ms", "batch.size", "queue.buffering.max.kbytes", "partitioner"];

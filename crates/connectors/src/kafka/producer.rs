@@ -17,7 +17,7 @@ use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use self::turn::Sending;
 pub(super) use self::turn::Turn;
 use super::client::{ClientNews, bad_config};
-use super::error::{failed, is_fencing};
+use super::error::{failed, is_fencing, may_pass};
 use super::retries::{GivenUp, Patience};
 use super::sink_options::SinkOptions;
 
@@ -35,6 +35,8 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Calls that wait are cut into pieces: between two it is looked whether there is any use in waiting.
 const SLICE: Duration = Duration::from_millis(500);
 const SLICE_PAUSE: Duration = Duration::from_millis(5);
+/// A question for partitions is asked again after this long.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Records that wait in memory at most, unless `kafka.queue.buffering.max.kbytes` says otherwise.
 const QUEUE_KBYTES: &str = "65536";
 
@@ -242,8 +244,8 @@ impl Producer {
     async fn look_at(self: &Arc<Self>, topic: &str) -> Result<()> {
         let (producer, topic) = (Arc::clone(self), topic.to_owned());
         blocking(move || {
-            let looked = producer.inner.client().fetch_metadata(Some(&topic), producer.transaction_timeout);
-            looked.map(drop).map_err(failed(format!("the partitions of topic '{topic}' cannot be asked for")))
+            let looked = producer.patiently(|_| producer.inner.client().fetch_metadata(Some(&topic), LOOK_WITHIN).map(drop));
+            looked.map_err(failed(format!("the partitions of topic '{topic}' cannot be asked for")))
         })
         .await
     }
@@ -379,11 +381,11 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// Whether a call has only not ended yet.
+/// Whether a call has only not ended yet, or what it met may pass.
 fn may_go_on(error: &KafkaError) -> bool {
     match error {
         KafkaError::Transaction(error) => error.is_retriable(),
-        error => error.rdkafka_error_code() == Some(Code::OperationTimedOut),
+        error => may_pass(error),
     }
 }
 

@@ -21,10 +21,11 @@ use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
+use tokio::time::Instant;
 
 use super::client::{ClientNews, ClientSettings};
 use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer, Lease};
-use super::error::failed;
+use super::error::{failed, may_pass};
 use super::loss::{Cause, Gap, gap_of};
 use super::rows::Rows;
 use super::split::{KafkaSplit, Piece};
@@ -356,11 +357,11 @@ impl SplitRead<'_> {
         }
         if reading.saw_end && reading.is_sought {
             // The client has asked for records from there on, after the seek, and there is none. What is behind?
-            let (_, past) = edges(reading)?;
-            if past >= reading.piece.end {
-                return Ok(true);
+            match edges(reading)? {
+                Some((_, past)) if past >= reading.piece.end => return Ok(true),
+                Some(_) => return self.lost(reading),
+                None => {}
             }
-            return self.lost(reading);
         }
         if reading.saw_end && reading.silent >= SEEK_AFTER {
             let next = reading.lease.next();
@@ -393,7 +394,7 @@ impl SplitRead<'_> {
                 Ok(is_ended)
             }
             // The client goes on by itself.
-            Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => Ok(false),
+            _ if may_pass(&error) => Ok(false),
             _ => {
                 reading.lease.break_off();
                 let at = reading.lease.next();
@@ -404,8 +405,13 @@ impl SplitRead<'_> {
 
     /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
     fn lost(&mut self, reading: &mut Reading) -> Result<bool> {
-        let (first, past) = edges(reading).inspect_err(|_| reading.lease.break_off())?;
+        let edges = edges(reading).inspect_err(|_| reading.lease.break_off())?;
         let next = reading.lease.next();
+        let Some((first, past)) = edges else {
+            // The client finds it lost again.
+            reading.lease.seek(next)?;
+            return Ok(false);
+        };
         let Some(gap) = gap_of(&reading.piece.topic, reading.piece.partition, next, (first, past), past < reading.piece.end) else {
             // All is there again: a follower was behind its leader.
             reading.lease.seek(next)?;
@@ -428,10 +434,18 @@ impl SplitRead<'_> {
     }
 }
 
-/// The first offset of a partition and the one behind its last.
-fn edges(reading: &Reading) -> Result<(i64, i64)> {
-    let consumer = reading.lease.consumer();
-    consumer
-        .fetch_watermarks(&reading.piece.topic, reading.piece.partition, ASK_WITHIN)
-        .map_err(failed(format!("the offsets of {} cannot be asked for", reading.place())))
+/// The first offset of a partition and the one behind its last; `None`: that cannot be asked at the moment, and the piece has been silent
+/// for longer.
+fn edges(reading: &mut Reading) -> Result<Option<(i64, i64)>> {
+    let begun = Instant::now();
+    let asked = reading.lease.consumer().fetch_watermarks(&reading.piece.topic, reading.piece.partition, ASK_WITHIN);
+    match asked {
+        Ok(edges) => Ok(Some(edges)),
+        Err(error) if may_pass(&error) => {
+            tracing::warn!(%error, of = reading.place(), "kafka is asked again for the offsets of a partition");
+            reading.silent += begun.elapsed();
+            Ok(None)
+        }
+        Err(error) => Err(failed(format!("the offsets of {} cannot be asked for", reading.place()))(error)),
+    }
 }

@@ -1,11 +1,17 @@
 //! What the two kinds of `delivery` leave in topics: marks of transactions, markers of batches.
 
-use millstream_core::{Admission, BatchId};
-use millstream_testkit::kafka::TestKafka;
+use std::time::Duration;
+
+use millstream_core::{Admission, BatchId, ErrorKind, Options, QueryId, RunEpoch};
+use millstream_testkit::kafka::{TestKafka, TestRecord};
 use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use uuid::Uuid;
 
 use super::sink::{Writing, recorded, texts, values, values_schema};
 use super::{Reading, kafka};
+use crate::kafka::client::ClientSettings;
+use crate::kafka::marker::{Marker, MarkerTopic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_leaves_one_marker_in_the_topic_that_is_named_or_the_querys_own() {
@@ -77,4 +83,35 @@ async fn at_least_once_waits_for_its_last_records_as_long_as_the_option_says() {
     assert!(format!("{error:?}").contains("option transactionTimeout is how long they are waited for"), "{error:?}");
     cluster.broker_up(1).unwrap();
     sink.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn markers_are_read_though_the_broker_breaks_off() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("markers", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let query = QueryId(Uuid::from_u128(1));
+    let marker = Marker { query, task: 0, batch: BatchId(7), epoch: RunEpoch(1) };
+    kafka.produce("markers", &[TestRecord::new(marker.value().unwrap()).key(marker.key()).partition(0)]).await.unwrap();
+    let options: Options = [("kafka.bootstrap.servers".to_owned(), cluster.bootstrap_servers())].into_iter().collect();
+    let client = ClientSettings::parse(&options, "producer", &[]).unwrap();
+    let markers = |timeout| MarkerTopic::new("markers".to_owned(), query, &client, timeout);
+    let transport = RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT;
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
+    for (asked, errors) in [
+        (RDKafkaApiKey::Fetch, [transport; 3]),
+        (RDKafkaApiKey::ListOffsets, [transport; 3]),
+        (RDKafkaApiKey::ListOffsets, [unknown; 3]),
+        (RDKafkaApiKey::ListOffsets, [broken; 3]),
+    ] {
+        cluster.request_errors(asked, &errors);
+        assert_eq!(markers(Duration::from_secs(60)).read().await.unwrap(), Some(marker), "{asked:?}: {errors:?}");
+        cluster.clear_request_errors(asked);
+    }
+    // One that never answers is not waited for without end.
+    cluster.request_errors(RDKafkaApiKey::Fetch, &[transport; 1000]);
+    let error = markers(Duration::from_secs(1)).read().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.message().contains("topic 'markers' of markers cannot be read"), "{error:?}");
 }

@@ -116,10 +116,14 @@ async fn a_network_that_is_cut_for_a_while_costs_time_and_no_record() {
     // While the source asks, and while it reads what it has planned.
     assert!(t.without_network(reading.plan()).await.unwrap().is_some());
     assert_eq!(t.without_network(read_until(&mut reading, 2)).await, ["0a", "0b"]);
-    writing.batch(&sink, 1, values(["1"])).await.unwrap();
+    let one = writing.batch(&sink, 1, values(["1"])).await.unwrap();
     let range = reading.plan().await.unwrap().unwrap();
     assert_eq!(super::texts(&t.without_network(reading.read(&range)).await.unwrap()).len(), 1);
     sink.stop().await.unwrap();
+    // While the next run looks what is committed.
+    let next = writing.started().await.unwrap();
+    assert_eq!(t.without_network(next.recover(None, recorded(1, &one))).await.unwrap(), Outcome::Committed);
+    next.stop().await.unwrap();
     a_task_that_waits_for_too_long(&t).await;
     longer_than_a_transaction(&t).await;
     a_queue_that_stays_full(&t).await;

@@ -281,6 +281,19 @@ async fn a_change_of_leader_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_offset_that_was_said_to_be_gone_is_asked_for_until_the_broker_tells() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("there", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    kafka.produce_values("there", 0, ["0", "1"]).await.unwrap();
+    let mut reading = Reading::stream(&kafka, &[("subscribe", "there"), ("startingOffsets", "earliest")]);
+    let range = reading.plan().await.unwrap().unwrap();
+    cluster.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+    cluster.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 2]);
+    assert_eq!(texts(&reading.read(&range).await.unwrap()), ["there-0@0=0", "there-0@1=1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_ends_though_no_broker_is_left_to_publish_to() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("left", 1, 1).unwrap();
