@@ -81,3 +81,31 @@ fn an_idle_query_stops_at_once_with_everything_committed() {
     assert!(said.contains("result: ended, 3 batches, 30 rows in, 30 rows out"), "{said}");
     assert_eq!(local_table(dir), ids(30));
 }
+
+/// `millstream run job.sql 2>&1 | head -3`: what nobody reads any more ends the query, and the process.
+#[test]
+fn a_reader_that_leaves_ends_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let sql = "CREATE TABLE input USING rate OPTIONS (rowsPerSecond '100');\n\
+               CREATE STREAMING TABLE shown USING console OPTIONS (checkpointLocation 'checkpoint') AS SELECT * FROM STREAM input;\n";
+    std::fs::write(dir.path().join("job.sql"), sql).unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.current_dir(dir.path()).args(["run", "job.sql"]).stdin(std::process::Stdio::null());
+    let mut child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    // The pipe's other ends are the process's alone.
+    drop(command);
+    std::io::Read::read_exact(&mut reader, &mut [0; 10]).unwrap();
+    drop(reader);
+    let mut status = None;
+    let began = Instant::now();
+    while status.is_none() && began.elapsed() < Duration::from_secs(60) {
+        status = child.try_wait().unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(status.is_some_and(|status| status.code().is_some_and(|code| code != 0)), "{status:?}");
+}

@@ -14,6 +14,7 @@ use millstream_core::{Admission, BatchId, CrashPoint, Error, Position, Result, R
 use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind, Recovered, RecoveredSource};
 use millstream_state::store::OperatorState;
+use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::definition::{CheckpointLife, QueryDefinition, Settings};
@@ -24,7 +25,7 @@ use super::micro_batch::{MicroBatchLoop, QueryRun, Reached, StaticLeaf, StreamLe
 use super::pace::Pace;
 use super::plan_facts::PlanFacts;
 use super::progress::iso_timestamp;
-use super::query::{QueryShared, StreamingQuery};
+use super::query::{QueryEnd, QueryShared, StreamingQuery};
 use super::run_state::{RunState, operators_of};
 use super::start_sinks::{deciding_sink, start_sinks};
 use super::state_change::{Before, StateComparison, StateFate, compare};
@@ -118,8 +119,19 @@ async fn start(engine: Arc<Engine>, mut definition: QueryDefinition, listeners: 
     let run = QueryRun { engine, shared: Arc::clone(&shared), definition, epoch, checkpoint, plan, facts, state, streams, statics, sinks };
     // At the level of errors, so that every line of a log tells whose it is.
     let span = tracing::error_span!("query", id = %shared.id, run = %shared.run_id, name = shared.name);
-    tokio::spawn(MicroBatchLoop::new(run, reached, tracker).run(Unfinished { roll_forward, replay }).instrument(span));
+    let running = tokio::spawn(MicroBatchLoop::new(run, reached, tracker).run(Unfinished { roll_forward, replay }).instrument(span));
+    tokio::spawn(end_after_panic(running, Arc::clone(&shared)));
     Ok(StreamingQuery { shared })
+}
+
+/// A query whose task panics has failed: who waits for its end must hear of it.
+async fn end_after_panic(running: JoinHandle<()>, shared: Arc<QueryShared>) {
+    let Err(ended) = running.await else { return };
+    if let Ok(panic) = ended.try_into_panic() {
+        let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        shared.finish(QueryEnd::Failed(Error::internal(format!("the query panicked: {said}"))));
+    }
 }
 
 /// The main sink, the table of late rows and the dead-letter tables of the sources, by name.

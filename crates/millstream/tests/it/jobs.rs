@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use millstream::job::RunOptions;
-use millstream::{EngineConfig, Job, Session, Trigger};
+use millstream::{BatchId, DataFrame, EngineConfig, Job, Session, Trigger};
 
 fn write(dir: &Path, name: &str, text: &str) {
     std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
@@ -383,4 +383,18 @@ async fn a_view_keeps_the_time_zone_under_which_it_was_made() {
     let batches = session.sql("SELECT h, CAST(ts AS STRING) AS s, hour(ts) AS inside FROM v").await.unwrap().collect().await.unwrap();
     let rows = millstream_testkit::gold::rows_of(&batches).unwrap();
     assert_eq!(rows, [[serde_json::json!("13"), serde_json::json!("2023-12-31 23:00:00"), serde_json::json!("23")]]);
+}
+
+/// Nobody waits for ever for a query whose task is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_function_that_panics_fails_the_query() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.json"), "{\"id\":1}\n").unwrap();
+    let session = Session::new().unwrap();
+    let frame = session.read_stream().schema("id BIGINT").json(dir.path()).await.unwrap();
+    let broken = |_: DataFrame, _: BatchId| async { panic!("boom") };
+    let query = frame.write_stream().foreach_batch(broken).trigger(Trigger::AvailableNow).start().await.unwrap();
+    let error = query.await_termination(None).await.unwrap_err();
+    assert!(error.to_string().contains("the query panicked: boom"), "{error}");
+    assert!(!query.is_active());
 }
