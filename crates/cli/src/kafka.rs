@@ -44,6 +44,10 @@ fn options_of(broker: &BrokerArgs) -> Result<Options> {
         let Some((name, value)) = option.split_once('=') else {
             return Err(Error::invalid(format!("'{option}' is no option: expected kafka.NAME=VALUE")));
         };
+        let lower = name.to_ascii_lowercase();
+        if !lower.starts_with("kafka.") && lower != "bootstrapservers" {
+            return Err(Error::invalid(format!("'{name}' is no option of the client: expected kafka.NAME=VALUE")));
+        }
         options.set(name, value);
     }
     if let Some(servers) = &broker.bootstrap_servers {

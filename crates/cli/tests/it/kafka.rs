@@ -170,6 +170,10 @@ fn a_reset_is_refused_with_what_is_wrong() {
         (&["checkpoint", "--to", &there][..], "has the offsets 0 to 13, and 99 is none of them"),
         (&["checkpoint", "--to", &nowhere], "there is no partition"),
         (&["checkpoint", "--to", "yesterday"], "'yesterday' is no place in a topic"),
+        (
+            &["checkpoint", "--to", "earliest", "--option", "client.id=x"],
+            "'client.id' is no option of the client: expected kafka.NAME=VALUE",
+        ),
         (&["checkpoint", "--to", "earliest", "--source", "other"], "the query has no source 'other' of kafka: there is events"),
         (&["out", "--to", "earliest"], "is no checkpoint"),
     ] {

@@ -26,6 +26,7 @@ mod error;
 mod high_watermarks;
 mod loss;
 mod marker;
+mod named_offsets;
 mod offsets;
 mod options;
 mod positions;

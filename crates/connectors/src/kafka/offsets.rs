@@ -2,9 +2,12 @@
 //! `{"topic":{"0":23,"1":7}}`.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use millstream_core::{Error, Position, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::wire;
 
@@ -22,13 +25,28 @@ impl Offsets {
         Ok(Position(wire::to_value(self)?))
     }
 
-    /// What an option says; `option` is for the message.
-    pub(super) fn of_json(option: &str, text: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|_| {
+    /// What an option says; `option` and `words`, those that it takes as well, are for the message.
+    pub(super) fn of_json(option: &str, words: &str, text: &str) -> Result<Self> {
+        let topics: Entries<String, Entries<i32, i64>> = serde_json::from_str(text).map_err(|_| {
             Error::invalid(format!(
-                "option '{option}' is '{text}': expected numbers of partitions by topic, such as {{\"topicA\":{{\"0\":23,\"1\":-1}}}}"
+                "option '{option}' is '{text}': expected {words}numbers of partitions by topic, such as {{\"topicA\":{{\"0\":23,\"1\":-1}}}}"
             ))
-        })
+        })?;
+        let twice = |what: String| Error::invalid(format!("option '{option}' names {what} twice"));
+        let mut offsets = Self::default();
+        for (topic, partitions) in topics.0 {
+            let mut by_partition = BTreeMap::new();
+            for (partition, offset) in partitions.0 {
+                if by_partition.insert(partition, offset).is_some() {
+                    return Err(twice(format!("partition {topic}-{partition}")));
+                }
+            }
+            if offsets.0.contains_key(&topic) {
+                return Err(twice(format!("topic '{topic}'")));
+            }
+            offsets.0.insert(topic, by_partition);
+        }
+        Ok(offsets)
     }
 
     pub(super) fn get(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -68,6 +86,33 @@ impl Offsets {
     pub(super) fn partitions_shown(&self) -> String {
         let shown: Vec<String> = self.iter().map(|(topic, partition, _)| format!("{topic}-{partition}")).collect();
         shown.join(", ")
+    }
+}
+
+/// A JSON object as it is written: a map would keep the last of what is named twice, and say nothing.
+pub(super) struct Entries<K, V>(pub(super) Vec<(K, V)>);
+
+impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Entries<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+struct EntriesVisitor<K, V>(PhantomData<(K, V)>);
+
+impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<K, V> {
+    type Value = Entries<K, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
     }
 }
 

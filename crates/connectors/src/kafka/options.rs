@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::CLIENT_OPTIONS;
 use super::client::ClientSettings;
-use super::offsets::Offsets;
+use super::offsets::{Entries, Offsets};
 use super::retries::Retries;
 
 /// What the source knows beside [`CLIENT_OPTIONS`].
@@ -150,6 +150,13 @@ impl KafkaSourceOptions {
         options.check("kafka source", &source_options())?;
         let subscription = subscription(options)?;
         let client = ClientSettings::parse(options, "consumer", &REFUSED)?;
+        for (option, value) in [("kafka.group.id", client.get("group.id")), ("groupIdPrefix", options.get("groupIdPrefix"))] {
+            if value.is_some_and(|value| value.trim().is_empty()) {
+                return Err(
+                    Error::invalid(format!("option '{option}' is empty")).hint("leave it out: each query then has a group of its own")
+                );
+            }
+        }
         if client.get("group.id").is_some() {
             tracing::warn!(
                 "option 'kafka.group.id' is set: several queries of one group overwrite what the others publish; \
@@ -221,10 +228,13 @@ fn subscription(options: &Options) -> Result<Subscription> {
     };
     match *name {
         "assign" => {
-            let parsed: Option<std::collections::BTreeMap<String, Vec<i32>>> = serde_json::from_str(value).ok();
-            let partitions = parsed.unwrap_or_default();
-            let offsets: Offsets =
-                partitions.iter().flat_map(|(topic, numbers)| numbers.iter().map(move |number| (topic.as_str(), *number, 0))).collect();
+            let parsed: Option<Entries<String, Vec<i32>>> = serde_json::from_str(value).ok();
+            let topics = parsed.map(|parsed| parsed.0).unwrap_or_default();
+            let all = || topics.iter().flat_map(|(topic, numbers)| numbers.iter().map(move |number| (topic.as_str(), *number, 0)));
+            let offsets: Offsets = all().collect();
+            if offsets.len() < all().count() {
+                return Err(Error::invalid(format!("option 'assign' is '{value}': a partition is named twice")));
+            }
             if offsets.is_empty() || offsets.iter().any(|(_, partition, _)| partition < 0) {
                 return Err(Error::invalid(format!("no topicpartitions to assign as specified value for option 'assign' is '{value}'"))
                     .hint("expected partitions by topic, such as {\"topicA\":[0,1],\"topicB\":[2,4]}"));
@@ -264,18 +274,19 @@ fn place(options: &Options, edge: &str, default: Place) -> Result<Place> {
             .ok_or_else(|| Error::invalid(format!("option '{time}' is '{text}': expected a number of ms since 1970")));
     }
     if let Some(text) = options.get(&times) {
-        let parsed = Offsets::of_json(&times, text)?;
+        let parsed = Offsets::of_json(&times, "", text)?;
         if let Some((topic, partition, ms)) = parsed.iter().find(|(_, _, ms)| *ms < 0) {
             return Err(Error::invalid(format!("option '{times}' is {ms} for {topic}-{partition}: expected a number of ms since 1970")));
         }
         return Ok(Place::Times(parsed));
     }
     let Some(text) = options.get(&offsets).map(str::trim) else { return Ok(default) };
+    let words = if edge == "starting" { "earliest, latest or " } else { "latest or " };
     match text.to_ascii_lowercase().as_str() {
         "earliest" => Ok(Place::Earliest),
         "latest" => Ok(Place::Latest),
         _ => {
-            let parsed = Offsets::of_json(&offsets, text)?;
+            let parsed = Offsets::of_json(&offsets, words, text)?;
             if let Some((topic, partition, offset)) = parsed.iter().find(|(_, _, offset)| *offset < EARLIEST) {
                 return Err(Error::invalid(format!(
                     "option '{offsets}' is {offset} for {topic}-{partition}: expected an offset, -1 or -2"

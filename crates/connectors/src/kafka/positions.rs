@@ -93,7 +93,7 @@ impl Target {
         match to.trim() {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            to if to.starts_with('{') => Ok(Self::Offsets(Offsets::of_json("to", to)?)),
+            to if to.starts_with('{') => Ok(Self::Offsets(Offsets::of_json("to", "", to)?)),
             to => to.parse().ok().filter(|ms| *ms >= 0).map(Self::Time).ok_or_else(|| {
                 Error::invalid(format!("'{to}' is no place in a topic"))
                     .hint("expected earliest, latest, a time in ms since 1970, or offsets such as {\"topicA\":{\"0\":23,\"1\":-1}}")

@@ -24,6 +24,7 @@ use super::cluster::{Cluster, Edge, Partitions};
 use super::consumers::{ConsumerSettings, Consumers};
 use super::high_watermarks::HighWatermarks;
 use super::loss::{Cause, Gap, gap_of};
+use super::named_offsets;
 use super::offsets::Offsets;
 use super::options::{EARLIEST, KafkaSourceOptions, LATEST, Place, Subscription};
 use super::reader::{ConsumerPools, option};
@@ -179,7 +180,12 @@ impl KafkaSource {
         }
         let start = self.options.start.clone();
         let at_latest = self.options.starts_at_latest_without_match;
-        self.resolve(&start, "starting", at_latest).await
+        let resolved = self.resolve(&start, "starting", at_latest).await?;
+        let (run, fails) = (self.run.as_mut().ok_or_else(before_start)?, self.options.fails_on_data_loss);
+        match start {
+            Place::Offsets(_) => named_offsets::starting(resolved, &run.cluster, &mut run.high_watermarks, fails).await,
+            _ => Ok(resolved),
+        }
     }
 
     /// Topics and partitions that were named and do not exist.
@@ -470,7 +476,7 @@ impl Source for KafkaSource {
     }
 
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
-        let start = Offsets::of_position(from)?;
+        let (start, fails) = (Offsets::of_position(from)?, self.options.fails_on_data_loss);
         self.run()?.gaps.clear();
         let mut ends = self.look_at_ends().await?;
         if self.is_streaming {
@@ -482,6 +488,9 @@ impl Source for KafkaSource {
         } else {
             let end = self.options.end.clone();
             ends = self.resolve(&end, "ending", true).await?;
+            if let Place::Offsets(_) = end {
+                ends = named_offsets::ending(ends, &start, &self.run()?.cluster, fails).await?;
+            }
         }
         if ends == start {
             if let Some((consumers, _)) = &self.consumers {

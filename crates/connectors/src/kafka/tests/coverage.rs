@@ -154,6 +154,10 @@ const PROMISES: &[(&str, &str)] = &[
     ("a batch leaves out no partition", "untold::a_batch_leaves_out_no_partition_of_a_broker_that_comes_back"),
     ("a new query begins where it was told to", "untold::a_new_query_begins_where_it_was_told_to"),
     ("a position that is moved keeps its partitions", "untold::a_position_that_is_moved_keeps_all_partitions_that_exist"),
+    ("a topic made again is read from where it begins", "loss::where_the_old_topic_began_says_nothing_of_the_new_one"),
+    ("a new partition that has lost all its records", "loss::a_new_partition_that_has_lost_all_its_records_is_a_gap_once"),
+    ("a topic taken out of the query", "loss::what_is_not_subscribed_to_any_more_is_told_apart_from_what_is_gone"),
+    ("a position within an open transaction", "transactions::a_position_within_an_open_transaction_is_waited_at"),
     ("an offset that is not there", "starting::an_offset_that_is_not_there_is_data_loss"),
     // The sink.
     ("the contract of sinks, exactly once", "sink::contract_exactly_once"),

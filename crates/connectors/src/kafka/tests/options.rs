@@ -41,8 +41,18 @@ fn a_stream_takes_what_spark_takes() {
         (vec![("endingOffsetsByTimestamp", "{}")], "ending timestamp not valid in streaming queries"),
         (
             vec![("startingOffsets", "early")],
-            "option 'startingOffsets' is 'early': expected numbers of partitions by topic, such as {\"topicA\":{\"0\":23,\"1\":-1}}",
+            "option 'startingOffsets' is 'early': expected earliest, latest or numbers of partitions by topic, such as {\"topicA\":{\"0\":23,\"1\":-1}}",
         ),
+        (vec![("startingOffsets", "{\"t\":{\"0\":1,\"0\":2}}")], "option 'startingOffsets' names partition t-0 twice"),
+        (vec![("startingOffsets", "{\"t\":{\"0\":1},\"t\":{\"1\":2}}")], "option 'startingOffsets' names topic 't' twice"),
+        (
+            vec![("startingOffsetsByTimestamp", "{\"t\":{\"0\":1,\"0\":2}}")],
+            "option 'startingOffsetsByTimestamp' names partition t-0 twice",
+        ),
+        (vec![("assign", "{\"t\":[0,0]}")], "option 'assign' is '{\"t\":[0,0]}': a partition is named twice"),
+        (vec![("assign", "{\"t\":[0],\"t\":[1]}")], "taken"),
+        (vec![("kafka.group.id", "")], "option 'kafka.group.id' is empty"),
+        (vec![("groupIdPrefix", " ")], "option 'groupIdPrefix' is empty"),
         (vec![("startingOffsets", "{\"t\":{\"0\":-3}}")], "option 'startingOffsets' is -3 for t-0: expected an offset, -1 or -2"),
         (vec![("startingTimestamp", "soon")], "option 'startingTimestamp' is 'soon': expected a number of ms since 1970"),
         (
@@ -84,6 +94,10 @@ fn a_batch_takes_what_spark_takes() {
         (
             vec![("startingOffsets", "{\"t\":{\"0\":5}}"), ("endingOffsets", "{\"t\":{\"1\":6}}")],
             "partitions specified for starting offsets don't match partitions specified for ending offsets: t-0 and t-1",
+        ),
+        (
+            vec![("endingOffsets", "last")],
+            "option 'endingOffsets' is 'last': expected latest or numbers of partitions by topic, such as {\"topicA\":{\"0\":23,\"1\":-1}}",
         ),
         (vec![("maxOffsetsPerTrigger", "5")], "taken"),
     ] {
