@@ -20,7 +20,10 @@ pub async fn run(command: KafkaCommand) -> Result<()> {
                 vec![source, topic, partition.to_string(), position.to_string(), number(committed), number(latest), number(lag)]
             };
             let head = ["SOURCE", "TOPIC", "PARTITION", "POSITION", "COMMITTED", "LATEST", "LAG"];
-            answer(&head, &partitions, cells, json)
+            answer(&head, &partitions, cells, json)?;
+            // JSON has them with their partitions.
+            partitions.iter().filter(|_| !json).filter_map(|row| row.note.as_deref()).for_each(print::line);
+            Ok(())
         }
         KafkaCommand::Reset { checkpoint, to, source, broker, dry_run, json } => {
             let mode = if dry_run { ResetMode::DryRun } else { ResetMode::Write };

@@ -129,6 +129,7 @@ pub trait Source: Send + fmt::Debug {
     fn description(&self) -> String;
 
     /// What a restart compares: the same source has the same identity, whatever its limits (kind, place; no secrets).
+    /// Under the key `reads` it may say what else the checkpoint is to know of it; that is not compared.
     fn identity(&self) -> serde_json::Value;
 
     /// The columns it gives, before any projection.

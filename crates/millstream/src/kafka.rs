@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millstream_connectors::kafka::{ByPartition, latest, moved, offsets_of};
+use millstream_connectors::kafka::{Look, look, moved, offsets_of};
 use millstream_core::{BatchId, Clock, Error, Position, Result, RunId};
 use millstream_state::Location;
 use millstream_state::checkpoint::{self, Checkpoint, Record, RecordKind};
@@ -32,8 +32,10 @@ pub struct PartitionOffsets {
     pub committed: Option<i64>,
     /// Where the partition ends now, as far as the brokers were asked and answered.
     pub latest: Option<i64>,
-    /// How many offsets there are between.
+    /// How many offsets there are between; none, too, if the position is not one of the partition's.
     pub lag: Option<i64>,
+    /// Why the query will not go on there as if nothing had happened.
+    pub note: Option<String>,
 }
 
 /// What [`offsets`] found.
@@ -77,20 +79,20 @@ pub async fn offsets(session: &Session, dir: &str, options: &Options) -> Result<
     let stands = stands_of(&checkpoint::show(&Location::parse(dir, &Options::new())?).await?.records, dir)?;
     let asks = options.get("bootstrapServers").or_else(|| options.get("kafka.bootstrap.servers")).is_some();
     let (mut partitions, mut unreachable) = (Vec::new(), None);
-    for (source, Stands { position, committed }) in &stands {
-        let ends = match (asks, &unreachable) {
-            (true, None) => latest(position, options, clock_of(session)).await.unwrap_or_else(|error| {
+    for (source, Stands { position, committed, reads }) in &stands {
+        let looked = match (asks, &unreachable) {
+            (true, None) => look(position, reads, options, clock_of(session)).await.unwrap_or_else(|error| {
                 unreachable = Some(error);
-                ByPartition::new()
+                BTreeMap::new()
             }),
-            _ => ByPartition::new(),
+            _ => BTreeMap::new(),
         };
         let committed = committed.as_ref().map(offsets_of).transpose()?.unwrap_or_default();
         for (place, position) in offsets_of(position)? {
-            let (committed, latest) = (committed.get(&place).copied(), ends.get(&place).copied());
-            let lag = latest.map(|latest| latest.saturating_sub(position).max(0));
+            let (committed, look) = (committed.get(&place).copied(), looked.get(&place).cloned());
+            let Look { latest, lag, note, .. } = look.unwrap_or_default();
             let (topic, partition) = place;
-            partitions.push(PartitionOffsets { source: source.clone(), topic, partition, position, committed, latest, lag });
+            partitions.push(PartitionOffsets { source: source.clone(), topic, partition, position, committed, latest, lag, note });
         }
     }
     Ok(QueryOffsets { partitions, unreachable })
@@ -166,10 +168,10 @@ async fn plan(session: &Session, records: &[Record], dir: &str, source: Option<&
             return Err(Error::invalid(format!("the query reads several sources of kafka: {names}")).hint("say which one with --source"));
         }
     };
-    let Some(Stands { position: before, .. }) = stands.remove(&name) else {
+    let Some(Stands { position: before, reads, .. }) = stands.remove(&name) else {
         return Err(Error::invalid(format!("the query has no source '{name}' of kafka: there is {names}")));
     };
-    let position = moved(&before, to, options, clock_of(session)).await?;
+    let position = moved(&before, &reads, to, options, clock_of(session)).await?;
     let (from, to) = (offsets_of(&before)?, offsets_of(&position)?);
     let places: BTreeSet<&(String, i32)> = from.keys().chain(to.keys()).collect();
     let partitions = places.into_iter().map(|place| {
@@ -184,6 +186,8 @@ struct Stands {
     position: Position,
     /// Where the last batch ended that is known to be committed.
     committed: Option<Position>,
+    /// What the source reads, as its checkpoint has it.
+    reads: serde_json::Value,
 }
 
 /// Where the streams over kafka stand, by name.
@@ -191,7 +195,11 @@ fn stands_of(records: &[Record], dir: &str) -> Result<BTreeMap<String, Stands>> 
     let committed = records.iter().filter_map(|record| record.committed).max();
     let mut all: BTreeMap<String, Stands> = BTreeMap::new();
     let mut set = |name: &str, position: &Position, batch: Option<BatchId>| {
-        let stands = all.entry(name.to_owned()).or_insert_with(|| Stands { position: position.clone(), committed: None });
+        let stands = all.entry(name.to_owned()).or_insert_with(|| Stands {
+            position: position.clone(),
+            committed: None,
+            reads: serde_json::Value::Null,
+        });
         stands.position = position.clone();
         if batch.is_some() && batch <= committed {
             stands.committed = Some(position.clone());
@@ -208,8 +216,11 @@ fn stands_of(records: &[Record], dir: &str) -> Result<BTreeMap<String, Stands>> 
         }
     }
     let job = records.iter().rev().find(|record| record.kind == RecordKind::Start).and_then(|start| start.job.as_ref());
-    let format = |name: &str| job?.get("sources")?.get(name)?.get("format")?.as_str();
-    all.retain(|name, _| format(name) == Some("kafka"));
+    let identity = |name: &str| job?.get("sources")?.get(name);
+    all.retain(|name, _| identity(name).and_then(|identity| identity.get("format")?.as_str()) == Some("kafka"));
+    for (name, stands) in &mut all {
+        stands.reads = identity(name).and_then(|identity| identity.get("reads")).cloned().unwrap_or_default();
+    }
     if all.is_empty() {
         return Err(Error::invalid(format!("the query of checkpoint '{dir}' stands in no topic: it reads none, or has not begun")));
     }

@@ -162,6 +162,68 @@ fn a_stopped_query_is_moved_by_offsets_time_and_ends() {
 }
 
 #[test]
+fn partitions_that_a_query_does_not_read_are_refused_and_dropped() {
+    let Some(t) = Stopped::new() else { return };
+    let other = block_on(t.kafka.create_topic("other", 1)).unwrap();
+    let to = format!("{{\"{other}\":{{\"0\":0}}}}");
+    let (code, _, all) = t.kafka(&["reset", "checkpoint", "--to", &to]);
+    let expected = format!("the query does not read {other}-0: it reads Subscribe[{}]", t.topic);
+    assert!(code == Some(2) && all.contains(&expected), "{all}");
+
+    // Once it has read the other one, too.
+    let write_job = |topics: &str| write_job(t.dir.path(), &t.kafka, topics, ", startingOffsets 'earliest'");
+    write_job(&format!("{},{other}", t.topic));
+    t.reset(&format!("{{\"{}\":{{\"0\":13}}}}", t.topic));
+    produce(&t.kafka, &other, 90..92, 1_000);
+    t.run_job();
+    t.reset(&to);
+    write_job(&t.topic);
+    let (status, _, said) = Process::run(t.dir.path(), "job.sql", &["--trigger", "available-now"], &[]).end();
+    assert!(!status.success() && said.contains("does not subscribe to it any more"), "{said}");
+    let servers = format!("bootstrapServers={}", t.kafka.bootstrap_servers());
+    let (code, _, all) = t.kafka(&["offsets", "checkpoint", "--option", &servers]);
+    let expected = format!("the query stands at offset 0 of {other}-0, and does not subscribe to it any more");
+    assert!(code == Some(0) && all.contains(&expected), "{all}");
+    t.reset("earliest");
+    assert_eq!(t.stands(), (0, Some(13), Some(13)), "it is the only one");
+}
+
+#[test]
+fn what_is_wrong_with_a_position_is_shown() {
+    let Some(t) = Stopped::new() else { return };
+    block_on(t.kafka.delete_topic(&t.topic)).unwrap();
+    block_on(t.kafka.create_topic_named(&t.topic, 1, &[])).unwrap();
+    produce(&t.kafka, &t.topic, 0..4, 1_000);
+    let servers = format!("bootstrapServers={}", t.kafka.bootstrap_servers());
+    let (code, out, all) = t.kafka(&["offsets", "checkpoint", "--option", &servers]);
+    assert_eq!(code, Some(0), "{all}");
+    assert!(
+        all.contains(&format!("{}-0 was to be read from offset 10 on, and has the offsets 0 to 4: the topic was deleted", t.topic)),
+        "{all}"
+    );
+    assert!(out.lines().nth(1).unwrap().ends_with(" 4       -"), "{out}");
+}
+
+#[test]
+fn the_isolation_of_a_query_decides_where_its_latest_is() {
+    let Some(t) = Stopped::new() else { return };
+    write_job(t.dir.path(), &t.kafka, &t.topic, ", kafka.isolation.level 'read_uncommitted'");
+    t.run_job();
+    let transactions = t.kafka.transactions(&t.kafka.unique("tx")).unwrap();
+    transactions.begin().unwrap();
+    let open: Vec<TestRecord> = (13..17).map(|id| TestRecord::new(id.to_string()).partition(0)).collect();
+    block_on(transactions.send(&t.topic, &open)).unwrap();
+    assert_eq!(t.stands(), (13, Some(13), Some(4)));
+    t.reset("latest");
+    assert_eq!(t.stands(), (17, Some(13), Some(0)));
+    // To who reads committed records only the same position is one that waits.
+    let servers = format!("bootstrapServers={}", t.kafka.bootstrap_servers());
+    let (_, _, all) = t.kafka(&["offsets", "checkpoint", "--option", &servers, "--option", "kafka.isolation.level=read_committed"]);
+    assert!(all.contains(&format!("{}-0 has an open transaction before offset 17", t.topic)), "{all}");
+    transactions.commit().unwrap();
+}
+
+#[test]
 fn a_reset_is_refused_with_what_is_wrong() {
     let Some(t) = Stopped::new() else { return };
     let (there, nowhere) = (format!("{{\"{}\":{{\"0\":99}}}}", t.topic), format!("{{\"{}\":{{\"7\":0}}}}", t.topic));

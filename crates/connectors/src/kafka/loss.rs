@@ -38,8 +38,15 @@ pub(super) enum Cause {
 impl Gap {
     /// The error of a query that fails on data loss.
     pub(super) fn error(&self) -> Error {
+        Error::data(self.what())
+            .code("KAFKA_DATA_LOSS")
+            .hint("option failOnDataLoss 'false' goes on with what is there and records the gap in progress")
+    }
+
+    /// What happened, in words.
+    pub(super) fn what(&self) -> String {
         let Self { topic, partition, wanted, .. } = self;
-        let what = match (self.cause, self.available) {
+        match (self.cause, self.available) {
             (Cause::BeganLate, _) => {
                 format!("the new partition {topic}-{partition} begins at offset {} instead of 0: earlier records are gone", self.n_missing)
             }
@@ -56,10 +63,7 @@ impl Gap {
                  {} records may have been lost to retention",
                 self.n_missing
             ),
-        };
-        Error::data(what)
-            .code("KAFKA_DATA_LOSS")
-            .hint("option failOnDataLoss 'false' goes on with what is there and records the gap in progress")
+        }
     }
 }
 

@@ -51,13 +51,13 @@ use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Connector, Error, OptionSpec, Options, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
-pub use positions::{ByPartition, latest, moved, offsets_of};
+pub use positions::{ByPartition, Look, look, moved, offsets_of};
 
 /// Options that source and sink have in common.
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
     OptionSpec::new(
         "kafka.*",
-        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
+        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. A source reads with kafka.isolation.level read_committed unless told otherwise; a sink writes with kafka.acks all, and takes no other. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
     ),
     OptionSpec::new("bootstrapServers", "the same as kafka.bootstrap.servers"),
 ];

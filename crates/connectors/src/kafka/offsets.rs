@@ -69,6 +69,11 @@ impl Offsets {
         self.0.keys().map(String::as_str)
     }
 
+    /// The partitions of a topic.
+    pub(super) fn of_topic(&self, topic: &str) -> Vec<i32> {
+        self.0.get(topic).map(|partitions| partitions.keys().copied().collect()).unwrap_or_default()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millstream_core::{Error, OptionSpec, Options, Result};
 use regex::Regex;
+use serde_json::{Value, json};
 
 use super::CLIENT_OPTIONS;
 use super::client::ClientSettings;
@@ -212,6 +213,37 @@ impl KafkaSourceOptions {
             fetch_buffer_bytes: options.get_bytes("fetchBufferBytes")?.unwrap_or(FETCH_BUFFER_BYTES),
         })
     }
+}
+
+/// An option of the client that positions depend on.
+const ISOLATION_LEVEL: &str = "kafka.isolation.level";
+
+impl KafkaSourceOptions {
+    /// What the checkpoint keeps of the options, for commands that have nothing else: what is read, and how far.
+    pub(super) fn reads(&self) -> Value {
+        let (name, value) = match &self.subscription {
+            Subscription::Assign(partitions) => {
+                let by_topic: Vec<String> =
+                    partitions.topics().map(|topic| format!("{}:{:?}", json!(topic), partitions.of_topic(topic))).collect();
+                ("assign", format!("{{{}}}", by_topic.join(",")))
+            }
+            Subscription::Topics(topics) => ("subscribe", topics.join(",")),
+            Subscription::Pattern(pattern, _) => ("subscribePattern", pattern.clone()),
+        };
+        let mut reads = json!({ name: value });
+        if let (Some(level), Some(reads)) = (self.client.get("isolation.level"), reads.as_object_mut()) {
+            reads.insert(ISOLATION_LEVEL.to_owned(), json!(level));
+        }
+        reads
+    }
+}
+
+/// The same, read: the subscription, and the options of the client. Checkpoints of earlier versions have nothing of it.
+pub(super) fn of_reads(reads: &Value) -> Result<(Option<Subscription>, Options)> {
+    let Some(reads) = reads.as_object() else { return Ok((None, Options::new())) };
+    let options: Options = reads.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    let client = options.iter().filter(|(name, _)| name.starts_with("kafka.")).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Ok((Some(subscription(&options)?), client.collect()))
 }
 
 fn subscription(options: &Options) -> Result<Subscription> {

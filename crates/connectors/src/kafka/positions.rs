@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{Clock, Error, Options, Position, Result};
+use serde_json::Value;
 
 use super::client::ClientSettings;
 use super::cluster::{Cluster, Edge};
 use super::consumers::ConsumerSettings;
+use super::high_watermarks::HighWatermarks;
+use super::loss::{Cause, Gap, gap_of};
 use super::offsets::Offsets;
-use super::options::{EARLIEST, LATEST};
+use super::options::{EARLIEST, LATEST, of_reads};
 use super::retries::Retries;
 
 /// Who waits for the answer is a person.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const RETRIES: Retries = Retries { n_max: Some(0), interval: Duration::ZERO };
 
 /// A number per topic and partition.
 pub type ByPartition = BTreeMap<(String, i32), i64>;
@@ -27,20 +31,67 @@ pub fn offsets_of(position: &Position) -> Result<ByPartition> {
     Ok(by_partition(&Offsets::of_position(position)?))
 }
 
-/// Where the partitions of a position end now; those that do not exist any more are left out. `options`: `kafka.*`.
-pub async fn latest(position: &Position, options: &Options, clock: Arc<dyn Clock>) -> Result<ByPartition> {
+/// What the brokers say of a partition.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Look {
+    /// Where it ends; none if it does not exist.
+    pub latest: Option<i64>,
+    /// How many offsets there are up to that; none where the position is not one of the partition's.
+    pub lag: Option<i64>,
+    /// Why the query will not go on there as if nothing had happened.
+    pub note: Option<String>,
+}
+
+/// Looks at the partitions of a position. `reads`: what the checkpoint says of the source under this key; `options`: `kafka.*`.
+pub async fn look(position: &Position, reads: &Value, options: &Options, clock: Arc<dyn Clock>) -> Result<BTreeMap<(String, i32), Look>> {
     let known = Offsets::of_position(position)?;
-    let ends = connect(options, clock)?.edges(partitions(&known), Edge::Latest).await?;
-    Ok(by_partition(&ends))
+    let (subscription, of_source) = of_reads(reads)?;
+    let settings = settings(&of_source, options)?;
+    let cluster = connect(&settings, Arc::clone(&clock))?;
+    let first = cluster.edges(partitions(&known), Edge::Earliest).await?;
+    let latest = cluster.edges(partitions(&known), Edge::Latest).await?;
+    let written = HighWatermarks::new(settings.config(), clock, RETRIES).of_those_beyond(&known, &latest).await?;
+    let looked = known.iter().map(|(topic, partition, wanted)| {
+        let is_read = subscription.as_ref().is_none_or(|subscription| subscription.includes(topic, partition));
+        let available = first.get(topic, partition).zip(latest.get(topic, partition));
+        let gone = |cause| Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause };
+        let is_in_transaction = written.get(topic, partition).is_some_and(|end| wanted <= end);
+        let gap = match available {
+            _ if !is_read => Some(gone(Cause::Unsubscribed)),
+            None => Some(gone(Cause::Deleted)),
+            Some(_) if is_in_transaction => None,
+            Some(available) => gap_of(topic, partition, wanted, available, false),
+        };
+        let is_recreated = gap.as_ref().is_some_and(|gap| gap.cause == Cause::Recreated);
+        let lag = available.filter(|_| !is_recreated).map(|(_, past)| past.saturating_sub(wanted).max(0));
+        let waits = || format!("{topic}-{partition} has an open transaction before offset {wanted}, whose end is waited for");
+        let note = gap.map(|gap| gap.what()).or_else(|| is_in_transaction.then(waits));
+        ((topic.to_owned(), partition), Look { latest: latest.get(topic, partition), lag, note })
+    });
+    Ok(looked.collect())
 }
 
 /// The position moved: `to` is `earliest`, `latest`, a time in ms since 1970 (the first record of that time or later, else the
 /// end), or offsets as `startingOffsets` has them, of all partitions or some; the others stay. Partitions that do not exist
-/// any more are left out but for those that offsets leave alone. An offset that the partition does not have is refused.
-pub async fn moved(position: &Position, to: &str, options: &Options, clock: Arc<dyn Clock>) -> Result<Position> {
-    let known = Offsets::of_position(position)?;
+/// any more, or that the source does not read any more, are left out but for those that offsets leave alone. An offset that the
+/// partition does not have is refused, and so is a partition that the source does not read. `reads`, `options`: see [`look`].
+pub async fn moved(position: &Position, reads: &Value, to: &str, options: &Options, clock: Arc<dyn Clock>) -> Result<Position> {
     let target = Target::parse(to)?;
-    let cluster = connect(options, clock)?;
+    let (subscription, of_source) = of_reads(reads)?;
+    let is_read = |topic: &str, partition: i32| subscription.as_ref().is_none_or(|subscription| subscription.includes(topic, partition));
+    let cluster = connect(&settings(&of_source, options)?, clock)?;
+    let mut known = Offsets::of_position(position)?;
+    match &target {
+        Target::Offsets(named) => {
+            if let (Some((topic, partition, _)), Some(subscription)) =
+                (named.iter().find(|(topic, partition, _)| !is_read(topic, *partition)), &subscription)
+            {
+                return Err(Error::invalid(format!("the query does not read {topic}-{partition}: it reads {subscription}")));
+            }
+        }
+        _ => known = known.iter().filter(|(topic, partition, _)| is_read(topic, *partition)).collect(),
+    }
     let asked = match &target {
         Target::Offsets(named) => named.clone(),
         _ => known.clone(),
@@ -102,10 +153,16 @@ impl Target {
     }
 }
 
-fn connect(options: &Options, clock: Arc<dyn Clock>) -> Result<Cluster> {
-    let client = ClientSettings::parse(options, "consumer", &[])?;
-    let settings = ConsumerSettings { client, group_id: "millstream-kafka-offsets".to_owned(), fetch_buffer_bytes: 0 };
-    Ok(Cluster::connect(&settings.config(), clock, Retries { n_max: Some(0), interval: Duration::ZERO })?.answering_within(ANSWER_WITHIN))
+/// The source's own options of the client, and the caller's before them.
+fn settings(of_source: &Options, options: &Options) -> Result<ConsumerSettings> {
+    let mut all = of_source.clone();
+    options.iter().for_each(|(name, value)| all.set(name, value));
+    let client = ClientSettings::parse(&all, "consumer", &[])?;
+    Ok(ConsumerSettings { client, group_id: "millstream-kafka-offsets".to_owned(), fetch_buffer_bytes: 0 })
+}
+
+fn connect(settings: &ConsumerSettings, clock: Arc<dyn Clock>) -> Result<Cluster> {
+    Ok(Cluster::connect(&settings.config(), clock, RETRIES)?.answering_within(ANSWER_WITHIN))
 }
 
 fn partitions(offsets: &Offsets) -> impl Iterator<Item = (&str, i32)> {

@@ -425,7 +425,7 @@ impl Source for KafkaSource {
     }
 
     fn identity(&self) -> serde_json::Value {
-        serde_json::json!({ "format": "kafka" })
+        serde_json::json!({ "format": "kafka", "reads": self.options.reads() })
     }
 
     fn schema(&self) -> SchemaRef {

@@ -46,7 +46,8 @@ impl JobDescription {
     /// Refuses a job that cannot go on from a checkpoint that `before` made.
     pub fn check_change(&self, before: &Self, rule: ColumnRule) -> Result<()> {
         let mut changes = Vec::new();
-        describe_changes("source", &before.sources, &self.sources, &mut changes);
+        let (known_sources, sources) = (compared(&before.sources), compared(&self.sources));
+        describe_changes("source", &known_sources, &sources, &mut changes);
         let writes_files = self.sinks.values().any(|identity| identity.get(COLUMNS).is_some());
         match rule {
             // Which columns a side table has is not the query's affair: a later version of ours may write more of them.
@@ -71,7 +72,7 @@ impl JobDescription {
         }
         let error = Error::invalid(format!("the query changed since its checkpoint was made: {}", changes.join("; ")));
         let only_new_columns = before.columns.len() < self.columns.len() && before.columns.iter().all(|known| self.columns.contains(known));
-        Err(if before.sources == self.sources && only_new_columns {
+        Err(if known_sources == sources && only_new_columns {
             let names = before.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             error.hint(format!(
                 "name the columns in the query ({names}): partition folders that came after the first start add columns to *; or start with a new checkpointLocation"
@@ -96,6 +97,18 @@ pub enum ColumnRule {
 
 /// Where the identity of a sink says which columns it writes.
 const COLUMNS: &str = "columns";
+
+/// What the identity of a source says under this key may change: it is for who looks at the checkpoint.
+const READS: &str = "reads";
+
+/// The identities of sources, as far as a restart compares them.
+fn compared(sources: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut sources = sources.clone();
+    for identity in sources.values_mut().filter_map(Value::as_object_mut) {
+        identity.remove(READS);
+    }
+    sources
+}
 
 /// The sinks, without the columns of those that `is_of` names.
 fn without_columns(sinks: &BTreeMap<String, Value>, is_of: impl Fn(&str) -> bool) -> BTreeMap<String, Value> {

@@ -202,6 +202,9 @@ const PROMISES: &[(&str, &str)] = &[
     ("zombies", "process/zombies::a_zombie_is_shut_out_and_says_so"),
     ("where a query stands", "process/kafka::where_a_query_stands_is_shown_with_and_without_brokers"),
     ("a stopped query is moved", "process/kafka::a_stopped_query_is_moved_by_offsets_time_and_ends"),
+    ("what is wrong with a position", "process/kafka::what_is_wrong_with_a_position_is_shown"),
+    ("a query's isolation level", "process/kafka::the_isolation_of_a_query_decides_where_its_latest_is"),
+    ("partitions that a query does not read", "process/kafka::partitions_that_a_query_does_not_read_are_refused_and_dropped"),
     ("a reset is refused", "process/kafka::a_reset_is_refused_with_what_is_wrong"),
     // Examples, beside another client.
     ("counts by topic", "process/kafka_examples::topics_are_counted_and_a_second_run_shows_what_changes"),

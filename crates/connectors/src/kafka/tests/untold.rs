@@ -123,9 +123,9 @@ async fn a_position_that_is_moved_keeps_all_partitions_that_exist() {
     let clock = std::sync::Arc::new(ManualClock::new(0));
     let position = Position(json!({ "back": { "0": 1 }, "gone": { "0": 1 } }));
     is_silent(&cluster, 1000);
-    let error = positions::moved(&position, "latest", &options, clock.clone()).await.unwrap_err();
+    let error = positions::moved(&position, &serde_json::Value::Null, "latest", &options, clock.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     is_silent(&cluster, 0);
-    let moved = positions::moved(&position, "latest", &options, clock).await.unwrap();
+    let moved = positions::moved(&position, &serde_json::Value::Null, "latest", &options, clock).await.unwrap();
     assert_eq!(moved.0, json!({ "back": { "0": 2 } }));
 }
