@@ -54,7 +54,24 @@ pub(super) struct OutputRecord<'a> {
 #[derive(Debug, Default)]
 struct Deliveries {
     news: ClientNews,
-    first_failure: Mutex<Option<Error>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Why a record was not delivered.
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    tells: Tells,
+}
+
+/// How much a failure tells of its cause; of two the one that tells more is kept, of equals the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tells {
+    /// The client gave the record up because of another one.
+    OfAnother,
+    /// It was on its way with one that is too large: the largest of them is likely to be it.
+    Size(usize),
+    Cause,
 }
 
 impl ClientContext for Deliveries {
@@ -72,8 +89,16 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
         let Err((error, message)) = result else { return };
-        let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| not_delivered(error, message.topic(), sequence, message.payload_len()));
+        let tells = match error.rdkafka_error_code() {
+            Some(Code::PurgeQueue | Code::PurgeInflight) => Tells::OfAnother,
+            Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => Tells::Size(message.payload_len()),
+            _ => Tells::Cause,
+        };
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.as_ref().is_none_or(|known| known.tells < tells) {
+            let error = not_delivered(error, message.topic(), sequence, message.payload_len());
+            *failure = Some(Failure { error, tells });
+        }
     }
 }
 
@@ -90,6 +115,7 @@ fn not_delivered(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usiz
         Some(Code::MessageTimedOut) => ours.hint(
             "the brokers did not take it within kafka.message.timeout.ms, which is transactionTimeout unless it is set: see that they run and keep up",
         ),
+        Some(Code::InvalidRecord) => ours.hint("a compacted topic takes no record without a key: give the rows a column key"),
         Some(Code::UnknownPartition) => ours.hint("the column partition names one that the topic does not have"),
         _ => ours,
     }
@@ -232,7 +258,7 @@ impl Producer {
 
     /// Failures of what was given up are not those of what comes next.
     pub(super) fn forget_failure(&self) {
-        *self.inner.context().first_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.inner.context().failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Waits until no other task sends.
@@ -250,12 +276,14 @@ impl Producer {
         .await
     }
 
-    /// The first record that was not delivered.
+    /// A record that was not delivered. While others are on their way, not for one that was given up because of another: its failure
+    /// is to come.
     pub(super) fn failure(&self) -> Result<()> {
         let context = self.inner.context();
-        match &*context.first_failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(failure) => Err(self.explained(failure.clone())),
-            None => Ok(()),
+        let is_over = self.inner.in_flight_count() == 0;
+        match &*context.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Failure { error, tells }) if is_over || *tells > Tells::OfAnother => Err(self.explained(error.clone())),
+            _ => Ok(()),
         }
     }
 

@@ -83,11 +83,15 @@ impl SinkOptions {
             Some("") => Err(Error::invalid(format!("option '{name}' is empty"))),
             found => Ok(found.map(str::to_owned)),
         };
+        let (topic, marker_topic) = (named("topic")?, named("markerTopic")?);
+        if marker_topic.is_some() && marker_topic == topic {
+            return Err(Error::invalid("option 'markerTopic' names the topic of the rows: markers need a topic of their own"));
+        }
         Ok(Self {
             client,
-            topic: named("topic")?,
+            topic,
             is_exactly_once,
-            marker_topic: named("markerTopic")?,
+            marker_topic,
             transaction_timeout,
             adds_headers: options.get_bool("batchHeaders")?.unwrap_or(false),
         })

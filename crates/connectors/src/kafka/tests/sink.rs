@@ -357,6 +357,27 @@ async fn a_failed_record_is_named_and_nothing_of_its_batch_is_visible() {
     }
 }
 
+/// The client gives up what is on its way to other partitions, and tells of that, too: the cause is what is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_records_the_one_that_is_too_large_is_named() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.unique("small");
+    kafka.create_topic_named(&topic, 4, &[("max.message.bytes", "5000")]).await.unwrap();
+    let columns = schema(&[("value", DataType::Utf8)]);
+    for _ in 0..5 {
+        let mut writing = Writing::new(&kafka, Arc::clone(&columns), &[("topic", topic.as_str())]);
+        let sink = writing.fresh().await;
+        let mut values: Vec<String> = (0..60).map(|n| format!("{n:0>40}")).collect();
+        values.insert(30, "x".repeat(8_000));
+        let rows = RecordBatch::try_new(Arc::clone(&columns), vec![Arc::new(StringArray::from(values))]).unwrap();
+        let error = writing.batch(&sink, 0, rows).await.unwrap_err();
+        assert!(error.to_string().contains("record 30 of the batch, of 8000 bytes"), "{error}");
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("max.message.bytes")), "{error:?}");
+        sink.abandon(BatchId(0), Vec::new()).await.unwrap();
+        sink.stop().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_null_topic_is_refused() {
     let Some(kafka) = kafka() else { return };
