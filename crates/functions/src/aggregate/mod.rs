@@ -22,6 +22,7 @@ mod arguments;
 mod buffered;
 mod by_group;
 mod distinct;
+mod double_averages;
 mod extreme_by;
 mod extremes;
 mod framed;

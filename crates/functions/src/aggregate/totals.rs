@@ -21,6 +21,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccu
 use super::arguments::{column_at, type_at};
 use super::by_group::{ByGroup, Rows, over_all, over_groups};
 use super::distinct::{self, DistinctAccumulator};
+use super::double_averages::DoubleAverages;
 use super::sliding::Sliding;
 use crate::decimal::{adjusted, fits};
 use crate::error::{internal, overflow};
@@ -137,7 +138,8 @@ impl AggregateUDFImpl for Total {
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         let from = type_at(args.expr_fields, 0);
         if from == DataType::Float64 {
-            return self.floating().create_groups_accumulator(args);
+            let groups = self.floating().create_groups_accumulator(args)?;
+            return Ok(if self.kind.is_avg() { Box::new(DoubleAverages(groups)) } else { groups });
         }
         Ok(match from {
             DataType::Decimal128(..) => over_groups(self.totals::<Decimal256Type>(&from, args.return_type())),

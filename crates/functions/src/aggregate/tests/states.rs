@@ -331,3 +331,20 @@ fn rows_turned_into_states_are_merged_as_rows() {
         assert_all_same(&filtered.evaluate(EmitTo::All).unwrap(), &one_by_one(&call, Some(&kept)), &format!("{title}, filtered"));
     }
 }
+
+/// The partial state of an aggregation without keys over an empty batch is there, and says nothing.
+#[test]
+fn the_state_of_no_rows_adds_nothing_to_a_group() {
+    for call in calls() {
+        let Some(mut groups) = call.many() else { continue };
+        let nothing = columns_of(&call.one().state().unwrap());
+        groups.merge_batch(&nothing, &[0], 2).unwrap();
+        // The second group has rows, too.
+        let mut of_rows = call.one();
+        of_rows.update_batch(&call.columns).unwrap();
+        groups.merge_batch(&columns_of(&of_rows.state().unwrap()), &[1], 2).unwrap();
+        groups.merge_batch(&nothing, &[1], 2).unwrap();
+        let got = groups.evaluate(EmitTo::All).unwrap();
+        assert_all_same(&got, &[call.one().evaluate().unwrap(), of_rows.evaluate().unwrap()], &call.title());
+    }
+}
