@@ -29,6 +29,7 @@ use super::changes::CHANGE;
 use super::groups_with_state::NamedColumn;
 use super::output_mode::node_of;
 use super::{DeduplicateNode, GroupsWithStateNode, StatefulAggregateNode, StreamJoinNode, StreamLimitNode};
+use crate::row_facts::{RowFact, RowFactNode, Seed};
 
 /// The longest text of an origin, in characters, without its hash.
 const TEXT_MAX: usize = 200;
@@ -46,6 +47,8 @@ pub struct ColumnOrigins {
     names: BTreeMap<String, String>,
     /// By operator: what rows go through on their way to it, from those below it or from sources.
     steps: HashMap<String, BTreeSet<String>>,
+    /// How often each table was read so far: two readings of a table are two things.
+    n_scans: HashMap<String, usize>,
 }
 
 impl ColumnOrigins {
@@ -100,13 +103,17 @@ impl ColumnOrigins {
             of_inputs.push(texts);
             steps.extend(of_input);
         }
-        let below = Below { inputs, texts: of_inputs };
+        if let LogicalPlan::TableScan(scan) = plan {
+            *self.n_scans.entry(scan.table_name.to_string()).or_default() += 1;
+        }
+        let below = Below { inputs, texts: of_inputs, origins: self };
         let texts = self.of_node(plan, &below)?;
+        let own_steps = if operator_of(plan).is_some() { Vec::new() } else { below.steps_of(plan)? };
         match operator_of(plan) {
             Some(operator) => {
                 self.steps.insert(operator.to_owned(), std::mem::take(&mut steps));
             }
-            None => steps.extend(below.steps_of(plan)?),
+            None => steps.extend(own_steps),
         }
         let names = plan.schema().fields().iter().map(|field| field.name());
         for (name, text) in names.zip(&texts).filter(|(name, _)| name.starts_with(PLAN_NAME)) {
@@ -116,10 +123,14 @@ impl ColumnOrigins {
     }
 
     fn of_node(&self, plan: &LogicalPlan, below: &Below<'_>) -> DfResult<Vec<String>> {
-        let all = |exprs: &mut dyn Iterator<Item = &Expr>| exprs.map(|expr| below.text(expr)).collect::<DfResult<Vec<_>>>();
+        let all = |exprs: &mut dyn Iterator<Item = &Expr>| exprs.map(|expr| below.whole_text(expr)).collect::<DfResult<Vec<_>>>();
         Ok(match plan {
             LogicalPlan::TableScan(scan) => {
-                let table = &scan.table_name;
+                let table = scan.table_name.to_string();
+                let table = match self.n_scans.get(&table) {
+                    Some(nth) if *nth > 1 => format!("{table}({nth})"),
+                    _ => table,
+                };
                 plan.schema().fields().iter().map(|field| format!("{table}.{}", field.name())).collect()
             }
             LogicalPlan::Projection(node) => all(&mut node.expr.iter())?,
@@ -145,7 +156,10 @@ impl ColumnOrigins {
                     let computed = all(&mut aggregate.group_expr.iter().chain(&aggregate.aggr_expr))?;
                     below.by_name(plan, computed)
                 }
-                None => below.by_name(plan, Vec::new()),
+                None => match node_of::<RowFactNode>(plan) {
+                    Some(node) => below.all().chain([text_of_fact(node.fact())]).collect(),
+                    None => below.by_name(plan, Vec::new()),
+                },
             },
         })
     }
@@ -175,6 +189,7 @@ fn names_of_keys(node: &StatefulAggregateNode) -> Vec<(String, String)> {
 struct Below<'p> {
     inputs: Vec<&'p LogicalPlan>,
     texts: Vec<Vec<String>>,
+    origins: &'p ColumnOrigins,
 }
 
 impl Below<'_> {
@@ -201,12 +216,16 @@ impl Below<'_> {
     /// name, or made by the node.
     fn by_name(&self, plan: &LogicalPlan, computed: Vec<String>) -> Vec<String> {
         let mut computed = computed.into_iter();
-        let others = plan.schema().iter().enumerate().map(|(at, (qualifier, field))| {
+        let mut n_made = 0;
+        let others = plan.schema().iter().map(|(qualifier, field)| {
             let own = if field.name() == CHANGE { None } else { computed.next() };
             let column = Column::new(qualifier.cloned(), field.name());
             let of_input = || self.column(&column).map(str::to_owned);
             let made = || match field.name().starts_with(PLAN_NAME) {
-                true => format!("{}[{at}]", node_name(plan)),
+                true => {
+                    n_made += 1;
+                    format!("{}[{n_made}]", node_name(plan))
+                }
                 false => field.name().clone(),
             };
             own.or_else(of_input).unwrap_or_else(made)
@@ -217,12 +236,13 @@ impl Below<'_> {
     /// What a node without state does to rows, beside what it computes of each.
     fn steps_of(&self, plan: &LogicalPlan) -> DfResult<Vec<String>> {
         match plan {
-            LogicalPlan::Filter(node) => {
-                split_conjunction(&node.predicate).into_iter().map(|condition| Ok(format!("WHERE {}", self.text(condition)?))).collect()
-            }
+            LogicalPlan::Filter(node) => split_conjunction(&node.predicate)
+                .into_iter()
+                .map(|condition| Ok(format!("WHERE {}", self.whole_text(condition)?)))
+                .collect(),
             LogicalPlan::Join(node) => {
                 let keys = node.on.iter().map(|(left, right)| Ok(format!("{} = {}", self.text(left)?, self.text(right)?)));
-                let conditions = node.filter.iter().map(|filter| self.text(filter));
+                let conditions = node.filter.iter().map(|filter| self.whole_text(filter));
                 let on = keys.chain(conditions).collect::<DfResult<Vec<_>>>()?;
                 Ok(vec![format!("{} JOIN ON {}", node.join_type, on.join(" AND "))])
             }
@@ -237,7 +257,36 @@ impl Below<'_> {
         }
     }
 
-    /// An expression over the inputs, with the origins of its columns.
+    /// An expression over the inputs, with the origins of its columns. Variables of lambdas are numbered in their order.
+    fn whole_text(&self, expr: &Expr) -> DfResult<String> {
+        let mut names: HashMap<String, String> = HashMap::new();
+        let mut name_of = |name: &str| {
+            let n = names.len() + 1;
+            names.entry(name.to_owned()).or_insert_with(|| format!("lambda{n}")).clone()
+        };
+        let numbered = expr.clone().transform_down(|node| {
+            Ok(match node {
+                Expr::Lambda(mut lambda) => {
+                    lambda.params = lambda.params.iter().map(|name| name_of(name)).collect();
+                    Transformed::yes(Expr::Lambda(lambda))
+                }
+                Expr::LambdaVariable(mut variable) => {
+                    variable.name = name_of(&variable.name);
+                    Transformed::yes(Expr::LambdaVariable(variable))
+                }
+                other => Transformed::no(other),
+            })
+        })?;
+        self.text(&numbered.data)
+    }
+
+    /// A subquery: what it gives, and what its rows go through.
+    fn subquery(&self, subquery: &LogicalPlan) -> DfResult<String> {
+        let mut inner = ColumnOrigins { texts: self.origins.texts.clone(), ..ColumnOrigins::default() };
+        let (columns, steps) = inner.add(subquery)?;
+        Ok(format!("(SELECT {} {})", columns.join(", "), steps.into_iter().collect::<Vec<_>>().join(" ")))
+    }
+
     fn text(&self, expr: &Expr) -> DfResult<String> {
         Ok(bounded(with_room(|| self.unbounded(expr))?))
     }
@@ -252,9 +301,19 @@ impl Below<'_> {
             // The analyzer casts so only where every value stays what it is.
             Expr::Cast(Cast { expr, .. }) => self.text(expr)?,
             Expr::Literal(value, _) => literal(value),
+            Expr::OuterReferenceColumn(_, column) => self.origins.origin(&column.name),
+            Expr::ScalarSubquery(subquery) => self.subquery(&subquery.subquery)?,
+            Expr::InSubquery(asked) => {
+                let is_in = if asked.negated { "NOT IN" } else { "IN" };
+                format!("({}) {is_in} {}", self.text(&asked.expr)?, self.subquery(&asked.subquery.subquery)?)
+            }
+            Expr::Exists(asked) => {
+                let exists = if asked.negated { "NOT EXISTS" } else { "EXISTS" };
+                format!("{exists} {}", self.subquery(&asked.subquery.subquery)?)
+            }
             Expr::ScalarFunction(ScalarFunction { func, args }) => match (func.name(), args.as_slice()) {
                 // What is taken out of a text is told apart by the fields; what a schema has beside them does not matter.
-                (name @ ("spark_from_json" | "spark_from_csv"), [text, _schema, options @ ..]) => {
+                (name @ "spark_from_json", [text, _schema, options @ ..]) => {
                     format!("{name}({})", list(&[std::slice::from_ref(text), options].concat())?)
                 }
                 (name, args) => format!("{name}({})", list(args)?),
@@ -293,8 +352,28 @@ fn node_name(plan: &LogicalPlan) -> String {
     }
 }
 
+/// What a row fact is, without the number that tells calls of a plan apart.
+fn text_of_fact(fact: RowFact) -> String {
+    let of_seed = |name: &str, seed: Seed| match seed {
+        Seed::Given(seed) => format!("{name}({seed})"),
+        Seed::OfBatch(_) => format!("{name}()"),
+    };
+    match fact {
+        RowFact::BatchTime => "current_timestamp()".to_owned(),
+        RowFact::PartitionId => "spark_partition_id()".to_owned(),
+        RowFact::RowId => "monotonically_increasing_id()".to_owned(),
+        RowFact::Rand(seed) => of_seed("rand", seed),
+        RowFact::Randn(seed) => of_seed("randn", seed),
+        RowFact::Uuid(seed) => of_seed("uuid", seed),
+        RowFact::Bits(seed) => of_seed("bits", seed),
+    }
+}
+
 fn literal(value: &ScalarValue) -> String {
     match value {
+        ScalarValue::Binary(Some(bytes)) | ScalarValue::LargeBinary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)) => {
+            format!("X'{}'", bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>())
+        }
         ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => format!("'{text}'"),
         other => other.to_string(),
     }

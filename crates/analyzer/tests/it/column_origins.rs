@@ -78,6 +78,44 @@ fn columns_are_known_down_to_their_sources() {
     }
 }
 
+/// What is no number of the plan's, and what tells two things apart.
+#[test]
+fn a_text_is_the_same_wherever_its_query_stands_and_another_one_for_another_thing() {
+    let value = |sql: &str| columns(sql).0.pop().unwrap().1;
+    let both = |sql: &str| (value(&sql.replace("{}", "k, v")), value(&sql.replace("{}", "*")));
+    for (sql, want) in [
+        ("SELECT k, max(n) FROM (SELECT {}, current_timestamp() AS n FROM STREAM t) GROUP BY k", "max(current_timestamp())"),
+        ("SELECT k, max(n) FROM (SELECT {}, rand(7) AS n FROM STREAM t) GROUP BY k", "spark_max(rand(7))"),
+        ("SELECT k, max(n) FROM (SELECT {}, randn() AS n FROM STREAM t) GROUP BY k", "spark_max(randn())"),
+    ] {
+        let (few, all) = both(sql);
+        assert_eq!((few.as_str(), all.as_str()), (want, want));
+    }
+    let (few, all) = both("SELECT k, max(size(filter(a, q -> q > 1))) FROM (SELECT {}, array(v, v + 1) AS a FROM STREAM t) GROUP BY k");
+    assert!(few == all && few.contains("lambda1"), "{few} {all}");
+    let other = |one: &str, two: &str| assert_ne!(value(one), value(two), "{one}");
+    other(
+        "SELECT k, max(e.p) FROM (SELECT k, from_csv(k, 'p INT, q INT') AS e FROM STREAM t) GROUP BY k",
+        "SELECT k, max(e.p) FROM (SELECT k, from_csv(k, 'q INT, p INT') AS e FROM STREAM t) GROUP BY k",
+    );
+    other(
+        "SELECT k, max(v + (SELECT max(length(title)) FROM names)) FROM STREAM t GROUP BY k",
+        "SELECT k, max(v + (SELECT min(length(title)) FROM names)) FROM STREAM t GROUP BY k",
+    );
+    other(
+        "SELECT l.k, max(l.v) FROM STREAM t AS l JOIN STREAM t AS r ON l.k = r.k GROUP BY l.k",
+        "SELECT l.k, max(r.v) FROM STREAM t AS l JOIN STREAM t AS r ON l.k = r.k GROUP BY l.k",
+    );
+    other(
+        "SELECT k, max(CAST(k AS BINARY) = X'303132333435363738393031') FROM STREAM t GROUP BY k",
+        "SELECT k, max(CAST(k AS BINARY) = X'303132333435363738393032') FROM STREAM t GROUP BY k",
+    );
+    let steps = |function: &str| {
+        columns(&format!("SELECT k, max(v) FROM STREAM t WHERE v > (SELECT {function}(length(title)) FROM names) GROUP BY k")).1
+    };
+    assert_ne!(steps("min"), steps("max"));
+}
+
 #[test]
 fn a_long_text_is_told_by_its_beginning_and_a_hash_of_all() {
     let sum = |last: &str| {

@@ -34,7 +34,8 @@ const SESSIONS_OF_CHANGES: &str = "SELECT n, max(s) AS s, sum(m) AS m FROM (SELE
      GROUP BY n, session_window(at, '1 hour')";
 const OVER_CHANGES: &str =
     "SELECT l.k, l.m, l.s, r.x FROM (SELECT k, sum(v) AS m, sum(x) AS s FROM STREAM t GROUP BY k) AS l JOIN STREAM u AS r ON l.k = r.k";
-const ALL: [&str; 8] = [JOIN, SEMI_JOIN, SESSIONS, RECOMPUTED, SUMS, DEDUPLICATED, SESSIONS_OF_CHANGES, OVER_CHANGES];
+const FACTS: &str = "SELECT k, max(v) AS m, max(size(filter(array(v, x), q -> q > 1))) AS n, max(current_timestamp() IS NULL) AS o FROM STREAM t GROUP BY k";
+const ALL: [&str; 9] = [FACTS, JOIN, SEMI_JOIN, SESSIONS, RECOMPUTED, SUMS, DEDUPLICATED, SESSIONS_OF_CHANGES, OVER_CHANGES];
 
 fn put(dir: &Path, n_files: usize) {
     for (table, files) in [("t", T), ("u", U)] {

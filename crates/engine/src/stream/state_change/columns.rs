@@ -208,7 +208,12 @@ impl Layout {
             used.iter_mut().skip(place).take(1).for_each(|used| *used = true);
             let (first_then, first_now) = (begins(then, place), begins(now, at));
             if known.n_columns != values.n_columns || known.inputs != values.inputs && !known.inputs.is_empty() {
-                let of = |values: &ValuesOf| values.inputs.join(", ");
+                let has_same_inputs = known.inputs == values.inputs;
+                let of = |values: &ValuesOf| match has_same_inputs {
+                    // Of another type.
+                    true => format!("{} columns", values.n_columns),
+                    false => values.inputs.join(", "),
+                };
                 self.refusals.push(format!(
                     "{} was of ({}) and is of ({}): what it kept is not that of the other",
                     values.of,
