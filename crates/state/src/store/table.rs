@@ -1,32 +1,36 @@
 //! A table with one row per key.
+//!
+//! ```text
+//!  table.rs      what an operator asks of it: look up, set, remove, expire, scan, take what changed
+//!  incoming.rs   how rows come in: over what is there, or anew
+//!  spilled.rs    the rows on disk: how they get there, come back and expire
+//! ```
+
+mod incoming;
+mod spilled;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, UInt32Array, new_empty_array};
-use arrow::compute::take;
-use arrow::datatypes::Int64Type;
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Int64Array, new_empty_array};
 use millstream_core::{Error, Result};
 
-use super::arrow_error;
+use self::incoming::{Known, Origin, Placing};
 use super::changes::Changes;
-use super::chunk::{ChunkRows, has_fixed_width};
+use super::chunk::has_fixed_width;
 use super::delta::TableDelta;
 use super::expiry::ExpiryIndex;
 use super::frozen::{FrozenTable, live_rows};
-use super::index::{KEYS_AT_ONCE, KeyIndex};
-use super::key::{HashedKey, HashedKeys, KeyCodec};
+use super::index::KeyIndex;
+use super::key::{HashedKeys, KeyCodec};
 use super::key_group::hash_key;
 use super::multi_table::NUMBER_BYTES;
-use super::row_log::{ColdChunks, RowLog};
+use super::row_log::RowLog;
 use super::schema::{StoreRows, StoreSchema, empty};
 use super::slot::Slot;
-use super::spill::{ColdRows, KeyHash, Member, ReadColumns, SpillStats, SpilledRow, StateMemory, Wanted};
+use super::spill::{ColdRows, KeyHash, Member, SpillStats, StateMemory, Wanted};
 
 /// Rows that leave a table come in batches of so many.
 const ROWS_PER_BATCH: usize = 8192;
-
-/// A call's rows are kept in chunks of so many at most, so that none of them is costly to rewrite.
-const ROWS_PER_CHUNK: usize = 1 << 16;
 
 /// The live rows of one store of one operator in one task: one row per key.
 ///
@@ -160,53 +164,6 @@ impl KeyedTable {
     pub fn upsert(&mut self, keys: &[ArrayRef], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
         let keys = self.codec.hashed(keys)?;
         self.upsert_hashed(&keys, expiry, values)
-    }
-
-    fn upsert_hashed(&mut self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
-        if self.are_of_fixed_width(values) && self.are_known(keys) {
-            let known = self.lookup_hashed(keys)?;
-            return self.put(keys, &known, expiry, values);
-        }
-        let known = self.known(keys)?;
-        self.take_in(Origin::Caller, keys, expiry, values, known.as_known(), Self::placing)?;
-        Ok(())
-    }
-
-    /// Sets rows whose slots are known, as far as they are there. Values are written over where they are, if they can be.
-    fn put(&mut self, keys: &HashedKeys, known: &[Option<Slot>], expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
-        self.check_rows(keys, expiry, values)?;
-        if !(self.are_of_fixed_width(values) && self.log.overwrite(known, expiry, values)?) {
-            self.take_in(Origin::Caller, keys, expiry, values, Known::Slots(known), |table, key, known| {
-                table.placing(key, known.filter(|slot| table.log.is_live(*slot)))
-            })?;
-            return Ok(());
-        }
-        known.iter().flatten().for_each(|slot| self.changes.upsert(*slot, false));
-        let new: Vec<u32> = (0..).zip(known).filter(|(_, slot)| slot.is_none()).map(|(row, _)| row).collect();
-        if new.len() == keys.len() {
-            self.take_in(Origin::Caller, keys, expiry, values, Known::Ask, Self::placing)?;
-        } else if !new.is_empty() {
-            let new = UInt32Array::from(new);
-            let column = |column: &dyn Array| take(column, &new, None).map_err(arrow_error);
-            let values = values.iter().map(|values| column(values.as_ref())).collect::<Result<Vec<_>>>()?;
-            let expiry = expiry.map(|expiry| Ok::<_, Error>(Int64Array::from(column(expiry)?.to_data()))).transpose()?;
-            self.take_in(Origin::Caller, &keys.taken(&new)?, expiry.as_ref(), &values, Known::Ask, Self::placing)?;
-        }
-        Ok(())
-    }
-
-    /// Whether values can be written over where they are.
-    fn are_of_fixed_width(&self, values: &[ArrayRef]) -> bool {
-        self.has_fixed_width && values.iter().all(|column| column.null_count() == 0)
-    }
-
-    /// Whether keys of a call are mostly there, going by the first of them.
-    fn are_known(&mut self, keys: &HashedKeys) -> bool {
-        self.see_to_index();
-        let mut found = Vec::with_capacity(KEYS_AT_ONCE);
-        let n_asked = keys.len().min(KEYS_AT_ONCE);
-        self.index.find_some(&self.log, keys, 0, n_asked, &mut found);
-        found.iter().flatten().count() * 2 > n_asked
     }
 
     /// As [`KeyedTable::upsert`], for who has looked the keys up: `keys` are those of `rows`, and `known` their slots, which must
@@ -356,20 +313,6 @@ impl KeyedTable {
         self.make_room()
     }
 
-    /// Takes rows in that are not there: those of a snapshot, which has each key once. They are no changes. The index is made when
-    /// the first key is looked for: all at once it is made much faster than row by row.
-    pub(super) fn fill(&mut self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
-        if self.log.n_live() == 0 && self.indexing == Indexing::Done {
-            self.indexing = Indexing::Due;
-        }
-        let place = match self.indexing {
-            Indexing::Done => Placing::New,
-            Indexing::Due | Indexing::Never => Placing::Unindexed,
-        };
-        self.take_in(Origin::Disk, keys, expiry, values, Known::Slots(&[]), |_, _, _| place)?;
-        self.make_room()
-    }
-
     /// Makes the index, if it has not been made since rows were filled in.
     pub(super) fn see_to_index(&mut self) {
         if self.indexing == Indexing::Due {
@@ -434,183 +377,6 @@ impl KeyedTable {
         any_expires.then(|| self.gather_expiry(slots)).filter(|expiry| expiry.null_count() < expiry.len())
     }
 
-    /// Where a row goes; `known` is what was found of its key before.
-    fn placing(&self, key: HashedKey<'_>, known: Option<Slot>) -> Placing {
-        // An earlier row of the call may have brought it.
-        known.or_else(|| self.index.find(&self.log, key)).map_or(Placing::New, Placing::Over)
-    }
-
-    /// What has to be known of keys before rows of theirs are placed: rows on disk come in first.
-    fn known(&mut self, keys: &HashedKeys) -> Result<Found> {
-        self.see_to_index();
-        Ok(if self.is_limited() { Found::All(self.lookup_hashed(keys)?) } else { Found::AsTheyCome })
-    }
-
-    /// Brings rows in from disk, and says their slots.
-    pub(super) fn bring_in<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>, wanted: Wanted) -> Result<Vec<Slot>> {
-        if self.cold.n_live() == 0 {
-            return Ok(Vec::new());
-        }
-        let hash = self.cold.key_hash();
-        let mut keys: Vec<(u64, &[u8])> = match wanted {
-            Wanted::Row => keys.map(|key| (hash.of(key), key)).collect(),
-            Wanted::List => keys.map(|key| (hash_key(key), key)).collect(),
-        };
-        keys.sort_unstable();
-        keys.dedup();
-        let Some(rows) = self.cold.take_out(&keys, wanted)? else { return Ok(Vec::new()) };
-        let place = if self.indexing == Indexing::Done { Placing::New } else { Placing::Unindexed };
-        self.take_in(Origin::Disk, &HashedKeys::new(rows.keys), Some(&rows.expiry), &rows.values, Known::Slots(&[]), |_, _, _| place)
-    }
-
-    /// Rows on disk that expire at or before `t` are gone: what they were.
-    pub(super) fn expire_spilled(&mut self, t: i64) -> Result<Vec<StoreRows>> {
-        let (mut batches, codec) = (Vec::new(), Arc::clone(&self.codec));
-        let mut take = |rows: ReadColumns| {
-            batches.push(rows.typed(&codec)?);
-            Ok(())
-        };
-        let n_expired = self.cold.expire(t, Some(&mut take))?;
-        if n_expired > 0 {
-            self.changes.expire_unchanged(t);
-        }
-        Ok(batches)
-    }
-
-    /// As [`KeyedTable::expire_spilled`], for who needs only their number.
-    pub(super) fn discard_spilled(&mut self, t: i64) -> Result<usize> {
-        let n_expired = self.cold.expire(t, None)?;
-        if n_expired > 0 {
-            self.changes.expire_unchanged(t);
-        }
-        Ok(n_expired)
-    }
-
-    fn make_room(&mut self) -> Result<()> {
-        let cold = self.coldest(0);
-        self.send_out(cold)
-    }
-
-    /// The rows that should leave memory, where the budget asks for it; `more_bytes` is what their owner takes beside them.
-    pub(super) fn coldest(&mut self, more_bytes: usize) -> ColdChunks {
-        let own_bytes = self.memory_bytes() + more_bytes;
-        let charged = self.log.charged_bytes() + self.cold.memory_bytes() - self.cold.uncharged_bytes();
-        let excess = self.member.excess(own_bytes, own_bytes.saturating_sub(charged));
-        self.log.coldest(excess)
-    }
-
-    /// Sends rows to disk. They must not have changed since the last delta.
-    pub(super) fn send_out(&mut self, cold: ColdChunks) -> Result<()> {
-        let ColdChunks { slots, chunks } = cold;
-        if slots.is_empty() {
-            return self.log.compact(&chunks);
-        }
-        self.note_numbers(&slots)?;
-        let (hash, codec, log) = (self.cold.key_hash(), Arc::clone(self.cold.codec()), &self.log);
-        let mut rows = Vec::with_capacity(slots.len());
-        for slot in slots {
-            rows.push((hash.of(log.live_key(slot)?), slot));
-        }
-        rows.sort_unstable_by(|(a, slot_a), (b, slot_b)| a.cmp(b).then_with(|| log.key(*slot_a).cmp(&log.key(*slot_b))));
-        let row_bytes = log.charged_bytes() / log.n_live().max(1);
-        self.cold.add(rows.len(), row_bytes, |writer| {
-            rows.chunks(ROWS_PER_BATCH).try_for_each(|rows| {
-                let slots: Vec<Slot> = rows.iter().map(|(_, slot)| *slot).collect();
-                let values = codec.encode(&log.gather_values(&slots)?)?;
-                rows.iter().zip(log.keys_of(&slots)?).enumerate().try_for_each(|(at, ((hash, slot), key))| {
-                    let values = values.as_ref().map(|values| values.row(at));
-                    let values = values.as_ref().map_or(&[][..], |row| row.as_ref());
-                    writer.push(*hash, SpilledRow { key, expiry: log.expiry(*slot), values })
-                })
-            })
-        })?;
-        for (_, slot) in &rows {
-            self.forget(*slot);
-        }
-        drop(rows);
-        self.index.shrink(&self.log);
-        self.log.compact(&chunks)
-    }
-
-    /// A multi table that takes the rows over must know the highest number.
-    fn note_numbers(&mut self, slots: &[Slot]) -> Result<()> {
-        if self.is_numbered() {
-            // Numbers are ordered as their bytes are.
-            let highest = slots.iter().filter_map(|slot| self.log.key(*slot)).max_by_key(|key| key.last_chunk::<NUMBER_BYTES>());
-            let numbers = self.codec.decode(highest)?.pop();
-            let number = numbers.as_ref().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>()?.iter().next().flatten());
-            self.next_number = self.next_number.max(number.map_or(0, |number| number.saturating_add(1)));
-        }
-        Ok(())
-    }
-
-    /// Takes rows into the log; `decide` says for each where it goes, by its key and what is known of it. Says the slots they have
-    /// got, without those that were skipped.
-    fn take_in(
-        &mut self,
-        origin: Origin,
-        keys: &HashedKeys,
-        expiry: Option<&Int64Array>,
-        values: &[ArrayRef],
-        known: Known<'_>,
-        mut decide: impl FnMut(&Self, HashedKey<'_>, Option<Slot>) -> Placing,
-    ) -> Result<Vec<Slot>> {
-        self.check_rows(keys, expiry, values)?;
-        let mut slots = Vec::with_capacity(keys.len());
-        let mut found = Vec::with_capacity(KEYS_AT_ONCE);
-        for from in (0..keys.len()).step_by(ROWS_PER_CHUNK) {
-            let to = keys.len().min(from + ROWS_PER_CHUNK);
-            let slice = |column: &ArrayRef| column.slice(from, to - from);
-            let values: Vec<ArrayRef> = values.iter().map(slice).collect();
-            let chunk_expiry = expiry.map(|expiry| expiry.slice(from, to - from));
-            let open = self.log.open(ChunkRows::new(keys.bytes().slice(from, to - from), chunk_expiry, &values)?);
-            for first in (from..to).step_by(KEYS_AT_ONCE) {
-                let last = to.min(first + KEYS_AT_ONCE);
-                found.clear();
-                match known {
-                    Known::Ask => self.index.find_some(&self.log, keys, first, last, &mut found),
-                    Known::Slots(slots) => found.extend_from_slice(slots.get(first..last).unwrap_or_default()),
-                }
-                found.resize(last - first, None);
-                for ((row, key), known) in (first..last).zip(keys.among(first, last)).zip(&found) {
-                    let placing = decide(self, key, *known);
-                    let slot = match placing {
-                        Placing::Skip => {
-                            self.log.skip(open)?;
-                            continue;
-                        }
-                        Placing::Over(slot) => self.log.place(open, Some(slot))?,
-                        Placing::New => {
-                            self.index.reserve_one(&self.log);
-                            let slot = self.log.place(open, None)?;
-                            self.index.insert(&self.log, key.hash, slot);
-                            slot
-                        }
-                        Placing::Unindexed => self.log.place(open, None)?,
-                    };
-                    slots.push(slot);
-                    if origin == Origin::Caller {
-                        self.changes.upsert(slot, matches!(placing, Placing::New | Placing::Unindexed));
-                    }
-                    if let Some(expiry) = expiry.filter(|expiry| expiry.is_valid(row)) {
-                        let log = &self.log;
-                        self.expiries.insert(slot, expiry.value(row), |slot| log.expiry(slot));
-                    }
-                }
-            }
-            self.log.tidy()?;
-        }
-        Ok(slots)
-    }
-
-    fn check_rows(&self, keys: &HashedKeys, expiry: Option<&Int64Array>, values: &[ArrayRef]) -> Result<()> {
-        self.schema.check_values(values, keys.len())?;
-        match expiry.filter(|expiry| expiry.len() != keys.len()) {
-            Some(expiry) => Err(Error::internal(format!("{} keys came with {} expiries", keys.len(), expiry.len()))),
-            None => Ok(()),
-        }
-    }
-
     pub(super) fn expired_slots(&mut self, t: i64) -> Vec<Slot> {
         let log = &self.log;
         self.expiries.take_expired(t, |slot| log.expiry(slot))
@@ -653,50 +419,4 @@ enum Indexing {
     Due,
     /// Who has lists of the rows finds them.
     Never,
-}
-
-/// What is known of the keys of rows that come in.
-#[derive(Debug, Clone, Copy)]
-enum Known<'a> {
-    /// The slots of the first keys; nothing of the others.
-    Slots(&'a [Option<Slot>]),
-    /// To be looked for, some at once, when their rows are placed: then the memory is still at hand.
-    Ask,
-}
-
-/// The slots of keys, or that they need not be looked for in advance.
-enum Found {
-    All(Vec<Option<Slot>>),
-    AsTheyCome,
-}
-
-impl Found {
-    fn as_known(&self) -> Known<'_> {
-        match self {
-            Self::All(slots) => Known::Slots(slots),
-            Self::AsTheyCome => Known::Ask,
-        }
-    }
-}
-
-/// Where a row that comes in goes.
-#[derive(Debug, Clone, Copy)]
-enum Placing {
-    /// In the place of the row of this slot.
-    Over(Slot),
-    /// In a new one; its key is not there yet.
-    New,
-    /// In a new one, which the index does not know.
-    Unindexed,
-    /// Nowhere.
-    Skip,
-}
-
-/// Where rows come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// They are changes.
-    Caller,
-    /// They were part of the table before.
-    Disk,
 }
