@@ -29,6 +29,11 @@ pub(crate) trait RowTaker: Send + Sync + fmt::Debug {
         serde_json::json!({ "format": self.format() })
     }
 
+    /// What its tasks' writers must know.
+    fn writer_options(&self) -> Options {
+        Options::new()
+    }
+
     /// Begins a run.
     async fn open(&self, ctx: &SinkContext, schema: &SchemaRef) -> Result<()> {
         let _ = (ctx, schema);
@@ -88,7 +93,7 @@ impl<T: RowTaker> Sink for InProcessSink<T> {
         WriterSpec {
             connector: self.taker.format().to_owned(),
             format: self.taker.format().to_owned(),
-            options: Options::new(),
+            options: self.taker.writer_options(),
             schema: Arc::clone(&self.schema),
             partition_by: Vec::new(),
             time_zone: self.time_zone.clone(),

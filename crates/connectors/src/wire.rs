@@ -76,19 +76,32 @@ pub fn rows_of(mut outputs: Vec<TaskOutput>) -> Result<Vec<RecordBatch>> {
 #[derive(Debug)]
 pub struct RowsToDriver {
     schema: SchemaRef,
+    n_rows_max: Option<usize>,
 }
 
 impl RowsToDriver {
     /// For rows of `schema`.
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema }
+        Self { schema, n_rows_max: None }
+    }
+
+    /// The first rows of each task are enough: the others are only counted.
+    #[must_use]
+    pub fn first(self, n_rows: usize) -> Self {
+        Self { n_rows_max: Some(n_rows), ..self }
     }
 }
 
 #[async_trait]
 impl WriterFactory for RowsToDriver {
     async fn open(&self, attempt: WriteAttempt) -> Result<Box<dyn TaskWriter>> {
-        Ok(Box::new(RowsWriter { schema: Arc::clone(&self.schema), attempt, rows: Vec::new(), n_rows: 0 }))
+        Ok(Box::new(RowsWriter {
+            schema: Arc::clone(&self.schema),
+            attempt,
+            rows: Vec::new(),
+            n_rows: 0,
+            n_rows_wanted: self.n_rows_max.unwrap_or(usize::MAX),
+        }))
     }
 }
 
@@ -97,14 +110,18 @@ struct RowsWriter {
     attempt: WriteAttempt,
     rows: Vec<RecordBatch>,
     n_rows: u64,
+    /// How many more are kept.
+    n_rows_wanted: usize,
 }
 
 #[async_trait]
 impl TaskWriter for RowsWriter {
     async fn write(&mut self, rows: RecordBatch) -> Result<()> {
         self.n_rows += rows.num_rows() as u64;
-        if rows.num_rows() > 0 {
-            self.rows.push(rows);
+        let kept = rows.slice(0, rows.num_rows().min(self.n_rows_wanted));
+        if kept.num_rows() > 0 {
+            self.n_rows_wanted -= kept.num_rows();
+            self.rows.push(kept);
         }
         Ok(())
     }

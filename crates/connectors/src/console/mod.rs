@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
 use millstream_core::{Connector, Error, OptionSpec, Result, Sink, WriterFactory, WriterSpec};
 
+use self::options::ConsoleFormat;
 use crate::in_process::InProcessSink;
 use crate::wire::RowsToDriver;
 
@@ -85,12 +86,17 @@ impl Connector for ConsoleConnector {
             return Err(Error::unsupported("partitionBy does not apply to the console sink"));
         }
         let (output, is_stream, time_zone) = (self.output.clone(), request.output_mode.is_some(), request.time_zone.clone());
-        let printer = sink::ConsolePrinter { output, options, is_stream, time_zone };
+        let printer = sink::ConsolePrinter { output, options, given: request.options, is_stream, time_zone };
         Ok(Arc::new(InProcessSink::new(printer, request.schema, request.time_zone)))
     }
 
     fn writer(&self, spec: &WriterSpec) -> Result<Arc<dyn WriterFactory>> {
-        Ok(Arc::new(RowsToDriver::new(Arc::clone(&spec.schema))))
+        let rows = RowsToDriver::new(Arc::clone(&spec.schema));
+        Ok(Arc::new(match options::ConsoleOptions::parse(&spec.options)?.format {
+            // One more says that there are more.
+            ConsoleFormat::Table { num_rows, .. } => rows.first(num_rows.saturating_add(1)),
+            ConsoleFormat::Json => rows,
+        }))
     }
 }
 

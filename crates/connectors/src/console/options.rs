@@ -4,8 +4,11 @@ use millstream_core::{Error, OptionSpec, Options, Result};
 
 /// What the sink knows.
 pub(super) const OPTIONS: [OptionSpec; 4] = [
-    OptionSpec::new("format", "table (as Spark prints it) or json (one line per row), default table"),
-    OptionSpec::new("numRows", "rows shown per batch in a table, default 20"),
+    OptionSpec::new(
+        "format",
+        "table (as Spark prints it) or json (one line per row: all rows of a batch are held in memory), default table",
+    ),
+    OptionSpec::new("numRows", "rows shown per batch in a table, and held in memory by each task, default 20"),
     OptionSpec::new("truncate", "whether cells of a table are cut at 20 characters, default true"),
     OptionSpec::new("mode", "of batch writes: has no effect here"),
 ];

@@ -20,6 +20,8 @@ use crate::wire;
 pub(super) struct ConsolePrinter {
     pub(super) output: ConsoleOutput,
     pub(super) options: ConsoleOptions,
+    /// The same as they were given.
+    pub(super) given: Options,
     pub(super) is_stream: bool,
     pub(super) time_zone: String,
 }
@@ -36,6 +38,10 @@ impl RowTaker for ConsolePrinter {
 
     fn delivery(&self) -> Delivery {
         Delivery::AtLeastOnce
+    }
+
+    fn writer_options(&self) -> Options {
+        self.given.clone()
     }
 
     async fn take(&self, batch: BatchId, schema: &SchemaRef, outputs: Vec<TaskOutput>) -> Result<serde_json::Value> {

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use millstream_core::connector::SinkRequest;
-use millstream_core::{BatchId, ConnectorRegistry, Delivery, Result, Sink, TaskId, TaskOutput};
+use millstream_core::sink::WriteAttempt;
+use millstream_core::{BatchId, ConnectorRegistry, Delivery, QueryId, Result, RunEpoch, Sink, TaskId, TaskOutput};
 use millstream_testkit::sink_contract::{SinkHarness, check_sink};
+use uuid::Uuid;
 
 use super::{ConsoleConnector, ConsoleOutput};
 use crate::harness::{id_name_rows, id_name_schema, registry, sink, sink_request};
@@ -136,4 +138,36 @@ async fn prints_json_lines_and_the_end_of_every_batch() {
     assert_eq!(console.print(5, &[id_name_rows(1, 2)]).await, expected);
     let console = Console::new(&[("format", "json")]);
     assert_eq!(console.print(6, &[]).await, "{\"batchId\":6,\"end\":true,\"numRows\":0}\n");
+}
+
+#[tokio::test]
+async fn a_table_needs_no_more_rows_than_it_shows() {
+    for (options, n_kept) in [(&[("numRows", "5")][..], 6), (&[], 21), (&[("format", "json")], 300)] {
+        let console = Console::new(options);
+        let sink = console.sink().await.unwrap();
+        let mut outputs = Vec::new();
+        for task in 0..2 {
+            let attempt = WriteAttempt {
+                query_id: QueryId(Uuid::nil()),
+                epoch: RunEpoch(1),
+                batch_id: BatchId(0),
+                attempt: 0,
+                task_id: TaskId(task),
+            };
+            let mut writer = console.registry.writer(&sink.writer()).unwrap().open(attempt).await.unwrap();
+            for first in [0, 3, 100] {
+                writer.write(id_name_rows(first, 100)).await.unwrap();
+            }
+            outputs.push(writer.finish().await.unwrap());
+        }
+        for output in &outputs {
+            let rows = wire::rows_from_bytes(&output.payload).unwrap();
+            assert_eq!((output.n_rows, rows.iter().map(RecordBatch::num_rows).sum::<usize>()), (300, n_kept), "{options:?}");
+        }
+        sink.prepare(BatchId(0), outputs).await.unwrap();
+        let n_shown = options.iter().find(|(name, _)| *name == "numRows").map_or("20", |(_, n)| n);
+        let (says_more, n_lines) = (format!("only showing top {n_shown} rows"), console.captured.text().lines().count());
+        assert_eq!(console.captured.text().contains(&says_more), n_kept != 300, "{options:?}");
+        assert!(n_kept != 300 || n_lines == 601, "{n_lines} lines");
+    }
 }
