@@ -12,8 +12,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use millstream_core::Options;
 
-use crate::error::{internal, invalid};
+use crate::error::{external, internal, invalid};
+use crate::options::options_in;
 use crate::types;
 
 /// What an argument is cast to before the call. The analyzer makes the cast explicit.
@@ -165,6 +167,9 @@ impl Types<'_> {
 /// Computes a column from columns.
 pub type Kernel = fn(&Call<'_>) -> Result<ArrayRef>;
 
+/// Refuses options that a function does not know or cannot use; for `from_json` and its like.
+pub type CheckOptions = fn(&Options) -> millstream_core::Result<()>;
+
 /// One function: what the analyzer must know to call it, and its kernel.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
@@ -185,6 +190,8 @@ pub struct FunctionDef {
     pub returns: Returns,
     /// Whether NULL in any argument gives NULL.
     pub strict: bool,
+    /// What reads the options, if the last argument is a map of them.
+    pub options: Option<CheckOptions>,
     /// The kernel.
     pub kernel: Kernel,
 }
@@ -198,7 +205,7 @@ impl std::fmt::Debug for FunctionDef {
 impl FunctionDef {
     /// A function that needs all of `args`.
     pub(crate) const fn new(name: &'static str, args: &'static [Arg], returns: Returns, kernel: Kernel) -> Self {
-        Self { name, aliases: &[], args, min_args: args.len(), repeat: 0, time_zone: false, returns, strict: true, kernel }
+        Self { name, aliases: &[], args, min_args: args.len(), repeat: 0, time_zone: false, returns, strict: true, options: None, kernel }
     }
 
     pub(crate) const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
@@ -228,6 +235,18 @@ impl FunctionDef {
     pub(crate) const fn lenient(mut self) -> Self {
         self.strict = false;
         self
+    }
+
+    /// The last of `args` is a map of options.
+    pub(crate) const fn options(mut self, check: CheckOptions) -> Self {
+        self.options = Some(check);
+        self
+    }
+
+    /// Refuses wrong options: the value of the last of `args`.
+    pub fn check_options(&self, value: &ScalarValue) -> Result<()> {
+        let Some(check) = self.options else { return Ok(()) };
+        check(&options_in(&value.to_array()?)?).map_err(external)
     }
 
     /// The most arguments (without the time zone), `usize::MAX` when the last ones repeat.

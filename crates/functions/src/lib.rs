@@ -57,6 +57,7 @@ mod interval_math;
 pub mod json;
 pub mod math;
 pub mod misc;
+mod options;
 pub mod passthrough;
 pub mod regexp;
 mod rows;

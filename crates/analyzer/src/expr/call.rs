@@ -101,6 +101,7 @@ impl Resolver<'_> {
         check_types(name, &args, span)?;
         let shown = registry::names::call_name(name, &args);
         let args = self.coerce_args(def, name, args, span)?;
+        self.check_options(def, name, &args, span)?;
         let result_hint = registry::names::result_type(name, &args);
         let nullable = registry::nullability::of_call(def, name, &args);
         let mut out = self.kernel_of(def, args, span)?.named(shown);
@@ -109,6 +110,19 @@ impl Resolver<'_> {
             out.data_type = data_type;
         }
         Ok(out)
+    }
+
+    /// The options of `from_json` and its like are constants, known to be right before the query starts.
+    fn check_options(&self, def: &FunctionDef, name: &str, args: &[Typed], span: Span) -> Result<()> {
+        let Some(options) = def.args.len().checked_sub(1).and_then(|last| args.get(last)).filter(|_| def.options.is_some()) else {
+            return Ok(());
+        };
+        if !options.is_constant() {
+            let message = format!("the options of {name}() must be a constant map, not '{}'", options.name);
+            return Err(AnalysisError::invalid("INVALID_OPTIONS.NON_MAP_FUNCTION", message, span).hint("write map('name', 'value', ...)"));
+        }
+        let value = self.evaluate(options, span)?;
+        def.check_options(&value).map_err(|error| AnalysisError::from(error).at(span))
     }
 
     /// A call of a kernel by its own name with arguments of the right types.

@@ -131,6 +131,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("SELECT id, FROM logs", "PARSE_SYNTAX_ERROR", "unexpected 'FROM', expected an expression at line 1, column 12", ""),
     ("SELECT 'a FROM logs", "PARSE_SYNTAX_ERROR", "unclosed string at line 1, column 8", ""),
     (
+        "SELECT from_json(name, 'a INT', map(name, 'FAILFAST')) FROM logs",
+        "INVALID_OPTIONS.NON_MAP_FUNCTION",
+        "the options of from_json() must be a constant map, not 'map(name, FAILFAST)' at line 1, column 8",
+        "write map(",
+    ),
+    (
         "SELECT CAST(id AS INTT) FROM logs",
         "UNSUPPORTED_DATATYPE",
         "'INTT' is not a data type at line 1, column 19; did you mean 'INT'?",
@@ -147,5 +153,46 @@ fn refusals_say_what_and_where_and_what_to_do() {
         assert!(error.message().contains('^'), "{sql}: no caret in {error}");
         let given = error.hint_text().unwrap_or_default();
         assert!(given.contains(hint), "{sql}: {given}");
+    }
+}
+
+#[test]
+fn options_of_functions_are_checked_like_those_of_readers() {
+    for (call, message, hint) in [
+        (
+            "from_json(name, 'a INT', map('mode', 'FAILFATS'))",
+            "from_json has no parse mode 'FAILFATS': option 'mode' is PERMISSIVE or FAILFAST",
+            "",
+        ),
+        (
+            "from_csv(name, 'a INT', map('mode', concat('DROP', 'MALFORMED')))",
+            "from_csv has no parse mode 'DROPMALFORMED': option 'mode' is PERMISSIVE or FAILFAST",
+            "",
+        ),
+        ("to_json(who, map('pretty', true))", "options must be a map of strings to strings", ""),
+        ("from_json(name, 'a INT', map('moed', 'FAILFAST'))", "unknown option 'moed' of the function from_json", "did you mean 'mode'?"),
+        ("from_csv(name, 'a INT', map('separator', ';'))", "unknown option 'separator' of the function from_csv", ""),
+        (
+            "to_json(who, map('timestampFromat', 'y'))",
+            "unknown option 'timestampFromat' of the function to_json",
+            "did you mean 'timestampFormat'?",
+        ),
+        ("to_csv(who, map('quoteal', 'true'))", "unknown option 'quoteal' of the function to_csv", "did you mean 'quoteAll'?"),
+        (
+            "schema_of_json('{}', map('allowComment', 'true'))",
+            "unknown option 'allowComment' of the function schema_of_json",
+            "did you mean 'allowComments'?",
+        ),
+        ("schema_of_csv('1', map('spe', ';'))", "unknown option 'spe' of the function schema_of_csv", "did you mean 'sep'?"),
+        (
+            "from_json(name, schema_of_json('{}', map('mode', 'NEVER')))",
+            "parse mode 'NEVER' is not one of PERMISSIVE, DROPMALFORMED, FAILFAST",
+            "",
+        ),
+        ("from_json(name, 'a INT', map('multiLine', 'perhaps'))", "option 'multiLine' is 'perhaps': expected true or false", ""),
+    ] {
+        let error = refused(&format!("SELECT {call} FROM logs"));
+        assert!(error.message().starts_with(message) && error.to_string().starts_with("at line 1, column "), "{call}: {error}");
+        assert!(error.hint_text().unwrap_or_default().starts_with(hint), "{call}: {:?}", error.hint_text());
     }
 }

@@ -8,16 +8,22 @@ mod scan;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder, StructArray};
+use arrow::array::{ArrayRef, ListBuilder, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
-use millstream_core::Options;
-use millstream_formats::csv::{CsvColumnDecoder, CsvEncoder, CsvInferrer, CsvReadOptions, CsvWriteOptions};
-use millstream_formats::json::{JsonColumnDecoder, JsonEncoder, JsonInferrer, JsonReadOptions, JsonWriteOptions};
+use millstream_core::{Error, Options};
+use millstream_formats::csv::{
+    CSV_READ_OPTIONS, CSV_WRITE_OPTIONS, CsvColumnDecoder, CsvEncoder, CsvInferrer, CsvReadOptions, CsvWriteOptions,
+};
+use millstream_formats::datetime::Zone;
+use millstream_formats::json::{
+    JSON_READ_OPTIONS, JSON_WRITE_OPTIONS, JsonColumnDecoder, JsonEncoder, JsonInferrer, JsonReadOptions, JsonWriteOptions,
+};
 
 use crate::def::{Arg, Call, FunctionDef, Returns, Types};
 use crate::error::{external, internal, invalid};
 use crate::interval_math::zone_of;
+use crate::options::options_of;
 use crate::rows::{Memo, number_rows, text, text_rows};
 use crate::types::{element_field, parse_type, struct_of};
 
@@ -32,6 +38,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         decoder.decode(&call.strings(0)?).map_err(external)
     })
     .min(2)
+    .options(|options| check_mode("from_json", options).and_then(|()| check_json_reader("function from_json", options)))
     .zoned()
     .lenient(),
     FunctionDef::new("from_csv", &[Arg::String, Arg::LiteralString, Arg::Map], Returns::Rule(schema_argument), |call| {
@@ -40,6 +47,7 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         decoder.decode(&call.strings(0)?).map_err(external)
     })
     .min(2)
+    .options(|options| check_mode("from_csv", options).and_then(|()| check_csv_reader("function from_csv", options)))
     .zoned()
     .lenient(),
     FunctionDef::new("to_json", &[Arg::Any, Arg::Map], Returns::Rule(json_text_type), |call| {
@@ -47,12 +55,20 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         Ok(Arc::new(JsonEncoder::for_columns(options).encode_column(&call.array(0)?).map_err(external)?))
     })
     .min(1)
+    .options(|options| {
+        options.check("function to_json", JSON_WRITE_OPTIONS)?;
+        JsonWriteOptions::new(options, Zone::UTC).map(drop)
+    })
     .zoned(),
     FunctionDef::new("to_csv", &[Arg::Struct, Arg::Map], Returns::String, |call| {
         let options = CsvWriteOptions::new(&options_of(call, 1)?, zone_of(call)?).map_err(external)?;
         Ok(Arc::new(CsvEncoder::for_columns(options).encode_column(&call.array(0)?).map_err(external)?))
     })
     .min(1)
+    .options(|options| {
+        options.check("function to_csv", CSV_WRITE_OPTIONS)?;
+        CsvWriteOptions::new(options, Zone::UTC).map(drop)
+    })
     .zoned(),
     FunctionDef::new("get_json_object", &[Arg::String, Arg::String], Returns::String, get_json_object),
     FunctionDef::new("json_tuple", &[Arg::String, Arg::String], Returns::Rule(tuple_type), json_tuple).repeat(1).lenient(),
@@ -100,12 +116,14 @@ pub const FUNCTIONS: &[FunctionDef] = &[
         schema_text(call, &JsonInferrer::type_of(call.required_text(0)?, options).map_err(external)?)
     })
     .min(1)
+    .options(|options| check_json_reader("function schema_of_json", options))
     .zoned(),
     FunctionDef::new("schema_of_csv", &[Arg::LiteralString, Arg::Map], Returns::String, |call| {
         let options = CsvReadOptions::new(&options_of(call, 1)?.with("inferSchema", "true"), zone_of(call)?).map_err(external)?;
         schema_text(call, &CsvInferrer::type_of(call.required_text(0)?, options).map_err(external)?)
     })
     .min(1)
+    .options(|options| check_csv_reader("function schema_of_csv", options))
     .zoned(),
 ];
 
@@ -132,27 +150,24 @@ fn schema_argument(types: &Types<'_>) -> Result<DataType> {
     parse_type(text).or_else(|error| parse_type(&format!("struct<{text}>")).map_err(|_| error))
 }
 
-/// The options in argument `idx`: a constant map of strings.
-fn options_of(call: &Call<'_>, idx: usize) -> Result<Options> {
-    let mut options = Options::new();
-    // The last argument is the time zone.
-    if idx + 1 >= call.len() {
-        return Ok(options);
+/// A text gives one value: there is none to leave out.
+fn check_mode(function: &str, options: &Options) -> millstream_core::Result<()> {
+    let takes = |mode: &str| ["PERMISSIVE", "FAILFAST"].iter().any(|known| mode.eq_ignore_ascii_case(known));
+    match options.get("mode").filter(|mode| !takes(mode)) {
+        Some(mode) => Err(Error::invalid(format!("{function} has no parse mode '{mode}': option 'mode' is PERMISSIVE or FAILFAST"))
+            .code("PARSE_MODE_UNSUPPORTED")),
+        None => Ok(()),
     }
-    let array = call.array(idx)?;
-    let Some(map) = array.as_map_opt().filter(|map| !map.is_empty() && map.is_valid(0)) else {
-        return Ok(options);
-    };
-    let entries = map.value(0);
-    let (Some(keys), Some(values)) = (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>()) else {
-        return if entries.is_empty() { Ok(options) } else { Err(internal("options must be a map of strings")) };
-    };
-    for (key, value) in keys.iter().zip(values) {
-        if let (Some(key), Some(value)) = (key, value) {
-            options.set(key, value);
-        }
-    }
-    Ok(options)
+}
+
+fn check_json_reader(function: &str, options: &Options) -> millstream_core::Result<()> {
+    options.check(function, JSON_READ_OPTIONS)?;
+    JsonReadOptions::new(options, Zone::UTC).map(drop)
+}
+
+fn check_csv_reader(function: &str, options: &Options) -> millstream_core::Result<()> {
+    options.check(function, CSV_READ_OPTIONS)?;
+    CsvReadOptions::new(options, Zone::UTC).map(drop)
 }
 
 fn get_json_object(call: &Call<'_>) -> Result<ArrayRef> {
