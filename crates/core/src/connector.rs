@@ -126,6 +126,11 @@ pub trait Connector: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether its sink can replace what it wrote before (save mode overwrite), as a materialized view is.
+    fn can_overwrite(&self) -> bool {
+        true
+    }
+
     /// The options its source knows for a format.
     fn source_options(&self, format: &str) -> Vec<OptionSpec> {
         let _ = format;

@@ -102,6 +102,10 @@ impl Connector for KafkaConnector {
         true
     }
 
+    fn can_overwrite(&self) -> bool {
+        false
+    }
+
     fn sink_options(&self, _format: &str) -> Vec<OptionSpec> {
         sink_options::sink_options()
     }

@@ -271,6 +271,11 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
     }
     let format = dataset.clauses.format.as_ref().map(|format| format.name.clone());
     let format = format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
+    if dataset.kind == DatasetKind::MaterializedView && !session.engine().registry().for_format(&format)?.can_overwrite() {
+        return Err(Error::unsupported(format!("materialized view '{name}' cannot be of format {format}: what is written there is not replaced"))
+            .context(place)
+            .hint(format!("CREATE STREAMING TABLE {name} USING {format} adds the rows of a stream; those of a batch are added by INSERT INTO a table of that format (millstream sql)")));
+    }
     let is_file = session.engine().registry().is_file_format(&format);
     if let Some(location) = &dataset.clauses.location {
         options.set("path", location);

@@ -120,6 +120,12 @@ async fn what_a_job_cannot_hold_is_refused_with_its_place() {
             "line 2, column 1",
             "without STREAM",
         ),
+        (
+            "CREATE MATERIALIZED VIEW t USING kafka OPTIONS (kafka.bootstrap.servers 'none:1', topic 't') AS SELECT 'a' AS value",
+            "materialized view 't' cannot be of format kafka",
+            "line 2, column 1",
+            "CREATE STREAMING TABLE t USING kafka",
+        ),
         ("CREATE STREAMING TABLE Trail AS SELECT a FROM STREAM trail", "'Trail' is declared twice", "line 2, column 1", ""),
         (
             "CREATE STREAMING TABLE t AS SELECT a FROM STREAM trail;\nCREATE MATERIALIZED VIEW T AS SELECT 1 AS a",
