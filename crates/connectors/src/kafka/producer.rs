@@ -69,7 +69,7 @@ struct Failure {
 enum Tells {
     /// The client gave the record up because of another one.
     OfAnother,
-    /// It was on its way with one that is too large: the largest of them is likely to be it.
+    /// The broker refused the request that it was in: of its records the largest is likely to be the cause.
     Size(usize),
     Cause,
 }
@@ -96,10 +96,24 @@ impl ProducerContext for Deliveries {
         };
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.as_ref().is_none_or(|known| known.tells < tells) {
-            let error = not_delivered(error, message.topic(), sequence, message.payload_len());
+            let n_bytes = message.payload_len();
+            let error = match tells {
+                Tells::Size(_) => too_large(error, message.topic(), sequence, n_bytes),
+                _ => not_delivered(error, message.topic(), sequence, n_bytes),
+            };
             *failure = Some(Failure { error, tells });
         }
     }
+/// The broker looks at the size of all that a request has for a partition, and refuses it as a whole: who made it too large is not said.
+fn too_large(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usize) -> Error {
+    let message = format!(
+        "record {sequence} of the batch, of {n_bytes} bytes, was not written to topic '{topic}': the request that it was in is larger than the broker takes"
+    );
+    failed(message)(error.clone()).hint(
+        "it or a record beside it is larger than max.message.bytes of the topic, or all of them are together: write smaller records, raise that, or lower option kafka.batch.size",
+    )
+}
+
 }
 
 /// Says which record it was.

@@ -115,3 +115,19 @@ async fn markers_are_read_though_the_broker_breaks_off() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.message().contains("topic 'markers' of markers cannot be read"), "{error:?}");
 }
+
+/// A broker refuses requests, and does not say which of their records is too large.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_large_is_not_blamed_on_a_small_record() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("narrow", 1, 1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let mut writing = Writing::new(&kafka, values_schema(), &[("topic", "narrow"), ("delivery", "at-least-once")]);
+    let sink = writing.started().await.unwrap();
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2]);
+    let error = writing.batch(&sink, 0, values(["small", "too"])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error:?}");
+    assert!(error.message().contains("the request that it was in is larger than the broker takes"), "{error:?}");
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("kafka.batch.size")), "{error:?}");
+    sink.stop().await.unwrap();
+}
