@@ -66,12 +66,15 @@ pub(super) fn sink_options(source: Option<&Options>, mut options: Options) -> Re
 
 /// Letters as rows of [`schema`].
 pub(super) fn as_records(letters: &RecordBatch, query: QueryId) -> Result<RecordBatch> {
-    let letters = Letters::of(letters)?;
+    let (raw, error): (&BinaryArray, &StringArray) = (column(letters, "raw")?, column(letters, "error")?);
+    let (source, origin): (&StringArray, &StringArray) = (column(letters, "source")?, column(letters, "origin")?);
+    let (position, batch_id): (&Int64Array, &Int64Array) = (column(letters, "position")?, column(letters, "batch_id")?);
+    let record = letters.column_by_name("topic").is_some().then(|| Record::of(letters)).transpose()?;
     let query = query.to_string();
     let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
-    let mut headers = ListBuilder::new(StructBuilder::from_fields(HEADER.clone(), letters.len()));
-    for row in 0..letters.len() {
-        match &letters.record {
+    let mut headers = ListBuilder::new(StructBuilder::from_fields(HEADER.clone(), letters.num_rows()));
+    for row in 0..letters.num_rows() {
+        match &record {
             Some(record) if record.topic.is_valid(row) => {
                 keys.append_option(record.key.is_valid(row).then(|| record.key.value(row)));
                 values.append_option(record.value.is_valid(row).then(|| record.value.value(row)));
@@ -79,36 +82,25 @@ pub(super) fn as_records(letters: &RecordBatch, query: QueryId) -> Result<Record
             }
             _ => {
                 keys.append_null();
-                values.append_value(letters.raw.value(row));
-                push_header(&mut headers, "millstream.origin", Some(letters.origin.value(row).as_bytes()))?;
-                if letters.position.is_valid(row) {
-                    push_header(&mut headers, "millstream.position", Some(letters.position.value(row).to_string().as_bytes()))?;
+                values.append_value(raw.value(row));
+                push_header(&mut headers, "millstream.origin", Some(origin.value(row).as_bytes()))?;
+                if position.is_valid(row) {
+                    push_header(&mut headers, "millstream.position", Some(position.value(row).to_string().as_bytes()))?;
                 }
             }
         }
-        let error = letters.error.value(row);
-        push_header(&mut headers, "millstream.error", Some(error.as_bytes().get(..ERROR_BYTES_MAX).unwrap_or(error.as_bytes())))?;
-        push_header(&mut headers, "millstream.source", Some(letters.source.value(row).as_bytes()))?;
+        let told = error.value(row).as_bytes();
+        push_header(&mut headers, "millstream.error", Some(told.get(..ERROR_BYTES_MAX).unwrap_or(told)))?;
+        push_header(&mut headers, "millstream.source", Some(source.value(row).as_bytes()))?;
         push_header(&mut headers, "millstream.query", Some(query.as_bytes()))?;
-        push_header(&mut headers, "millstream.batch", Some(letters.batch_id.value(row).to_string().as_bytes()))?;
+        push_header(&mut headers, "millstream.batch", Some(batch_id.value(row).to_string().as_bytes()))?;
         headers.append(true);
     }
     let columns: Vec<ArrayRef> = vec![Arc::new(keys.finish()), Arc::new(values.finish()), Arc::new(headers.finish())];
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-/// The columns of letters.
-struct Letters<'a> {
-    raw: &'a BinaryArray,
-    error: &'a StringArray,
-    source: &'a StringArray,
-    origin: &'a StringArray,
-    position: &'a Int64Array,
-    batch_id: &'a Int64Array,
-    /// Of sources whose records have more to them.
-    record: Option<Record<'a>>,
-}
-
+/// The columns of letters that are the record, of sources whose records have more to them than bytes.
 struct Record<'a> {
     topic: &'a StringArray,
     partition: &'a Int32Array,
@@ -117,24 +109,6 @@ struct Record<'a> {
     key: &'a BinaryArray,
     value: &'a BinaryArray,
     headers: &'a ListArray,
-}
-
-impl<'a> Letters<'a> {
-    fn of(rows: &'a RecordBatch) -> Result<Self> {
-        Ok(Self {
-            raw: column(rows, "raw")?,
-            error: column(rows, "error")?,
-            source: column(rows, "source")?,
-            origin: column(rows, "origin")?,
-            position: column(rows, "position")?,
-            batch_id: column(rows, "batch_id")?,
-            record: rows.column_by_name("topic").is_some().then(|| Record::of(rows)).transpose()?,
-        })
-    }
-
-    fn len(&self) -> usize {
-        self.raw.len()
-    }
 }
 
 impl<'a> Record<'a> {

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_core::{BatchId, Clock, Error, ErrorKind, Result};
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
 
 use self::turn::Sending;
 pub(super) use self::turn::Turn;
@@ -24,7 +24,7 @@ use super::sink_options::SinkOptions;
 /// What is on its way is counted again after this long.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(1);
 /// How long a record waits for others to go with it; the last ones of a batch wait so long, too.
-pub(super) const LINGER_MS: &str = "2";
+const LINGER_MS: &str = "2";
 /// Requests on their way to a broker, which takes them one by one. While these are on their way and another one is ready, librdkafka's
 /// thread sleeps, and records gather for the next ones.
 const REQUESTS_IN_FLIGHT: &str = "2";
@@ -104,6 +104,8 @@ impl ProducerContext for Deliveries {
             *failure = Some(Failure { error, tells });
         }
     }
+}
+
 /// The broker looks at the size of all that a request has for a partition, and refuses it as a whole: who made it too large is not said.
 fn too_large(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usize) -> Error {
     let message = format!(
@@ -112,8 +114,6 @@ fn too_large(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usize) -
     failed(message)(error.clone()).hint(
         "it or a record beside it is larger than max.message.bytes of the topic, or all of them are together: write smaller records, raise that, or lower option kafka.batch.size",
     )
-}
-
 }
 
 /// Says which record it was.
@@ -135,6 +135,42 @@ fn not_delivered(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usiz
     }
 }
 
+/// The configuration of a producer: what the user says goes before what is good for most.
+pub(super) fn config(options: &SinkOptions, transactional_id: Option<&str>) -> ClientConfig {
+    let timeout_ms = options.transaction_timeout.as_millis().to_string();
+    let mut config = options.client.config();
+    let unless_set = |config: &mut ClientConfig, name: &str, value: &str| {
+        if options.client.get(name).is_none() {
+            config.set(name, value);
+        }
+    };
+    // As Kafka's Java client does, so that the same key goes to the same partition whoever writes it.
+    unless_set(&mut config, "partitioner", "murmur2_random");
+    unless_set(&mut config, "queue.buffering.max.kbytes", QUEUE_KBYTES);
+    if linger_ms(&config).is_none() {
+        config.set("linger.ms", LINGER_MS);
+    }
+    if options.client.get("max.in.flight").is_none() {
+        unless_set(&mut config, "max.in.flight.requests.per.connection", REQUESTS_IN_FLIGHT);
+    }
+    unless_set(&mut config, "sticky.partitioning.linger.ms", STICKY_MS);
+    // That a record was written is known from the count of those that are not.
+    config.set("delivery.report.only.error", "true");
+    config.set("enable.idempotence", "true");
+    if let Some(id) = transactional_id {
+        config.set("transactional.id", id).set("transaction.timeout.ms", &timeout_ms);
+        if options.client.get("message.timeout.ms").or(options.client.get("delivery.timeout.ms")).is_none() {
+            config.set("message.timeout.ms", &timeout_ms);
+        }
+    }
+    config
+}
+
+/// How long records wait for others to go with them.
+pub(super) fn linger_ms(config: &ClientConfig) -> Option<&str> {
+    ["linger.ms", "queue.buffering.max.ms"].iter().find_map(|name| config.get(name))
+}
+
 /// See the [module](self).
 pub(super) struct Producer {
     inner: ThreadedProducer<Deliveries>,
@@ -143,8 +179,6 @@ pub(super) struct Producer {
     clock: Arc<dyn Clock>,
     /// One task at a time gives records: librdkafka locks the client for each, and those who wait for the lock take more than the work.
     sending: tokio::sync::Mutex<Sending>,
-    /// The partitions of the topic, if somebody has asked and they were not taken over.
-    asked: Mutex<Option<Vec<i32>>>,
     /// When the open transaction began, microseconds of the monotonic clock.
     begun_us: AtomicU64,
 }
@@ -158,36 +192,11 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// Connects. With a transactional id this ends what an older producer of that id has open, and shuts it out.
     pub(super) async fn connect(options: &SinkOptions, transactional_id: Option<String>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let timeout_ms = options.transaction_timeout.as_millis().to_string();
-        let mut config = options.client.config();
-        let unless_set = |config: &mut rdkafka::ClientConfig, name: &str, value: &str| {
-            if options.client.get(name).is_none() {
-                config.set(name, value);
-            }
-        };
-        // As Kafka's Java client does, so that the same key goes to the same partition whoever writes it.
-        unless_set(&mut config, "partitioner", "murmur2_random");
-        unless_set(&mut config, "queue.buffering.max.kbytes", QUEUE_KBYTES);
-        if options.client.get("queue.buffering.max.ms").is_none() {
-            unless_set(&mut config, "linger.ms", LINGER_MS);
-        }
-        if options.client.get("max.in.flight").is_none() {
-            unless_set(&mut config, "max.in.flight.requests.per.connection", REQUESTS_IN_FLIGHT);
-        }
-        unless_set(&mut config, "sticky.partitioning.linger.ms", STICKY_MS);
-        // That a record was written is known from the count of those that are not.
-        config.set("delivery.report.only.error", "true");
-        config.set("enable.idempotence", "true");
-        if let Some(id) = &transactional_id {
-            config.set("transactional.id", id).set("transaction.timeout.ms", &timeout_ms);
-            if options.client.get("message.timeout.ms").or(options.client.get("delivery.timeout.ms")).is_none() {
-                config.set("message.timeout.ms", &timeout_ms);
-            }
-        }
+        let config = config(options, transactional_id.as_deref());
         let inner = config.create_with_context(Deliveries::default()).map_err(bad_config)?;
         let transaction_timeout = options.transaction_timeout;
-        let (sending, asked, begun_us) = (tokio::sync::Mutex::new(Sending::new(options)), Mutex::default(), AtomicU64::new(0));
-        let producer = Self { inner, transactional_id, transaction_timeout, clock, sending, asked, begun_us };
+        let (sending, begun_us) = (tokio::sync::Mutex::new(Sending::new(options, &config)), AtomicU64::new(0));
+        let producer = Self { inner, transactional_id, transaction_timeout, clock, sending, begun_us };
         if producer.transactional_id.is_none() {
             return Ok(producer);
         }

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use super::producer::LINGER_MS;
+use rdkafka::ClientConfig;
+
+use super::producer::linger_ms;
 use super::sink_options::SinkOptions;
 
 /// Of a run, unless the user has said how large a request is: less than librdkafka's `batch.num.messages` and `batch.size`, so that
@@ -61,14 +63,14 @@ pub(super) struct Progress {
 }
 
 impl Runs {
-    /// `None`: the rows say which topic, or the user how partitions are chosen.
-    pub(super) fn new(options: &SinkOptions) -> Option<Self> {
+    /// Of a producer with this configuration. `None`: the rows say which topic, or the user how partitions are chosen.
+    pub(super) fn new(options: &SinkOptions, config: &ClientConfig) -> Option<Self> {
         let is_users = ["partitioner", "sticky.partitioning.linger.ms"].iter().any(|name| options.client.get(name).is_some());
         let number = |name: &str, default: usize| options.client.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         (options.topic.is_some() && !is_users).then(|| Self {
             n_records_max: number("batch.num.messages", RECORDS_MAX).max(1),
             n_bytes_max: number("batch.size", BYTES_MAX),
-            open_max: linger(options) / 2,
+            open_max: linger(config) / 2,
             known: Vec::new(),
             next: 0,
             run: Run::default(),
@@ -140,8 +142,7 @@ impl Runs {
     }
 }
 
-fn linger(options: &SinkOptions) -> Duration {
-    let named = ["linger.ms", "queue.buffering.max.ms"].iter().find_map(|name| options.client.get(name));
-    let ms: f64 = named.unwrap_or(LINGER_MS).parse().unwrap_or(0.0);
+fn linger(config: &ClientConfig) -> Duration {
+    let ms: f64 = linger_ms(config).and_then(|ms| ms.parse().ok()).unwrap_or(0.0);
     Duration::try_from_secs_f64(ms / 1_000.0).unwrap_or_default()
 }

@@ -1,13 +1,15 @@
 //! The right to give records to the producer, which one task has at a time: where the records go that may go anywhere, and what is done
 //! while the queue is full.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{Error, Result};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use tokio::sync::MutexGuard;
+use tokio::task::JoinHandle;
 
 use super::super::runs::{Progress, Runs};
 use super::super::sink_options::SinkOptions;
@@ -29,11 +31,13 @@ pub(super) struct Sending {
     n_sent: u64,
     /// When the partitions were last asked for.
     asked: Option<Duration>,
+    /// The answer, if it was not taken over yet: the partitions that have a leader.
+    answer: Option<JoinHandle<KafkaResult<Vec<i32>>>>,
 }
 
 impl Sending {
-    pub(super) fn new(options: &SinkOptions) -> Self {
-        Self { topic: options.topic.clone(), runs: Runs::new(options), n_sent: 0, asked: None }
+    pub(super) fn new(options: &SinkOptions, config: &ClientConfig) -> Self {
+        Self { topic: options.topic.clone(), runs: Runs::new(options, config), n_sent: 0, asked: None, answer: None }
     }
 }
 
@@ -118,10 +122,14 @@ impl<'a> Turn<'a> {
         let now = producer.clock.monotonic();
         if self.sending.asked.is_none_or(|asked| now.saturating_sub(asked) >= KNOWN_FOR) {
             self.sending.asked = Some(now);
-            self.ask();
+            self.sending.answer = Some(self.ask());
         }
-        let answer = producer.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        answer.into_iter().for_each(|partitions| self.learn(&partitions));
+        if let Some(answer) = self.sending.answer.take_if(|answer| answer.is_finished())
+            // If nobody knows, librdkafka chooses, and says what is wrong.
+            && let Ok(Ok(partitions)) = answer.await
+        {
+            self.learn(&partitions);
+        }
         let n_sent = self.sending.n_sent;
         let Some(runs) = &mut self.sending.runs else { return Ok(()) };
         runs.end(n_sent);
@@ -133,16 +141,13 @@ impl<'a> Turn<'a> {
     }
 
     /// Asks which partitions there are, in the background.
-    fn ask(&self) {
+    fn ask(&self) -> JoinHandle<KafkaResult<Vec<i32>>> {
         let (producer, topic) = (Arc::clone(self.producer), self.sending.topic.clone());
-        drop(tokio::task::spawn_blocking(move || {
-            // If nobody knows, librdkafka chooses, and says what is wrong.
-            if let Ok(metadata) = producer.inner.client().fetch_metadata(topic.as_deref(), ASKED_FOR) {
-                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-                let with_leader = partitions.filter(|partition| partition.leader() >= 0).map(|partition| partition.id()).collect();
-                *producer.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(with_leader);
-            }
-        }));
+        tokio::task::spawn_blocking(move || {
+            let metadata = producer.inner.client().fetch_metadata(topic.as_deref(), ASKED_FOR)?;
+            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            Ok(partitions.filter(|partition| partition.leader() >= 0).map(|partition| partition.id()).collect())
+        })
     }
 
     fn learn(&mut self, partitions: &[i32]) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millstream_core::Options;
 
+use super::super::producer::config;
 use super::super::runs::{Progress, Runs};
 use super::super::sink_options::SinkOptions;
 use super::kafka;
@@ -13,7 +14,12 @@ use super::sink::{Writing, texts, values, values_schema};
 fn runs(more: &[(&str, &str)]) -> Option<Runs> {
     let named = [("kafka.bootstrap.servers", "none:1"), ("topic", "t")].iter().chain(more);
     let options = named.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Options>();
-    Runs::new(&SinkOptions::parse(&options).unwrap())
+    runs_of(&options)
+}
+
+fn runs_of(options: &Options) -> Option<Runs> {
+    let options = SinkOptions::parse(options).unwrap();
+    Runs::new(&options, &config(&options, None))
 }
 
 fn progress(n_sent: u64, n_open: u64) -> Progress {
@@ -66,7 +72,7 @@ fn rows_say_the_topic_and_users_the_partitioner() {
     assert!(runs(&[("kafka.partitioner", "random")]).is_none());
     assert!(runs(&[("kafka.sticky.partitioning.linger.ms", "50")]).is_none());
     let no_topic = [("kafka.bootstrap.servers", "none:1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert!(Runs::new(&SinkOptions::parse(&no_topic.into_iter().collect::<Options>()).unwrap()).is_none());
+    assert!(runs_of(&no_topic.into_iter().collect()).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
