@@ -1,18 +1,21 @@
-//! Clients of a Kafka cluster: the options `kafka.*` as librdkafka's configuration, and what a client says beside its
-//! answers.
+//! Clients of a Kafka cluster: the options `kafka.*` as librdkafka's configuration, how long the first answer is waited for, and what
+//! a client says beside its answers.
 //!
 //! Options go to librdkafka under their own names, without `kafka.`. A name that it does not know is refused when the table
 //! or stream is made; names that only Kafka's Java client has are answered with what to write instead.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use millstream_core::options::looks_secret;
 use millstream_core::{Error, Options, Result};
+use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
+use tokio::time::Instant;
 
 use super::error::failed;
 
@@ -31,11 +34,22 @@ const JAVA_ONLY: [(&str, &str); 12] = [
         "kafka.ssl.keystore.location names a PKCS#12 file; PEM files go into kafka.ssl.certificate.location and kafka.ssl.key.location",
     ),
     ("max.poll.records", "leave it out: records come in Arrow batches"),
-    ("default.api.timeout.ms", "kafka.socket.timeout.ms bounds a request"),
+    (
+        "default.api.timeout.ms",
+        "kafka.socket.timeout.ms bounds a request, kafka.socket.connection.setup.timeout.ms the wait for the first answer",
+    ),
     ("request.timeout.ms", "kafka.socket.timeout.ms bounds a request"),
     ("metric.reporters", "classes of Java cannot be used"),
     ("partitioner.class", "librdkafka names its partitioners in kafka.partitioner"),
 ];
+
+/// How long the first answer of a cluster is waited for, unless [`SETUP_TIMEOUT_MS`] says otherwise. Later a broker that is away is waited for
+/// as long as what was asked of it may take.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a connection may take to come about.
+const SETUP_TIMEOUT_MS: &str = "socket.connection.setup.timeout.ms";
+/// The wait for a connection is cut into pieces: between two it is looked whether it can ever be had.
+const CONNECT_SLICE: Duration = Duration::from_millis(500);
 
 /// The part of the options that clients are made of.
 #[derive(Clone, PartialEq, Eq)]
@@ -108,6 +122,50 @@ impl std::fmt::Debug for ClientSettings {
     }
 }
 
+/// Where the cluster is, and how long its first answer is waited for.
+#[derive(Debug, Clone)]
+pub(super) struct FirstAnswer {
+    servers: String,
+    within: Duration,
+}
+
+impl FirstAnswer {
+    pub(super) fn new(config: &ClientConfig) -> Self {
+        let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let n_servers = u32::try_from(servers.split(',').count()).unwrap_or(u32::MAX);
+        let setup_ms = config.get(SETUP_TIMEOUT_MS).and_then(|ms| ms.parse().ok());
+        // librdkafka tries one server after the other.
+        let within = setup_ms.map_or(FIRST_ANSWER_WITHIN, |ms| Duration::from_millis(ms).saturating_mul(n_servers));
+        Self { servers, within }
+    }
+
+    /// The same, for who does not wait longer than this.
+    pub(super) fn at_most(self, within: Duration) -> Self {
+        Self { within: self.within.min(within), ..self }
+    }
+
+    /// Waits, in the thread that calls, until a broker has answered; `hear` has the client tell what went wrong. What can never be
+    /// connected, because the password is wrong, is found here: questions wait for a connection as long as for their answer.
+    pub(super) fn wait<C: ClientContext>(&self, client: &Client<C>, news: &ClientNews, hear: impl Fn()) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            if client.fetch_cluster_id(CONNECT_SLICE).is_some() {
+                return Ok(());
+            }
+            hear();
+            if let Some(lasting) = news.lasting_trouble() {
+                return Err(lasting.context(format!("while connecting to {}", self.servers)));
+            }
+            if begun.elapsed() >= self.within {
+                break;
+            }
+        }
+        let why = news.take_trouble().map_or_else(String::new, |trouble| format!(": {trouble}"));
+        Err(Error::unavailable(format!("no broker answers at {} within {:?}{why}", self.servers, self.within))
+            .hint("check option kafka.bootstrap.servers, and that the brokers run; option kafka.socket.connection.setup.timeout.ms says how long the first answer is waited for"))
+    }
+}
+
 /// A configuration that librdkafka refuses. Values of secrets are not told.
 pub(super) fn bad_config(error: KafkaError) -> Error {
     let (what, why) = match &error {
@@ -145,6 +203,8 @@ pub(super) struct ClientNews {
 #[derive(Debug, Default)]
 struct Troubles {
     last: Option<String>,
+    /// What was last written to the log.
+    told: Option<String>,
     /// The last that does not pass by itself, such as a wrong password.
     lasting: Option<Error>,
 }
@@ -187,12 +247,19 @@ impl ClientContext for ClientNews {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        tracing::warn!(target: "librdkafka", "{error}: {reason}");
         let mut troubles = self.locked();
+        // As long as no broker is there it is said many times a second.
+        if troubles.told.as_deref() != Some(reason) {
+            tracing::warn!(target: "librdkafka", "{error}: {reason}");
+            troubles.told = Some(reason.to_owned());
+        }
         if let Some(lasting) = lasting(error.rdkafka_error_code(), reason) {
             troubles.lasting = Some(lasting);
         }
-        troubles.last = Some(reason.to_owned());
+        // Why one cannot be reached says more than that none can.
+        if troubles.last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            troubles.last = Some(reason.to_owned());
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
-use super::client::{ClientNews, bad_config};
+use super::client::{ClientNews, FirstAnswer, bad_config};
 use super::error::{failed, of_code};
 use super::offsets::Offsets;
 use super::options::Subscription;
@@ -25,8 +25,6 @@ use super::retries::{ANSWER_WITHIN, Retries};
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the thread that closes a client looks whether it is the last to have it.
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
-/// How long a connection is waited for before it is looked whether it can ever be had.
-const CONNECT_SLICE: Duration = Duration::from_millis(500);
 /// Events that are heard at once.
 const EVENTS_MAX: usize = 100;
 /// Topics that are asked for one by one; more are picked from the list of all.
@@ -58,8 +56,10 @@ pub(super) struct Cluster {
     clock: Arc<dyn Clock>,
     retries: Retries,
     answer_within: Duration,
+    first_answer: FirstAnswer,
+    /// It has answered another client.
+    was_there: bool,
     has_answered: AtomicBool,
-    servers: String,
 }
 
 /// Closing a client waits for answers that may never come, so a thread does it that nobody waits for.
@@ -92,20 +92,24 @@ pub(super) type Partitions = BTreeMap<String, Vec<i32>>;
 impl Cluster {
     pub(super) fn connect(config: &ClientConfig, clock: Arc<dyn Clock>, retries: Retries) -> Result<Self> {
         let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
-        let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let (client, has_answered) = (Client(Arc::new(consumer)), AtomicBool::new(false));
-        Ok(Self { client, clock, retries, answer_within: ANSWER_WITHIN, has_answered, servers })
+        let (client, first_answer, has_answered) = (Client(Arc::new(consumer)), FirstAnswer::new(config), AtomicBool::new(false));
+        Ok(Self { client, clock, retries, answer_within: ANSWER_WITHIN, first_answer, was_there: false, has_answered })
+    }
+
+    /// One more client of a cluster that has answered another: one that is away is waited for as before any other question.
+    pub(super) fn connect_again(config: &ClientConfig, clock: Arc<dyn Clock>, retries: Retries) -> Result<Self> {
+        Ok(Self { was_there: true, ..Self::connect(config, clock, retries)? })
     }
 
     /// The same, for who does not wait so long.
     pub(super) fn answering_within(self, answer_within: Duration) -> Self {
-        Self { answer_within, ..self }
+        Self { answer_within, first_answer: self.first_answer.at_most(answer_within), ..self }
     }
 
     /// Asks on a thread that may block; a failure that may pass is tried again.
     async fn ask<T: Send + 'static>(&self, question: impl Fn(&BaseConsumer<ClientNews>) -> Result<T> + Send + Sync + 'static) -> Result<T> {
         if !self.has_answered.load(Ordering::Relaxed) {
-            self.wait_for_connection().await?;
+            self.wait_for_first_answer().await?;
         }
         let question = Arc::new(question);
         let (mut n_failed, begun) = (0_u32, tokio::time::Instant::now());
@@ -138,25 +142,14 @@ impl Cluster {
         error.kind() == ErrorKind::Unavailable && self.client.0.context().lasting_trouble().is_none()
     }
 
-    /// A question waits for a connection as long as for its answer: what can never be connected, because the password is wrong, is found here.
-    async fn wait_for_connection(&self) -> Result<()> {
-        let consumer = Arc::clone(&self.client.0);
-        let n_slices = self.answer_within.as_millis().div_ceil(CONNECT_SLICE.as_millis());
-        let connected = tokio::task::spawn_blocking(move || {
-            for _ in 0..n_slices {
-                if consumer.client().fetch_cluster_id(CONNECT_SLICE).is_some() {
-                    break;
-                }
-                hear(&consumer);
-                if let Some(lasting) = consumer.context().lasting_trouble() {
-                    return Err(lasting);
-                }
-            }
-            // If there is none, the question says so.
-            Ok(())
-        });
-        let servers = || format!("while connecting to {}", self.servers);
-        connected.await.map_err(|_| Error::internal("a question to Kafka panicked"))?.map_err(|error| error.context(servers()))
+    async fn wait_for_first_answer(&self) -> Result<()> {
+        let (consumer, first) = (Arc::clone(&self.client.0), self.first_answer.clone());
+        let answered = tokio::task::spawn_blocking(move || first.wait(consumer.client(), consumer.context(), || hear(&consumer)));
+        match answered.await.map_err(|_| Error::internal("a question to Kafka panicked"))? {
+            // The question waits, too.
+            Err(error) if self.was_there && error.kind() == ErrorKind::Unavailable => Ok(()),
+            answered => answered,
+        }
     }
 
     /// A timeout says little: what the client has complained of meanwhile says more.
@@ -314,10 +307,9 @@ impl Cluster {
 
 /// Errors of the client as a whole come with the events of its main queue, which holds nothing else that anybody wants.
 fn hear(consumer: &BaseConsumer<ClientNews>) {
+    // An event that is heard, such as a line of the log, is no answer either: how many wait is not told.
     for _ in 0..EVENTS_MAX {
-        if consumer.poll(Duration::ZERO).is_none() {
-            return;
-        }
+        drop(consumer.poll(Duration::ZERO));
     }
 }
 

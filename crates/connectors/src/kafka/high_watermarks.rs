@@ -48,7 +48,7 @@ impl HighWatermarks {
             none => {
                 let mut config = self.config.clone();
                 config.set(ISOLATION_LEVEL, READ_UNCOMMITTED);
-                none.insert(Cluster::connect(&config, Arc::clone(&self.clock), self.retries)?)
+                none.insert(Cluster::connect_again(&config, Arc::clone(&self.clock), self.retries)?)
             }
         };
         let partitions = beyond.iter().map(|(topic, partition, _)| (topic, partition));

@@ -1,7 +1,7 @@
 //! `kafka`: topics of a Kafka cluster, through librdkafka.
 //!
 //! ```text
-//!  client.rs     options kafka.* -> librdkafka's configuration; what clients say
+//!  client.rs     options kafka.* -> librdkafka's configuration; the wait for the first answer; what clients say
 //!  error.rs      librdkafka's codes -> errors of ours
 //!  options.rs    the source's options
 //!  source.rs     the driver's half: cuts ranges of offsets ── cluster.rs asks the brokers, loss.rs judges what is missing,
@@ -57,7 +57,7 @@ pub use positions::{ByPartition, Look, look, moved, offsets_of};
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
     OptionSpec::new(
         "kafka.*",
-        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. A source reads with kafka.isolation.level read_committed unless told otherwise; a sink writes with kafka.acks all, and takes no other. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
+        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. A source reads with kafka.isolation.level read_committed unless told otherwise; a sink writes with kafka.acks all, and takes no other. The first answer of a cluster is waited for 30 s, or kafka.socket.connection.setup.timeout.ms for each of the servers. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
     ),
     OptionSpec::new("bootstrapServers", "the same as kafka.bootstrap.servers"),
 ];

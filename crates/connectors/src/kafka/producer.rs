@@ -16,7 +16,7 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use self::turn::Sending;
 pub(super) use self::turn::Turn;
-use super::client::{ClientNews, bad_config};
+use super::client::{ClientNews, FirstAnswer, bad_config};
 use super::error::{failed, is_fencing, may_pass};
 use super::retries::{GivenUp, Patience};
 use super::sink_options::SinkOptions;
@@ -30,8 +30,6 @@ const LINGER_MS: &str = "2";
 const REQUESTS_IN_FLIGHT: &str = "2";
 /// Records of which librdkafka chooses the partition stay with one for so long, that requests may grow large.
 const STICKY_MS: &str = "10";
-/// A connection is waited for at most so long before transactions are asked for.
-const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Calls that wait are cut into pieces: between two it is looked whether there is any use in waiting.
 const SLICE: Duration = Duration::from_millis(500);
 const SLICE_PAUSE: Duration = Duration::from_millis(5);
@@ -197,14 +195,13 @@ impl Producer {
         let transaction_timeout = options.transaction_timeout;
         let (sending, begun_us) = (tokio::sync::Mutex::new(Sending::new(options, &config)), AtomicU64::new(0));
         let producer = Self { inner, transactional_id, transaction_timeout, clock, sending, begun_us };
-        if producer.transactional_id.is_none() {
-            return Ok(producer);
-        }
-        let servers = options.client.bootstrap_servers().to_owned();
+        let (servers, first_answer) = (options.client.bootstrap_servers().to_owned(), FirstAnswer::new(&config));
         blocking(move || {
-            // Asked before a broker is connected, librdkafka looks again after half a second. If none can be had, what
-            // follows says so.
-            producer.inner.client().fetch_cluster_id(CONNECT_WAIT_MAX);
+            // Asked for transactions before a broker is connected, librdkafka looks again after half a second.
+            first_answer.wait(producer.inner.client(), &producer.inner.context().news, || ())?;
+            if producer.transactional_id.is_none() {
+                return Ok(producer);
+            }
             match producer.patiently(|slice| producer.inner.init_transactions(slice)) {
                 Ok(()) => Ok(producer),
                 Err(error) => Err(producer.cannot_begin(error, &servers)),

@@ -224,3 +224,22 @@ async fn leaders_that_move_cost_and_double_no_record() {
     assert_eq!(sorted(texts(&kafka.consume_committed(&topic).unwrap())), expected);
     sink.stop().await.unwrap();
 }
+
+/// No address of a cluster, or one that is down for good: both halves say so with its servers, before they do anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_does_not_answer_is_named_with_what_to_look_at() {
+    let quick = ("kafka.socket.connection.setup.timeout.ms", "1000");
+    let mut errors = vec![Reading::of("127.0.0.1:1", &[("subscribe", "t"), quick], true).plan().await.unwrap_err()];
+    let nowhere = TestKafka::at("127.0.0.1:1").unwrap();
+    for delivery in ["exactly-once", "at-least-once"] {
+        let mut writing = Writing::new(&nowhere, values_schema(), &[("topic", "t"), ("delivery", delivery), quick]);
+        errors.push(writing.started().await.map(drop).unwrap_err());
+    }
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        assert!(error.message().starts_with("no broker answers at 127.0.0.1:1 within 1s"), "{error:?}");
+        assert!(error.message().contains("Connection refused"), "{error:?}");
+        let hint = error.hint_text().unwrap_or_default();
+        assert!(["kafka.bootstrap.servers", quick.0].iter().all(|option| hint.contains(option)), "{error:?}");
+    }
+}
