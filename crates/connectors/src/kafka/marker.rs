@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
-use super::error::{failed, may_pass};
+use super::error::{failed, may_pass, of_code};
 use super::producer::blocking;
 use super::retries::Retries;
 
@@ -87,7 +87,7 @@ impl MarkerTopic {
         match made.into_iter().next() {
             Some(Err((_, Code::TopicAlreadyExists))) => self.check(admin, &options).await,
             Some(Err((_, code))) => {
-                let error = failed(format!("{} cannot be made", self.what()))(KafkaError::AdminOp(code));
+                let error = of_answer(code, format!("{} cannot be made: {code}", self.what()));
                 Err(error.hint("create it beforehand, with one partition and cleanup.policy=compact, and name it in option markerTopic"))
             }
             _ => Ok(()),
@@ -116,7 +116,7 @@ impl MarkerTopic {
         let configs = admin.describe_configs([&ResourceSpecifier::Topic(&self.name)], options).await.map_err(failed(self.what()))?;
         let mut policy = None;
         for described in configs {
-            let config = described.map_err(|code| failed(self.what())(KafkaError::AdminOp(code)))?;
+            let config = described.map_err(|code| of_answer(code, format!("{}: {code}", self.what())))?;
             policy = policy.or(config.get("cleanup.policy").and_then(|entry| entry.value.clone()));
         }
         match policy.as_deref() {
@@ -220,10 +220,23 @@ impl MarkerTopic {
     }
 }
 
-/// A topic that was just made is not yet known to every broker, nor is any topic to one that comes back.
+/// What a broker answers for one topic.
+fn of_answer(code: Code, message: String) -> Error {
+    match code {
+        // Nor do brokers that come back know of each other.
+        Code::InvalidReplicationFactor => Error::unavailable(message),
+        code if is_unknown(code) => Error::unavailable(message),
+        code => of_code(code, message),
+    }
+}
+
 fn may_be_answered_later(error: &KafkaError) -> bool {
-    let is_unknown = |code| matches!(code, Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition);
     may_pass(error) || error.rdkafka_error_code().is_some_and(is_unknown)
+}
+
+/// A topic that was just made is not yet known to every broker, nor is any topic to one that comes back.
+fn is_unknown(code: Code) -> bool {
+    matches!(code, Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition)
 }
 
 const PRODUCER_ONLY: [&str; 6] = ["acks", "compression.type", "linger.ms", "batch.size", "queue.buffering.max.kbytes", "partitioner"];

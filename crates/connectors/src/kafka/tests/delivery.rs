@@ -131,3 +131,18 @@ async fn a_request_that_is_too_large_is_not_blamed_on_a_small_record() {
     assert!(error.hint_text().is_some_and(|hint| hint.contains("kafka.batch.size")), "{error:?}");
     sink.stop().await.unwrap();
 }
+
+/// Runs of a query that do not know of each other, and other queries that were given the same topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_markers_may_be_made_by_several_at_once() {
+    let Some(kafka) = kafka() else { return };
+    let client: Options = [("kafka.bootstrap.servers", kafka.bootstrap_servers())].into_iter().collect();
+    let client = ClientSettings::parse(&client, "producer", &[]).unwrap();
+    let name = kafka.unique("raced-marker");
+    let topic = MarkerTopic::new(name.clone(), QueryId(Uuid::from_u128(1)), &client, Duration::from_secs(60));
+    let (one, two, three) = tokio::join!(topic.ensure(), topic.ensure(), topic.ensure());
+    for made in [one, two, three, topic.ensure().await] {
+        made.unwrap();
+    }
+    assert_eq!(kafka.n_partitions(&name).unwrap(), 1);
+}

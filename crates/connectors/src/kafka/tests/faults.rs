@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use super::sink::{Writing, recorded, texts, values, values_schema};
 use super::{Reading, kafka};
+use crate::kafka::client::ClientSettings;
+use crate::kafka::marker::MarkerTopic;
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts.sort();
@@ -124,6 +126,12 @@ async fn a_network_that_is_cut_for_a_while_costs_time_and_no_record() {
     let next = writing.started().await.unwrap();
     assert_eq!(t.without_network(next.recover(None, recorded(1, &one))).await.unwrap(), Outcome::Committed);
     next.stop().await.unwrap();
+    // While the topic of markers is made: the broker is asked again.
+    let client = [("kafka.bootstrap.servers", t.servers())].into_iter().collect();
+    let client = ClientSettings::parse(&client, "producer", &[]).unwrap();
+    let markers = MarkerTopic::new(t.kafka.unique("cut-marker"), writing.query, &client, Duration::from_secs(1));
+    t.without_network(markers.ensure()).await.unwrap();
+    assert_eq!(t.kafka.n_partitions(markers.name()).unwrap(), 1);
     a_task_that_waits_for_too_long(&t).await;
     longer_than_a_transaction(&t).await;
     a_queue_that_stays_full(&t).await;

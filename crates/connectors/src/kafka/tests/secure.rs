@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use millstream_core::{BatchId, Error, ErrorKind, Outcome};
+use millstream_core::{BatchId, Error, ErrorKind, Outcome, QueryId};
 use millstream_testkit::kafka::{PLAIN_USER, SCRAM_USER, SecureBroker, TestKafka, broker_jars};
 
 use super::Reading;
 use super::sink::{Writing, recorded, texts, values, values_schema};
+use crate::kafka::client::ClientSettings;
+use crate::kafka::marker::MarkerTopic;
 
 /// Waiting for what never comes would take the source 30 s and the sink 60 s.
 const AT_ONCE: Duration = Duration::from_secs(15);
@@ -170,4 +172,23 @@ async fn a_password_that_expires_leaves_nothing_half_committed(kafka: &TestKafka
     writing.batch(&sink, 1, values(["1"])).await.unwrap();
     assert_eq!(texts(&kafka.consume_committed(&topic).unwrap()), ["0", "1"]);
     sink.stop().await.unwrap();
+}
+
+/// Access rules do not pass: the broker is asked once, and told is what a person can do.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_make_a_topic_of_markers_is_told_to_name_one() {
+    let Some(jars) = broker_jars() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut secure = SecureBroker::start(&jars, &folder.path().join("broker")).unwrap();
+    secure.broker.stop().unwrap();
+    let rules = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:ANONYMOUS";
+    secure.broker.reconfigure(rules).unwrap();
+    secure.broker.start_again().unwrap();
+    let client = Ways(&secure).sasl("PLAIN", PLAIN_USER).into_iter().collect();
+    let client = ClientSettings::parse(&client, "producer", &[]).unwrap();
+    let topic = MarkerTopic::new("denied".to_owned(), QueryId(uuid::Uuid::nil()), &client, Duration::from_secs(60));
+    let error = topic.ensure().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+    assert!(error.message().starts_with("topic 'denied' of markers cannot be made: "), "{error:?}");
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("create it beforehand") && hint.contains("markerTopic")), "{error:?}");
 }
