@@ -171,7 +171,8 @@ fn push_headers(column: &mut ListBuilder<StructBuilder>, is_lenient: bool, topic
     };
     let mut n_bytes = 0;
     for nth in 0..headers.count() {
-        // The client panics at a name that is no UTF-8, and anyone may have written the record.
+        // The client panics at a name that is no UTF-8, and anyone may have written the record. It has no other way to a header; what the
+        // panic prints is not ours to keep back.
         let header = match catch_unwind(AssertUnwindSafe(|| headers.try_get(nth))) {
             Ok(header) => header,
             Err(_) if is_lenient => Some(Header { key: "\u{fffd}", value: None }),
