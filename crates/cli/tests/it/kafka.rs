@@ -167,7 +167,7 @@ fn partitions_that_a_query_does_not_read_are_refused_and_dropped() {
     let other = block_on(t.kafka.create_topic("other", 1)).unwrap();
     let to = format!("{{\"{other}\":{{\"0\":0}}}}");
     let (code, _, all) = t.kafka(&["reset", "checkpoint", "--to", &to]);
-    let expected = format!("the query does not read {other}-0: it reads Subscribe[{}]", t.topic);
+    let expected = format!("the query does not read {other}-0: it reads {}", t.topic);
     assert!(code == Some(2) && all.contains(&expected), "{all}");
 
     // Once it has read the other one, too.

@@ -5,6 +5,7 @@
 //! or stream is made; names that only Kafka's Java client has are answered with what to write instead.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,13 @@ const JAVA_ONLY: [(&str, &str); 12] = [
     ("partitioner.class", "librdkafka names its partitioners in kafka.partitioner"),
 ];
 
+/// How users can be told from each other.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+/// Options that name a file.
+const FILES: [&str; 5] = ["ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location"];
+/// In place of a file: where the system keeps certificates.
+const SEARCHED: &str = "probe";
+
 /// How long the first answer of a cluster is waited for, unless [`SETUP_TIMEOUT_MS`] says otherwise. Later a broker that is away is waited for
 /// as long as what was asked of it may take.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -79,9 +87,34 @@ impl ClientSettings {
             return Err(Error::invalid(format!("option 'kafka.bootstrap.servers' must be specified for configuring Kafka {client}")));
         }
         let settings = Self { entries };
+        settings.check_mechanism()?;
+        settings.check_files()?;
         // librdkafka knows best which names and values there are; nothing connects yet.
         settings.config().create_native_config().map_err(bad_config)?;
         Ok(settings)
+    }
+
+    /// librdkafka takes mechanisms that it cannot do without help from us, and then waits.
+    fn check_mechanism(&self) -> Result<()> {
+        let given = ["sasl.mechanism", "sasl.mechanisms"].iter().find_map(|name| Some((name, self.get(name)?)));
+        match given.filter(|(_, mechanism)| !MECHANISMS.contains(mechanism)) {
+            Some((name, mechanism)) => {
+                Err(Error::unsupported(format!("option 'kafka.{name}' is '{mechanism}'")).hint(format!("it takes {}", mechanisms())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// OpenSSL says of a file that is not there only that something failed.
+    fn check_files(&self) -> Result<()> {
+        let missing = FILES.iter().find_map(|name| {
+            let path = self.get(name).filter(|path| !path.is_empty() && *path != SEARCHED)?;
+            (!Path::new(path).exists()).then_some((name, path))
+        });
+        match missing {
+            Some((name, path)) => Err(Error::invalid(format!("option 'kafka.{name}': there is no file '{path}'"))),
+            None => Ok(()),
+        }
     }
 
     /// Where the cluster is found.
@@ -182,9 +215,16 @@ pub(super) fn bad_config(error: KafkaError) -> Error {
         );
     }
     if why.contains("not available at build time") || why.contains("No provider for SASL mechanism") {
-        return Error::unsupported(what).hint("option kafka.sasl.mechanism takes PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512");
+        return Error::unsupported(what).hint(format!("option kafka.sasl.mechanism takes {}", mechanisms()));
+    }
+    if why.contains("sasl.username") {
+        return Error::invalid(what).hint("write the user into the options kafka.sasl.username and kafka.sasl.password");
     }
     Error::invalid(what)
+}
+
+fn mechanisms() -> String {
+    MECHANISMS.join(", ")
 }
 
 /// What librdkafka says of options and mechanisms that need OpenSSL, built without it.

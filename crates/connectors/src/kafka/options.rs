@@ -97,6 +97,15 @@ impl Subscription {
             Self::Pattern(_, whole) => whole.is_match(topic),
         }
     }
+
+    /// What it is of, in words.
+    pub(super) fn topics(&self) -> String {
+        match self {
+            Self::Assign(partitions) => partitions.partitions_shown(),
+            Self::Topics(topics) => topics.join(", "),
+            Self::Pattern(pattern, _) => format!("topics that match '{pattern}'"),
+        }
+    }
 }
 
 /// Where a read begins or ends.
@@ -392,8 +401,8 @@ fn positive(options: &Options, name: &str) -> Result<Option<u64>> {
 impl std::fmt::Display for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Assign(partitions) => write!(f, "Assign[{}]", partitions.partitions_shown()),
-            Self::Topics(topics) => write!(f, "Subscribe[{}]", topics.join(", ")),
+            Self::Assign(_) => write!(f, "Assign[{}]", self.topics()),
+            Self::Topics(_) => write!(f, "Subscribe[{}]", self.topics()),
             Self::Pattern(pattern, _) => write!(f, "SubscribePattern[{pattern}]"),
         }
     }

@@ -87,7 +87,7 @@ pub async fn moved(position: &Position, reads: &Value, to: &str, options: &Optio
             if let (Some((topic, partition, _)), Some(subscription)) =
                 (named.iter().find(|(topic, partition, _)| !is_read(topic, *partition)), &subscription)
             {
-                return Err(Error::invalid(format!("the query does not read {topic}-{partition}: it reads {subscription}")));
+                return Err(Error::invalid(format!("the query does not read {topic}-{partition}: it reads {}", subscription.topics())));
             }
         }
         _ => known = known.iter().filter(|(topic, partition, _)| is_read(topic, *partition)).collect(),
@@ -157,6 +157,10 @@ impl Target {
 fn settings(of_source: &Options, options: &Options) -> Result<ConsumerSettings> {
     let mut all = of_source.clone();
     options.iter().for_each(|(name, value)| all.set(name, value));
+    if ["kafka.bootstrap.servers", "bootstrapServers"].iter().all(|name| all.get(name).is_none_or(str::is_empty)) {
+        return Err(Error::invalid("the checkpoint does not say where the brokers are")
+            .hint("name them: --bootstrap-servers HOST:PORT, or option kafka.bootstrap.servers"));
+    }
     let client = ClientSettings::parse(&all, "consumer", &[])?;
     Ok(ConsumerSettings { client, group_id: "millstream-kafka-offsets".to_owned(), fetch_buffer_bytes: 0 })
 }

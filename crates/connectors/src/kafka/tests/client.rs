@@ -35,6 +35,21 @@ fn what_cannot_be_passed_on_is_refused() {
             "kafka option 'ssl.truststore.location' is one of Kafka's Java client",
         ),
         (
+            vec![SERVERS, ("kafka.sasl.mechanism", "scram-sha-512")],
+            ErrorKind::Unsupported,
+            "option 'kafka.sasl.mechanism' is 'scram-sha-512'",
+        ),
+        (
+            vec![SERVERS, ("kafka.sasl.mechanisms", "OAUTHBEARER")],
+            ErrorKind::Unsupported,
+            "option 'kafka.sasl.mechanisms' is 'OAUTHBEARER'",
+        ),
+        (
+            vec![SERVERS, ("kafka.ssl.ca.location", "/not/there.pem")],
+            ErrorKind::Invalid,
+            "option 'kafka.ssl.ca.location': there is no file '/not/there.pem'",
+        ),
+        (
             vec![SERVERS, ("kafka.fetch.wait.max.sm", "7")],
             ErrorKind::Invalid,
             "option 'kafka.fetch.wait.max.sm': No such configuration property: \"fetch.wait.max.sm\"",
