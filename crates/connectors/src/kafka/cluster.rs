@@ -16,7 +16,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::client::{ClientNews, FirstAnswer, bad_config};
-use super::error::{failed, of_code};
+use super::error::{does_not_exist, failed, of_code};
 use super::offsets::Offsets;
 use super::options::Subscription;
 use super::retries::{ANSWER_WITHIN, Retries};
@@ -333,10 +333,6 @@ fn list_of(offsets: &Offsets) -> Result<TopicPartitionList> {
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("an offset cannot be set"))?;
     }
     Ok(list)
-}
-
-fn does_not_exist(code: Code) -> bool {
-    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
 }
 
 /// The partitions of these topics; topics that do not exist are left out.

@@ -22,7 +22,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
-use super::error::failed;
+use super::error::{does_not_exist, failed};
 use super::split::Piece;
 
 /// How long a seek may take to be taken up; it waits for no broker.
@@ -322,8 +322,9 @@ fn seek(consumer: &KafkaConsumer, list: TopicPartitionList) -> Result<()> {
     for element in sought.elements() {
         match element.error() {
             Ok(()) => {}
-            // An offset that is gone has stopped the partition, perhaps while nobody read it: it begins anew, with the same queue.
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {
+            // An offset that is gone has stopped the partition, perhaps while nobody read it, or the brokers did not know it for a moment: it
+            // begins anew, with the same queue.
+            Err(error) if error.rdkafka_error_code().is_some_and(|code| code == RDKafkaErrorCode::State || does_not_exist(code)) => {
                 let mut one = TopicPartitionList::new();
                 let wanted = list.find_partition(element.topic(), element.partition()).map_or(Offset::Invalid, |wanted| wanted.offset());
                 one.add_partition_offset(element.topic(), element.partition(), wanted).map_err(failed("an offset cannot be set"))?;

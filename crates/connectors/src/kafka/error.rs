@@ -33,6 +33,11 @@ pub(super) fn may_pass(error: &KafkaError) -> bool {
     !is_fatal && error.rdkafka_error_code().is_none_or(|code| advice(code).0 == ErrorKind::Unavailable)
 }
 
+/// Whether a code says that there is no such topic or partition.
+pub(super) fn does_not_exist(code: Code) -> bool {
+    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}
+
 /// What a caller can do about a code. What is not named here is the broker's trouble, and may pass.
 fn advice(code: Code) -> (ErrorKind, Option<&'static str>) {
     match code {

@@ -79,3 +79,8 @@ pub(super) fn gap_of(topic: &str, partition: i32, wanted: i64, (first, past): (i
     };
     Some(Gap { topic: topic.to_owned(), partition, wanted, available: Some((first, past)), n_missing, cause })
 }
+
+/// A partition that was to be read from `wanted` on, and does not exist any more.
+pub(super) fn gone(topic: &str, partition: i32, wanted: i64) -> Gap {
+    Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause: Cause::Deleted }
+}

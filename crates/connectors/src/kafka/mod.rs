@@ -6,8 +6,8 @@
 //!  options.rs    the source's options
 //!  source.rs     the driver's half: cuts ranges of offsets ── cluster.rs asks the brokers, loss.rs judges what is missing,
 //!                (high_watermarks.rs: within open transactions nothing is), admission.rs and split.rs share out what is there
-//!  reader.rs     the task's half: reads pieces of partitions ── consumers.rs keeps consumers between batches, rows.rs makes
-//!                Arrow rows
+//!  reader.rs     the task's half: reads pieces of partitions ── reading.rs is one of them, and asks what became of a silent one,
+//!                consumers.rs keeps consumers between batches, rows.rs makes Arrow rows
 //!  retries.rs    how long what may pass is waited for
 //!  positions.rs  where a query stands, looked at and moved from outside
 //!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
@@ -32,6 +32,7 @@ mod options;
 mod positions;
 mod producer;
 mod reader;
+mod reading;
 mod retries;
 mod rows;
 mod runs;

@@ -21,14 +21,14 @@ use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
-use tokio::time::Instant;
 
 use super::client::{ClientNews, ClientSettings};
-use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer, Lease};
-use super::error::{failed, may_pass};
-use super::loss::{Cause, Gap, gap_of};
+use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer};
+use super::error::{does_not_exist, failed, may_pass};
+use super::loss::{Cause, Gap, gap_of, gone};
+use super::reading::{Edges, Reading};
 use super::rows::Rows;
-use super::split::{KafkaSplit, Piece};
+use super::split::KafkaSplit;
 use crate::read_thread::{Chunks, read_on_thread};
 use crate::wire;
 
@@ -41,7 +41,6 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 const WAIT_MAX: Duration = Duration::from_millis(20);
 /// After so long without a record at the end of a partition it is sought again, to be sure that this is the end.
 const SEEK_AFTER: Duration = Duration::from_millis(100);
-const ASK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Names of the reader's options beside `kafka.*`.
 pub(super) mod option {
@@ -121,39 +120,6 @@ impl SplitReader for KafkaReader {
 }
 
 type Queue = PartitionQueue<ClientNews>;
-
-/// A piece that is being read.
-struct Reading {
-    lease: Lease,
-    piece: Piece,
-    /// How long nothing came.
-    silent: Duration,
-    /// The client said that the partition has no more. It may have said so long ago, before this piece was written.
-    saw_end: bool,
-    /// It was sought again: if the client says so now, it is true.
-    is_sought: bool,
-    is_ended: bool,
-}
-
-impl Reading {
-    fn new(mut lease: Lease, piece: Piece) -> Self {
-        let saw_end = lease.saw_end();
-        Self { lease, piece, silent: Duration::ZERO, saw_end, is_sought: false, is_ended: false }
-    }
-
-    fn place(&self) -> String {
-        format!("{}-{}", self.piece.topic, self.piece.partition)
-    }
-
-    fn len(&self) -> i64 {
-        self.piece.end.saturating_sub(self.piece.begin)
-    }
-
-    fn end(&mut self) {
-        self.is_ended = true;
-        self.lease.read_up_to(self.piece.end);
-    }
-}
 
 /// A record that waits until those of earlier pieces are through.
 enum Waiting<'q> {
@@ -355,12 +321,24 @@ impl SplitRead<'_> {
         if let Some(lasting) = reading.lease.consumer().context().lasting_trouble() {
             return Err(lasting.context(format!("while reading {}", reading.place())));
         }
-        if reading.saw_end && reading.is_sought {
+        if reading.is_doubted() {
+            match reading.ask_edges()? {
+                Edges::Gone => return self.lost(reading),
+                Edges::Told { .. } => {
+                    // It was away for a moment, in which the client may have given it up.
+                    reading.doubted_since = None;
+                    let next = reading.lease.next();
+                    reading.lease.seek(next)?;
+                    (reading.saw_end, reading.is_sought) = (false, true);
+                }
+                Edges::Untold => {}
+            }
+        } else if reading.saw_end && reading.is_sought {
             // The client has asked for records from there on, after the seek, and there is none. What is behind?
-            match edges(reading)? {
-                Some((_, past)) if past >= reading.piece.end => return Ok(true),
-                Some(_) => return self.lost(reading),
-                None => {}
+            match reading.ask_edges()? {
+                Edges::Told { past, .. } if past >= reading.piece.end => return Ok(true),
+                Edges::Told { .. } | Edges::Gone => return self.lost(reading),
+                Edges::Untold => {}
             }
         }
         if reading.saw_end && reading.silent >= SEEK_AFTER {
@@ -393,6 +371,11 @@ impl SplitRead<'_> {
                 }
                 Ok(is_ended)
             }
+            // A broker that comes back may say so for a moment.
+            Some(code) if does_not_exist(code) => {
+                reading.doubt();
+                Ok(false)
+            }
             // The client goes on by itself.
             _ if may_pass(&error) => Ok(false),
             _ => {
@@ -405,14 +388,17 @@ impl SplitRead<'_> {
 
     /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
     fn lost(&mut self, reading: &mut Reading) -> Result<bool> {
-        let edges = edges(reading).inspect_err(|_| reading.lease.break_off())?;
-        let next = reading.lease.next();
-        let Some((first, past)) = edges else {
+        let edges = reading.ask_edges().inspect_err(|_| reading.lease.break_off())?;
+        let (next, end) = (reading.lease.next(), reading.piece.end);
+        let found = match edges {
+            Edges::Told { first, past } => {
+                gap_of(&reading.piece.topic, reading.piece.partition, next, (first, past), past < end)
+            }
+            Edges::Gone => Some(gone(&reading.piece.topic, reading.piece.partition, next)),
             // The client finds it lost again.
-            reading.lease.seek(next)?;
-            return Ok(false);
+            Edges::Untold => None,
         };
-        let Some(gap) = gap_of(&reading.piece.topic, reading.piece.partition, next, (first, past), past < reading.piece.end) else {
+        let Some(gap) = found else {
             // All is there again: a follower was behind its leader.
             reading.lease.seek(next)?;
             return Ok(false);
@@ -422,30 +408,21 @@ impl SplitRead<'_> {
             return Err(gap.error());
         }
         // What is gone behind the piece the next batch will find; within it all was there when the batch was cut.
-        let n_missing_max = u64::try_from(reading.piece.end.saturating_sub(next)).unwrap_or(0);
-        let n_missing = if gap.cause == Cause::Recreated { n_missing_max } else { gap.n_missing.min(n_missing_max) };
+        let n_missing_max = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
+        let n_missing = match gap.cause {
+            Cause::Recreated | Cause::Deleted => n_missing_max,
+            _ => gap.n_missing.min(n_missing_max),
+        };
         self.missed.push(Gap { n_missing, ..gap });
-        if first > next && first < reading.piece.end && past >= reading.piece.end {
-            reading.lease.seek(first)?;
-            return Ok(false);
+        match edges {
+            Edges::Told { first, past } if first > next && first < end && past >= end => {
+                reading.lease.seek(first)?;
+                Ok(false)
+            }
+            _ => {
+                reading.lease.break_off();
+                Ok(true)
+            }
         }
-        reading.lease.break_off();
-        Ok(true)
-    }
-}
-
-/// The first offset of a partition and the one behind its last; `None`: that cannot be asked at the moment, and the piece has been silent
-/// for longer.
-fn edges(reading: &mut Reading) -> Result<Option<(i64, i64)>> {
-    let begun = Instant::now();
-    let asked = reading.lease.consumer().fetch_watermarks(&reading.piece.topic, reading.piece.partition, ASK_WITHIN);
-    match asked {
-        Ok(edges) => Ok(Some(edges)),
-        Err(error) if may_pass(&error) => {
-            tracing::warn!(%error, of = reading.place(), "kafka is asked again for the offsets of a partition");
-            reading.silent += begun.elapsed();
-            Ok(None)
-        }
-        Err(error) => Err(failed(format!("the offsets of {} cannot be asked for", reading.place()))(error)),
     }
 }

@@ -282,15 +282,57 @@ async fn a_change_of_leader_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_that_was_said_to_be_gone_is_asked_for_until_the_broker_tells() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("there", 1, 1).unwrap();
-    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
-    kafka.produce_values("there", 0, ["0", "1"]).await.unwrap();
-    let mut reading = Reading::stream(&kafka, &[("subscribe", "there"), ("startingOffsets", "earliest")]);
-    let range = reading.plan().await.unwrap().unwrap();
-    cluster.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
-    cluster.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 2]);
-    assert_eq!(texts(&reading.read(&range).await.unwrap()), ["there-0@0=0", "there-0@1=1"]);
+    for answer in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        // As of a broker that comes back: the cluster lists the partition all the same.
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    ] {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("there", 1, 1).unwrap();
+        let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+        kafka.produce_values("there", 0, ["0", "1"]).await.unwrap();
+        let mut reading = Reading::stream(&kafka, &[("subscribe", "there"), ("startingOffsets", "earliest")]);
+        let range = reading.plan().await.unwrap().unwrap();
+        cluster.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &[answer; 2]);
+        assert_eq!(texts(&reading.read(&range).await.unwrap()), ["there-0@0=0", "there-0@1=1"], "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_deleted_between_planning_and_reading_is_an_error_or_passed_over() {
+    let Some(kafka) = kafka() else { return };
+    for (fails, knew_it) in [("true", false), ("false", false), ("true", true), ("false", true)] {
+        let topic = kafka.create_topic("deleted", 1).await.unwrap();
+        kafka.produce_values(&topic, 0, ["0", "1", "2"]).await.unwrap();
+        let options = [
+            ("subscribe", topic.as_str()),
+            ("startingOffsets", "earliest"),
+            ("failOnDataLoss", fails),
+            // By default a client takes a topic that it asks for the first time for a new one for so long.
+            ("kafka.topic.metadata.propagation.max.ms", "0"),
+        ];
+        let mut reading = Reading::stream(&kafka, &options);
+        let range = reading.plan().await.unwrap().unwrap();
+        if knew_it {
+            assert_eq!(reading.next_values().await, ["0", "1", "2"]);
+        } else {
+            // Another process, whose consumers never saw the topic.
+            reading = Reading::stream(&kafka, &options);
+            reading.restart_after(&range).await.unwrap();
+        }
+        kafka.delete_topic(&topic).await.unwrap();
+        let read = reading.read_chunks(&range).await;
+        if fails == "true" {
+            let error = read.unwrap_err();
+            assert_eq!(error.message(), format!("{topic}-0 was to be read from offset 0 on, and does not exist any more"), "{error:?}");
+            assert_eq!((error.kind(), error.error_class()), (ErrorKind::Data, Some("KAFKA_DATA_LOSS")));
+            continue;
+        }
+        let missed: Vec<_> = read.unwrap().into_iter().flat_map(|chunk| chunk.missed).collect();
+        assert_eq!(missed, [serde_json::json!({ "topic": topic, "partition": 0, "wanted": 0, "n_missing": 3, "cause": "deleted" })]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
