@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
 use super::error::{does_not_exist, failed};
+use super::high_watermarks::uncommitted;
 use super::split::Piece;
 
 /// How long a seek may take to be taken up; it waits for no broker.
@@ -93,6 +94,18 @@ pub(super) struct Consumers {
     settings: ConsumerSettings,
     clients: Mutex<Vec<Arc<PoolClient>>>,
     news: Arc<News>,
+    /// Fetches nothing, and is made when somebody asks with it, which is rare.
+    uncommitted: Mutex<Option<Uncommitted>>,
+}
+
+/// A client that sees the records of open transactions.
+#[derive(Clone)]
+struct Uncommitted(Arc<KafkaConsumer>);
+
+impl std::fmt::Debug for Uncommitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uncommitted").finish_non_exhaustive()
+    }
 }
 
 /// Who is told when an empty queue has something: a record, the end of a partition, an error.
@@ -178,7 +191,7 @@ pub(super) struct Lease {
 
 impl Consumers {
     pub(super) fn new(settings: ConsumerSettings) -> Self {
-        Self { settings, clients: Mutex::default(), news: Arc::default() }
+        Self { settings, clients: Mutex::default(), news: Arc::default(), uncommitted: Mutex::default() }
     }
 
     /// Told when there may be records for partitions that nobody has leased. A queue tells only when it was empty: who was told and
@@ -206,6 +219,16 @@ impl Consumers {
                 tracing::debug!(%error, "partitions cannot be given up");
             }
         }
+    }
+
+    /// A client that asks where partitions end with the records of open transactions; `None`: every reader sees these.
+    pub(super) fn uncommitted(&self) -> Result<Option<Arc<KafkaConsumer>>> {
+        let mut client = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if client.is_none() {
+            let Some(config) = uncommitted(&self.settings.config()) else { return Ok(None) };
+            *client = Some(Uncommitted(Arc::new(config.create_with_context(ClientNews::default()).map_err(bad_config)?)));
+        }
+        Ok(client.as_ref().map(|Uncommitted(consumer)| Arc::clone(consumer)))
     }
 
     /// Leases the partitions of `pieces`, each at its piece's begin. Blocks, but not for long.
@@ -304,9 +327,11 @@ impl Consumers {
 impl Drop for Consumers {
     fn drop(&mut self) {
         let clients = std::mem::take(&mut *self.clients.lock().unwrap_or_else(PoisonError::into_inner));
+        let uncommitted = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Closing waits for the client's threads; whoever drops this may be an async task.
-        if !clients.is_empty() {
+        if !clients.is_empty() || uncommitted.is_some() {
             std::thread::spawn(move || {
+                drop(uncommitted);
                 for client in clients {
                     // Queues hold their client.
                     client.slots().clear();

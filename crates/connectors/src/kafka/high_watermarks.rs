@@ -18,6 +18,16 @@ use super::retries::Retries;
 const ISOLATION_LEVEL: &str = "isolation.level";
 const READ_UNCOMMITTED: &str = "read_uncommitted";
 
+/// The configuration of a client that sees the records of open transactions; `None`: the one of `config` does.
+pub(super) fn uncommitted(config: &ClientConfig) -> Option<ClientConfig> {
+    if config.get(ISOLATION_LEVEL) == Some(READ_UNCOMMITTED) {
+        return None;
+    }
+    let mut config = config.clone();
+    config.set(ISOLATION_LEVEL, READ_UNCOMMITTED);
+    Some(config)
+}
+
 /// Asks for them. The client for it is made when somebody does, which is rare.
 #[derive(Debug)]
 pub(super) struct HighWatermarks {
@@ -40,16 +50,13 @@ impl HighWatermarks {
             .iter()
             .filter_map(|(topic, partition, wanted)| Some((topic, partition, is_beyond((topic, partition, wanted))?)))
             .collect();
-        if beyond.is_empty() || self.config.get(ISOLATION_LEVEL) == Some(READ_UNCOMMITTED) {
+        if beyond.is_empty() {
             return Ok(beyond);
         }
+        let Some(config) = uncommitted(&self.config) else { return Ok(beyond) };
         let cluster = match &mut self.cluster {
             Some(cluster) => cluster,
-            none => {
-                let mut config = self.config.clone();
-                config.set(ISOLATION_LEVEL, READ_UNCOMMITTED);
-                none.insert(Cluster::connect_again(&config, Arc::clone(&self.clock), self.retries)?)
-            }
+            none => none.insert(Cluster::connect_again(&config, Arc::clone(&self.clock), self.retries)?),
         };
         let partitions = beyond.iter().map(|(topic, partition, _)| (topic, partition));
         let written = cluster.edges(partitions, Edge::Latest).await?;

@@ -114,7 +114,7 @@ impl SplitReader for KafkaReader {
         Ok(read_on_thread(CHUNKS_MAX, move |out| {
             let leases = consumers.lease(&split.pieces, split.n_partitions)?;
             let readings = leases.into_iter().zip(split.pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
-            SplitRead { rows, missed: Vec::new(), out, poll_timeout, fails_on_data_loss }.run(readings)
+            SplitRead { rows, consumers: &consumers, missed: Vec::new(), out, poll_timeout, fails_on_data_loss }.run(readings)
         }))
     }
 }
@@ -130,6 +130,7 @@ enum Waiting<'q> {
 /// The pieces of a split, read.
 struct SplitRead<'c> {
     rows: Rows,
+    consumers: &'c Consumers,
     /// Gaps that the driver has not been told of.
     missed: Vec<Gap>,
     out: &'c Chunks,
@@ -245,7 +246,7 @@ impl SplitRead<'_> {
             }
             Some(Err(error)) => return self.recover(reading, error),
         };
-        reading.silent = Duration::ZERO;
+        reading.heard();
         let offset = message.offset();
         if offset >= end {
             reading.lease.keep_early(message.detach());
@@ -321,25 +322,8 @@ impl SplitRead<'_> {
         if let Some(lasting) = reading.lease.consumer().context().lasting_trouble() {
             return Err(lasting.context(format!("while reading {}", reading.place())));
         }
-        if reading.is_doubted() {
-            match reading.ask_edges()? {
-                Edges::Gone => return self.lost(reading),
-                Edges::Told { .. } => {
-                    // It was away for a moment, in which the client may have given it up.
-                    reading.doubted_since = None;
-                    let next = reading.lease.next();
-                    reading.lease.seek(next)?;
-                    (reading.saw_end, reading.is_sought) = (false, true);
-                }
-                Edges::Untold => {}
-            }
-        } else if reading.saw_end && reading.is_sought {
-            // The client has asked for records from there on, after the seek, and there is none. What is behind?
-            match reading.ask_edges()? {
-                Edges::Told { past, .. } if past >= reading.piece.end => return Ok(true),
-                Edges::Told { .. } | Edges::Gone => return self.lost(reading),
-                Edges::Untold => {}
-            }
+        if (reading.is_doubted() || (reading.saw_end && reading.is_sought) || reading.is_look_due()) && self.look_at(reading)? {
+            return Ok(true);
         }
         if reading.saw_end && reading.silent >= SEEK_AFTER {
             let next = reading.lease.next();
@@ -348,15 +332,45 @@ impl SplitRead<'_> {
         }
         if reading.silent >= self.poll_timeout {
             let trouble = reading.lease.consumer().context().take_trouble();
-            let error = Error::unavailable(format!(
-                "no record of {} came within {} ms: offset {} of the range up to {} is waited for",
-                reading.place(),
-                self.poll_timeout.as_millis(),
-                reading.lease.next(),
-                reading.piece.end
-            ))
-            .hint("see that the brokers run, or raise option kafkaConsumer.pollTimeoutMs");
+            let error = self.too_silent(reading);
             return Err(trouble.map_or(error.clone(), |trouble| error.context(trouble)));
+        }
+        Ok(false)
+    }
+
+    fn too_silent(&self, reading: &Reading) -> Error {
+        let (place, next, end) = (reading.place(), reading.lease.next(), reading.piece.end);
+        let waited_ms = self.poll_timeout.as_millis();
+        if reading.is_held_back {
+            return Error::unavailable(format!(
+                "offsets {next} to {end} of {place} are to be read and lie in a transaction that did not end within {waited_ms} ms: \
+                 the batch was planned when uncommitted records were read"
+            ))
+            .hint("end the transaction, raise option kafkaConsumer.pollTimeoutMs, or go on with kafka.isolation.level 'read_uncommitted'");
+        }
+        Error::unavailable(format!("no record of {place} came within {waited_ms} ms: offset {next} of the range up to {end} is waited for"))
+            .hint("see that the brokers run, or raise option kafkaConsumer.pollTimeoutMs")
+    }
+
+    /// Asks the brokers what is there of a silent piece; whether it has no more records.
+    fn look_at(&mut self, reading: &mut Reading) -> Result<bool> {
+        let (next, end) = (reading.lease.next(), reading.piece.end);
+        // The client has asked for records from there on, after the seek, and there is none.
+        let has_none = reading.saw_end && reading.is_sought && !reading.is_doubted();
+        match reading.ask_edges(self.consumers)? {
+            Edges::Untold => return Ok(false),
+            Edges::Told { past, .. } if past >= end && has_none => return Ok(true),
+            Edges::Told { first, past, written } if first <= next && written >= end => reading.is_held_back = past < end,
+            Edges::Told { .. } | Edges::Gone => return self.lost(reading),
+        }
+        if reading.doubted_since.take().is_some() {
+            // The partition was away for a moment, in which the client may have given it up.
+            reading.lease.seek(next)?;
+            (reading.saw_end, reading.is_sought) = (false, true);
+        }
+        if reading.is_held_back {
+            // The client says anew where the end is, when the transaction has ended.
+            reading.saw_end = false;
         }
         Ok(false)
     }
@@ -388,11 +402,11 @@ impl SplitRead<'_> {
 
     /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
     fn lost(&mut self, reading: &mut Reading) -> Result<bool> {
-        let edges = reading.ask_edges().inspect_err(|_| reading.lease.break_off())?;
+        let edges = reading.ask_edges(self.consumers).inspect_err(|_| reading.lease.break_off())?;
         let (next, end) = (reading.lease.next(), reading.piece.end);
         let found = match edges {
-            Edges::Told { first, past } => {
-                gap_of(&reading.piece.topic, reading.piece.partition, next, (first, past), past < end)
+            Edges::Told { first, written, .. } => {
+                gap_of(&reading.piece.topic, reading.piece.partition, next, (first, written), written < end)
             }
             Edges::Gone => Some(gone(&reading.piece.topic, reading.piece.partition, next)),
             // The client finds it lost again.
@@ -415,7 +429,7 @@ impl SplitRead<'_> {
         };
         self.missed.push(Gap { n_missing, ..gap });
         match edges {
-            Edges::Told { first, past } if first > next && first < end && past >= end => {
+            Edges::Told { first, written, .. } if first > next && first < end && written >= end => {
                 reading.lease.seek(first)?;
                 Ok(false)
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_core::{Position, SourceRange};
+use millstream_core::{ErrorKind, Position, SourceRange};
 use millstream_testkit::kafka::{TestKafka, TestRecord, TestTransactions};
 
 use super::{Reading, kafka};
@@ -212,5 +212,52 @@ async fn a_position_within_an_open_transaction_is_waited_at() {
         reading.restart_after(&range).await.unwrap();
         let planned = reading.plan().await;
         assert_eq!(planned.is_err(), fails == "true", "{planned:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_reaches_into_an_open_transaction_waits_for_its_end() {
+    let Some(kafka) = kafka() else { return };
+    for fails in ["true", "false"] {
+        for commits in [true, false] {
+            // It begins before the transaction, or within it.
+            for begin in [0, 4] {
+                let topic = kafka.create_topic("into", 1).await.unwrap();
+                kafka.produce_values(&topic, 0, ["0", "1"]).await.unwrap();
+                let transactions = kafka.transactions(&kafka.unique("tx")).unwrap();
+                transactions.begin().unwrap();
+                let open = ["2", "3", "4", "5"].map(|value| TestRecord::new(value).partition(0));
+                transactions.send(&topic, &open).await.unwrap();
+                // As a run has planned it that read uncommitted records.
+                let position = |offset: i64| Position(serde_json::json!({ &topic: { "0": offset } }));
+                let range = SourceRange { start: position(begin), end: position(6), detail: serde_json::Value::Null };
+                let more = [("failOnDataLoss", fails), ("kafkaConsumer.pollTimeoutMs", "1000")];
+                if begin == 0 {
+                    // Nobody ends it: that is told, and nothing is taken for lost.
+                    let mut reading = reading(&kafka, &topic, &more);
+                    reading.restart_after(&range).await.unwrap();
+                    let error = quickly(reading.read(&range)).await.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Unavailable);
+                    let expected = format!("offsets 2 to 6 of {topic}-0 are to be read and lie in a transaction that did not end");
+                    assert!(error.message().starts_with(&expected), "{error:?}");
+                }
+                let mut reading = reading(&kafka, &topic, &more[..1]);
+                reading.restart_after(&range).await.unwrap();
+                let mut read = std::pin::pin!(quickly(reading.read_chunks(&range)));
+                // The read looks at the end of what is committed, and goes on to wait.
+                assert!(tokio::time::timeout(Duration::from_secs(1), &mut read).await.is_err(), "nothing ends it before the transaction");
+                if commits {
+                    transactions.commit().unwrap()
+                } else {
+                    transactions.abort().unwrap()
+                }
+                let chunks = read.await.unwrap();
+                assert!(chunks.iter().all(|chunk| chunk.missed.is_empty()));
+                let rows: Vec<_> = chunks.into_iter().map(|chunk| chunk.rows).collect();
+                let expected: Vec<String> =
+                    (begin..if commits { 6 } else { 2 }).map(|offset| format!("{topic}-0@{offset}={offset}")).collect();
+                assert_eq!(super::texts(&rows), expected);
+            }
+        }
     }
 }
