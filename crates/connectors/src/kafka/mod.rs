@@ -4,8 +4,9 @@
 //!  client.rs     options kafka.* -> librdkafka's configuration; the wait for the first answer; what clients say
 //!  error.rs      librdkafka's codes -> errors of ours
 //!  options.rs    the source's options
-//!  source.rs     the driver's half: cuts ranges of offsets ── cluster.rs asks the brokers, loss.rs judges what is missing,
-//!                (high_watermarks.rs: within open transactions nothing is), admission.rs and split.rs share out what is there
+//!  source.rs     the driver's half: cuts ranges of offsets ── source/places.rs says where a query begins, source/planning.rs what a
+//!                batch reads; cluster.rs asks the brokers, loss.rs judges what is missing (high_watermarks.rs: within open
+//!                transactions nothing is), admission.rs and split.rs share out what is there
 //!  reader.rs     the task's half: reads pieces of partitions ── reading.rs is one of them, and asks what became of a silent one,
 //!                consumers.rs keeps consumers between batches, rows.rs makes Arrow rows
 //!  retries.rs    how long what may pass is waited for
