@@ -205,7 +205,9 @@ impl Consumers {
         let clients: Vec<_> = self.clients.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for client in clients {
             let mut broken = TopicPartitionList::new();
-            client.slots().retain(|(topic, partition), slot| {
+            // Until they are given up nobody else may take them up again.
+            let mut slots = client.slots();
+            slots.retain(|(topic, partition), slot| {
                 let Slot::Idle(held) = slot else { return true };
                 let is_whole = held.listen();
                 if !is_whole {
