@@ -2,7 +2,8 @@
 //!
 //! A piece `[begin, end)` has ended when the next offset is `end` or more. That is told by a record of that offset or a later
 //! one, or by the client's own position, which passes over what is never given (marks of transactions, aborted records).
-//! Where neither moves any more (a compacted end), the partition is sought again and its end asked for. Records are never
+//! Where neither moves any more (a compacted end), the end is asked for and the partition sought again: in this order, as what is
+//! written or committed between the two must be read. Records are never
 //! counted: a range of 100 offsets may have 3 records, or none.
 //!
 //! librdkafka blocks, so a split is read on a thread that may; its rows go through a channel that holds few batches. When
@@ -322,13 +323,13 @@ impl SplitRead<'_> {
         if let Some(lasting) = reading.lease.consumer().context().lasting_trouble() {
             return Err(lasting.context(format!("while reading {}", reading.place())));
         }
-        if (reading.is_doubted() || (reading.saw_end && reading.is_sought) || reading.is_look_due()) && self.look_at(reading)? {
+        if reading.saw_end && reading.is_sought && !reading.is_doubted() {
+            // The end of the piece was there, then the client asked for records from here on, and there is none.
             return Ok(true);
         }
-        if reading.saw_end && reading.silent >= SEEK_AFTER {
-            let next = reading.lease.next();
-            reading.lease.seek(next)?;
-            (reading.saw_end, reading.is_sought) = (false, true);
+        let is_said_to_end = reading.saw_end && reading.silent >= SEEK_AFTER;
+        if (reading.is_doubted() || is_said_to_end || reading.is_look_due()) && self.look_at(reading)? {
+            return Ok(true);
         }
         if reading.silent >= self.poll_timeout {
             let trouble = reading.lease.consumer().context().take_trouble();
@@ -355,23 +356,18 @@ impl SplitRead<'_> {
     /// Asks the brokers what is there of a silent piece; whether it has no more records.
     fn look_at(&mut self, reading: &mut Reading) -> Result<bool> {
         let (next, end) = (reading.lease.next(), reading.piece.end);
-        // The client has asked for records from there on, after the seek, and there is none.
-        let has_none = reading.saw_end && reading.is_sought && !reading.is_doubted();
         match reading.ask_edges(self.consumers)? {
             Edges::Untold => return Ok(false),
-            Edges::Told { past, .. } if past >= end && has_none => return Ok(true),
             Edges::Told { first, past, written } if first <= next && written >= end => reading.is_held_back = past < end,
             Edges::Told { .. } | Edges::Gone => return self.lost(reading),
         }
-        if reading.doubted_since.take().is_some() {
-            // The partition was away for a moment, in which the client may have given it up.
+        // A partition that was away for a moment the client may have given up.
+        if reading.doubted_since.take().is_some() || (reading.saw_end && !reading.is_held_back) {
             reading.lease.seek(next)?;
-            (reading.saw_end, reading.is_sought) = (false, true);
+            reading.is_sought = !reading.is_held_back;
         }
-        if reading.is_held_back {
-            // The client says anew where the end is, when the transaction has ended.
-            reading.saw_end = false;
-        }
+        // The client says anew where the end is: after the seek, or when the transaction has ended.
+        reading.saw_end = false;
         Ok(false)
     }
 

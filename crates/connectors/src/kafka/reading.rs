@@ -26,7 +26,7 @@ pub(super) struct Reading {
     pub(super) silent: Duration,
     /// The client said that the partition has no more. It may have said so long ago, before this piece was written.
     pub(super) saw_end: bool,
-    /// It was sought again: if the client says so now, it is true.
+    /// It was sought again when the brokers had said that its end is there: if the client says so now, it is true.
     pub(super) is_sought: bool,
     /// Since when it is said that the partition does not exist.
     pub(super) doubted_since: Option<Instant>,
