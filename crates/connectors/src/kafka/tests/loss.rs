@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_core::ErrorKind;
+use millstream_core::{ErrorKind, Position, SourceRange};
 use millstream_testkit::kafka::TestKafka;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -297,6 +297,45 @@ async fn an_offset_that_was_said_to_be_gone_is_asked_for_until_the_broker_tells(
         cluster.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
         cluster.request_errors(RDKafkaApiKey::ListOffsets, &[answer; 2]);
         assert_eq!(texts(&reading.read(&range).await.unwrap()), ["there-0@0=0", "there-0@1=1"], "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_the_end_of_a_range_is_asked_for_is_not_passed_over() {
+    // A slow network: each answer is older than what is asked next.
+    const ROUND_TRIP: Duration = Duration::from_millis(400);
+    let cluster = MockCluster::new(1).unwrap();
+    let kafka = TestKafka::at(&cluster.bootstrap_servers()).unwrap();
+    let position = |topic: &str, offset: i64| Position(serde_json::json!({ topic: { "0": offset } }));
+    let mut readings = Vec::new();
+    for nth in 0..24_u32 {
+        let topic = format!("late-{nth}");
+        cluster.create_topic(&topic, 1, 1).unwrap();
+        kafka.produce_values(&topic, 0, ["0", "1"]).await.unwrap();
+        let mut reading = Reading::stream(&kafka, &[("subscribe", &topic), ("startingOffsets", "earliest")]);
+        let range = SourceRange { start: position(&topic, 0), end: position(&topic, 4), detail: serde_json::Value::Null };
+        reading.restart_after(&range).await.unwrap();
+        readings.push((nth, topic, reading, range));
+    }
+    cluster.broker_round_trip_time(1, ROUND_TRIP).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (nth, topic, mut reading, range) in readings {
+        let kafka = TestKafka::at(kafka.bootstrap_servers()).unwrap();
+        tasks.spawn(async move {
+            // At some of these moments the client has asked for more records, and the task not yet for the end.
+            let write = async {
+                tokio::time::sleep(ROUND_TRIP / 4 * nth).await;
+                kafka.produce_values(&topic, 0, ["2", "3"]).await.unwrap();
+            };
+            let (read, ()) = tokio::join!(reading.read(&range), write);
+            match read {
+                Ok(rows) => assert_eq!(texts(&rows).len(), 4, "{topic}: {rows:?}"),
+                Err(error) => assert_eq!(error.error_class(), Some("KAFKA_DATA_LOSS"), "asked before they were written: {error:?}"),
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
     }
 }
 
