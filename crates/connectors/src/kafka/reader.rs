@@ -40,8 +40,6 @@ const WINDOW_OFFSETS_MAX: i64 = 16_384;
 /// The shortest and the longest wait for a record.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 const WAIT_MAX: Duration = Duration::from_millis(20);
-/// After so long without a record at the end of a partition it is sought again, to be sure that this is the end.
-const SEEK_AFTER: Duration = Duration::from_millis(100);
 
 /// Names of the reader's options beside `kafka.*`.
 pub(super) mod option {
@@ -327,8 +325,7 @@ impl SplitRead<'_> {
             // The end of the piece was there, then the client asked for records from here on, and there is none.
             return Ok(true);
         }
-        let is_said_to_end = reading.saw_end && reading.silent >= SEEK_AFTER;
-        if (reading.is_doubted() || is_said_to_end || reading.is_look_due()) && self.look_at(reading)? {
+        if reading.is_look_due() && self.look_at(reading)? {
             return Ok(true);
         }
         if reading.silent >= self.poll_timeout {
@@ -356,7 +353,7 @@ impl SplitRead<'_> {
     /// Asks the brokers what is there of a silent piece; whether it has no more records.
     fn look_at(&mut self, reading: &mut Reading) -> Result<bool> {
         let (next, end) = (reading.lease.next(), reading.piece.end);
-        match reading.ask_edges(self.consumers)? {
+        match reading.ask_edges(self.consumers, self.poll_timeout)? {
             Edges::Untold => return Ok(false),
             Edges::Told { first, past, written } if first <= next && written >= end => reading.is_held_back = past < end,
             Edges::Told { .. } | Edges::Gone => return self.lost(reading),
@@ -373,6 +370,7 @@ impl SplitRead<'_> {
 
     /// What becomes of a piece whose partition answers with an error; whether it has ended.
     fn recover(&mut self, reading: &mut Reading, error: KafkaError) -> Result<bool> {
+        reading.is_sought = false;
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
                 let is_ended = self.lost(reading)?;
@@ -398,7 +396,7 @@ impl SplitRead<'_> {
 
     /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
     fn lost(&mut self, reading: &mut Reading) -> Result<bool> {
-        let edges = reading.ask_edges(self.consumers).inspect_err(|_| reading.lease.break_off())?;
+        let edges = reading.ask_edges(self.consumers, self.poll_timeout).inspect_err(|_| reading.lease.break_off())?;
         let (next, end) = (reading.lease.next(), reading.piece.end);
         let found = match edges {
             Edges::Told { first, written, .. } => {

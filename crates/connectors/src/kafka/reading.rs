@@ -11,12 +11,15 @@ use super::consumers::{Consumers, KafkaConsumer, Lease};
 use super::error::{does_not_exist, failed, may_pass};
 use super::split::Piece;
 
-const ASK_WITHIN: Duration = Duration::from_secs(30);
 /// A partition that the brokers have not known for so long does not exist: one that comes back may say so for a moment.
 const GONE_AFTER: Duration = Duration::from_secs(3);
-
-/// After so long without a record the brokers are asked what is there, though the client has said nothing.
+/// After so long without a record the brokers are asked what is there, though the client has said nothing. They answer within this time, or
+/// are asked again.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// The same if the client has said that there is no more.
+const SEEK_AFTER: Duration = Duration::from_millis(100);
+/// Between two questions where the client has said something.
+const ASK_PAUSE: Duration = Duration::from_millis(250);
 
 /// See the [module](self).
 pub(super) struct Reading {
@@ -32,8 +35,8 @@ pub(super) struct Reading {
     pub(super) doubted_since: Option<Instant>,
     /// Its rest is of a transaction that is open, and readers do not see it yet.
     pub(super) is_held_back: bool,
-    /// When it has been silent for so long the brokers are asked what is there.
-    look_at: Duration,
+    /// How long it had been silent when the brokers were last asked what is there.
+    looked_at: Option<Duration>,
     pub(super) is_ended: bool,
 }
 
@@ -60,7 +63,7 @@ impl Reading {
             is_sought: false,
             doubted_since: None,
             is_held_back: false,
-            look_at: LOOK_AFTER,
+            looked_at: None,
             is_ended: false,
         }
     }
@@ -78,16 +81,24 @@ impl Reading {
         self.lease.read_up_to(self.piece.end);
     }
 
-    /// A record came.
+    /// A record came: what was found out while none did need not hold any more.
     pub(super) fn heard(&mut self) {
-        (self.silent, self.look_at, self.is_held_back) = (Duration::ZERO, LOOK_AFTER, false);
+        (self.silent, self.looked_at, self.doubted_since) = (Duration::ZERO, None, None);
+        (self.is_held_back, self.is_sought) = (false, false);
     }
 
-    /// Whether the brokers are to be asked what is there, as nothing has come for a while; the next time that is after as long again.
+    /// Whether the brokers are to be asked what is there: at once where the client says that there is no more, or no such partition, and
+    /// else when nothing has come for a while. The next time it is after a pause.
     pub(super) fn is_look_due(&mut self) -> bool {
-        let is_due = self.silent >= self.look_at;
+        let has_said = self.is_doubted() || (self.saw_end && self.silent >= SEEK_AFTER);
+        let due_at = match self.looked_at {
+            Some(at) => at.saturating_add(if has_said { ASK_PAUSE } else { LOOK_AFTER }),
+            None if has_said => Duration::ZERO,
+            None => LOOK_AFTER,
+        };
+        let is_due = self.silent >= due_at;
         if is_due {
-            self.look_at = self.silent.saturating_add(LOOK_AFTER);
+            self.looked_at = Some(self.silent);
         }
         is_due
     }
@@ -101,11 +112,13 @@ impl Reading {
         self.doubted_since.is_some()
     }
 
-    /// Where the partition begins and ends. Time without an answer is time in which the piece was silent.
-    pub(super) fn ask_edges(&mut self, consumers: &Consumers) -> Result<Edges> {
+    /// Where the partition begins and ends, asked by who gives up when the piece has been silent for `silent_max`. Time without an answer
+    /// is time in which it was silent.
+    pub(super) fn ask_edges(&mut self, consumers: &Consumers, silent_max: Duration) -> Result<Edges> {
         let begun = Instant::now();
+        let within = silent_max.saturating_sub(self.silent).clamp(ASK_PAUSE, LOOK_AFTER);
         let consumer = self.lease.consumer();
-        let ask = |consumer: &KafkaConsumer| consumer.fetch_watermarks(&self.piece.topic, self.piece.partition, ASK_WITHIN);
+        let ask = |consumer: &KafkaConsumer| consumer.fetch_watermarks(&self.piece.topic, self.piece.partition, within);
         let mut told = ask(consumer).map(|(first, past)| Edges::Told { first, past, written: past });
         if let Ok(Edges::Told { first, past, .. }) = told
             && past < self.piece.end
@@ -120,7 +133,7 @@ impl Reading {
             Err(error) => error,
         };
         if error.rdkafka_error_code().is_some_and(does_not_exist) {
-            match is_listed(consumer, &self.piece) {
+            match is_listed(consumer, &self.piece, within) {
                 Some(false) if self.doubted_since.is_some_and(|since| since.elapsed() >= GONE_AFTER) => return Ok(Edges::Gone),
                 Some(false) => self.doubt(),
                 Some(true) | None => self.doubted_since = Some(Instant::now()),
@@ -135,8 +148,8 @@ impl Reading {
 }
 
 /// Whether the cluster lists the partition; `None`: it does not say.
-fn is_listed(consumer: &KafkaConsumer, piece: &Piece) -> Option<bool> {
-    let metadata = consumer.fetch_metadata(Some(&piece.topic), ASK_WITHIN).ok()?;
+fn is_listed(consumer: &KafkaConsumer, piece: &Piece, within: Duration) -> Option<bool> {
+    let metadata = consumer.fetch_metadata(Some(&piece.topic), within).ok()?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == piece.topic)?;
     match topic.error().map(Code::from) {
         None => Some(topic.partitions().iter().any(|partition| partition.id() == piece.partition)),
