@@ -5,8 +5,9 @@
 //! or stream is made; names that only Kafka's Java client has are answered with what to write instead.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use millstream_core::options::looks_secret;
@@ -56,7 +57,9 @@ const SEARCHED: &str = "probe";
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a connection may take to come about.
 const SETUP_TIMEOUT_MS: &str = "socket.connection.setup.timeout.ms";
-/// The wait for a connection is cut into pieces: between two it is looked whether it can ever be had.
+/// While one server is tried the next one is, too.
+const NEXT_SERVER_AFTER: Duration = Duration::from_secs(1);
+/// The wait for the first answer is cut into pieces, each twice as long as the one before: between two it is looked whether it can ever be had.
 const CONNECT_SLICE: Duration = Duration::from_millis(500);
 
 /// The part of the options that clients are made of.
@@ -96,8 +99,8 @@ impl ClientSettings {
 
     /// librdkafka takes mechanisms that it cannot do without help from us, and then waits.
     fn check_mechanism(&self) -> Result<()> {
-        let given = ["sasl.mechanism", "sasl.mechanisms"].iter().find_map(|name| Some((name, self.get(name)?)));
-        match given.filter(|(_, mechanism)| !MECHANISMS.contains(mechanism)) {
+        let given = ["sasl.mechanism", "sasl.mechanisms"].iter().filter_map(|name| Some((name, self.get(name)?)));
+        match given.into_iter().find(|(_, mechanism)| !MECHANISMS.contains(mechanism)) {
             Some((name, mechanism)) => {
                 Err(Error::unsupported(format!("option 'kafka.{name}' is '{mechanism}'")).hint(format!("it takes {}", mechanisms())))
             }
@@ -109,12 +112,9 @@ impl ClientSettings {
     fn check_files(&self) -> Result<()> {
         let missing = FILES.iter().find_map(|name| {
             let path = self.get(name).filter(|path| !path.is_empty() && *path != SEARCHED)?;
-            (!Path::new(path).exists()).then_some((name, path))
+            fs::metadata(path).err().map(|error| Error::invalid(format!("option 'kafka.{name}': '{path}' cannot be read: {error}")))
         });
-        match missing {
-            Some((name, path)) => Err(Error::invalid(format!("option 'kafka.{name}': there is no file '{path}'"))),
-            None => Ok(()),
-        }
+        missing.map_or(Ok(()), Err)
     }
 
     /// Where the cluster is found.
@@ -165,10 +165,10 @@ pub(super) struct FirstAnswer {
 impl FirstAnswer {
     pub(super) fn new(config: &ClientConfig) -> Self {
         let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let n_servers = u32::try_from(servers.split(',').count()).unwrap_or(u32::MAX);
+        let n_servers = u32::try_from(servers.split(',').count()).unwrap_or(u32::MAX).max(1);
         let setup_ms = config.get(SETUP_TIMEOUT_MS).and_then(|ms| ms.parse().ok());
-        // librdkafka tries one server after the other.
-        let within = setup_ms.map_or(FIRST_ANSWER_WITHIN, |ms| Duration::from_millis(ms).saturating_mul(n_servers));
+        // As long as none answers librdkafka tries one more each second.
+        let within = setup_ms.map_or(FIRST_ANSWER_WITHIN, |ms| Duration::from_millis(ms) + NEXT_SERVER_AFTER.saturating_mul(n_servers - 1));
         Self { servers, within }
     }
 
@@ -180,11 +180,15 @@ impl FirstAnswer {
     /// Waits, in the thread that calls, until a broker has answered; `hear` has the client tell what went wrong. What can never be
     /// connected, because the password is wrong, is found here: questions wait for a connection as long as for their answer.
     pub(super) fn wait<C: ClientContext>(&self, client: &Client<C>, news: &ClientNews, hear: impl Fn()) -> Result<()> {
-        let begun = Instant::now();
+        let (begun, mut slice) = (Instant::now(), CONNECT_SLICE);
         loop {
-            if client.fetch_cluster_id(CONNECT_SLICE).is_some() {
+            let asked = Instant::now();
+            // The question has the client connect at once; asked for the cluster's id it would wait until something else does.
+            if client.fetch_metadata(None, slice).is_ok() {
                 return Ok(());
             }
+            thread::sleep(slice.saturating_sub(asked.elapsed()));
+            slice = slice.saturating_mul(2).min(self.within.saturating_sub(begun.elapsed()).max(CONNECT_SLICE));
             hear();
             if let Some(lasting) = news.lasting_trouble() {
                 return Err(lasting.context(format!("while connecting to {}", self.servers)));

@@ -59,7 +59,7 @@ pub use positions::{ByPartition, Look, look, moved, offsets_of};
 const CLIENT_OPTIONS: [OptionSpec; 2] = [
     OptionSpec::new(
         "kafka.*",
-        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. A source reads with kafka.isolation.level read_committed unless told otherwise; a sink writes with kafka.acks all, and takes no other. The first answer of a cluster is waited for 30 s, or kafka.socket.connection.setup.timeout.ms for each of the servers. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
+        "an option of the client, as librdkafka names it; kafka.bootstrap.servers is required. A source reads with kafka.isolation.level read_committed unless told otherwise; a sink writes with kafka.acks all, and takes no other. The first answer of a cluster is waited for 30 s, or kafka.socket.connection.setup.timeout.ms and a second for each further server. kafka.security.protocol, kafka.ssl.* and kafka.sasl.* need the feature kafka-tls, but for SASL PLAIN without TLS",
     ),
     OptionSpec::new("bootstrapServers", "the same as kafka.bootstrap.servers"),
 ];

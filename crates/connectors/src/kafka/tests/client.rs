@@ -47,7 +47,7 @@ fn what_cannot_be_passed_on_is_refused() {
         (
             vec![SERVERS, ("kafka.ssl.ca.location", "/not/there.pem")],
             ErrorKind::Invalid,
-            "option 'kafka.ssl.ca.location': there is no file '/not/there.pem'",
+            "option 'kafka.ssl.ca.location': '/not/there.pem' cannot be read: No such file or directory (os error 2)",
         ),
         (
             vec![SERVERS, ("kafka.fetch.wait.max.sm", "7")],
