@@ -99,7 +99,6 @@ pub(super) struct Consumers {
 }
 
 /// A client that sees the records of open transactions.
-#[derive(Clone)]
 struct Uncommitted(Arc<KafkaConsumer>);
 
 impl std::fmt::Debug for Uncommitted {

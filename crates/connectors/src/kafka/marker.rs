@@ -223,7 +223,7 @@ impl MarkerTopic {
 /// What a broker answers for one topic.
 fn of_answer(code: Code, message: String) -> Error {
     match code {
-        // Nor do brokers that come back know of each other.
+        // Brokers that come back do not know of each other yet.
         Code::InvalidReplicationFactor => Error::unavailable(message),
         code if is_unknown(code) => Error::unavailable(message),
         code => of_code(code, message),

@@ -118,7 +118,7 @@ fn too_large(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usize) -
 fn not_delivered(error: &KafkaError, topic: &str, sequence: usize, n_bytes: usize) -> Error {
     let ours = failed(format!("record {sequence} of the batch, of {n_bytes} bytes, was not written to topic '{topic}'"))(error.clone());
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
             ours.hint("raise option kafka.message.max.bytes, and max.message.bytes of the topic on the broker; or write smaller records")
         }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {

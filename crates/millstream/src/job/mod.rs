@@ -271,7 +271,9 @@ async fn build(session: &Session, dataset: &CreateDataset, upstream: Vec<usize>,
     }
     let format = dataset.clauses.format.as_ref().map(|format| format.name.clone());
     let format = format.or_else(|| session.get(settings::DEFAULT_FORMAT)).unwrap_or_else(|| "parquet".to_owned());
-    if dataset.kind == DatasetKind::MaterializedView && !session.engine().registry().for_format(&format)?.can_overwrite() {
+    if dataset.kind == DatasetKind::MaterializedView
+        && !session.engine().registry().for_format(&format).map_err(|error| error.context(place.clone()))?.can_overwrite()
+    {
         return Err(Error::unsupported(format!("materialized view '{name}' cannot be of format {format}: what is written there is not replaced"))
             .context(place)
             .hint(format!("CREATE STREAMING TABLE {name} USING {format} adds the rows of a stream; those of a batch are added by INSERT INTO a table of that format (millstream sql)")));
