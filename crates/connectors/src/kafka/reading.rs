@@ -12,7 +12,7 @@ use super::error::{does_not_exist, failed, may_pass};
 use super::split::Piece;
 
 /// A partition that the brokers have not known for so long does not exist: one that comes back may say so for a moment.
-const GONE_AFTER: Duration = Duration::from_secs(3);
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(3);
 /// After so long without a record the brokers are asked what is there, though the client has said nothing. They answer within this time, or
 /// are asked again.
 const LOOK_AFTER: Duration = Duration::from_secs(5);

@@ -4,10 +4,12 @@
 //!  places.rs    by the options: where a new query begins, where a batch ends
 //!      position   {"t":{"0":40}}: what is read of every partition known so far
 //!  planning.rs  what the next batch reads
+//!  doubts.rs    partitions that are not there: gone, or not listed for a moment
 //!      range      two positions, where partitions begin that the first does not know, and gaps
 //!  this file    the source as the engine calls it: start, splits, offsets that are published, metrics
 //! ```
 
+mod doubts;
 mod places;
 mod planning;
 
@@ -21,6 +23,8 @@ use millstream_core::source::SourceMetrics;
 use millstream_core::{Admission, BatchId, Clock, Error, Position, ReaderSpec, Result, Source, SourceRange, SourceStart, Split};
 use tokio::sync::Notify;
 
+use self::doubts::Doubts;
+pub(super) use self::doubts::LOOK_PAUSE;
 use self::places::each;
 use self::planning::{detail_of, pieces_of};
 use super::admission::total;
@@ -57,6 +61,7 @@ struct Run {
     partitions: Partitions,
     /// When they were looked for.
     looked_at: Option<Duration>,
+    doubts: Doubts,
     /// Where each partition ended when the source was last asked, as far as that was told.
     latest: Offsets,
     /// Where each partition began when that was last asked, and when all of those with news were asked.
@@ -159,6 +164,7 @@ impl Source for KafkaSource {
             high_watermarks: HighWatermarks::new(config, Arc::clone(&self.clock), self.options.fetch_retries),
             partitions: Partitions::new(),
             looked_at: None,
+            doubts: Doubts::default(),
             latest: Offsets::default(),
             first: Offsets::default(),
             first_at: None,
@@ -228,11 +234,19 @@ impl Source for KafkaSource {
     }
 
     async fn fix_end(&mut self) -> Result<()> {
-        self.look_for_partitions().await?;
-        let run = self.run()?;
-        // What is left out here is never read by this run.
-        run.fixed_end = Some(run.cluster.edges(each(&run.partitions), Edge::Latest).await?);
-        Ok(())
+        loop {
+            let asked_at = self.clock.monotonic();
+            self.look_for_partitions().await?;
+            let run = self.run()?;
+            // What is left out here is never read by this run.
+            let ends = run.cluster.edges(each(&run.partitions), Edge::Latest).await?;
+            let read = run.read.clone();
+            if self.may_come_back(&read, &ends, asked_at)?.is_empty() {
+                self.run()?.fixed_end = Some(ends);
+                return Ok(());
+            }
+            self.clock.sleep(LOOK_PAUSE).await;
+        }
     }
 
     fn nudge(&self) -> Option<Arc<Notify>> {

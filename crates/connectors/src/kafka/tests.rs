@@ -16,6 +16,7 @@ mod spark_checkpoint;
 mod starting;
 mod testkit;
 mod transactions;
+mod unlisted;
 mod untold;
 
 use std::sync::{Arc, Mutex};

@@ -10,6 +10,7 @@
 use millstream_core::{Admission, Position, Result, SourceRange};
 use serde::{Deserialize, Serialize};
 
+use super::doubts::LOOK_PAUSE;
 use super::places::each;
 use super::{KafkaSource, Run, before_start};
 use crate::kafka::admission::{Available, share_out, total};
@@ -34,22 +35,9 @@ pub(super) struct Detail {
 impl KafkaSource {
     /// The range of the next batch behind `from`; `None`: there is nothing new, or too little yet.
     pub(super) async fn plan_batch(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
-        let (start, fails) = (Offsets::of_position(from)?, self.options.fails_on_data_loss);
+        let start = Offsets::of_position(from)?;
         self.run()?.gaps.clear();
-        let mut ends = self.look_at_ends().await?;
-        if self.is_streaming {
-            let run = self.run()?;
-            if run.fixed_end.is_none() {
-                run.keep_silent(&start, &mut ends);
-            }
-            run.wait_for_transactions(&start, &mut ends).await?;
-        } else {
-            let end = self.options.end.clone();
-            ends = self.resolve(&end, "ending", true).await?;
-            if let Place::Offsets(_) = end {
-                ends = named_offsets::ending(ends, &start, &self.run()?.cluster, fails).await?;
-            }
-        }
+        let ends = self.ends_for(&start).await?;
         if ends == start {
             if let Some((consumers, _)) = &self.consumers {
                 consumers.listen();
@@ -68,6 +56,45 @@ impl KafkaSource {
         let detail = Detail { begin, ..detail };
         let detail = if detail == Detail::default() { serde_json::Value::Null } else { wire::to_value(&detail)? };
         Ok(Some(SourceRange { start: from.clone(), end: end.to_position()?, detail }))
+    }
+
+    /// Where a batch behind `start` may end; none of a partition that is gone. Of one that may come back a live stream reads nothing
+    /// meanwhile; where there is no later batch it is waited for.
+    async fn ends_for(&mut self, start: &Offsets) -> Result<Offsets> {
+        loop {
+            let asked_at = self.clock.monotonic();
+            let mut ends = self.ends_told(start).await?;
+            let may_come_back = self.may_come_back(start, &ends, asked_at)?;
+            if may_come_back.is_empty() || self.has_later_batch()? {
+                may_come_back.iter().for_each(|(topic, partition, offset)| ends.set(topic, partition, offset));
+                return Ok(ends);
+            }
+            self.clock.sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    async fn ends_told(&mut self, start: &Offsets) -> Result<Offsets> {
+        let fails = self.options.fails_on_data_loss;
+        let mut ends = self.look_at_ends().await?;
+        if self.is_streaming {
+            let run = self.run()?;
+            if run.fixed_end.is_none() {
+                run.keep_silent(start, &mut ends);
+            }
+            run.wait_for_transactions(start, &mut ends).await?;
+            return Ok(ends);
+        }
+        let end = self.options.end.clone();
+        ends = self.resolve(&end, "ending", true).await?;
+        if let Place::Offsets(_) = end {
+            ends = named_offsets::ending(ends, start, &self.run()?.cluster, fails).await?;
+        }
+        Ok(ends)
+    }
+
+    /// Whether what this batch leaves out is read by another.
+    fn has_later_batch(&mut self) -> Result<bool> {
+        Ok(self.is_streaming && self.run()?.fixed_end.is_none())
     }
 
     /// Finds the partitions that there are now.
@@ -114,14 +141,10 @@ impl KafkaSource {
 
     /// An edge of these partitions, or of all that were found. Where there is no later batch to read what is left out, the answer is awaited.
     async fn ask_for_edges(&mut self, edge: Edge, partitions: Option<Vec<(&str, i32)>>) -> Result<Offsets> {
-        let is_streaming = self.is_streaming;
+        let has_later_batch = self.has_later_batch()?;
         let run = self.run()?;
         let partitions = partitions.unwrap_or_else(|| each(&run.partitions).collect()).into_iter();
-        if is_streaming && run.fixed_end.is_none() {
-            run.cluster.edges_told(partitions, edge).await
-        } else {
-            run.cluster.edges(partitions, edge).await
-        }
+        if has_later_batch { run.cluster.edges_told(partitions, edge).await } else { run.cluster.edges(partitions, edge).await }
     }
 
     /// What there is to read behind `start`, up to `ends`, and what is missing of it.
@@ -154,6 +177,11 @@ impl KafkaSource {
         let mut available = Vec::with_capacity(ends.len());
         for (topic, partition, end) in ends.iter() {
             let known = start.get(topic, partition);
+            if known == Some(end) && run.latest.get(topic, partition).is_none() {
+                // Where it ends is not told: the next batch looks again.
+                available.push(Available { topic: topic.to_owned(), partition, begin: end, end });
+                continue;
+            }
             // The end that is there, not the one that was fixed for this run.
             let past = run.latest.get(topic, partition).unwrap_or(end);
             let first = match (first.get(topic, partition), known) {

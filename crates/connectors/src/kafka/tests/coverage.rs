@@ -148,6 +148,12 @@ const PROMISES: &[(&str, &str)] = &[
     ("records deleted between planning and reading", "loss::records_deleted_between_planning_and_reading_are_an_error_or_passed_over"),
     ("what is gone behind a batch", "loss::what_is_gone_behind_a_batch_is_counted_by_the_next"),
     ("a topic that vanishes", "loss::a_topic_that_vanishes_stops_a_stream_or_only_itself"),
+    (
+        "a partition that is not listed for a moment",
+        "unlisted::a_partition_that_is_not_listed_for_a_moment_is_read_on_and_one_that_stays_away_is_gone",
+    ),
+    ("the same at a start", "unlisted::a_query_that_starts_while_a_partition_is_not_listed_waits_before_it_judges"),
+    ("the same in available-now", "unlisted::available_now_waits_for_a_partition_that_is_not_listed_and_not_for_ever"),
     ("a topic made again", "loss::a_topic_made_again_with_fewer_records_is_noticed"),
     ("available-now reads all of a broker that comes back", "untold::available_now_reads_all_of_a_broker_that_comes_back"),
     ("an end that is never told", "untold::an_end_that_is_never_told_fails_available_now"),
