@@ -3,8 +3,7 @@
 //! A piece `[begin, end)` has ended when the next offset is `end` or more. That is told by a record of that offset or a later
 //! one, or by the client's own position, which passes over what is never given (marks of transactions, aborted records).
 //! Where neither moves any more (a compacted end), the end is asked for and the partition sought again: in this order, as what is
-//! written or committed between the two must be read. Records are never
-//! counted: a range of 100 offsets may have 3 records, or none.
+//! written or committed between the two must be read. Records are never counted: a range of 100 offsets may have 3 records, or none.
 //!
 //! librdkafka blocks, so a split is read on a thread that may; its rows go through a channel that holds few batches. When
 //! that is full nothing is taken from the client, whose own buffers are bounded, too.

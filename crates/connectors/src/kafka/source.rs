@@ -4,8 +4,8 @@
 //!  places.rs    by the options: where a new query begins, where a batch ends
 //!      position   {"t":{"0":40}}: what is read of every partition known so far
 //!  planning.rs  what the next batch reads
-//!  doubts.rs    partitions that are not there: gone, or not listed for a moment
 //!      range      two positions, where partitions begin that the first does not know, and gaps
+//!  doubts.rs    partitions that are not there: gone, or not listed for a moment
 //!  this file    the source as the engine calls it: start, splits, offsets that are published, metrics
 //! ```
 

@@ -77,8 +77,9 @@ impl KafkaSource {
         let fails = self.options.fails_on_data_loss;
         let mut ends = self.look_at_ends().await?;
         if self.is_streaming {
+            let has_later_batch = self.has_later_batch()?;
             let run = self.run()?;
-            if run.fixed_end.is_none() {
+            if has_later_batch {
                 run.keep_silent(start, &mut ends);
             }
             run.wait_for_transactions(start, &mut ends).await?;
