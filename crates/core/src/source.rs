@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::ids::BatchId;
 use crate::reject::RejectedRecord;
 
-/// A place in a source, as JSON; shown in progress as `startOffset` and `endOffset`. Only its source reads it.
+/// A place in a source, as JSON. Only its source reads it; progress has it as `startOffset` and `endOffset` ([`Source::shown`]).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub serde_json::Value);
@@ -144,6 +144,11 @@ pub trait Source: Send + fmt::Debug {
     /// Cuts the next range beginning at `from`, or `None` when there is nothing new. The range is not promised to be
     /// run: until [`Source::commit`], `plan` may be called again with the same `from` and may answer differently.
     async fn plan(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>>;
+
+    /// A position as progress shows it: without what only the source needs.
+    fn shown(&self, position: &Position) -> serde_json::Value {
+        position.0.clone()
+    }
 
     /// The splits of a range, at most about `n_tasks` pieces of useful size; also of a range from the checkpoint.
     async fn splits(&mut self, range: &SourceRange, n_tasks: usize) -> Result<Vec<Split>>;

@@ -12,6 +12,7 @@ use super::Findings;
 /// Floor of each crate; a crate depends only on lower floors.
 const FLOORS: &[(&str, u8)] = &[
     ("millstream-core", 0),
+    ("millstream-rdkafka-ext", 0),
     ("millstream-sql", 1),
     ("millstream-state", 1),
     ("millstream-formats", 1),

@@ -151,6 +151,19 @@ fn each_rule_about_rust_files_is_found_once() {
 }
 
 #[test]
+fn the_crate_with_unsafe_code_must_say_why_each_block_is_right() {
+    let manifest = |lint: &str| {
+        findings(vec![
+            file("crates/rdkafka-ext/src/lib.rs", "//! Words.\n"),
+            file("crates/rdkafka-ext/Cargo.toml", format!("[lints.clippy]\n{lint}\n")),
+        ])
+    };
+    assert_eq!(manifest("undocumented_unsafe_blocks = \"deny\"").errors, Vec::<String>::new());
+    let found = manifest("undocumented_unsafe_blocks = \"warn\"").errors;
+    assert_eq!(found, ["crates/rdkafka-ext/Cargo.toml: has unsafe code: add `undocumented_unsafe_blocks = \"deny\"` to its lints"]);
+}
+
+#[test]
 fn registry_hosts_missing_lints_and_a_missing_licence_are_found() {
     let mut found = Findings::default();
     sources::check(

@@ -1,6 +1,7 @@
 //! How much of what is there a micro-batch takes. Pure arithmetic on offsets.
 
 use super::offsets::Offsets;
+use super::split::Piece;
 
 /// What one partition has for the next batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub(super) struct Available {
 impl Available {
     pub(super) fn len(&self) -> u64 {
         u64::try_from(self.end.saturating_sub(self.begin)).unwrap_or(0)
+    }
+
+    pub(super) fn piece(&self) -> Piece {
+        Piece { topic: self.topic.clone(), partition: self.partition, begin: self.begin, end: self.end }
     }
 }
 

@@ -242,6 +242,8 @@ fn lacks_tls(why: &str) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct ClientNews {
     troubles: Mutex<Troubles>,
+    /// Who answers questions that any broker can.
+    broker: Mutex<Option<i32>>,
 }
 
 #[derive(Debug, Default)]
@@ -267,6 +269,21 @@ impl ClientNews {
     /// The brokers have answered: what was wrong is so no longer.
     pub(super) fn forget_troubles(&self) {
         *self.locked() = Troubles::default();
+    }
+
+    /// The broker to ask what any can answer, if one has answered.
+    pub(super) fn broker(&self) -> Option<i32> {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This one answers.
+    pub(super) fn set_broker(&self, broker: i32) {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(broker);
+    }
+
+    /// It does not answer any more.
+    pub(super) fn forget_broker(&self) {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Troubles> {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::client::{ClientNews, FirstAnswer, bad_config};
 use super::error::{does_not_exist, failed, of_code};
+use super::fingerprints::{Fingerprints, ask_fingerprints};
 use super::offsets::Offsets;
 use super::options::Subscription;
 use super::retries::{ANSWER_WITHIN, Retries};
@@ -183,6 +184,12 @@ impl Cluster {
         .await
     }
 
+    /// The fingerprints of topics, as far as they exist.
+    pub(super) async fn fingerprints(&self, topics: Vec<String>) -> Result<Fingerprints> {
+        let within = self.answer_within;
+        self.ask(move |consumer| ask_fingerprints(consumer, &topics.iter().map(String::as_str).collect::<Vec<_>>(), within)).await
+    }
+
     /// The first or the last offset of each partition that exists.
     pub(super) async fn edges(&self, partitions: impl Iterator<Item = (&str, i32)>, edge: Edge) -> Result<Offsets> {
         let answered = self.all_offsets(edges_of(partitions, edge)?).await?;
@@ -314,7 +321,7 @@ fn hear(consumer: &BaseConsumer<ClientNews>) {
 }
 
 /// The question for an edge of each partition.
-fn edges_of<'a>(partitions: impl Iterator<Item = (&'a str, i32)>, edge: Edge) -> Result<TopicPartitionList> {
+pub(super) fn edges_of<'a>(partitions: impl Iterator<Item = (&'a str, i32)>, edge: Edge) -> Result<TopicPartitionList> {
     let marker = match edge {
         Edge::Earliest => Offset::Beginning,
         Edge::Latest => Offset::End,
@@ -336,7 +343,7 @@ fn list_of(offsets: &Offsets) -> Result<TopicPartitionList> {
 }
 
 /// The partitions of these topics; topics that do not exist are left out.
-fn named(consumer: &BaseConsumer<ClientNews>, topics: &[String]) -> Result<Partitions> {
+pub(super) fn named(consumer: &BaseConsumer<ClientNews>, topics: &[String]) -> Result<Partitions> {
     if topics.len() > SINGLE_TOPICS_MAX {
         return all(consumer, |topic| topics.binary_search_by(|known| known.as_str().cmp(topic)).is_ok());
     }

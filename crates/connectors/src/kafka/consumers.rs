@@ -23,8 +23,9 @@ use tokio::sync::Notify;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
 use super::error::{does_not_exist, failed};
+use super::fingerprints::{Fingerprint, TopicId};
 use super::high_watermarks::uncommitted;
-use super::split::Piece;
+use super::split::{KafkaSplit, Piece};
 
 /// How long a seek may take to be taken up; it waits for no broker.
 const SEEK_WITHIN: Duration = Duration::from_secs(30);
@@ -157,11 +158,17 @@ struct Held {
     early: Option<OwnedMessage>,
     /// The client said that the partition has no more, when nobody had it.
     saw_end: bool,
-    /// The offset at which `early` and the queue go on.
+    /// The offset at which `early` and the queue go on, and the topic that it is of.
     next: i64,
+    topic_id: Option<TopicId>,
 }
 
 impl Held {
+    /// Whether what was fetched is what comes from `offset` on in this topic.
+    fn goes_on_at(&self, offset: i64, topic_id: Option<TopicId>) -> bool {
+        self.next == offset && self.topic_id == topic_id
+    }
+
     /// `false`: there is an error, which its next reader gets anew when it takes the partition up again.
     fn listen(&mut self) -> bool {
         while self.early.is_none() {
@@ -232,16 +239,18 @@ impl Consumers {
         Ok(client.as_ref().map(|Uncommitted(consumer)| Arc::clone(consumer)))
     }
 
-    /// Leases the partitions of `pieces`, each at its piece's begin. Blocks, but not for long.
-    pub(super) fn lease(&self, pieces: &[Piece], n_partitions: usize) -> Result<Vec<Lease>> {
+    /// Leases the partitions of a split, each at its piece's begin. Blocks, but not for long.
+    pub(super) fn lease(&self, split: &KafkaSplit) -> Result<Vec<Lease>> {
+        let pieces = &split.pieces;
         let mut leases = Vec::with_capacity(pieces.len());
         // By client: what it holds elsewhere, what it does not hold yet.
         let mut to_seek: Vec<(Arc<PoolClient>, TopicPartitionList)> = Vec::new();
         let mut to_assign: Vec<(Arc<PoolClient>, TopicPartitionList)> = Vec::new();
         for piece in pieces {
-            let (client, held) = self.reserve(piece, n_partitions)?;
+            let topic_id = split.topics.get(&piece.topic).and_then(Fingerprint::id);
+            let (client, held) = self.reserve(piece, topic_id, split.n_partitions)?;
             let list = match &held {
-                Some(held) if held.next == piece.begin => None,
+                Some(held) if held.goes_on_at(piece.begin, topic_id) => None,
                 Some(_) => Some(&mut to_seek),
                 None => Some(&mut to_assign),
             };
@@ -252,8 +261,8 @@ impl Consumers {
             }
             let held = match held {
                 Some(mut held) => {
-                    if held.next != piece.begin {
-                        (held.next, held.early, held.saw_end) = (piece.begin, None, false);
+                    if !held.goes_on_at(piece.begin, topic_id) {
+                        (held.next, held.topic_id, held.early, held.saw_end) = (piece.begin, topic_id, None, false);
                     }
                     held
                 }
@@ -263,7 +272,7 @@ impl Consumers {
                     let mut queue = queue.ok_or_else(|| Error::invalid(format!("'{}' is no name of a topic", piece.topic)))?;
                     let news = Arc::clone(&self.news);
                     queue.set_nonempty_callback(move || news.tell());
-                    Held { queue: Arc::new(queue), early: None, saw_end: false, next: piece.begin }
+                    Held { queue: Arc::new(queue), early: None, saw_end: false, next: piece.begin, topic_id }
                 }
             };
             leases.push(Lease {
@@ -286,7 +295,7 @@ impl Consumers {
     }
 
     /// Finds a client whose reader of the partition is free, best one that is there already, and takes the reader.
-    fn reserve(&self, piece: &Piece, n_partitions: usize) -> Result<(Arc<PoolClient>, Option<Held>)> {
+    fn reserve(&self, piece: &Piece, topic_id: Option<TopicId>, n_partitions: usize) -> Result<(Arc<PoolClient>, Option<Held>)> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (piece.topic.clone(), piece.partition);
         let mut free = None;
@@ -294,7 +303,7 @@ impl Consumers {
             let mut slots = client.slots();
             match slots.get(&key) {
                 Some(Slot::Leased) => continue,
-                Some(Slot::Idle(held)) if held.next == piece.begin => {
+                Some(Slot::Idle(held)) if held.goes_on_at(piece.begin, topic_id) => {
                     if let Some(Slot::Idle(held)) = slots.insert(key, Slot::Leased) {
                         return Ok((Arc::clone(client), Some(held)));
                     }

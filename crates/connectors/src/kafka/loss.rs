@@ -3,6 +3,9 @@
 use millstream_core::Error;
 use serde::{Deserialize, Serialize};
 
+use super::fingerprints::Identity;
+use super::split::Piece;
+
 /// Offsets of one partition that a query wanted and cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gap {
@@ -25,8 +28,12 @@ pub(super) struct Gap {
 pub(super) enum Cause {
     /// Retention, or a deletion of records, was faster.
     Retention,
-    /// The topic was deleted and made again, or its log was cut off.
+    /// The topic was deleted, and there is another one of the same name.
     Recreated,
+    /// One of the two: the topics have no ids.
+    EndsEarly,
+    /// The log of the partition was cut off, as by an unclean election of its leader.
+    Truncated,
     /// The topic or partition is gone.
     Deleted,
     /// The query does not subscribe to it any more.
@@ -53,10 +60,20 @@ impl Gap {
             (Cause::Unsubscribed, _) => {
                 format!("the query stands at offset {wanted} of {topic}-{partition}, and does not subscribe to it any more")
             }
+            (Cause::Recreated, None) => format!(
+                "{topic}-{partition} was to be read from offset {wanted} on, and the topic was deleted; there is another one of the same name"
+            ),
             (_, None) => format!("{topic}-{partition} was to be read from offset {wanted} on, and does not exist any more"),
             (Cause::Recreated, Some((first, past))) => format!(
+                "{topic}-{partition} was to be read from offset {wanted} on, and the topic was deleted; \
+                 another one of the same name has the offsets {first} to {past}"
+            ),
+            (Cause::EndsEarly, Some((first, past))) => format!(
                 "{topic}-{partition} was to be read from offset {wanted} on, and has the offsets {first} to {past}: \
                  the topic was deleted and made again, or its log was cut off"
+            ),
+            (Cause::Truncated, Some((first, past))) => format!(
+                "{topic}-{partition} was to be read from offset {wanted} on, and has the offsets {first} to {past}: its log was cut off"
             ),
             (_, Some((first, past))) => format!(
                 "{topic}-{partition} was to be read from offset {wanted} on, and has the offsets {first} to {past}: \
@@ -67,15 +84,20 @@ impl Gap {
     }
 }
 
-/// What a look at one partition says about reading on from `wanted`, where `[first, past)` is there: `None` if all is there.
-/// `is_recreated`: it is known that this is another topic of the same name.
-pub(super) fn gap_of(topic: &str, partition: i32, wanted: i64, (first, past): (i64, i64), is_recreated: bool) -> Option<Gap> {
-    let (cause, n_missing) = if wanted > past || is_recreated {
-        (Cause::Recreated, 0)
-    } else if wanted < first {
-        (Cause::Retention, u64::try_from(first.saturating_sub(wanted)).unwrap_or(0))
-    } else {
-        return None;
+/// What a look at one partition says about reading from `wanted` on, where all up to `up_to` was there, and `[first, past)` is there now, of
+/// a topic of that name: `None` if all is there still.
+pub(super) fn gap_of(
+    (topic, partition): (&str, i32),
+    (wanted, up_to): (i64, i64),
+    (first, past): (i64, i64),
+    identity: Identity,
+) -> Option<Gap> {
+    let (cause, n_missing) = match identity {
+        Identity::Other => (Cause::Recreated, 0),
+        Identity::Same if up_to > past => (Cause::Truncated, 0),
+        Identity::Unknown if up_to > past => (Cause::EndsEarly, 0),
+        _ if wanted < first => (Cause::Retention, u64::try_from(first.saturating_sub(wanted)).unwrap_or(0)),
+        _ => return None,
     };
     Some(Gap { topic: topic.to_owned(), partition, wanted, available: Some((first, past)), n_missing, cause })
 }
@@ -83,4 +105,10 @@ pub(super) fn gap_of(topic: &str, partition: i32, wanted: i64, (first, past): (i
 /// A partition that was to be read from `wanted` on, and does not exist any more.
 pub(super) fn gone(topic: &str, partition: i32, wanted: i64) -> Gap {
     Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause: Cause::Deleted }
+}
+
+/// A piece of a topic that was deleted while there is another one of the same name.
+pub(super) fn replaced(piece: &Piece) -> Gap {
+    let Piece { topic, partition, begin, .. } = piece;
+    Gap { topic: topic.clone(), partition: *partition, wanted: *begin, available: None, n_missing: piece.len(), cause: Cause::Recreated }
 }

@@ -6,11 +6,11 @@
 //!  options.rs    the source's options
 //!  source.rs     the driver's half: cuts ranges of offsets ── source/places.rs says where a query begins, source/planning.rs what a
 //!                batch reads; cluster.rs asks the brokers, loss.rs judges what is missing (high_watermarks.rs: within open
-//!                transactions nothing is), admission.rs and split.rs share out what is there
+//!                transactions nothing is; position.rs, fingerprints.rs: of topics made again nothing was read), admission.rs and split.rs share out what is there
 //!  reader.rs     the task's half: reads pieces of partitions ── reading.rs is one of them, and asks what became of a silent one,
 //!                consumers.rs keeps consumers between batches, rows.rs makes Arrow rows
 //!  retries.rs    how long what may pass is waited for
-//!  positions.rs  where a query stands, looked at and moved from outside
+//!  commands.rs   where a query stands, looked at and moved from outside
 //!  sink.rs       the sink: a batch is a transaction, or records at least once ── sink_options.rs, sink_columns.rs, sink_writer.rs (the
 //!                task's half), transaction.rs (what both share), producer.rs and runs.rs (which partition), marker.rs (which batch is
 //!                committed), dead_letters.rs (records that were set aside, written by such a sink)
@@ -21,16 +21,18 @@
 mod admission;
 mod client;
 mod cluster;
+mod commands;
 mod consumers;
 mod dead_letters;
 mod error;
+mod fingerprints;
 mod high_watermarks;
 mod loss;
 mod marker;
 mod named_offsets;
 mod offsets;
 mod options;
-mod positions;
+mod position;
 mod producer;
 mod reader;
 mod reading;
@@ -53,7 +55,7 @@ use async_trait::async_trait;
 use millstream_core::connector::{SinkRequest, SourceRequest};
 use millstream_core::{Connector, Error, OptionSpec, Options, ReaderSpec, Result, Sink, Source, SplitReader, WriterFactory, WriterSpec};
 
-pub use positions::{ByPartition, Look, look, moved, offsets_of};
+pub use commands::{ByPartition, Look, look, moved, offsets_of};
 
 /// Options that source and sink have in common.
 const CLIENT_OPTIONS: [OptionSpec; 2] = [

@@ -17,10 +17,6 @@ use crate::wire;
 pub(super) struct Offsets(BTreeMap<String, BTreeMap<i32, i64>>);
 
 impl Offsets {
-    pub(super) fn of_position(position: &Position) -> Result<Self> {
-        wire::from_value(&position.0, "kafka position")
-    }
-
     pub(super) fn to_position(&self) -> Result<Position> {
         Ok(Position(wire::to_value(self)?))
     }
@@ -63,6 +59,11 @@ impl Offsets {
     /// All of them, by topic and partition.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i32, i64)> {
         self.0.iter().flat_map(|(topic, partitions)| partitions.iter().map(|(partition, offset)| (topic.as_str(), *partition, *offset)))
+    }
+
+    /// Forgets all partitions of a topic.
+    pub(super) fn remove_topic(&mut self, topic: &str) {
+        self.0.remove(topic);
     }
 
     pub(super) fn topics(&self) -> impl Iterator<Item = &str> {

@@ -8,24 +8,26 @@
 //! librdkafka blocks, so a split is read on a thread that may; its rows go through a channel that holds few batches. When
 //! that is full nothing is taken from the client, whose own buffers are bounded, too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::source::RowPlaces;
-use millstream_core::{Error, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
+use millstream_core::{Error, ErrorKind, ReaderSpec, Result, Split, SplitChunk, SplitReader, SplitStream};
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
+use tokio::time::Instant;
 
 use super::client::{ClientNews, ClientSettings};
 use super::consumers::{ConsumerSettings, Consumers, KafkaConsumer};
 use super::error::{does_not_exist, failed, may_pass};
-use super::loss::{Cause, Gap, gap_of, gone};
+use super::fingerprints::{Fingerprints, Identity, ask_fingerprints};
+use super::loss::{Cause, Gap, gap_of, gone, replaced};
 use super::reading::{Edges, Reading};
 use super::rows::Rows;
 use super::split::KafkaSplit;
@@ -39,6 +41,9 @@ const WINDOW_OFFSETS_MAX: i64 = 16_384;
 /// The shortest and the longest wait for a record.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 const WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// Between two questions whether topics are the same.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(250);
 
 /// Names of the reader's options beside `kafka.*`.
 pub(super) mod option {
@@ -110,9 +115,10 @@ impl SplitReader for KafkaReader {
         let consumers = Arc::clone(&self.consumers);
         let (poll_timeout, fails_on_data_loss) = (self.poll_timeout, self.fails_on_data_loss);
         Ok(read_on_thread(CHUNKS_MAX, move |out| {
-            let leases = consumers.lease(&split.pieces, split.n_partitions)?;
-            let readings = leases.into_iter().zip(split.pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
-            SplitRead { rows, consumers: &consumers, missed: Vec::new(), out, poll_timeout, fails_on_data_loss }.run(readings)
+            let leases = consumers.lease(&split)?;
+            let KafkaSplit { pieces, topics, .. } = split;
+            let readings = leases.into_iter().zip(pieces).map(|(lease, piece)| Reading::new(lease, piece)).collect();
+            SplitRead { rows, consumers: &consumers, missed: Vec::new(), out, poll_timeout, fails_on_data_loss, topics }.run(readings)
         }))
     }
 }
@@ -134,6 +140,7 @@ struct SplitRead<'c> {
     out: &'c Chunks,
     poll_timeout: Duration,
     fails_on_data_loss: bool,
+    topics: Fingerprints,
 }
 
 impl SplitRead<'_> {
@@ -151,7 +158,47 @@ impl SplitRead<'_> {
             self.read_window(window)?;
             rest = behind;
         }
-        self.send()
+        self.send()?;
+        if self.out.is_closed() { Ok(()) } else { self.confirm(&readings) }
+    }
+
+    /// All that was read is of the topics that were planned if they are still there: fingerprints never come back.
+    fn confirm(&self, readings: &[Reading]) -> Result<()> {
+        let with_rows = || readings.iter().filter(|reading| reading.has_rows && self.topics.contains_key(&reading.piece.topic));
+        let Some(consumer) = with_rows().map(|reading| reading.lease.consumer()).next() else { return Ok(()) };
+        let topics: BTreeSet<&str> = with_rows().map(|reading| reading.piece.topic.as_str()).collect();
+        let told = self.ask_fingerprints(consumer, &topics.into_iter().collect::<Vec<_>>())?;
+        let is_other =
+            |topic: &String| self.topics.get(topic).zip(told.get(topic)).is_some_and(|(known, now)| known.identity(now) == Identity::Other);
+        match with_rows().find(|reading| is_other(&reading.piece.topic)) {
+            Some(reading) if self.fails_on_data_loss => Err(replaced(&reading.piece).error()),
+            Some(reading) => {
+                Err(Error::unavailable(format!("topic '{}' was deleted and made again while a batch read it", reading.piece.topic))
+                    .hint("start the query again: it goes on with the first record of the new topic"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The fingerprints of topics, asked for as long as a record would be waited for.
+    fn ask_fingerprints(&self, consumer: &KafkaConsumer, topics: &[&str]) -> Result<Fingerprints> {
+        let begun = Instant::now();
+        loop {
+            // Errors of the client as a whole are among the events of its common queue.
+            drop(consumer.poll(Duration::ZERO));
+            let error = match ask_fingerprints(consumer, topics, self.poll_timeout) {
+                Ok(told) => return Ok(told),
+                Err(error) => error,
+            };
+            if let Some(lasting) = consumer.context().lasting_trouble() {
+                return Err(lasting.context("while what was read was confirmed"));
+            }
+            if error.kind() != ErrorKind::Unavailable || begun.elapsed() >= self.poll_timeout || self.out.is_closed() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "kafka is asked again whether topics are the same");
+            std::thread::sleep(CONFIRM_PAUSE);
+        }
     }
 
     fn read_window(&mut self, window: &mut [Reading]) -> Result<()> {
@@ -224,7 +271,7 @@ impl SplitRead<'_> {
             return Ok(true);
         }
         if let Some(message) = reading.lease.take_early(end) {
-            reading.lease.read_up_to(message.offset().saturating_add(1));
+            reading.read(message.offset());
             match waiting {
                 Some(waiting) => waiting.push(Waiting::Kept(Box::new(message))),
                 None => self.push(&reading.piece.topic, &message)?,
@@ -253,7 +300,7 @@ impl SplitRead<'_> {
         }
         // An earlier one was fetched for another reader, before a seek.
         if offset >= reading.lease.next() {
-            reading.lease.read_up_to(offset.saturating_add(1));
+            reading.read(offset);
             match waiting {
                 Some(waiting) => waiting.push(Waiting::Fetched(message)),
                 None => self.push(&reading.piece.topic, &message)?,
@@ -393,13 +440,22 @@ impl SplitRead<'_> {
         }
     }
 
+    /// Whether the topic is the one that was planned.
+    fn identity(&self, reading: &Reading) -> Result<Identity> {
+        let topic = &reading.piece.topic;
+        let Some(known) = self.topics.get(topic) else { return Ok(Identity::Unknown) };
+        let told = self.ask_fingerprints(reading.lease.consumer(), &[topic])?;
+        Ok(told.get(topic).map_or(Identity::Unknown, |now| known.identity(now)))
+    }
+
     /// Offsets of the piece are gone: an error, or on with what is left of it. `true`: nothing is.
     fn lost(&mut self, reading: &mut Reading) -> Result<bool> {
         let edges = reading.ask_edges(self.consumers, self.poll_timeout).inspect_err(|_| reading.lease.break_off())?;
         let (next, end) = (reading.lease.next(), reading.piece.end);
         let found = match edges {
             Edges::Told { first, written, .. } => {
-                gap_of(&reading.piece.topic, reading.piece.partition, next, (first, written), written < end)
+                let identity = self.identity(reading).inspect_err(|_| reading.lease.break_off())?;
+                gap_of((&reading.piece.topic, reading.piece.partition), (next, end), (first, written), identity)
             }
             Edges::Gone => Some(gone(&reading.piece.topic, reading.piece.partition, next)),
             // The client finds it lost again.
@@ -417,12 +473,13 @@ impl SplitRead<'_> {
         // What is gone behind the piece the next batch will find; within it all was there when the batch was cut.
         let n_missing_max = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
         let n_missing = match gap.cause {
-            Cause::Recreated | Cause::Deleted => n_missing_max,
+            Cause::Recreated | Cause::EndsEarly | Cause::Truncated | Cause::Deleted => n_missing_max,
             _ => gap.n_missing.min(n_missing_max),
         };
+        let is_retention = gap.cause == Cause::Retention;
         self.missed.push(Gap { n_missing, ..gap });
         match edges {
-            Edges::Told { first, written, .. } if first > next && first < end && written >= end => {
+            Edges::Told { first, .. } if is_retention && first < end => {
                 reading.lease.seek(first)?;
                 Ok(false)
             }

@@ -38,6 +38,8 @@ pub(super) struct Reading {
     /// How long it had been silent when the brokers were last asked what is there.
     looked_at: Option<Duration>,
     pub(super) is_ended: bool,
+    /// Rows came of it.
+    pub(super) has_rows: bool,
 }
 
 /// What is there of a partition.
@@ -65,6 +67,7 @@ impl Reading {
             is_held_back: false,
             looked_at: None,
             is_ended: false,
+            has_rows: false,
         }
     }
 
@@ -74,6 +77,12 @@ impl Reading {
 
     pub(super) fn len(&self) -> i64 {
         self.piece.end.saturating_sub(self.piece.begin)
+    }
+
+    /// A record of the piece came.
+    pub(super) fn read(&mut self, offset: i64) {
+        self.has_rows = true;
+        self.lease.read_up_to(offset.saturating_add(1));
     }
 
     pub(super) fn end(&mut self) {

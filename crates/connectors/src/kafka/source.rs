@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  places.rs    by the options: where a new query begins, where a batch ends
-//!      position   {"t":{"0":40}}: what is read of every partition known so far
+//!      position   what is read of every partition known so far, and of which topics
 //!  planning.rs  what the next batch reads
+//!  identity.rs  whether topics are still those of the position
 //!      range      two positions, where partitions begin that the first does not know, and gaps
 //!  doubts.rs    partitions that are not there: gone, or not listed for a moment
 //!  this file    the source as the engine calls it: start, splits, offsets that are published, metrics
 //! ```
 
 mod doubts;
+mod identity;
 mod places;
 mod planning;
 
@@ -30,10 +32,12 @@ use self::planning::{detail_of, pieces_of};
 use super::admission::total;
 use super::cluster::{Cluster, Edge, Partitions};
 use super::consumers::{ConsumerSettings, Consumers};
+use super::fingerprints::Fingerprints;
 use super::high_watermarks::HighWatermarks;
 use super::loss::Gap;
 use super::offsets::Offsets;
 use super::options::KafkaSourceOptions;
+use super::position::KafkaPosition;
 use super::reader::{ConsumerPools, option};
 use super::split::{SplitLimits, splits};
 use crate::wire;
@@ -59,6 +63,8 @@ struct Run {
     cluster: Cluster,
     high_watermarks: HighWatermarks,
     partitions: Partitions,
+    /// What was last told of their topics.
+    topics: Fingerprints,
     /// When they were looked for.
     looked_at: Option<Duration>,
     doubts: Doubts,
@@ -71,8 +77,10 @@ struct Run {
     read: Offsets,
     /// What was published last.
     published: Offsets,
+    /// Where the range ends that was planned last: its topics were confirmed.
+    confirmed: Option<Position>,
     /// Nothing behind this is read.
-    fixed_end: Option<Offsets>,
+    fixed_end: Option<KafkaPosition>,
     /// When a batch last took less than there was waited for (`minOffsetsPerTrigger`).
     last_taken_proc_ms: Option<i64>,
     /// Of the batch that was decided last, until the next one is planned.
@@ -163,6 +171,7 @@ impl Source for KafkaSource {
             cluster,
             high_watermarks: HighWatermarks::new(config, Arc::clone(&self.clock), self.options.fetch_retries),
             partitions: Partitions::new(),
+            topics: Fingerprints::new(),
             looked_at: None,
             doubts: Doubts::default(),
             latest: Offsets::default(),
@@ -170,16 +179,17 @@ impl Source for KafkaSource {
             first_at: None,
             read: Offsets::default(),
             published: Offsets::default(),
+            confirmed: None,
             fixed_end: None,
             last_taken_proc_ms: None,
             gaps: Vec::new(),
             n_missing: 0,
         });
         let position = match start.position() {
-            Some(position) => Offsets::of_position(position)?,
+            Some(position) => KafkaPosition::of(position)?,
             None => self.first_position().await?,
         };
-        self.run()?.read = position.clone();
+        self.run()?.read = position.offsets.clone();
         position.to_position()
     }
 
@@ -187,19 +197,24 @@ impl Source for KafkaSource {
         self.plan_batch(from, admission).await
     }
 
+    fn shown(&self, position: &Position) -> serde_json::Value {
+        let offsets = KafkaPosition::of(position).and_then(|known| known.offsets.to_position());
+        offsets.map_or_else(|_| position.0.clone(), |offsets| offsets.0)
+    }
+
     fn n_records(&self, range: &SourceRange) -> Option<u64> {
         Some(total(&pieces_of(range).ok()?))
     }
 
     async fn splits(&mut self, range: &SourceRange, n_tasks: usize) -> Result<Vec<Split>> {
-        let ranges = pieces_of(range)?;
+        let pieces = self.pieces_that_are_left(range).await?;
         let limits =
             SplitLimits { min_partitions: self.options.min_partitions, max_records_per_partition: self.options.max_records_per_partition };
-        splits(&ranges, limits, n_tasks)
+        splits(&pieces, &KafkaPosition::of(&range.end)?, limits, n_tasks)
     }
 
     async fn decided(&mut self, _batch: BatchId, range: &SourceRange) -> Result<()> {
-        let (end, gaps) = (Offsets::of_position(&range.end)?, detail_of(range)?.gaps);
+        let (end, gaps) = (KafkaPosition::of(&range.end)?.offsets, detail_of(range)?.gaps);
         let now_ms = self.clock.now_proc_ms();
         let run = self.run()?;
         run.lost(gaps);
@@ -218,7 +233,7 @@ impl Source for KafkaSource {
         if !self.is_streaming || !self.options.commits_to_broker {
             return Ok(());
         }
-        let end = Offsets::of_position(&range.end)?;
+        let end = KafkaPosition::of(&range.end)?.offsets;
         let run = self.run()?;
         let changed: Offsets =
             end.iter().filter(|(topic, partition, offset)| run.published.get(topic, *partition) != Some(*offset)).collect();
@@ -242,7 +257,8 @@ impl Source for KafkaSource {
             let ends = run.cluster.edges(each(&run.partitions), Edge::Latest).await?;
             let read = run.read.clone();
             if self.may_come_back(&read, &ends, asked_at)?.is_empty() {
-                self.run()?.fixed_end = Some(ends);
+                let run = self.run()?;
+                run.fixed_end = Some(KafkaPosition::new(ends, &run.topics));
                 return Ok(());
             }
             self.clock.sleep(LOOK_PAUSE).await;

@@ -6,6 +6,8 @@ use millstream_core::{Result, Split};
 use serde::{Deserialize, Serialize};
 
 use super::admission::Available;
+use super::fingerprints::Fingerprints;
+use super::position::KafkaPosition;
 use crate::wire;
 
 /// What a record is reckoned to weigh, for balancing tasks.
@@ -25,7 +27,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         u64::try_from(self.end.saturating_sub(self.begin)).unwrap_or(0)
     }
 }
@@ -36,6 +38,9 @@ pub(super) struct KafkaSplit {
     pub(super) pieces: Vec<Piece>,
     /// How many partitions the whole range has: they share the memory for fetched records.
     pub(super) n_partitions: usize,
+    /// What tells its topics from others of the same name.
+    #[serde(default, skip_serializing_if = "Fingerprints::is_empty")]
+    pub(super) topics: Fingerprints,
 }
 
 /// What the options say of splits.
@@ -45,13 +50,11 @@ pub(super) struct SplitLimits {
     pub(super) max_records_per_partition: Option<u64>,
 }
 
-/// The splits of a range. A partition is read by one task, in order, unless the options want more splits: then the largest
+/// The splits of a range that ends at `end`. A partition is read by one task, in order, unless the options want more splits: then the largest
 /// ranges are divided, as in Spark.
-pub(super) fn splits(ranges: &[Available], limits: SplitLimits, n_tasks: usize) -> Result<Vec<Split>> {
-    let ranges: Vec<&Available> = ranges.iter().filter(|range| range.len() > 0).collect();
-    let whole =
-        ranges.iter().map(|range| Piece { topic: range.topic.clone(), partition: range.partition, begin: range.begin, end: range.end });
-    let mut pieces: Vec<Piece> = whole.collect();
+pub(super) fn splits(ranges: &[Available], end: &KafkaPosition, limits: SplitLimits, n_tasks: usize) -> Result<Vec<Split>> {
+    let mut pieces: Vec<Piece> = ranges.iter().filter(|range| range.len() > 0).map(Available::piece).collect();
+    let n_partitions = pieces.len();
     if let Some(max) = limits.max_records_per_partition {
         pieces = pieces.into_iter().flat_map(|piece| divided(&piece, piece.len().div_ceil(max.max(1)))).collect();
     }
@@ -74,7 +77,8 @@ pub(super) fn splits(ranges: &[Available], limits: SplitLimits, n_tasks: usize) 
         .filter(|(_, pieces)| !pieces.is_empty())
         .map(|(len, mut pieces)| {
             pieces.sort_by(|a, b| (&a.topic, a.partition, a.begin).cmp(&(&b.topic, b.partition, b.begin)));
-            wire::split(&KafkaSplit { pieces, n_partitions: ranges.len() }, len.saturating_mul(RECORD_BYTES_GUESS))
+            let topics = pieces.iter().filter_map(|piece| Some((piece.topic.clone(), end.fingerprint(&piece.topic)?.clone()))).collect();
+            wire::split(&KafkaSplit { pieces, n_partitions, topics }, len.saturating_mul(RECORD_BYTES_GUESS))
         })
         .collect()
 }

@@ -7,6 +7,7 @@ mod delivery;
 mod faults;
 mod loss;
 mod options;
+mod recreated;
 mod runs;
 mod scenarios;
 mod secure;
@@ -31,6 +32,7 @@ use millstream_testkit::ManualClock;
 use millstream_testkit::kafka::TestKafka;
 use millstream_testkit::source_contract::{SourceHarness, read_range, read_splits};
 
+use super::position::KafkaPosition;
 use crate::harness::{registry, source_request};
 
 /// The broker of this run of the tests; `None` = the test is skipped, which was told.
@@ -209,6 +211,11 @@ impl SourceHarness for Harness {
     fn registry(&self) -> &ConnectorRegistry {
         &self.registry
     }
+}
+
+/// The offsets of a position, as progress has them.
+fn offsets(position: &Position) -> serde_json::Value {
+    KafkaPosition::of(position).unwrap().offsets.to_position().unwrap().0
 }
 
 fn texts(batches: &[RecordBatch]) -> Vec<String> {

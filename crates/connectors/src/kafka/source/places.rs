@@ -2,16 +2,31 @@
 
 use millstream_core::{Error, Result};
 
+use super::doubts::LOOK_PAUSE;
+use super::identity::Confirmed;
 use super::{KafkaSource, before_start};
 use crate::kafka::cluster::{Edge, Partitions};
 use crate::kafka::named_offsets;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::options::{EARLIEST, LATEST, Place, Subscription};
+use crate::kafka::position::KafkaPosition;
 use crate::kafka::spark_checkpoint::committed_offsets;
 
 impl KafkaSource {
     /// Where a new query begins, in all partitions that there are.
-    pub(super) async fn first_position(&mut self) -> Result<Offsets> {
+    pub(super) async fn first_position(&mut self) -> Result<KafkaPosition> {
+        loop {
+            let offsets = self.first_offsets().await?;
+            let topics = offsets.topics().map(str::to_owned).collect();
+            if self.confirm(topics).await? == Confirmed::Yes {
+                return Ok(KafkaPosition::new(offsets, &self.run()?.topics));
+            }
+            self.run()?.looked_at = None;
+            self.clock.sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    async fn first_offsets(&mut self) -> Result<Offsets> {
         self.look_for_partitions().await?;
         let missing = self.missing_topics()?;
         if !missing.is_empty() {

@@ -1,24 +1,29 @@
 //! What the next batch reads: partitions, their ends, gaps, limits.
 //!
 //! ```text
-//!  plan       partitions (looked for every metadataInterval) ── ends now ── gaps? ── admission ──► range
+//!  plan       partitions (looked for every metadataInterval) ── ends now ── gaps? ── admission ── the same topics? ──► range
 //!  range      start, end; detail: where partitions begin that `start` does not know, or that lost records; the gaps
 //! ```
 //! A partition that is not in the position is new, and begins with its first record. The range holds all that is needed to
 //! read it again; the cluster is not asked a second time.
 
+use std::collections::BTreeSet;
+
 use millstream_core::{Admission, Position, Result, SourceRange};
 use serde::{Deserialize, Serialize};
 
 use super::doubts::LOOK_PAUSE;
+use super::identity::Confirmed;
 use super::places::each;
 use super::{KafkaSource, Run, before_start};
 use crate::kafka::admission::{Available, share_out, total};
 use crate::kafka::cluster::Edge;
+use crate::kafka::fingerprints::Identity;
 use crate::kafka::loss::{Cause, Gap, gap_of};
 use crate::kafka::named_offsets;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::options::Place;
+use crate::kafka::position::KafkaPosition;
 use crate::kafka::split::RECORD_BYTES_GUESS;
 use crate::wire;
 
@@ -35,27 +40,63 @@ pub(super) struct Detail {
 impl KafkaSource {
     /// The range of the next batch behind `from`; `None`: there is nothing new, or too little yet.
     pub(super) async fn plan_batch(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
-        let start = Offsets::of_position(from)?;
+        let known = KafkaPosition::of(from)?;
+        loop {
+            let Some((taken, detail, topics)) = self.take(&known, admission).await? else { return Ok(None) };
+            match self.confirm(topics).await? {
+                Confirmed::Yes => return self.range(from, &known, taken, detail).map(Some),
+                Confirmed::Changed => {}
+                Confirmed::Untold if self.has_later_batch()? => return Ok(None),
+                Confirmed::Untold => self.clock.sleep(LOOK_PAUSE).await,
+            }
+        }
+    }
+
+    /// What a batch behind `known` takes: where it ends, with what else its range has, and the topics that have anything to be read or told.
+    async fn take(&mut self, known: &KafkaPosition, admission: &Admission) -> Result<Option<(Offsets, Detail, BTreeSet<String>)>> {
         self.run()?.gaps.clear();
-        let ends = self.ends_for(&start).await?;
-        if ends == start {
+        self.look_for_partitions().await?;
+        let (replaced, start, ends) = loop {
+            let replaced = known.replaced_topics(&self.run()?.topics);
+            let start: Offsets = known.offsets.iter().filter(|(topic, _, _)| !replaced.contains(topic)).collect();
+            let ends = self.ends_for(&start).await?;
+            // It may have looked for topics again.
+            if known.replaced_topics(&self.run()?.topics) == replaced {
+                break (replaced, start, ends);
+            }
+        };
+        if ends == start && replaced.is_empty() {
             if let Some((consumers, _)) = &self.consumers {
                 consumers.listen();
             }
             return Ok(None);
         }
-        let (available, detail) = self.available(&start, &ends).await?;
+        let (available, detail) = self.available(known, &start, &ends).await?;
         let n_available = total(&available);
         if detail.gaps.is_empty() && (n_available == 0 || self.holds_back(n_available, admission)?) {
             return Ok(None);
         }
-        let taken = share_out(&available, self.limit(admission));
+        let with_news = available.iter().filter(|one| one.len() > 0).map(|one| one.topic.as_str());
+        let with_gaps = detail.gaps.iter().filter(|gap| gap.available.is_some()).map(|gap| gap.topic.as_str());
+        let topics = with_news.chain(with_gaps).map(str::to_owned).collect();
+        Ok(Some((share_out(&available, self.limit(admission)), detail, topics)))
+    }
+
+    /// The range that a batch takes, which is all of the topics that were told of.
+    fn range(&mut self, from: &Position, known: &KafkaPosition, taken: Offsets, detail: Detail) -> Result<SourceRange> {
+        if let Some(gap) = detail.gaps.first().filter(|_| self.options.fails_on_data_loss) {
+            return Err(gap.error());
+        }
+        let run = self.run()?;
         // A new partition that never had a record is not known until it has some: it would begin at 0 all the same.
-        let end: Offsets = taken.iter().filter(|(topic, partition, end)| start.get(topic, *partition).is_some() || *end > 0).collect();
+        let is_known = |topic: &str, partition: i32| known.offsets.get(topic, partition).is_some();
+        let end: Offsets = taken.iter().filter(|(topic, partition, end)| is_known(topic, *partition) || *end > 0).collect();
         let begin = detail.begin.iter().filter(|(topic, partition, _)| end.get(topic, *partition).is_some()).collect();
         let detail = Detail { begin, ..detail };
         let detail = if detail == Detail::default() { serde_json::Value::Null } else { wire::to_value(&detail)? };
-        Ok(Some(SourceRange { start: from.clone(), end: end.to_position()?, detail }))
+        let end = known.moved_to(end, &run.topics).to_position()?;
+        run.confirmed = Some(end.clone());
+        Ok(SourceRange { start: from.clone(), end, detail })
     }
 
     /// Where a batch behind `start` may end; none of a partition that is gone. Of one that may come back a live stream reads nothing
@@ -106,7 +147,11 @@ impl KafkaSource {
         let run = self.run()?;
         let is_due = run.looked_at.is_none_or(|at| now.saturating_sub(at) >= interval);
         if is_due {
-            run.partitions = run.cluster.partitions(&subscription).await?;
+            let found = run.cluster.partitions(&subscription).await?;
+            let told = run.cluster.fingerprints(found.keys().cloned().collect()).await?;
+            run.topics.retain(|topic, _| told.contains_key(topic));
+            run.know(told);
+            run.partitions = found;
             run.looked_at = Some(now);
         }
         Ok(())
@@ -127,8 +172,10 @@ impl KafkaSource {
         }
         let run = self.run()?;
         run.latest = ends.clone();
-        if let Some(fixed) = &mut run.fixed_end {
-            // Those of the position that were not listed when the end was fixed have theirs from here on.
+        if let Some(known) = &mut run.fixed_end {
+            let replaced = known.replaced_topics(&run.topics);
+            let mut fixed: Offsets = known.offsets.iter().filter(|(topic, _, _)| !replaced.contains(topic)).collect();
+            // Those of the position that were not listed when the end was fixed, or are of another topic now, have theirs from here on.
             for (topic, partition, _) in run.read.iter() {
                 if let (None, Some(end)) = (fixed.get(topic, partition), ends.get(topic, partition)) {
                     fixed.set(topic, partition, end);
@@ -136,6 +183,7 @@ impl KafkaSource {
             }
             ends =
                 ends.iter().filter_map(|(topic, partition, end)| Some((topic, partition, end.min(fixed.get(topic, partition)?)))).collect();
+            *known = known.moved_to(fixed, &run.topics);
         }
         Ok(ends)
     }
@@ -148,9 +196,10 @@ impl KafkaSource {
         if has_later_batch { run.cluster.edges_told(partitions, edge).await } else { run.cluster.edges(partitions, edge).await }
     }
 
-    /// What there is to read behind `start`, up to `ends`, and what is missing of it.
-    async fn available(&mut self, start: &Offsets, ends: &Offsets) -> Result<(Vec<Available>, Detail)> {
-        let (fails, interval, now) = (self.options.fails_on_data_loss, self.options.metadata_interval, self.clock.monotonic());
+    /// What there is to read behind `start`, up to `ends`, and what is missing of it. `start` is `known` without topics that were made again:
+    /// they are new ones.
+    async fn available(&mut self, known: &KafkaPosition, start: &Offsets, ends: &Offsets) -> Result<(Vec<Available>, Detail)> {
+        let (interval, now) = (self.options.metadata_interval, self.clock.monotonic());
         let run = self.run()?;
         // What retention takes between two looks is missed by the reader, which tells of it in the same way.
         let is_old = run.first_at.is_none_or(|at| now.saturating_sub(at) >= interval);
@@ -174,40 +223,48 @@ impl KafkaSource {
             answered.iter().for_each(|(topic, partition, first)| run.first.set(topic, partition, first));
         }
         let first = &run.first;
+        let is_replaced = |topic: &str| known.identity(topic, &run.topics) == Identity::Other;
         let mut detail = Detail::default();
+        for (topic, partition, wanted) in known.offsets.iter().filter(|(topic, _, _)| is_replaced(topic)) {
+            let available = first.get(topic, partition).zip(run.latest.get(topic, partition));
+            detail.gaps.push(Gap { topic: topic.to_owned(), partition, wanted, available, n_missing: 0, cause: Cause::Recreated });
+        }
         let mut available = Vec::with_capacity(ends.len());
         for (topic, partition, end) in ends.iter() {
-            let known = start.get(topic, partition);
-            if known == Some(end) && run.latest.get(topic, partition).is_none() {
+            let stands = start.get(topic, partition);
+            if stands == Some(end) && run.latest.get(topic, partition).is_none() {
                 // Where it ends is not told: the next batch looks again.
                 available.push(Available { topic: topic.to_owned(), partition, begin: end, end });
                 continue;
             }
             // The end that is there, not the one that was fixed for this run.
             let past = run.latest.get(topic, partition).unwrap_or(end);
-            let first = match (first.get(topic, partition), known) {
+            let first = match (first.get(topic, partition), stands) {
                 (Some(first), _) => first,
-                (None, Some(known)) if known <= past => known,
-                // A new one, or another one of the same name, whose beginning is not told: the next batch looks again.
-                (None, Some(known)) => {
-                    available.push(Available { topic: topic.to_owned(), partition, begin: known, end: known });
+                (None, Some(stands)) if stands <= past => stands,
+                // A new one, or one whose log was cut off, whose beginning is not told: the next batch looks again.
+                (None, Some(stands)) => {
+                    available.push(Available { topic: topic.to_owned(), partition, begin: stands, end: stands });
                     continue;
                 }
                 (None, None) => continue,
             };
-            let (begin, gap) = match known {
-                Some(wanted) => match gap_of(topic, partition, wanted, (first, past), false) {
-                    // It goes on with the first record that is left. Of a topic that was made again all are new.
+            let identity = known.identity(topic, &run.topics);
+            let (begin, gap) = match stands {
+                Some(wanted) => match gap_of((topic, partition), (wanted, wanted), (first, past), identity) {
+                    // What is left was read.
+                    Some(gap) if gap.cause == Cause::Truncated => (past.min(end), Some(gap)),
+                    // It goes on with the first record that is left. Of a topic that may have been made again all are new.
                     Some(gap) => (first.min(end), Some(gap)),
                     None => (wanted, None),
                 },
-                None if first > 0 && !start.is_empty() => {
+                None if first > 0 && !known.offsets.is_empty() && identity != Identity::Other => {
                     let (topic, n_missing) = (topic.to_owned(), u64::try_from(first).unwrap_or(0));
                     (first, Some(Gap { topic, partition, wanted: 0, available: Some((first, past)), n_missing, cause: Cause::BeganLate }))
                 }
                 None => (first, None),
             };
-            if known != Some(begin) {
+            if stands != Some(begin) {
                 detail.begin.set(topic, partition, begin);
             }
             detail.gaps.extend(gap);
@@ -217,10 +274,7 @@ impl KafkaSource {
             let cause = if options.subscription.includes(topic, partition) { Cause::Deleted } else { Cause::Unsubscribed };
             detail.gaps.push(Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause });
         }
-        match detail.gaps.first() {
-            Some(gap) if fails => Err(gap.error()),
-            _ => Ok((available, detail)),
-        }
+        Ok((available, detail))
     }
 
     /// Whether too little is there for a batch, and it is not yet time to take it all the same.
@@ -277,7 +331,7 @@ impl Run {
 
 /// What a range reads of each partition.
 pub(super) fn pieces_of(range: &SourceRange) -> Result<Vec<Available>> {
-    let (start, end) = (Offsets::of_position(&range.start)?, Offsets::of_position(&range.end)?);
+    let (start, end) = (KafkaPosition::of(&range.start)?.offsets, KafkaPosition::of(&range.end)?.offsets);
     let detail = detail_of(range)?;
     let piece = |(topic, partition, end): (&str, i32, i64)| {
         let begin = detail.begin.get(topic, partition).or_else(|| start.get(topic, partition)).unwrap_or(end);

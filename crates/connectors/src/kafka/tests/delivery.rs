@@ -9,7 +9,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use uuid::Uuid;
 
 use super::sink::{Writing, recorded, texts, values, values_schema};
-use super::{Reading, kafka};
+use super::{Reading, kafka, offsets};
 use crate::kafka::client::ClientSettings;
 use crate::kafka::marker::{Marker, MarkerTopic};
 
@@ -63,7 +63,7 @@ async fn at_least_once_has_neither_transactions_nor_markers() {
         kafka.wait_until_stable(&topic).await.unwrap();
         assert_eq!(texts(&kafka.consume_committed(&topic).unwrap()), ["a", "b"], "{delivery}");
         let range = Reading::batch(&kafka, &[("subscribe", &topic)]).plan_with(&Admission::ALL).await.unwrap().unwrap();
-        assert_eq!(range.end.0[&topic]["0"], ends_at, "{delivery}");
+        assert_eq!(offsets(&range.end)[&topic]["0"], ends_at, "{delivery}");
         let has_markers = kafka.n_partitions(&format!("millstream-marker-{}", writing.query)).unwrap() == 1;
         assert_eq!(has_markers, is_streaming && ends_at == 3, "{delivery}");
     }

@@ -7,11 +7,11 @@ use millstream_testkit::kafka::TestKafka;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::{Reading, kafka, texts};
+use super::{Reading, kafka, offsets, texts};
 use crate::kafka::reading::GONE_AFTER;
 
 /// A stream that has read three records of a topic of ten, two a batch.
-async fn half_read(kafka: &TestKafka, fails: bool) -> (String, Reading) {
+pub(super) async fn half_read(kafka: &TestKafka, fails: bool) -> (String, Reading) {
     let topic = kafka.create_topic("loss", 1).await.unwrap();
     let fails = fails.to_string();
     let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("failOnDataLoss", &fails), ("metadataInterval", "0")];
@@ -162,62 +162,13 @@ async fn a_new_partition_that_has_lost_all_its_records_is_a_gap_once() {
     kafka.produce_values(&found, 0, (0..5).map(|n| n.to_string())).await.unwrap();
     kafka.delete_records(&found, 0, 5).await.unwrap();
     let range = reading.plan_soon().await.unwrap();
-    assert_eq!(range.end.0[&found]["0"], 5, "it stands there: {range:?}");
+    assert_eq!(offsets(&range.end)[&found]["0"], 5, "it stands there: {range:?}");
     reading.decide(&range, &[]).await;
     assert_eq!(reading.metric("recordsMissing").as_deref(), Some("5"));
     assert!(reading.plan().await.unwrap().is_none(), "a gap is told of once");
     kafka.produce_values(&found, 0, ["new"]).await.unwrap();
     assert_eq!(reading.next_values().await, ["new"]);
     assert_eq!(reading.metric("recordsMissing"), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_made_again_with_fewer_records_is_noticed() {
-    let Some(kafka) = kafka() else { return };
-    for fails in [true, false] {
-        let (topic, mut reading) = half_read(&kafka, fails).await;
-        kafka.delete_topic(&topic).await.unwrap();
-        kafka.create_topic_named(&topic, 1, &[]).await.unwrap();
-        kafka.produce_values(&topic, 0, ["new"]).await.unwrap();
-        let planned = reading.plan_soon().await;
-        if fails {
-            let expected = format!(
-                "{topic}-0 was to be read from offset 3 on, and has the offsets 0 to 1: \
-                 the topic was deleted and made again, or its log was cut off"
-            );
-            assert_eq!(planned.unwrap_err().message(), expected);
-        } else {
-            planned.unwrap();
-            assert_eq!(reading.next_values().await, ["new"], "all of the new topic is new");
-            let gaps = serde_json::from_str::<serde_json::Value>(&reading.metric("gaps").unwrap()).unwrap();
-            let gap = serde_json::json!(
-                [{ "topic": topic, "partition": 0, "wanted": 3, "available": [0, 1], "n_missing": 0, "cause": "recreated" }]
-            );
-            assert_eq!(gaps, gap);
-            kafka.produce_values(&topic, 0, ["next"]).await.unwrap();
-            assert_eq!(reading.next_values().await, ["next"]);
-            assert_eq!(reading.metric("gaps"), None);
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_the_old_topic_began_says_nothing_of_the_new_one() {
-    let Some(kafka) = kafka() else { return };
-    let topic = kafka.create_topic("again", 1).await.unwrap();
-    kafka.produce_values(&topic, 0, (0..5).map(|n| n.to_string())).await.unwrap();
-    kafka.delete_records(&topic, 0, 3).await.unwrap();
-    let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("failOnDataLoss", "false")];
-    let mut reading = Reading::stream(&kafka, &options);
-    assert_eq!(reading.next_values().await, ["3", "4"]);
-    // What is found from here on is remembered for the interval, in which the clock does not move.
-    kafka.produce_values(&topic, 0, ["5"]).await.unwrap();
-    assert_eq!(reading.next_values().await, ["5"]);
-    kafka.delete_topic(&topic).await.unwrap();
-    kafka.create_topic_named(&topic, 1, &[]).await.unwrap();
-    kafka.produce_values(&topic, 0, ["new", "newer"]).await.unwrap();
-    reading.plan_soon().await.unwrap();
-    assert_eq!(reading.next_values().await, ["new", "newer"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

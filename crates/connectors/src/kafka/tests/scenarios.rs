@@ -14,7 +14,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::sink::{Writing, schema, texts, values, values_schema};
 use super::source::published;
-use super::{Reading, kafka};
+use super::{Reading, kafka, offsets};
 use crate::harness::registry;
 use crate::kafka::split::RECORD_BYTES_GUESS;
 
@@ -345,7 +345,7 @@ async fn the_least_of_all_limits_counts() {
         let options = [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("maxOffsetsPerTrigger", max_offsets)];
         let admission = Admission::bytes(bytes_max).records(records_max);
         let range = Reading::stream(&kafka, &options).plan_with(&admission).await.unwrap().unwrap();
-        assert_eq!(range.end.0[&topic]["0"], expected, "{max_offsets}, {admission:?}");
+        assert_eq!(offsets(&range.end)[&topic]["0"], expected, "{max_offsets}, {admission:?}");
     }
 }
 

@@ -9,8 +9,8 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::json;
 
-use super::Reading;
-use crate::kafka::positions;
+use super::{Reading, offsets};
+use crate::kafka::commands;
 
 /// A broker that is told when to fail, as a real one cannot be, with a topic of two records.
 async fn two_records() -> (MockCluster<'static, DefaultProducerContext>, TestKafka) {
@@ -50,7 +50,7 @@ async fn available_now_reads_all_of_a_broker_that_comes_back() {
     reading.start(at_one()).await.unwrap();
     is_silent(&cluster, 6);
     let range = available_now(&mut reading).await.unwrap().expect("the end is not where the query is");
-    assert_eq!(range.end.0, json!({ "back": { "0": 2 } }));
+    assert_eq!(offsets(&range.end), json!({ "back": { "0": 2 } }));
     // Nor does it end early when only the later looks find it so.
     is_silent(&cluster, 6);
     assert_eq!(reading.next_values().await, ["1"]);
@@ -108,7 +108,8 @@ async fn a_new_query_begins_where_it_was_told_to() {
     for (begins, offset) in [("latest", 2), ("earliest", 0), ("{\"back\":{\"0\":-1}}", 2)] {
         is_silent(&cluster, 6);
         let mut reading = Reading::stream(&kafka, &with(&[("startingOffsets", begins)]));
-        assert_eq!(reading.start(SourceStart::Fresh).await.unwrap().0, json!({ "back": { "0": offset } }), "{begins}");
+        let position = reading.start(SourceStart::Fresh).await.unwrap();
+        assert_eq!(offsets(&position), json!({ "back": { "0": offset } }), "{begins}");
     }
     is_silent(&cluster, 1000);
     let mut reading = Reading::stream(&kafka, &with(&[("startingOffsets", "latest"), ("fetchOffset.numRetries", "3")]));
@@ -123,9 +124,9 @@ async fn a_position_that_is_moved_keeps_all_partitions_that_exist() {
     let clock = std::sync::Arc::new(ManualClock::new(0));
     let position = Position(json!({ "back": { "0": 1 }, "gone": { "0": 1 } }));
     is_silent(&cluster, 1000);
-    let error = positions::moved(&position, &serde_json::Value::Null, "latest", &options, clock.clone()).await.unwrap_err();
+    let error = commands::moved(&position, &serde_json::Value::Null, "latest", &options, clock.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     is_silent(&cluster, 0);
-    let moved = positions::moved(&position, &serde_json::Value::Null, "latest", &options, clock).await.unwrap();
-    assert_eq!(moved.0, json!({ "back": { "0": 2 } }));
+    let moved = commands::moved(&position, &serde_json::Value::Null, "latest", &options, clock).await.unwrap();
+    assert_eq!(offsets(&moved), json!({ "back": { "0": 2 } }));
 }

@@ -189,12 +189,15 @@ fn source_progress(leaf: &StreamLeaf, told: Told<'_>, trigger: &TriggerRun) -> S
         Told::Batch(cut, staged) => (cut.ranges.get(&leaf.name), staged.report.sources.get(&leaf.name).copied().unwrap_or_default()),
         Told::NoBatch => (None, SourceCounts::default()),
     };
-    let here = if leaf.begun_in.is_some() { &leaf.position.0 } else { &Value::Null };
-    let (start, end) = match (range, told) {
+    let shown = |position| leaf.source.shown(position);
+    let (start_offset, end_offset) = match (range, told) {
         // The first range of a source begins nowhere, as in Spark.
-        (Some(range), Told::Batch(cut, _)) if leaf.begun_in == Some(cut.batch) => (&Value::Null, &range.end.0),
-        (Some(range), _) => (&range.start.0, &range.end.0),
-        (None, _) => (here, here),
+        (Some(range), Told::Batch(cut, _)) if leaf.begun_in == Some(cut.batch) => (Value::Null, shown(&range.end)),
+        (Some(range), _) => (shown(&range.start), shown(&range.end)),
+        (None, _) => {
+            let here = if leaf.begun_in.is_some() { shown(&leaf.position) } else { Value::Null };
+            (here.clone(), here)
+        }
     };
     let metrics = leaf.source.metrics();
     let mut values: BTreeMap<String, String> = metrics.values.into_iter().collect();
@@ -205,8 +208,8 @@ fn source_progress(leaf: &StreamLeaf, told: Told<'_>, trigger: &TriggerRun) -> S
     }
     SourceProgress {
         description: leaf.description.clone(),
-        start_offset: start.clone(),
-        end_offset: end.clone(),
+        start_offset,
+        end_offset,
         latest_offset: metrics.latest.map_or(Value::Null, |latest| latest.0),
         num_input_rows: counts.n_records,
         input_rows_per_second: rate(counts.n_records, trigger.input_seconds()),

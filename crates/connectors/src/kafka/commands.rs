@@ -13,10 +13,12 @@ use serde_json::Value;
 use super::client::ClientSettings;
 use super::cluster::{Cluster, Edge};
 use super::consumers::ConsumerSettings;
+use super::fingerprints::Identity;
 use super::high_watermarks::HighWatermarks;
 use super::loss::{Cause, Gap, gap_of};
 use super::offsets::Offsets;
 use super::options::{EARLIEST, LATEST, of_reads};
+use super::position::KafkaPosition;
 use super::retries::Retries;
 
 /// Who waits for the answer is a person.
@@ -28,7 +30,7 @@ pub type ByPartition = BTreeMap<(String, i32), i64>;
 
 /// The offsets of a position.
 pub fn offsets_of(position: &Position) -> Result<ByPartition> {
-    Ok(by_partition(&Offsets::of_position(position)?))
+    Ok(by_partition(&KafkaPosition::of(position)?.offsets))
 }
 
 /// What the brokers say of a partition.
@@ -45,26 +47,30 @@ pub struct Look {
 
 /// Looks at the partitions of a position. `reads`: what the checkpoint says of the source under this key; `options`: `kafka.*`.
 pub async fn look(position: &Position, reads: &Value, options: &Options, clock: Arc<dyn Clock>) -> Result<BTreeMap<(String, i32), Look>> {
-    let known = Offsets::of_position(position)?;
+    let stands = KafkaPosition::of(position)?;
+    let known = &stands.offsets;
     let (subscription, of_source) = of_reads(reads)?;
     let settings = settings(&of_source, options)?;
     let cluster = connect(&settings, Arc::clone(&clock))?;
-    let first = cluster.edges(partitions(&known), Edge::Earliest).await?;
-    let latest = cluster.edges(partitions(&known), Edge::Latest).await?;
-    let written = HighWatermarks::new(settings.config(), clock, RETRIES).of_those_beyond(&known, &latest).await?;
+    let told = cluster.fingerprints(known.topics().map(str::to_owned).collect()).await?;
+    let first = cluster.edges(partitions(known), Edge::Earliest).await?;
+    let latest = cluster.edges(partitions(known), Edge::Latest).await?;
+    let written = HighWatermarks::new(settings.config(), clock, RETRIES).of_those_beyond(known, &latest).await?;
     let looked = known.iter().map(|(topic, partition, wanted)| {
         let is_read = subscription.as_ref().is_none_or(|subscription| subscription.includes(topic, partition));
         let available = first.get(topic, partition).zip(latest.get(topic, partition));
         let gone = |cause| Gap { topic: topic.to_owned(), partition, wanted, available: None, n_missing: 0, cause };
-        let is_in_transaction = written.get(topic, partition).is_some_and(|end| wanted <= end);
+        let identity = stands.identity(topic, &told);
+        let is_in_transaction = identity != Identity::Other && written.get(topic, partition).is_some_and(|end| wanted <= end);
         let gap = match available {
+            None if is_read && identity == Identity::Other => Some(gone(Cause::Recreated)),
             _ if !is_read => Some(gone(Cause::Unsubscribed)),
             None => Some(gone(Cause::Deleted)),
             Some(_) if is_in_transaction => None,
-            Some(available) => gap_of(topic, partition, wanted, available, false),
+            Some(available) => gap_of((topic, partition), (wanted, wanted), available, identity),
         };
-        let is_recreated = gap.as_ref().is_some_and(|gap| gap.cause == Cause::Recreated);
-        let lag = available.filter(|_| !is_recreated).map(|(_, past)| past.saturating_sub(wanted).max(0));
+        let stands_nowhere = gap.as_ref().is_some_and(|gap| matches!(gap.cause, Cause::Recreated | Cause::EndsEarly | Cause::Truncated));
+        let lag = available.filter(|_| !stands_nowhere).map(|(_, past)| past.saturating_sub(wanted).max(0));
         let waits = || format!("{topic}-{partition} has an open transaction before offset {wanted}, whose end is waited for");
         let note = gap.map(|gap| gap.what()).or_else(|| is_in_transaction.then(waits));
         ((topic.to_owned(), partition), Look { latest: latest.get(topic, partition), lag, note })
@@ -81,7 +87,8 @@ pub async fn moved(position: &Position, reads: &Value, to: &str, options: &Optio
     let (subscription, of_source) = of_reads(reads)?;
     let is_read = |topic: &str, partition: i32| subscription.as_ref().is_none_or(|subscription| subscription.includes(topic, partition));
     let cluster = connect(&settings(&of_source, options)?, clock)?;
-    let mut known = Offsets::of_position(position)?;
+    let stands = KafkaPosition::of(position)?;
+    let mut known = stands.offsets.clone();
     match &target {
         Target::Offsets(named) => {
             if let (Some((topic, partition, _)), Some(subscription)) =
@@ -96,21 +103,24 @@ pub async fn moved(position: &Position, reads: &Value, to: &str, options: &Optio
         Target::Offsets(named) => named.clone(),
         _ => known.clone(),
     };
+    let told = cluster.fingerprints(asked.topics().map(str::to_owned).collect()).await?;
     let first = cluster.edges(partitions(&asked), Edge::Earliest).await?;
     let past = cluster.edges(partitions(&asked), Edge::Latest).await?;
-    match target {
-        Target::Earliest => first.to_position(),
-        Target::Latest => past.to_position(),
+    let moved = match target {
+        Target::Earliest => first,
+        Target::Latest => past,
         Target::Time(ms) => {
             let times = past.iter().map(|(topic, partition, _)| (topic, partition, ms)).collect();
             let matched = cluster.offsets_at(&times).await?;
             let found = matched.iter().filter_map(|(topic, partition, offset)| Some((topic.as_str(), *partition, (*offset)?)));
             let mut moved = past.clone();
             found.for_each(|(topic, partition, offset)| moved.set(topic, partition, offset));
-            moved.to_position()
+            moved
         }
         Target::Offsets(named) => {
-            let mut moved = known;
+            // Of a topic that was made again the other partitions are new, too.
+            let replaced = stands.replaced_topics(&told);
+            let mut moved: Offsets = known.iter().filter(|(topic, _, _)| !replaced.contains(topic)).collect();
             for (topic, partition, offset) in named.iter() {
                 let (Some(first), Some(past)) = (first.get(topic, partition), past.get(topic, partition)) else {
                     return Err(Error::invalid(format!("there is no partition {topic}-{partition}")));
@@ -127,9 +137,13 @@ pub async fn moved(position: &Position, reads: &Value, to: &str, options: &Optio
                 };
                 moved.set(topic, partition, offset);
             }
-            moved.to_position()
+            moved
         }
+    };
+    if cluster.fingerprints(asked.topics().map(str::to_owned).collect()).await? != told {
+        return Err(Error::unavailable("a topic was made or deleted while its offsets were asked for").hint("try again"));
     }
+    stands.moved_to(moved, &told).to_position()
 }
 
 enum Target {
