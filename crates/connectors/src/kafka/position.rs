@@ -75,6 +75,6 @@ impl KafkaPosition {
 
     /// The topics that others of the same name have taken the place of.
     pub(super) fn replaced_topics(&self, told: &Fingerprints) -> BTreeSet<&str> {
-        self.offsets.topics().filter(|topic| self.identity(topic, told) == Identity::Other).collect()
+        self.topics.keys().map(String::as_str).filter(|topic| self.identity(topic, told) == Identity::Other).collect()
     }
 }

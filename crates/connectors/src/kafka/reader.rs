@@ -42,6 +42,8 @@ const WINDOW_OFFSETS_MAX: i64 = 16_384;
 const WAIT_MIN: Duration = Duration::from_millis(1);
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
+/// Between two questions for positions so many times the time that the answer took.
+const POSITION_PAUSES: u32 = 10;
 /// Between two questions whether topics are the same.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(250);
 
@@ -207,6 +209,7 @@ impl SplitRead<'_> {
         // Rows of pieces before this one are through.
         let mut head = 0;
         let mut wait = WAIT_MIN;
+        let mut positions = Positions::default();
         loop {
             let mut has_moved = false;
             for (at, ((reading, queue), waiting)) in window.iter_mut().zip(&queues).zip(&mut waiting).enumerate().skip(head) {
@@ -233,7 +236,7 @@ impl SplitRead<'_> {
                 wait = WAIT_MIN;
                 continue;
             }
-            if !Self::end_by_position(window)? {
+            if !positions.is_due() || !positions.end_by_position(window)? {
                 if let (Some(reading), Some(queue)) = (window.get_mut(head), queues.get(head)) {
                     self.wait(reading, queue, wait)?;
                 }
@@ -322,30 +325,6 @@ impl SplitRead<'_> {
             drop(self.out.send(chunk));
         }
         Ok(())
-    }
-
-    /// Ends pieces whose rest the client has passed over, having nothing to give of it; whether there were any.
-    fn end_by_position(window: &mut [Reading]) -> Result<bool> {
-        let mut asked: Vec<Arc<KafkaConsumer>> = Vec::new();
-        for reading in window.iter().filter(|reading| !reading.is_ended) {
-            if !asked.iter().any(|known| Arc::ptr_eq(known, reading.lease.consumer())) {
-                asked.push(Arc::clone(reading.lease.consumer()));
-            }
-        }
-        let mut has_moved = false;
-        for consumer in asked {
-            let positions = consumer.position().map_err(failed("positions cannot be asked for"))?;
-            let positions: HashMap<(String, i32), Offset> = positions.to_topic_map();
-            let of_client = window.iter_mut().filter(|reading| !reading.is_ended && Arc::ptr_eq(reading.lease.consumer(), &consumer));
-            for reading in of_client {
-                let position = positions.get(&(reading.piece.topic.clone(), reading.piece.partition));
-                if matches!(position, Some(Offset::Offset(position)) if *position >= reading.piece.end) {
-                    reading.end();
-                    has_moved = true;
-                }
-            }
-        }
-        Ok(has_moved)
     }
 
     /// Waits a little for a piece, whose client fetches for the others meanwhile, and looks after it if it is silent for long.
@@ -488,5 +467,43 @@ impl SplitRead<'_> {
                 Ok(true)
             }
         }
+    }
+}
+
+/// The clients' positions, which tell of pieces that have no more to give. A client with hundreds of partitions takes milliseconds to say them.
+#[derive(Default)]
+struct Positions {
+    due_at: Option<Instant>,
+}
+
+impl Positions {
+    fn is_due(&self) -> bool {
+        self.due_at.is_none_or(|due_at| Instant::now() >= due_at)
+    }
+
+    /// Ends pieces whose rest the client has passed over, having nothing to give of it; whether there were any.
+    fn end_by_position(&mut self, window: &mut [Reading]) -> Result<bool> {
+        let begun = Instant::now();
+        let mut asked: Vec<Arc<KafkaConsumer>> = Vec::new();
+        for reading in window.iter().filter(|reading| !reading.is_ended) {
+            if !asked.iter().any(|known| Arc::ptr_eq(known, reading.lease.consumer())) {
+                asked.push(Arc::clone(reading.lease.consumer()));
+            }
+        }
+        let mut has_moved = false;
+        for consumer in asked {
+            let positions = consumer.position().map_err(failed("positions cannot be asked for"))?;
+            let positions: HashMap<(String, i32), Offset> = positions.to_topic_map();
+            let of_client = window.iter_mut().filter(|reading| !reading.is_ended && Arc::ptr_eq(reading.lease.consumer(), &consumer));
+            for reading in of_client {
+                let position = positions.get(&(reading.piece.topic.clone(), reading.piece.partition));
+                if matches!(position, Some(Offset::Offset(position)) if *position >= reading.piece.end) {
+                    reading.end();
+                    has_moved = true;
+                }
+            }
+        }
+        self.due_at = Some(Instant::now() + begun.elapsed() * POSITION_PAUSES);
+        Ok(has_moved)
     }
 }

@@ -33,6 +33,9 @@ impl KafkaSource {
     pub(super) async fn confirm(&mut self, topics: BTreeSet<String>) -> Result<Confirmed> {
         let run = self.run()?;
         let told = run.cluster.fingerprints(topics.iter().cloned().collect()).await?;
+        if told.len() == topics.len() && told.iter().all(|(topic, now)| run.topics.get(topic) == Some(now)) {
+            return Ok(Confirmed::Yes);
+        }
         let is_changed = told.iter().any(|(topic, now)| run.topics.get(topic) != Some(now));
         let is_untold = told.len() < topics.len();
         run.topics.retain(|topic, _| told.contains_key(topic) || !topics.contains(topic));
@@ -40,11 +43,7 @@ impl KafkaSource {
         if is_untold {
             run.looked_at = None;
         }
-        Ok(match (is_changed, is_untold) {
-            (false, false) => Confirmed::Yes,
-            (true, _) => Confirmed::Changed,
-            (false, true) => Confirmed::Untold,
-        })
+        Ok(if is_changed { Confirmed::Changed } else { Confirmed::Untold })
     }
 
     /// What a range reads of each partition; nothing of topics that were made again since it was planned. That is asked where a range is

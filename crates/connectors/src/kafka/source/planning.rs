@@ -71,7 +71,7 @@ impl KafkaSource {
             }
             return Ok(None);
         }
-        let (available, detail) = self.available(known, &start, &ends).await?;
+        let (available, detail) = self.available(known, &replaced, &start, &ends).await?;
         let n_available = total(&available);
         if detail.gaps.is_empty() && (n_available == 0 || self.holds_back(n_available, admission)?) {
             return Ok(None);
@@ -196,9 +196,15 @@ impl KafkaSource {
         if has_later_batch { run.cluster.edges_told(partitions, edge).await } else { run.cluster.edges(partitions, edge).await }
     }
 
-    /// What there is to read behind `start`, up to `ends`, and what is missing of it. `start` is `known` without topics that were made again:
-    /// they are new ones.
-    async fn available(&mut self, known: &KafkaPosition, start: &Offsets, ends: &Offsets) -> Result<(Vec<Available>, Detail)> {
+    /// What there is to read behind `start`, up to `ends`, and what is missing of it. `start` is `known` without the `replaced` topics, which
+    /// are new ones.
+    async fn available(
+        &mut self,
+        known: &KafkaPosition,
+        replaced: &BTreeSet<&str>,
+        start: &Offsets,
+        ends: &Offsets,
+    ) -> Result<(Vec<Available>, Detail)> {
         let (interval, now) = (self.options.metadata_interval, self.clock.monotonic());
         let run = self.run()?;
         // What retention takes between two looks is missed by the reader, which tells of it in the same way.
@@ -223,9 +229,9 @@ impl KafkaSource {
             answered.iter().for_each(|(topic, partition, first)| run.first.set(topic, partition, first));
         }
         let first = &run.first;
-        let is_replaced = |topic: &str| known.identity(topic, &run.topics) == Identity::Other;
         let mut detail = Detail::default();
-        for (topic, partition, wanted) in known.offsets.iter().filter(|(topic, _, _)| is_replaced(topic)) {
+        let of_replaced = |(topic, _, _): &(&str, i32, i64)| !replaced.is_empty() && replaced.contains(topic);
+        for (topic, partition, wanted) in known.offsets.iter().filter(of_replaced) {
             let available = first.get(topic, partition).zip(run.latest.get(topic, partition));
             detail.gaps.push(Gap { topic: topic.to_owned(), partition, wanted, available, n_missing: 0, cause: Cause::Recreated });
         }
@@ -249,7 +255,8 @@ impl KafkaSource {
                 }
                 (None, None) => continue,
             };
-            let identity = known.identity(topic, &run.topics);
+            // It matters only where the log is shorter.
+            let identity = if stands > Some(past) { known.identity(topic, &run.topics) } else { Identity::Unknown };
             let (begin, gap) = match stands {
                 Some(wanted) => match gap_of((topic, partition), (wanted, wanted), (first, past), identity) {
                     // What is left was read.
@@ -258,7 +265,7 @@ impl KafkaSource {
                     Some(gap) => (first.min(end), Some(gap)),
                     None => (wanted, None),
                 },
-                None if first > 0 && !known.offsets.is_empty() && identity != Identity::Other => {
+                None if first > 0 && !known.offsets.is_empty() && !replaced.contains(topic) => {
                     let (topic, n_missing) = (topic.to_owned(), u64::try_from(first).unwrap_or(0));
                     (first, Some(Gap { topic, partition, wanted: 0, available: Some((first, past)), n_missing, cause: Cause::BeganLate }))
                 }
