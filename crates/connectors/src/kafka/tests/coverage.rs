@@ -157,6 +157,10 @@ const PROMISES: &[(&str, &str)] = &[
     ("a topic made again", "recreated::a_topic_made_again_is_noticed_however_many_records_it_has"),
     ("a topic made again while the query was down", "recreated::a_topic_made_again_while_the_query_was_down_is_noticed"),
     ("a topic made again while it is read", "recreated::records_of_a_topic_made_again_are_never_taken_for_those_that_were_planned"),
+    (
+        "what was fetched of a topic that was made again",
+        "recreated::what_was_fetched_of_the_old_topic_is_not_given_where_the_new_one_goes_on_at_the_same_offset",
+    ),
     ("a topic made again in available-now", "recreated::an_available_now_run_reads_a_topic_made_again_and_ends"),
     ("a log that was cut off", "recreated::a_log_that_was_cut_off_is_of_the_same_topic_and_what_is_left_of_it_does_not_come_again"),
     ("brokers without ids of topics", "recreated::brokers_that_give_topics_no_ids_are_read_by_offsets_alone"),

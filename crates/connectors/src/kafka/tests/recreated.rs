@@ -28,6 +28,15 @@ fn new_values(n: usize) -> Vec<String> {
     (0..n).map(|nth| format!("new {nth}")).collect()
 }
 
+fn servers(kafka: &TestKafka) -> Options {
+    [("kafka.bootstrap.servers".to_owned(), kafka.bootstrap_servers().to_owned())].into_iter().collect()
+}
+
+/// The position as `millstream kafka reset` moves it.
+async fn moved(kafka: &TestKafka, position: &Position, to: &str) -> Position {
+    commands::moved(position, &Value::Null, to, &servers(kafka), Arc::new(ManualClock::new(0))).await.unwrap()
+}
+
 fn gaps(reading: &Reading) -> Value {
     serde_json::from_str(&reading.metric("gaps").unwrap()).unwrap()
 }
@@ -136,6 +145,23 @@ async fn what_was_fetched_of_the_old_topic_is_not_given_for_the_new_one() {
         values.extend(reading.next_values().await);
     }
     assert_eq!(values, new_values(9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_of_the_old_topic_is_not_given_where_the_new_one_goes_on_at_the_same_offset() {
+    let Some(kafka) = kafka() else { return };
+    let topic = kafka.create_topic("same", 1).await.unwrap();
+    kafka.produce_values(&topic, 0, (0..9).map(|n| n.to_string())).await.unwrap();
+    let options =
+        [("subscribe", topic.as_str()), ("startingOffsets", "earliest"), ("maxOffsetsPerTrigger", "3"), ("metadataInterval", "0")];
+    let mut reading = Reading::stream(&kafka, &options);
+    assert_eq!(reading.next_values().await, ["0", "1", "2"]);
+    let (_, position) = reading.run.take().unwrap();
+    make_again(&kafka, &topic, 1, 6).await;
+    // The next query of this process has the same consumers, which have fetched 3 to 8 of the old topic.
+    let moved = moved(&kafka, &position, &format!("{{\"{topic}\":{{\"0\":3}}}}")).await;
+    reading.start(SourceStart::At(moved)).await.unwrap();
+    assert_eq!(reading.next_values().await, new_values(6)[3..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,8 +287,7 @@ async fn commands_tell_of_a_topic_made_again_and_move_to_the_new_one() {
     assert_eq!(reading.next_values().await.len(), 3);
     let (_, position) = reading.run.take().unwrap();
     make_again(&kafka, &topic, 2, 5).await;
-    let options: Options = [("kafka.bootstrap.servers".to_owned(), kafka.bootstrap_servers().to_owned())].into_iter().collect();
-    let clock = || Arc::new(ManualClock::new(0));
+    let (options, clock) = (servers(&kafka), || Arc::new(ManualClock::new(0)));
     let looked = commands::look(&position, &Value::Null, &options, clock()).await.unwrap();
     let look = &looked[&(topic.clone(), 0)];
     let expected = format!(
@@ -271,7 +296,7 @@ async fn commands_tell_of_a_topic_made_again_and_move_to_the_new_one() {
     assert_eq!((look.latest, look.lag, look.note.as_deref()), (Some(5), None, Some(expected.as_str())));
     let one = format!("{{\"{topic}\":{{\"0\":4}}}}");
     for (to, expected) in [("earliest", json!({ "0": 0, "1": 0 })), ("latest", json!({ "0": 5, "1": 5 })), (&one, json!({ "0": 4 }))] {
-        let moved = commands::moved(&position, &Value::Null, to, &options, clock()).await.unwrap();
+        let moved = moved(&kafka, &position, to).await;
         assert_eq!(offsets(&moved)[&topic], expected, "{to}");
         let looked = commands::look(&moved, &Value::Null, &options, clock()).await.unwrap();
         assert_eq!(looked[&(topic.clone(), 0)].note, None, "{to}");
