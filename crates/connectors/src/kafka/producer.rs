@@ -296,13 +296,13 @@ impl Producer {
         .await
     }
 
-    /// A record that was not delivered. While others are on their way, not for one that was given up because of another: its failure
-    /// is to come.
+    /// A record that was not delivered. While others are on their way, not for one whose failure may have another for a cause: that is to
+    /// come.
     pub(super) fn failure(&self) -> Result<()> {
         let context = self.inner.context();
         let is_over = self.inner.in_flight_count() == 0;
         match &*context.failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Failure { error, tells }) if is_over || *tells > Tells::OfAnother => Err(self.explained(error.clone())),
+            Some(Failure { error, tells }) if is_over || *tells == Tells::Cause => Err(self.explained(error.clone())),
             _ => Ok(()),
         }
     }
