@@ -242,8 +242,16 @@ fn lacks_tls(why: &str) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct ClientNews {
     troubles: Mutex<Troubles>,
-    /// Who answers questions that any broker can.
-    broker: Mutex<Option<i32>>,
+    broker: Mutex<AnyBroker>,
+}
+
+/// Who answers questions that any broker can answer.
+#[derive(Debug, Default)]
+pub(super) struct AnyBroker {
+    /// One that has answered such a question, and not left out the next.
+    pub(super) id: Option<i32>,
+    /// So many, one after the other, were left without an answer.
+    pub(super) n_unanswered: u32,
 }
 
 #[derive(Debug, Default)]
@@ -271,19 +279,9 @@ impl ClientNews {
         *self.locked() = Troubles::default();
     }
 
-    /// The broker to ask what any can answer, if one has answered.
-    pub(super) fn broker(&self) -> Option<i32> {
-        *self.broker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// This one answers.
-    pub(super) fn set_broker(&self, broker: i32) {
-        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(broker);
-    }
-
-    /// It does not answer any more.
-    pub(super) fn forget_broker(&self) {
-        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Who answers questions that any broker can answer.
+    pub(super) fn any_broker(&self) -> std::sync::MutexGuard<'_, AnyBroker> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Troubles> {

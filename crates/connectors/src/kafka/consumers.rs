@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 use super::client::{ClientNews, ClientSettings, bad_config};
 use super::error::{does_not_exist, failed};
-use super::fingerprints::{Fingerprint, TopicId};
+use super::fingerprints::{Fingerprint, Fingerprints, Identity};
 use super::high_watermarks::uncommitted;
 use super::split::{KafkaSplit, Piece};
 
@@ -131,6 +131,8 @@ struct PoolClient {
     consumer: Arc<KafkaConsumer>,
     /// For how many partitions its buffers were sized.
     sized_for: usize,
+    /// The topics that it reads, or has read.
+    topics: Mutex<Fingerprints>,
     slots: Mutex<HashMap<(String, i32), Slot>>,
 }
 
@@ -141,6 +143,20 @@ impl std::fmt::Debug for PoolClient {
 }
 
 impl PoolClient {
+    /// Whether it has read another topic of this name.
+    fn reads_other(&self, topic: &str, now: Option<&Fingerprint>) -> bool {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.get(topic).zip(now).is_some_and(|(known, now)| known.identity(now) == Identity::Other)
+    }
+
+    /// It is going to read this topic.
+    fn reads(&self, topic: &str, now: Option<&Fingerprint>) {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(now) = now.filter(|now| topics.get(topic) != Some(now)) {
+            topics.insert(topic.to_owned(), now.clone());
+        }
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<(String, i32), Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,17 +174,11 @@ struct Held {
     early: Option<OwnedMessage>,
     /// The client said that the partition has no more, when nobody had it.
     saw_end: bool,
-    /// The offset at which `early` and the queue go on, and the topic that it is of.
+    /// The offset at which `early` and the queue go on.
     next: i64,
-    topic_id: Option<TopicId>,
 }
 
 impl Held {
-    /// Whether what was fetched is what comes from `offset` on in this topic.
-    fn goes_on_at(&self, offset: i64, topic_id: Option<TopicId>) -> bool {
-        self.next == offset && self.topic_id == topic_id
-    }
-
     /// `false`: there is an error, which its next reader gets anew when it takes the partition up again.
     fn listen(&mut self) -> bool {
         while self.early.is_none() {
@@ -247,10 +257,9 @@ impl Consumers {
         let mut to_seek: Vec<(Arc<PoolClient>, TopicPartitionList)> = Vec::new();
         let mut to_assign: Vec<(Arc<PoolClient>, TopicPartitionList)> = Vec::new();
         for piece in pieces {
-            let topic_id = split.topics.get(&piece.topic).and_then(Fingerprint::id);
-            let (client, held) = self.reserve(piece, topic_id, split.n_partitions)?;
+            let (client, held) = self.reserve(piece, split.topics.get(&piece.topic), split.n_partitions)?;
             let list = match &held {
-                Some(held) if held.goes_on_at(piece.begin, topic_id) => None,
+                Some(held) if held.next == piece.begin => None,
                 Some(_) => Some(&mut to_seek),
                 None => Some(&mut to_assign),
             };
@@ -261,8 +270,8 @@ impl Consumers {
             }
             let held = match held {
                 Some(mut held) => {
-                    if !held.goes_on_at(piece.begin, topic_id) {
-                        (held.next, held.topic_id, held.early, held.saw_end) = (piece.begin, topic_id, None, false);
+                    if held.next != piece.begin {
+                        (held.next, held.early, held.saw_end) = (piece.begin, None, false);
                     }
                     held
                 }
@@ -272,7 +281,7 @@ impl Consumers {
                     let mut queue = queue.ok_or_else(|| Error::invalid(format!("'{}' is no name of a topic", piece.topic)))?;
                     let news = Arc::clone(&self.news);
                     queue.set_nonempty_callback(move || news.tell());
-                    Held { queue: Arc::new(queue), early: None, saw_end: false, next: piece.begin, topic_id }
+                    Held { queue: Arc::new(queue), early: None, saw_end: false, next: piece.begin }
                 }
             };
             leases.push(Lease {
@@ -295,16 +304,22 @@ impl Consumers {
     }
 
     /// Finds a client whose reader of the partition is free, best one that is there already, and takes the reader.
-    fn reserve(&self, piece: &Piece, topic_id: Option<TopicId>, n_partitions: usize) -> Result<(Arc<PoolClient>, Option<Held>)> {
+    fn reserve(&self, piece: &Piece, topic: Option<&Fingerprint>, n_partitions: usize) -> Result<(Arc<PoolClient>, Option<Held>)> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (piece.topic.clone(), piece.partition);
+        // Those that have read another topic of this name hold records of it, and go on asking for it: librdkafka takes the lower leader
+        // epochs of the new one for old news.
+        while let Some(nth) = clients.iter().position(|client| client.reads_other(&piece.topic, topic)) {
+            close(vec![clients.swap_remove(nth)]);
+        }
         let mut free = None;
         for client in clients.iter() {
             let mut slots = client.slots();
             match slots.get(&key) {
                 Some(Slot::Leased) => continue,
-                Some(Slot::Idle(held)) if held.goes_on_at(piece.begin, topic_id) => {
+                Some(Slot::Idle(held)) if held.next == piece.begin => {
                     if let Some(Slot::Idle(held)) = slots.insert(key, Slot::Leased) {
+                        client.reads(&piece.topic, topic);
                         return Ok((Arc::clone(client), Some(held)));
                     }
                     return Err(Error::internal("a partition was taken twice"));
@@ -321,11 +336,17 @@ impl Consumers {
             None => {
                 let config = self.settings.fetch_config(n_partitions);
                 let consumer = config.create_with_context(ClientNews::default()).map_err(bad_config)?;
-                let client = Arc::new(PoolClient { consumer: Arc::new(consumer), sized_for: n_partitions.max(1), slots: Mutex::default() });
+                let client = Arc::new(PoolClient {
+                    consumer: Arc::new(consumer),
+                    sized_for: n_partitions.max(1),
+                    topics: Mutex::default(),
+                    slots: Mutex::default(),
+                });
                 clients.push(Arc::clone(&client));
                 client
             }
         };
+        client.reads(&piece.topic, topic);
         let before = client.slots().insert(key, Slot::Leased);
         match before {
             Some(Slot::Idle(held)) => Ok((client, Some(held))),
@@ -338,16 +359,22 @@ impl Drop for Consumers {
     fn drop(&mut self) {
         let clients = std::mem::take(&mut *self.clients.lock().unwrap_or_else(PoisonError::into_inner));
         let uncommitted = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Closing waits for the client's threads; whoever drops this may be an async task.
-        if !clients.is_empty() || uncommitted.is_some() {
-            std::thread::spawn(move || {
-                drop(uncommitted);
-                for client in clients {
-                    // Queues hold their client.
-                    client.slots().clear();
-                }
-            });
+        if let Some(uncommitted) = uncommitted {
+            std::thread::spawn(move || drop(uncommitted));
         }
+        close(clients);
+    }
+}
+
+/// Gives clients up. That waits for their threads, and whoever does it may be an async task.
+fn close(clients: Vec<Arc<PoolClient>>) {
+    if !clients.is_empty() {
+        std::thread::spawn(move || {
+            for client in clients {
+                // Queues hold their client.
+                client.slots().clear();
+            }
+        });
     }
 }
 

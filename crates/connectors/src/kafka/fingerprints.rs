@@ -18,12 +18,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::client::ClientNews;
+use super::client::{AnyBroker, ClientNews};
 use super::cluster::{Edge, edges_of, named};
 use super::error::{does_not_exist, failed, of_code};
 
-/// A broker that does not answer within this time may be gone, and another one is asked.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// A broker that does not answer within this time may be gone, and another one is asked, which has twice the time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The id of a topic; as text as Kafka's tools show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,14 +61,6 @@ impl Fingerprint {
                 if known.iter().any(is_lower) { Identity::Other } else { Identity::Unknown }
             }
             _ => Identity::Unknown,
-        }
-    }
-
-    /// The id, if there is one.
-    pub(super) fn id(&self) -> Option<TopicId> {
-        match self {
-            Self::Id(id) => Some(*id),
-            Self::LeaderEpochs(_) => None,
         }
     }
 
@@ -125,22 +117,22 @@ impl<'de> Deserialize<'de> for TopicId {
 /// another broker may be asked.
 pub(super) fn ask_fingerprints(consumer: &BaseConsumer<ClientNews>, topics: &[&str], within: Duration) -> Result<Fingerprints> {
     let Some(first) = topics.first() else { return Ok(Fingerprints::new()) };
-    let (news, within) = (consumer.context(), within.min(ANSWER_WITHIN));
-    let broker = match news.broker() {
-        Some(broker) => broker,
-        None => {
-            let metadata = consumer.fetch_metadata(Some(first), within).map_err(failed("topics cannot be listed"))?;
-            let brokers = || metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
-            // The one that has just answered, if it says who it is.
-            let answered = brokers().find(|broker| *broker == metadata.orig_broker_id());
-            let Some(broker) = answered.or_else(|| brokers().next()) else {
-                return Err(Error::unavailable("the cluster names no broker"));
-            };
-            news.set_broker(broker);
-            broker
-        }
+    let news = consumer.context();
+    let (known, n_unanswered) = {
+        let broker = news.any_broker();
+        (broker.id, broker.n_unanswered)
     };
-    let answered = topic_ids(consumer.client(), broker, topics, within).inspect_err(|_| news.forget_broker());
+    let within = within.min(ANSWER_WITHIN * (1 << n_unanswered.min(10)));
+    let broker = match known {
+        Some(broker) => broker,
+        None => broker_to_ask(consumer, first, within)?,
+    };
+    let answered = topic_ids(consumer.client(), broker, topics, within);
+    *news.any_broker() = match &answered {
+        // A broker may not have heard of a topic yet: the next time another one is asked.
+        Ok(told) => AnyBroker { id: told.iter().all(|(_, id)| id.is_ok()).then_some(broker), n_unanswered: 0 },
+        Err(_) => AnyBroker { id: None, n_unanswered: n_unanswered.saturating_add(1) },
+    };
     let (mut told, mut without_id) = (Fingerprints::new(), Vec::new());
     for (topic, id) in answered.map_err(failed("the ids of topics cannot be asked for"))? {
         match id {
@@ -154,6 +146,15 @@ pub(super) fn ask_fingerprints(consumer: &BaseConsumer<ClientNews>, topics: &[&s
         told.extend(ask_leader_epochs(consumer, &without_id, within)?);
     }
     Ok(told)
+}
+
+/// A broker that is there; best the one that is asked for the metadata of `topic`, and answers.
+fn broker_to_ask(consumer: &BaseConsumer<ClientNews>, topic: &str, within: Duration) -> Result<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), within).map_err(failed("topics cannot be listed"))?;
+    let brokers = || metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
+    // It may not say who it is.
+    let answered = brokers().find(|broker| *broker == metadata.orig_broker_id());
+    answered.or_else(|| brokers().next()).ok_or_else(|| Error::unavailable("the cluster names no broker"))
 }
 
 fn ask_leader_epochs(consumer: &BaseConsumer<ClientNews>, topics: &[String], within: Duration) -> Result<Fingerprints> {

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use millstream_core::{Result, SourceRange};
+use millstream_core::{Error, Result, SourceRange};
 
+use super::doubts::LOOK_PAUSE;
 use super::planning::pieces_of;
 use super::{KafkaSource, Run};
 use crate::kafka::admission::Available;
@@ -18,15 +19,18 @@ use crate::kafka::loss::{Gap, replaced};
 use crate::kafka::position::KafkaPosition;
 
 /// What asking once more has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Confirmed {
     /// All is of the topics that were told before.
     Yes,
     /// A topic is another one than before: what was asked must be asked again.
     Changed,
-    /// A topic is not told of, as one that is being deleted.
-    Untold,
+    /// This topic is not told of, as one that is being deleted.
+    Untold(String),
 }
+
+/// So often a topic is asked for that the cluster lists and does not tell of, where that must be known; with a [`LOOK_PAUSE`] between.
+const LOOKS_MAX: u32 = 120;
 
 impl KafkaSource {
     /// Asks once more which topics these are.
@@ -36,14 +40,24 @@ impl KafkaSource {
         if told.len() == topics.len() && told.iter().all(|(topic, now)| run.topics.get(topic) == Some(now)) {
             return Ok(Confirmed::Yes);
         }
+        let untold = topics.iter().find(|topic| !told.contains_key(*topic)).cloned();
         let is_changed = told.iter().any(|(topic, now)| run.topics.get(topic) != Some(now));
-        let is_untold = told.len() < topics.len();
         run.topics.retain(|topic, _| told.contains_key(topic) || !topics.contains(topic));
         run.know(told);
-        if is_untold {
-            run.looked_at = None;
+        // It may have other partitions.
+        run.looked_at = None;
+        Ok(untold.filter(|_| !is_changed).map_or(Confirmed::Changed, Confirmed::Untold))
+    }
+
+    /// Before topics are asked for again, one of which is not told of; `n_looks`: so often that was.
+    pub(super) async fn pause_before_look(&mut self, topic: &str, n_looks: &mut u32) -> Result<()> {
+        *n_looks = n_looks.saturating_add(1);
+        if *n_looks > LOOKS_MAX {
+            return Err(Error::unavailable(format!("the cluster lists topic '{topic}', and does not say which one it is")));
         }
-        Ok(if is_changed { Confirmed::Changed } else { Confirmed::Untold })
+        tracing::warn!(topic, "kafka lists a topic and does not say which one it is: it is asked again");
+        self.clock.sleep(LOOK_PAUSE).await;
+        Ok(())
     }
 
     /// What a range reads of each partition; nothing of topics that were made again since it was planned. That is asked where a range is

@@ -2,7 +2,6 @@
 
 use millstream_core::{Error, Result};
 
-use super::doubts::LOOK_PAUSE;
 use super::identity::Confirmed;
 use super::{KafkaSource, before_start};
 use crate::kafka::cluster::{Edge, Partitions};
@@ -15,14 +14,15 @@ use crate::kafka::spark_checkpoint::committed_offsets;
 impl KafkaSource {
     /// Where a new query begins, in all partitions that there are.
     pub(super) async fn first_position(&mut self) -> Result<KafkaPosition> {
+        let mut n_looks = 0;
         loop {
             let offsets = self.first_offsets().await?;
             let topics = offsets.topics().map(str::to_owned).collect();
-            if self.confirm(topics).await? == Confirmed::Yes {
-                return Ok(KafkaPosition::new(offsets, &self.run()?.topics));
+            match self.confirm(topics).await? {
+                Confirmed::Yes => return Ok(KafkaPosition::new(offsets, &self.run()?.topics)),
+                Confirmed::Changed => {}
+                Confirmed::Untold(topic) => self.pause_before_look(&topic, &mut n_looks).await?,
             }
-            self.run()?.looked_at = None;
-            self.clock.sleep(LOOK_PAUSE).await;
         }
     }
 

@@ -41,13 +41,17 @@ impl KafkaSource {
     /// The range of the next batch behind `from`; `None`: there is nothing new, or too little yet.
     pub(super) async fn plan_batch(&mut self, from: &Position, admission: &Admission) -> Result<Option<SourceRange>> {
         let known = KafkaPosition::of(from)?;
+        let mut n_looks = 0;
         loop {
             let Some((taken, detail, topics)) = self.take(&known, admission).await? else { return Ok(None) };
             match self.confirm(topics).await? {
                 Confirmed::Yes => return self.range(from, &known, taken, detail).map(Some),
                 Confirmed::Changed => {}
-                Confirmed::Untold if self.has_later_batch()? => return Ok(None),
-                Confirmed::Untold => self.clock.sleep(LOOK_PAUSE).await,
+                Confirmed::Untold(topic) if self.has_later_batch()? => {
+                    tracing::warn!(topic, "kafka lists a topic and does not say which one it is: nothing is read meanwhile");
+                    return Ok(None);
+                }
+                Confirmed::Untold(topic) => self.pause_before_look(&topic, &mut n_looks).await?,
             }
         }
     }

@@ -2,10 +2,11 @@
 //! is read twice, however many there are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_core::{Admission, ErrorKind, Options, Position, SourceRange, SourceStart};
 use millstream_testkit::ManualClock;
-use millstream_testkit::kafka::TestKafka;
+use millstream_testkit::kafka::{Broker, TestKafka, broker_jars};
 use millstream_testkit::source_contract::{SourceHarness, read_splits};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaApiKey;
@@ -162,6 +163,25 @@ async fn what_was_fetched_of_the_old_topic_is_not_given_where_the_new_one_goes_o
     let moved = moved(&kafka, &position, &format!("{{\"{topic}\":{{\"0\":3}}}}")).await;
     reading.start(SourceStart::At(moved)).await.unwrap();
     assert_eq!(reading.next_values().await, new_values(6)[3..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_whose_leaders_have_lower_epochs_is_read() {
+    let Some(jars) = broker_jars() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(&jars, &folder.path().join("broker")).unwrap();
+    let kafka = TestKafka::at(&broker.bootstrap_servers()).unwrap();
+    let (topic, mut reading) = half_read(&kafka, false).await;
+    // Each restart is a new epoch of the partition's leader.
+    broker.stop().unwrap();
+    broker.start_again().unwrap();
+    kafka.produce_values(&topic, 0, ["3"]).await.unwrap();
+    reading.plan_soon().await.unwrap();
+    assert_eq!(reading.next_values().await, ["3"]);
+    make_again(&kafka, &topic, 1, 5).await;
+    reading.plan_soon().await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(30), reading.next_values()).await;
+    assert_eq!(read.expect("its client follows"), new_values(5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
