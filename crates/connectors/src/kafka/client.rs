@@ -242,16 +242,8 @@ fn lacks_tls(why: &str) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct ClientNews {
     troubles: Mutex<Troubles>,
-    broker: Mutex<AnyBroker>,
-}
-
-/// Who answers questions that any broker can answer.
-#[derive(Debug, Default)]
-pub(super) struct AnyBroker {
-    /// One that has answered such a question, and not left out the next.
-    pub(super) id: Option<i32>,
-    /// So many, one after the other, were left without an answer.
-    pub(super) n_unanswered: u32,
+    /// Who answers questions that any broker can answer.
+    broker: Mutex<Option<i32>>,
 }
 
 #[derive(Debug, Default)]
@@ -279,9 +271,13 @@ impl ClientNews {
         *self.locked() = Troubles::default();
     }
 
-    /// Who answers questions that any broker can answer.
-    pub(super) fn any_broker(&self) -> std::sync::MutexGuard<'_, AnyBroker> {
-        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The broker to ask what any can answer, if one has answered such a question, and not left out the next.
+    pub(super) fn any_broker(&self) -> Option<i32> {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_any_broker(&self, broker: Option<i32>) {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = broker;
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Troubles> {

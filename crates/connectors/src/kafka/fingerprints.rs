@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use millstream_core::{Error, Result};
-use millstream_rdkafka_ext::{leader_epochs, topic_ids};
+use millstream_core::{Error, ErrorKind, Result};
+use millstream_rdkafka_ext::{TopicIdResult, leader_epochs, topic_ids};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::client::{AnyBroker, ClientNews};
+use super::client::ClientNews;
 use super::cluster::{Edge, edges_of, named};
 use super::error::{does_not_exist, failed, of_code};
 
-/// A broker that does not answer within this time may be gone, and another one is asked, which has twice the time.
+/// A broker that does not answer within this time may be gone. Then another one is asked, which has twice the time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The id of a topic; as text as Kafka's tools show it.
@@ -113,28 +114,29 @@ impl<'de> Deserialize<'de> for TopicId {
     }
 }
 
-/// Asks the brokers for the fingerprints of topics; those that do not exist are left out. Blocks, for `within` or a shorter time after which
-/// another broker may be asked.
+/// Asks the brokers for the fingerprints of topics; those that do not exist are left out. Blocks, for `within` at most.
 pub(super) fn ask_fingerprints(consumer: &BaseConsumer<ClientNews>, topics: &[&str], within: Duration) -> Result<Fingerprints> {
     let Some(first) = topics.first() else { return Ok(Fingerprints::new()) };
-    let news = consumer.context();
-    let (known, n_unanswered) = {
-        let broker = news.any_broker();
-        (broker.id, broker.n_unanswered)
-    };
-    let within = within.min(ANSWER_WITHIN * (1 << n_unanswered.min(10)));
-    let broker = match known {
-        Some(broker) => broker,
-        None => broker_to_ask(consumer, first, within)?,
-    };
-    let answered = topic_ids(consumer.client(), broker, topics, within);
-    *news.any_broker() = match &answered {
-        // A broker may not have heard of a topic yet: the next time another one is asked.
-        Ok(told) => AnyBroker { id: told.iter().all(|(_, id)| id.is_ok()).then_some(broker), n_unanswered: 0 },
-        Err(_) => AnyBroker { id: None, n_unanswered: n_unanswered.saturating_add(1) },
+    let (news, begun) = (consumer.context(), Instant::now());
+    let mut patience = ANSWER_WITHIN;
+    let described = loop {
+        let rest = within.saturating_sub(begun.elapsed());
+        let described = describe(consumer, topics, first, patience.min(rest));
+        match described {
+            Err(error) if error.kind() == ErrorKind::Unavailable && rest > patience => {
+                // Errors of the client as a whole are among the events of its common queue.
+                drop(consumer.poll(Duration::ZERO));
+                if let Some(lasting) = news.lasting_trouble() {
+                    return Err(lasting);
+                }
+                tracing::debug!(%error, "another broker is asked for the ids of topics");
+                patience = patience.saturating_mul(2);
+            }
+            described => break described?,
+        }
     };
     let (mut told, mut without_id) = (Fingerprints::new(), Vec::new());
-    for (topic, id) in answered.map_err(failed("the ids of topics cannot be asked for"))? {
+    for (topic, id) in described {
         match id {
             Ok(Some(id)) => drop(told.insert(topic, Fingerprint::Id(TopicId(id)))),
             Ok(None) => without_id.push(topic),
@@ -146,6 +148,19 @@ pub(super) fn ask_fingerprints(consumer: &BaseConsumer<ClientNews>, topics: &[&s
         told.extend(ask_leader_epochs(consumer, &without_id, within)?);
     }
     Ok(told)
+}
+
+/// Asks one broker; the same as the last time, if that told of every topic: a broker may not have heard of one yet.
+fn describe(consumer: &BaseConsumer<ClientNews>, topics: &[&str], first: &str, within: Duration) -> Result<Vec<(String, TopicIdResult)>> {
+    let news = consumer.context();
+    let broker = match news.any_broker() {
+        Some(broker) => broker,
+        None => broker_to_ask(consumer, first, within)?,
+    };
+    let described = topic_ids(consumer.client(), broker, topics, within);
+    let tells_all = described.as_ref().is_ok_and(|described| described.iter().all(|(_, id)| id.is_ok()));
+    news.set_any_broker(tells_all.then_some(broker));
+    described.map_err(failed("the ids of topics cannot be asked for"))
 }
 
 /// A broker that is there; best the one that is asked for the metadata of `topic`, and answers.

@@ -46,6 +46,8 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 const POSITION_PAUSES: u32 = 10;
 /// Between two questions whether topics are the same.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(250);
+/// One of them takes no longer: then it is looked whether anybody waits for the answer.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
 /// Names of the reader's options beside `kafka.*`.
 pub(super) mod option {
@@ -188,7 +190,7 @@ impl SplitRead<'_> {
         loop {
             // Errors of the client as a whole are among the events of its common queue.
             drop(consumer.poll(Duration::ZERO));
-            let error = match ask_fingerprints(consumer, topics, self.poll_timeout) {
+            let error = match ask_fingerprints(consumer, topics, CONFIRM_WITHIN.min(self.poll_timeout)) {
                 Ok(told) => return Ok(told),
                 Err(error) => error,
             };
